@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -49,3 +50,13 @@ class Span:
     def batch_size(self) -> int:
         """B, the number of rows."""
         return self.inputs.shape[1]
+
+    def to(self, device: torch.device) -> "Span":
+        """The same span on another device."""
+        return Span(
+            self.inputs.to(device),
+            self.targets.to(device),
+            None if self.starts is None else self.starts.to(device),
+            None if self.ends is None else self.ends.to(device),
+            None if self.future is None else self.future.to(device),
+        )

@@ -1,0 +1,5 @@
+"""The command line: ``sgrnn``."""
+
+from sgrnn.cli.app import main
+
+__all__ = ["main"]

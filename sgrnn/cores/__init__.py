@@ -1,0 +1,8 @@
+"""Recurrent cores: ``core(inputs, state) -> (outputs, state)`` and ``core.initial_state(batch_size)``, time first."""
+
+from sgrnn.cores.gru import GRU
+from sgrnn.cores.initial import initial_state
+from sgrnn.cores.lstm import LSTM
+from sgrnn.cores.rnn import RNN
+
+__all__ = ["GRU", "LSTM", "RNN", "initial_state"]

@@ -1,0 +1,34 @@
+"""Data: corpora by name, tokenizers, encoded text on disk, and streams of spans."""
+
+from sgrnn.data.corpora import CORPORA, SPLITS, Corpus, load_texts
+from sgrnn.data.store import Status, data_folder, fetch, status, verify
+from sgrnn.data.streams import TokenStream
+from sgrnn.data.subwords import SentencePieceTokenizer
+from sgrnn.data.token_files import TokenFile, TokenFiles, prepare
+from sgrnn.data.tokenizer import Prompt, Tokenizer
+from sgrnn.data.tokenizers import TOKENIZER_KINDS, load_tokenizer, train_tokenizer
+from sgrnn.data.vocabularies import CharacterTokenizer, WordTokenizer
+
+__all__ = [
+    "CORPORA",
+    "SPLITS",
+    "TOKENIZER_KINDS",
+    "CharacterTokenizer",
+    "Corpus",
+    "Prompt",
+    "SentencePieceTokenizer",
+    "Status",
+    "TokenFile",
+    "TokenFiles",
+    "TokenStream",
+    "Tokenizer",
+    "WordTokenizer",
+    "data_folder",
+    "fetch",
+    "load_texts",
+    "load_tokenizer",
+    "prepare",
+    "status",
+    "train_tokenizer",
+    "verify",
+]

@@ -1,0 +1,5 @@
+"""``python -m sgrnn``."""
+
+from sgrnn.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""`sgrnn data`: what can be had, what is there, and bringing it in."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sgrnn.data.catalog import CATALOG
+from sgrnn.data.store import data_folder, fetch, status, verify
+
+app = typer.Typer(no_args_is_help=True, help="List, fetch and check corpora.")
+
+_Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Data folder; without it SGRNN_DATA, else ./data."),
+]
+_OTHERS = (
+    ("ptb-char", "the characters of ptb, derived from it", "as ptb"),
+    ("python-docs", "the language reference that comes with Python", "Python Software Foundation License"),
+    ("text", "your own files, named in the recipe", "yours"),
+)
+
+
+@app.command("list")
+def list_data(data: _Data = None) -> None:
+    """List every corpus with its state in the data folder.
+
+    Example: sgrnn data list --data ~/corpora
+    """
+    folder = data_folder(data)
+    table = Table(title=Text(f"Data in {folder}"), title_justify="left")
+    for heading in ("name", "state", "size", "what it is", "terms"):
+        table.add_column(heading, justify="right" if heading == "size" else "left")
+    for entry in CATALOG.values():
+        found = status(entry.name, folder)
+        size = f"{found.num_bytes / 1e6:.1f} MB" if found.num_bytes else ""
+        table.add_row(entry.name, found.state, size, entry.description, entry.terms)
+    states = {"ptb-char": status("ptb-char", folder).state, "python-docs": "present", "text": ""}
+    for name, description, terms in _OTHERS:
+        table.add_row(name, states[name], "", description, terms)
+    Console().print(table)
+
+
+@app.command("fetch")
+def fetch_data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ptb, ptb-char, wikitext-2 or mnist.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FOLDER", help="Import the files from this folder instead."),
+    ] = None,
+    data: _Data = None,
+) -> None:
+    """Download a corpus, or import it from files you have, and check its digests.
+
+    Example: sgrnn data fetch ptb --from ~/penn-treebank
+    """
+    console = Console(markup=False, highlight=False)
+    with console.status(f"fetching {name}"):
+        paths = fetch(name, data_folder(data), source)
+    for path in paths:
+        console.print(f"{path}  {path.stat().st_size:,} bytes", soft_wrap=True)
+
+
+@app.command("verify")
+def verify_data(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Without it, all that is there.")
+    ] = None,
+    data: _Data = None,
+) -> None:
+    """Check the digests of what has been fetched; exit status 2 when something is missing or damaged.
+
+    Example: sgrnn data verify ptb
+    """
+    console = Console(markup=False, highlight=False)
+    folder = data_folder(data)
+    names = [name] if name else [entry for entry in CATALOG if status(entry, folder).state != "absent"]
+    for found in [verify(name, folder) for name in names]:
+        console.print(f"{found.name}: intact, {found.num_bytes:,} bytes")
+    if not names:
+        console.print(f"nothing has been fetched to {folder}", soft_wrap=True)

@@ -1,0 +1,76 @@
+"""``sgrnn recipes``: the recipes that come with the package."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sgrnn.cli.overrides import TAKES_OVERRIDES
+from sgrnn.data.atomic import atomic_write
+from sgrnn.errors import InputError
+from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe, shipped_recipes
+
+app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
+
+_Name = Annotated[str, typer.Argument(help="Name of a shipped recipe, or path of a .yaml file.")]
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """The recipes that come with the package, each with what it is for.
+
+    Example: sgrnn recipes list
+    """
+    table = Table("recipe", "what it does")
+    for name, text in shipped_recipes().items():
+        table.add_row(name, text.splitlines()[0].lstrip("# "))
+    Console().print(table)
+
+
+@app.command(context_settings=TAKES_OVERRIDES)
+def show(
+    context: typer.Context,
+    name: _Name,
+    resolved: Annotated[bool, typer.Option("--resolved", help="With all defaults filled in.")] = False,
+) -> None:
+    """Print a recipe, as it is written or with overrides and defaults filled in.
+
+    Example: sgrnn recipes show ptb-word-small --resolved --policy.window=5
+    """
+    if resolved or context.args:
+        print(dump_recipe(load_recipe(name, context.args)), end="")
+    else:
+        print(find_recipe(name)[0], end="")
+
+
+@app.command()
+def copy(
+    name: _Name,
+    target: Annotated[Path | None, typer.Argument(help="The file to write; else NAME.yaml here.")] = None,
+) -> None:
+    """Copy a recipe, to make it your own.
+
+    Example: sgrnn recipes copy quickstart mine.yaml
+    """
+    text = find_recipe(name)[0]
+    path = target or Path(f"{Path(name).stem}.yaml")
+    if path.exists():
+        raise InputError(f"{path} exists already: remove it, or name another file")
+    try:
+        with atomic_write(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    print(f"{path}; train it with: sgrnn train {path}")
+
+
+@app.command(context_settings=TAKES_OVERRIDES)
+def check(context: typer.Context, name: _Name) -> None:
+    """Check a recipe without training: all mistakes at once, each with its place.
+
+    Example: sgrnn recipes check mine.yaml
+    """
+    load_recipe(name, context.args)
+    print(f"{name} is a valid recipe")

@@ -1,0 +1,46 @@
+"""Long short-term memory."""
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.cores.stacked import StackedCore
+
+
+class LSTM(StackedCore):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    For an input x and a state (h, c), per layer:
+
+        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)        input gate
+        f = sigmoid(W_if x + b_if + W_hf h + b_hf)        forget gate
+        g = tanh   (W_ig x + b_ig + W_hg h + b_hg)        candidate
+        o = sigmoid(W_io x + b_io + W_ho h + b_ho)        output gate
+        c' = f c + i g
+        h' = o tanh(c')                                   also the output
+
+    The state is (hidden, cell), each (num_layers, batch, hidden_size). ``layers[k].weight_ih_l0`` packs W_ii, W_if,
+    W_ig, W_io as rows, (4 hidden_size, input_size); ``weight_hh_l0`` likewise, (4 hidden_size, hidden_size).
+
+    >>> core = LSTM(input_size=3, hidden_size=5, num_layers=2)
+    >>> outputs, (hidden, cell) = core(torch.zeros(7, 4, 3), core.initial_state(batch_size=4))
+    >>> outputs.shape, cell.shape
+    (torch.Size([7, 4, 5]), torch.Size([2, 4, 5]))
+    """
+
+    @staticmethod
+    def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
+        return nn.LSTM(input_size, hidden_size)
+
+    def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Zeros (hidden, cell), each (num_layers, batch, hidden_size)."""
+        return self._zeros(batch_size), self._zeros(batch_size)
+
+    def _of_layer(self, state: tuple[Tensor, Tensor], index: int) -> tuple[Tensor, Tensor]:
+        hidden, cell = state
+        return hidden[index : index + 1], cell[index : index + 1]
+
+    def _stack(self, states: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        if len(states) == 1:
+            return states[0]
+        hidden, cell = zip(*states, strict=True)
+        return torch.cat(hidden), torch.cat(cell)

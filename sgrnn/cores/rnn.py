@@ -1,0 +1,24 @@
+"""The simple recurrent network."""
+
+from torch import Tensor, nn
+
+from sgrnn.cores.stacked import StackedCore
+
+
+class RNN(StackedCore):
+    """The simple recurrent network (Elman 1990).
+
+    For an input x and a state h, per layer:
+
+        h' = tanh(W_ih x + b_ih + W_hh h + b_hh)          also the output
+
+    The state is one tensor (num_layers, batch, hidden_size).
+    """
+
+    @staticmethod
+    def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
+        return nn.RNN(input_size, hidden_size)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """Zeros (num_layers, batch, hidden_size)."""
+        return self._zeros(batch_size)

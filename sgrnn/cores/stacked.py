@@ -1,0 +1,68 @@
+"""What LSTM, GRU and RNN share: layers of torch's fused kernels with dropout between them."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.dropout import Dropout
+from sgrnn.state import State
+
+
+class StackedCore(nn.Module, ABC):
+    """Recurrent layers, each reading the outputs of the one below over the whole window.
+
+    Args:
+        input_size: features of an input step.
+        hidden_size: features of an output step and of each layer's state.
+        num_layers: how many layers.
+        dropout: probability of zeroing an element between two layers (not before the first or after the last).
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        sizes = [input_size] + [hidden_size] * (num_layers - 1)
+        self.layers = nn.ModuleList(self._layer(size, hidden_size) for size in sizes)
+        self.dropout = Dropout(dropout)
+
+    @staticmethod
+    @abstractmethod
+    def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
+        """One layer of the kind, time first."""
+
+    @abstractmethod
+    def initial_state(self, batch_size: int) -> State:
+        """The state before the first step: zeros."""
+
+    def _zeros(self, batch_size: int) -> Tensor:
+        weight = next(self.parameters())
+        return weight.new_zeros(self.num_layers, batch_size, self.hidden_size)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run a window.
+
+        Args:
+            inputs: (time, batch, input_size).
+            state: as `initial_state` gives, tensors (num_layers, batch, hidden_size).
+
+        Returns:
+            outputs (time, batch, hidden_size) of the last layer, and the state after the last step.
+        """
+        outputs = inputs
+        after: list[State] = []
+        for index, layer in enumerate(self.layers):
+            if index:
+                outputs = self.dropout(outputs)
+            outputs, last = layer(outputs, state if self.num_layers == 1 else self._of_layer(state, index))
+            after.append(last)
+        return outputs, self._stack(after)
+
+    def _of_layer(self, state: State, index: int) -> State:
+        return state[index : index + 1]
+
+    def _stack(self, states: list[State]) -> State:
+        return states[0] if len(states) == 1 else torch.cat(states)

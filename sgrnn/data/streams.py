@@ -1,0 +1,147 @@
+"""Text as a stream: B contiguous rows, read side by side, S steps at a time.
+
+The rows of a text of N tokens have n = N // B steps each; what is left over at the end is dropped. Shifted by
+one, the same tokens are inputs and targets, and the line end stands before the first:
+
+    inputs   eos t1 t2 t3 | t4 t5 t6 t7 | ...
+    targets  t1  t2 t3 t4 | t5 t6 t7 t8 | ...
+"""
+
+from collections.abc import Iterator
+from typing import Self, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sgrnn.errors import InputError
+from sgrnn.span import Span
+
+
+@final
+class TokenStream(Iterator[Span]):
+    """The spans of a text, epoch after epoch without end.
+
+    A span never reaches across the end of an epoch: the last one of an epoch is shorter where the steps of a
+    row are no multiple of the span's. The first span of an epoch `starts` all rows, the last one `ends` them.
+
+    Where the stream stands is one number, `position`. Setting it is all that it takes to resume.
+
+    >>> stream = TokenStream(np.arange(1, 11), eos_id=0, batch_size=2, span_steps=3, lookahead=1)
+    >>> span = next(stream)
+    >>> span.inputs.T.tolist(), span.targets.T.tolist()
+    ([[0, 1, 2], [5, 6, 7]], [[1, 2, 3], [6, 7, 8]])
+    >>> span.future.targets.T.tolist()
+    [[4], [9]]
+    >>> next(stream).targets.T.tolist(), stream.position, stream.epoch
+    ([[4, 5], [9, 10]], 2, 1)
+
+    Args:
+        tokens: (N,) ids; may be memory-mapped, only what a span needs is read.
+        eos_id: the first input.
+        batch_size: B, the number of rows.
+        span_steps: S, the steps of a span.
+        lookahead: the most steps of `Span.future`; near the end of a row there are fewer.
+        position: spans yielded since the start of training.
+        source: what to call the text in an error message.
+
+    Raises:
+        InputError: an argument out of range, or a text too short for one span per row.
+    """
+
+    def __init__(
+        self,
+        tokens: NDArray[np.integer],
+        eos_id: int,
+        batch_size: int,
+        span_steps: int,
+        lookahead: int = 0,
+        position: int = 0,
+        *,
+        source: str = "the text",
+    ) -> None:
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("span_steps", span_steps, 1),
+            ("lookahead", lookahead, 0),
+        ):
+            if value < least:
+                raise InputError(f"{name} must be at least {least}, got {value}")
+        steps = len(tokens) // batch_size
+        if steps < span_steps:
+            raise InputError(
+                f"{source} is too short: its {len(tokens):,} tokens make {batch_size:,} rows of {steps:,} "
+                f"steps, fewer than the {span_steps:,} of one span; give a longer text, or a smaller "
+                "batch_size or span_steps"
+            )
+        self.batch_size = batch_size
+        self.span_steps = span_steps
+        self.lookahead = lookahead
+        self.steps_per_epoch = steps
+        self.spans_per_epoch = -(-steps // span_steps)
+        self.position = position
+        self._rows_BN = tokens[: batch_size * steps].reshape(batch_size, steps)
+        self._first_inputs_B = np.concatenate(([eos_id], self._rows_BN[:-1, -1]))
+
+    @property
+    def position(self) -> int:
+        """Spans yielded since the start of training; the next span is the one of this number."""
+        return self._position
+
+    @position.setter
+    def position(self, position: int) -> None:
+        if position < 0:
+            raise InputError(f"position must be at least 0, got {position}")
+        self._position = position
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are complete; the next span belongs to the epoch of this number."""
+        return self.position // self.spans_per_epoch
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Span:
+        first = self.position % self.spans_per_epoch * self.span_steps
+        end = min(first + self.span_steps, self.steps_per_epoch)
+        future_end = min(end + self.lookahead, self.steps_per_epoch)
+        tokens = self._tokens(first, future_end)
+        self._position += 1
+        return cut_span(
+            tokens[:-1], tokens[1:], end - first, starts=first == 0, ends=end == self.steps_per_epoch,
+            future_ends=future_end == self.steps_per_epoch,
+        )  # fmt: skip
+
+    def _tokens(self, first: int, end: int) -> Tensor:
+        """(end - first + 1, B): the input of step `first`, then the targets of all steps before `end`."""
+        tokens = np.empty((end - first + 1, self.batch_size), np.int64)
+        tokens[0] = self._rows_BN[:, first - 1] if first else self._first_inputs_B
+        tokens[1:] = self._rows_BN[:, first:end].T
+        return torch.from_numpy(tokens)
+
+
+def cut_span(
+    inputs: Tensor, targets: Tensor, steps: int, *, starts: bool, ends: bool, future_ends: bool
+) -> Span:
+    """Divide consecutive steps of all rows into a span and its future.
+
+    Args:
+        inputs: (S + lookahead, B) ids.
+        targets: (S + lookahead, B) ids.
+        steps: S; what goes beyond is the future, None where nothing does.
+        starts: whether the rows begin with the first step.
+        ends: whether the rows end with step S.
+        future_ends: whether the rows end with the last of all steps.
+    """
+    batch_size = inputs.shape[1]
+    starts_SB = None
+    if starts:
+        starts_SB = torch.zeros(steps, batch_size, dtype=torch.bool)
+        starts_SB[0] = True
+    all_rows = torch.ones(batch_size, dtype=torch.bool)
+    future = None
+    if inputs.shape[0] > steps:
+        future = Span(inputs[steps:], targets[steps:], ends=all_rows if future_ends else None)
+    return Span(inputs[:steps], targets[:steps], starts_SB, all_rows if ends else None, future)

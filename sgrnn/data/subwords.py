@@ -1,0 +1,125 @@
+"""Subword pieces learned by SentencePiece: byte-pair encoding or a unigram model."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any, Literal, final
+
+import numpy as np
+import sentencepiece
+
+from sgrnn.data.atomic import atomic_write
+from sgrnn.data.digests import bytes_digest
+from sgrnn.data.tokenizer import UNKNOWN, Tokenizer, Tokens
+from sgrnn.errors import InputError
+
+MODEL_FILE = "sentencepiece.model"
+
+SubwordKind = Literal["bpe", "unigram"]
+
+# Names that no text is likely to hold: a reserved piece's name is what the trainer does not learn from, and
+# corpora do hold "<unk>".
+_UNKNOWN_PIECE, _EOS_PIECE = "<|sgrnn-unknown|>", "<|sgrnn-eos|>"
+
+
+@final
+class SentencePieceTokenizer(Tokenizer):
+    """Pieces of words, with blanks kept and unseen characters spelled in bytes: `decode(encode(x)) == x`.
+
+    The one exception is U+2581, the sign that SentencePiece writes for a blank: it comes back as a blank.
+
+    Args:
+        model: the serialized SentencePiece model.
+        kind: the algorithm it was trained with.
+    """
+
+    def __init__(self, model: bytes, kind: SubwordKind) -> None:
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except (RuntimeError, OSError) as error:
+            raise InputError(
+                f"{MODEL_FILE} is not a SentencePiece model ({len(model):,} bytes); save the tokenizer again"
+            ) from error
+        self.kind: str = kind
+        self.model = model
+        self.vocabulary_size: int = self._processor.vocab_size()
+        self.eos_id: int = self._processor.eos_id()
+        self.digest = bytes_digest(kind.encode() + b"\n" + model)
+
+    @classmethod
+    def from_text(
+        cls, text: str, *, vocabulary_size: int, kind: SubwordKind = "bpe"
+    ) -> "SentencePieceTokenizer":
+        """Learn the pieces from a text; the same text always gives the same pieces.
+
+        Args:
+            text: the train text.
+            vocabulary_size: number of pieces, 258 reserved ones (bytes, line end, unknown) included.
+            kind: "bpe" or "unigram".
+
+        Raises:
+            InputError: unknown kind, or a vocabulary too small or too large for the text.
+        """
+        if kind not in ("bpe", "unigram"):
+            raise InputError(f"kind must be bpe or unigram, got {kind!r}")
+        lines = [line for line in text.split("\n") if line]
+        if not lines:
+            raise InputError("the text to learn pieces from is empty; give a train text")
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines),
+                model_writer=model,
+                model_type=kind,
+                vocab_size=vocabulary_size,
+                character_coverage=1.0,
+                byte_fallback=True,
+                # Text comes back as it was: no normal form, no blank dropped.
+                normalization_rule_name="identity",
+                remove_extra_whitespaces=False,
+                # A blank put before each line: its first word has the same piece as elsewhere in a line.
+                add_dummy_prefix=True,
+                unk_id=0,
+                unk_piece=_UNKNOWN_PIECE,
+                eos_id=1,
+                eos_piece=_EOS_PIECE,
+                bos_id=-1,
+                pad_id=-1,
+                max_sentence_length=max(len(line.encode()) for line in lines) + 1,
+                # Left to itself the trainer never joins "<", "unk" and ">", a frequent word of many corpora.
+                user_defined_symbols=["\N{LOWER ONE EIGHTH BLOCK}" + UNKNOWN] if UNKNOWN in text else [],
+                num_threads=1,  # the pieces depend on the number of threads
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise InputError(_explain(str(error), vocabulary_size)) from error
+        return cls(model.getvalue(), kind)
+
+    def encode(self, text: str, *, source: str = "the text") -> Tokens:
+        lines = self._processor.encode(text.split("\n"))
+        last = lines.pop()
+        return np.array([token for line in lines for token in (*line, self.eos_id)] + last, np.int32)
+
+    def decode(self, tokens: Tokens) -> str:
+        lines: list[list[int]] = [[]]
+        for token in tokens.tolist():
+            if token == self.eos_id:
+                lines.append([])
+            else:
+                lines[-1].append(token)
+        return "\n".join(self._processor.decode(lines))
+
+    def _saved_form(self, folder: Path) -> dict[str, Any]:
+        with atomic_write(folder / MODEL_FILE) as file:
+            file.write(self.model)
+        return {}
+
+
+def _explain(reason: str, vocabulary_size: int) -> str:
+    """Say what to do about an error of the trainer's."""
+    found = f"got {vocabulary_size:,}"
+    if limit := re.search(r"value <= (\d+)", reason):
+        return f"vocabulary_size must be at most {int(limit[1]):,} for this text, {found}; make it smaller"
+    if limit := re.search(r"required_chars\. \d+ vs (\d+)", reason):
+        return f"vocabulary_size must be at least {int(limit[1]):,} for this text, {found}; make it larger"
+    return f"SentencePiece could not learn {vocabulary_size:,} pieces from this text: {reason}"

@@ -1,0 +1,107 @@
+"""What all tokenizers share: text to tokens and back, a safe saved form, a digest of the vocabulary."""
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sgrnn.data.atomic import atomic_write, make_folder
+from sgrnn.errors import InputError
+
+TOKENIZER_FILE = "tokenizer.json"
+
+EOS = "<eos>"
+"""The line end, as a word and as a piece."""
+
+UNKNOWN = "<unk>"
+"""Whatever is not in the vocabulary."""
+
+Tokens = NDArray[np.int32]
+
+
+class Prompt(NamedTuple):
+    """An encoded prompt.
+
+    Args:
+        tokens: (length,) ids; may be empty.
+        unknown: the words, in order and each once, that became `<unk>`.
+    """
+
+    tokens: Tokens
+    unknown: tuple[str, ...]
+
+
+class Tokenizer(ABC):
+    """A vocabulary and the rule that cuts text into it.
+
+    A line end of the text is one token of its own, `eos_id`, at every level: where it stands the next token
+    begins a new line, which is why it is also the first input of every text.
+
+    Args:
+        kind: the name by which `train_tokenizer` and the saved form know the rule.
+        vocabulary_size: number of ids.
+        eos_id: id of the line end.
+        digest: `algorithm:hexadecimal` of the rule and the vocabulary; equal digests encode equally.
+    """
+
+    kind: str
+    vocabulary_size: int
+    eos_id: int
+    digest: str
+
+    @abstractmethod
+    def encode(self, text: str, *, source: str = "the text") -> Tokens:
+        """Turn text into ids.
+
+        Args:
+            text: lines; the last one need not have a line end, and only line ends become `eos_id`.
+            source: what to call the text in an error message.
+
+        Returns:
+            (length,) int32.
+        """
+
+    @abstractmethod
+    def decode(self, tokens: Tokens) -> str:
+        """Turn ids back into text."""
+
+    @abstractmethod
+    def _saved_form(self, folder: Path) -> dict[str, Any]:
+        """The entries of the JSON file beside kind and digest; other files are written to the folder."""
+
+    def encode_prompt(self, text: str) -> Prompt:
+        """Turn a prompt into ids: one line end at its very end is not part of it.
+
+        Raises:
+            InputError: characters that a closed vocabulary of characters lacks.
+        """
+        return Prompt(self.encode(text.removesuffix("\n"), source="the prompt"), ())
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer to a folder, for `load_tokenizer`."""
+        make_folder(folder)
+        form = {"kind": self.kind, "digest": self.digest, **self._saved_form(folder)}
+        with atomic_write(folder / TOKENIZER_FILE) as file:
+            file.write(json.dumps(form, ensure_ascii=False, indent=0).encode())
+
+    def require(self, digest: str, source: str) -> None:
+        """Refuse to work with what another vocabulary produced.
+
+        Args:
+            digest: of the tokenizer that `source` was made with.
+            source: what was made with it, such as a path.
+
+        Raises:
+            InputError: the digests differ.
+        """
+        if digest != self.digest:
+            raise InputError(
+                f"{source} was made with another vocabulary: expected {self.digest} ({self.kind}, "
+                f"{self.vocabulary_size:,} tokens), got {digest}; use the tokenizer saved beside it"
+            )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(vocabulary_size={self.vocabulary_size})"

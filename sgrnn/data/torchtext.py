@@ -1,0 +1,118 @@
+"""Adapter for torchtext 0.6.0, the extra `torchtext`: its iterators and vocabularies feed the same policies.
+
+    field = torchtext.data.Field(lower=False)
+    train, valid, test = torchtext.datasets.PennTreebank.splits(field)
+    field.build_vocab(train)
+    iterator = torchtext.data.BPTTIterator(train, batch_size=20, bptt_len=20)
+    for span in spans(iterator, lookahead=4): ...
+
+Its stream is not quite that of `sgrnn.data.TokenStream`: a text begins with its first token rather than with
+a line end before it, and the first token of every row is never a target; instead of dropping the rest, it
+fills the last rows with `<pad>`, which are inputs and targets like any other token.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+
+from sgrnn.data.streams import cut_span
+from sgrnn.data.tokenizer import EOS, UNKNOWN
+from sgrnn.data.vocabularies import WordTokenizer
+from sgrnn.errors import InputError
+from sgrnn.span import Span
+
+if TYPE_CHECKING:
+    from torchtext.data import BPTTIterator
+    from torchtext.vocab import Vocab
+
+_VERSION = "0.6.0"
+
+
+def spans(iterator: "BPTTIterator", lookahead: int = 0) -> Iterator[Span]:
+    """Turn the batches of a BPTTIterator into spans of `bptt_len` steps.
+
+    Args:
+        iterator: with `repeat` it goes on epoch after epoch, else it is one epoch.
+        lookahead: the most steps of `Span.future`, more than a batch has if need be; fewer near the end.
+
+    Returns:
+        An iterator of spans: the first of an epoch `starts` all rows, the last one `ends` them.
+
+    Raises:
+        InputError: torchtext is absent or another version, the text is too short, or lookahead is negative.
+    """
+    require_torchtext()
+    if lookahead < 0:
+        raise InputError(f"lookahead must be at least 0, got {lookahead}")
+    if len(iterator) < 1:
+        tokens = len(iterator.dataset[0].text)
+        raise InputError(
+            f"the text of the BPTTIterator is too short: its {tokens:,} tokens make {iterator.batch_size:,} "
+            "rows of less than one step; give a longer text or a smaller batch_size"
+        )
+    return _endless(iterator, lookahead) if iterator.repeat else _epoch(iterator, lookahead)
+
+
+def tokenizer_from_vocab(vocab: "Vocab") -> WordTokenizer:
+    """Take over a vocabulary, with the same ids; `<pad>` becomes a word that no text holds.
+
+    Raises:
+        InputError: torchtext is absent or of another version, or the vocabulary lacks `<eos>` or `<unk>`.
+    """
+    require_torchtext()
+    for special, remedy in (
+        (EOS, "load the text with newline_eos=True"),
+        (UNKNOWN, "build it with a Field that has an unk_token"),
+    ):
+        if special not in vocab.itos:
+            raise InputError(f"the vocabulary ({len(vocab.itos):,} words) must hold {special}; {remedy}")
+    return WordTokenizer(vocab.itos)
+
+
+def require_torchtext() -> None:
+    """Check that the extra is there.
+
+    Raises:
+        InputError: torchtext is absent or of another version.
+    """
+    try:
+        import torchtext
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f"this needs torchtext {_VERSION}, which cannot be imported ({error}); install it with "
+            "`pip install 'sgrnn[torchtext]'`"
+        ) from error
+    if torchtext.__version__ != _VERSION:
+        raise InputError(
+            f"this needs torchtext {_VERSION}, got {torchtext.__version__}; install it with "
+            "`pip install 'sgrnn[torchtext]'`"
+        )
+
+
+def _endless(iterator: "BPTTIterator", lookahead: int) -> Iterator[Span]:
+    while True:
+        yield from _epoch(iterator, lookahead)
+
+
+def _epoch(iterator: "BPTTIterator", lookahead: int) -> Iterator[Span]:
+    """The spans of one epoch, whose batches are put together again so that a lookahead can span several."""
+    time = 1 if iterator.dataset.fields["text"].batch_first else 0
+    batches = list(islice(iterator, len(iterator)))
+    # The names are put on a batch when it is made; type checkers do not see them.
+    pieces = [vars(batch)["text"].transpose(0, time) for batch in batches]
+    inputs = torch.cat(pieces)
+    targets = torch.cat([vars(batch)["target"].transpose(0, time) for batch in batches])
+    end = 0
+    for piece in pieces:
+        first, end = end, end + len(piece)
+        future_end = min(end + lookahead, len(inputs))
+        yield cut_span(
+            inputs[first:future_end],
+            targets[first:future_end],
+            end - first,
+            starts=first == 0,
+            ends=end == len(inputs),
+            future_ends=future_end == len(inputs),
+        )

@@ -1,0 +1,81 @@
+"""Dropout whose masks can be drawn once and used again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Dropout(nn.Module):
+    """Zero each element with probability p and scale the others by 1 / (1 - p), in training only.
+
+    Unlike ``torch.nn.Dropout`` its masks can be recorded and replayed (`recorded_masks`), which lets the same
+    windows run twice: one after another, and as one batch.
+
+    Args:
+        p: probability of zeroing an element, in [0, 1).
+    """
+
+    def __init__(self, p: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {p}")
+        self.p = p
+        self.recording: list[Tensor] | None = None
+        self.replaying: list[Tensor] | None = None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return inputs
+        if self.replaying is not None:
+            return inputs * self.replaying.pop(0)
+        mask = torch.empty_like(inputs).bernoulli_(1 - self.p).div_(1 - self.p)
+        if self.recording is not None:
+            self.recording.append(mask)
+        return inputs * mask
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+@contextmanager
+def recorded_masks(model: nn.Module) -> Iterator[None]:
+    """Keep the masks that the model's `Dropout` modules draw inside this context, for `replayed_masks`.
+
+    Raises:
+        ValueError: the model draws masks that cannot be kept: ``torch.nn.Dropout``, or a recurrent torch module
+            with dropout of its own.
+    """
+    for name, module in model.named_modules():
+        foreign = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
+        if module.training and (foreign or (isinstance(module, nn.RNNBase) and module.dropout > 0)):
+            raise ValueError(f"running windows as one batch needs sgrnn.Dropout, but {name} draws its own masks")
+    modules = _dropouts(model)
+    for module in modules:
+        module.recording = []
+    try:
+        yield
+    except BaseException:
+        for module in modules:
+            module.recording = None
+        raise
+
+
+@contextmanager
+def replayed_masks(model: nn.Module, windows: int) -> Iterator[None]:
+    """Use the recorded masks of so many windows again, joined along the batch: (time, windows x batch, ...)."""
+    modules = _dropouts(model)
+    for module in modules:
+        masks, module.recording = module.recording or [], None
+        calls = len(masks) // windows
+        module.replaying = [torch.cat(masks[call::calls], dim=1) for call in range(calls)]
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.replaying = None
+
+
+def _dropouts(model: nn.Module) -> list[Dropout]:
+    return [module for module in model.modules() if isinstance(module, Dropout)]

@@ -1,0 +1,109 @@
+"""Exact evaluation: every token of a text counted once, the state carried from the first to the last."""
+
+from dataclasses import dataclass
+from math import exp, log
+
+import torch
+from torch import Tensor
+
+from sgrnn.language_model import LanguageModel
+from sgrnn.state import State, concatenate, floating_leaves, rows
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a model predicts a text, in units that do and do not depend on the tokenizer.
+
+    Args:
+        nats: negative log-probability of the whole text.
+        tokens: tokens predicted.
+        words: words of the original text, counting one end of line each.
+        characters: characters of the original text, line ends included.
+    """
+
+    nats: float
+    tokens: int
+    words: int
+    characters: int
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """Per token; comparable only between models of one tokenizer."""
+        return _exp(self.loss)
+
+    @property
+    def word_perplexity(self) -> float:
+        """Per word of the original text, whatever the tokens were."""
+        return _exp(self.nats / self.words)
+
+    @property
+    def bits_per_character(self) -> float:
+        """Per character of the original text, whatever the tokens were."""
+        return self.nats / log(2) / self.characters
+
+
+@torch.no_grad()
+def evaluate(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: int = 20, chunk: int = 200) -> float:
+    """The negative log-probability of a text, in nats, every token predicted from all that came before it.
+
+    The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
+    That state is found by running all rows again until their ends no longer change: a recurrent network forgets
+    its beginning, so that two passes nearly always do, and after `batch_size` passes it is exact whatever the
+    network does. The result therefore does not depend on `batch_size` but for rounding.
+
+    Args:
+        model: in any mode; it is evaluated without dropout and left in the mode it was in.
+        tokens: (N,) the text.
+        first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
+        batch_size: rows run side by side.
+        chunk: steps run at once; bounds the memory.
+    """
+    device = next(model.parameters()).device
+    tokens = tokens.to(device)
+    batch_size = min(batch_size, len(tokens))
+    length = -(-len(tokens) // batch_size)
+    padding = tokens.new_zeros(batch_size * length - len(tokens))
+    inputs = torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]).view(batch_size, length).t()
+    targets = torch.cat([tokens, padding]).view(batch_size, length).t()
+    counted = (torch.arange(batch_size * length, device=device) < len(tokens)).view(batch_size, length).t()
+    training = model.training
+    model.eval()
+    try:
+        beginnings = model.initial_state(batch_size)
+        if batch_size > 1:
+            for start in range(0, length, chunk):
+                _, state = model(inputs[start : start + chunk], beginnings if start == 0 else state)
+            beginnings = _handed_on(model, state)
+        for _ in range(batch_size):
+            nats, state = 0.0, beginnings
+            for start in range(0, length, chunk):
+                part = slice(start, start + chunk)
+                outputs, state = model(inputs[part], state)
+                losses = model.loss(outputs, targets[part])
+                nats += float((losses.double() * counted[part]).sum())
+            found = _handed_on(model, state)
+            if _close(found, beginnings):
+                break
+            beginnings = found
+        return nats
+    finally:
+        model.train(training)
+
+
+def _handed_on(model: LanguageModel, ends: State) -> State:
+    """Every row begins where the one before it ended, the first in the initial state."""
+    return concatenate([model.initial_state(1), rows(ends, 0, -1)])
+
+
+def _close(found: State, expected: State) -> bool:
+    pairs = zip(floating_leaves(found), floating_leaves(expected), strict=True)
+    return all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs)
+
+
+def _exp(value: float) -> float:
+    return exp(value) if value < 700 else float("inf")

@@ -1,0 +1,51 @@
+"""Text from a trained model, one token at a time."""
+
+from collections.abc import Iterator
+
+import torch
+
+from sgrnn.language_model import LanguageModel
+
+
+@torch.no_grad()
+def generate(
+    model: LanguageModel, prompt: list[int], length: int, *, temperature: float = 1.0, seed: int | None = None
+) -> Iterator[int]:
+    """Draw tokens from the model, each read before the next is drawn.
+
+    Args:
+        model: used without dropout and left in the mode it was in.
+        prompt: tokens read first; at least one.
+        length: tokens to draw.
+        temperature: divides the logits; below 1 prefers likely tokens, 0 always takes the likeliest.
+        seed: of the drawing; None for another text each time.
+
+    Raises:
+        ValueError: an empty prompt, or a negative length or temperature.
+    """
+    if not prompt:
+        raise ValueError("prompt must hold at least one token, got none")
+    if length < 0 or temperature < 0:
+        raise ValueError(f"length and temperature must not be negative, got {length} and {temperature}")
+    device = next(model.parameters()).device
+    generator = torch.Generator(device)
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    training = model.training
+    model.eval()
+    try:
+        state = model.initial_state(1)
+        tokens = torch.tensor(prompt, device=device).unsqueeze(1)
+        for _ in range(length):
+            outputs, state = model(tokens, state)
+            logits = model.logits(outputs[-1, 0])
+            if temperature == 0:
+                tokens = logits.argmax().view(1, 1)
+            else:
+                chances = torch.softmax(logits.double() / temperature, dim=-1)
+                tokens = torch.multinomial(chances, 1, generator=generator).unsqueeze(0)
+            yield int(tokens)
+    finally:
+        model.train(training)

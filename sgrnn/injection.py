@@ -1,0 +1,66 @@
+"""What stands between a prediction and the gradient that is injected: drift control and the gate.
+
+A bootstrapped predictor learns from targets that it takes part in, so that any direction which the core's own
+Jacobian hands back unchanged can feed on itself: above all one common to all rows, and the direction of the state
+itself, along which the open gates of an LSTM carry a gradient through any number of steps. Left in, the two drive
+the norm of the state up without bound (docs/algorithm.md).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.state import State, floating_leaves, from_matrix, join
+
+
+def center(gradient: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Remove the mean over the rows (R, features), or over those marked True (R,)."""
+    if rows is None:
+        return gradient - gradient.mean(dim=0)
+    weight = rows.unsqueeze(1).to(gradient.dtype)
+    return gradient - (gradient * weight).sum(dim=0) / weight.sum().clamp(min=1)
+
+
+def tangent(gradient: Tensor, state: State) -> Tensor:
+    """Remove each row's component along the state itself, tensor by tensor and layer by layer.
+
+    What is left turns the state's vectors but neither grows nor shrinks them.
+
+    Args:
+        gradient: (R, features), laid out as `sgrnn.state.to_matrix` lays out the state.
+        state: R rows.
+    """
+    turned = []
+    for part, vector in zip(from_matrix(gradient, state), floating_leaves(state), strict=True):
+        along = (part * vector).sum(dim=-1, keepdim=True)
+        norm = (vector * vector).sum(dim=-1, keepdim=True)
+        turned.append((part - vector * (along / norm.clamp(min=1e-12))).movedim(-2, 0))
+    return join(turned)
+
+
+class Gate(nn.Module):
+    """How much of a prediction to trust: the factor that makes it closest to its target in the mean square.
+
+    alpha = clip(E<prediction, target> / E|prediction|^2, 0, 1), from running means over past updates, of
+    predictions made before they were trained on. An untrained predictor is shut out and a trained one let in.
+
+    Args:
+        decay: of the running means, per update.
+    """
+
+    dot: Tensor
+    square: Tensor
+
+    def __init__(self, decay: float = 0.99) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("dot", torch.zeros(()))
+        self.register_buffer("square", torch.zeros(()))
+
+    def forward(self) -> Tensor:
+        """alpha, a scalar in [0, 1]."""
+        return (self.dot / self.square.clamp(min=1e-30)).clamp(0, 1)
+
+    def update(self, dot: Tensor, square: Tensor) -> None:
+        """Take in <prediction, target> and |prediction|^2, each summed over rows."""
+        self.dot.lerp_(dot.to(self.dot.dtype), 1 - self.decay)
+        self.square.lerp_(square.to(self.square.dtype), 1 - self.decay)

@@ -1,0 +1,131 @@
+"""A recurrent language model: embedding, core, output layer."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sgrnn.cores import initial_state
+from sgrnn.dropout import Dropout
+from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead, TokenFeatures
+from sgrnn.state import State, state_size
+from sgrnn.synthesizers import MLPSynthesizer
+
+
+class LanguageModel(nn.Module):
+    """Predicts the next token from all that came before.
+
+    As a model for a gradient policy it reads tokens and gives features; `loss` holds the output layer, so that it
+    runs once per span however many windows the span has.
+
+    Args:
+        vocabulary_size: number of tokens.
+        embedding_size: features per input token; what the core reads.
+        core: recurrent core with inputs of `embedding_size` and outputs of `output_size`.
+        output_size: features of the core's outputs.
+        tied: whether input and output layer share one matrix (Press & Wolf 2017); sizes must then agree.
+        dropout: on the embeddings and on the core's outputs (Zaremba et al. 2014).
+        initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
+            defaults.
+        output_precision: of the output layer's matrix products. The core and its state are always in the
+            parameters' own precision, and the loss is summed in it.
+
+    >>> from sgrnn.cores import LSTM
+    >>> model = LanguageModel(vocabulary_size=50, embedding_size=8, core=LSTM(8, 16), output_size=16)
+    >>> tokens = torch.zeros(7, 4, dtype=torch.long)
+    >>> outputs, state = model(tokens, model.initial_state(batch_size=4))
+    >>> model.loss(outputs, tokens).shape
+    torch.Size([7, 4])
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding_size: int,
+        core: nn.Module,
+        output_size: int,
+        *,
+        tied: bool = False,
+        dropout: float = 0.0,
+        initial_range: float | None = None,
+        output_precision: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if tied and embedding_size != output_size:
+            raise ValueError(f"tied needs embedding_size {embedding_size} and output_size {output_size} to be equal")
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.core = core
+        self.output = nn.Linear(output_size, vocabulary_size)
+        self.dropout = Dropout(dropout)
+        self.output_precision = output_precision
+        if initial_range is None:
+            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        else:
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -initial_range, initial_range)
+        if tied:
+            self.output.weight = self.embedding.weight
+
+    def initial_state(self, batch_size: int) -> State:
+        """The core's."""
+        return initial_state(self.core, batch_size)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read tokens (time, batch); returns features (time, batch, output_size), not yet logits, and the state."""
+        outputs, state = self.core(self.dropout(self.embedding(inputs)), state)
+        return self.dropout(outputs), state
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Unnormalized log-probabilities (..., vocabulary_size) of the next token."""
+        return self.output(outputs)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy of each target token, (time, batch), in nats."""
+        precision = self.output_precision if self.training else self.output.weight.dtype
+        weight, bias = self.output.weight.to(precision), self.output.bias.to(precision)
+        logits = F.linear(outputs.flatten(0, 1).to(precision), weight, bias)
+        losses = F.cross_entropy(logits.to(self.output.weight.dtype), targets.flatten(), reduction="none")
+        return losses.view_as(targets)
+
+    def token_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """What a synthesizer sees of tokens: the model's own input and output embeddings, held constant.
+
+        Args:
+            inputs, targets: tokens (steps, rows).
+
+        Returns:
+            (steps, rows, embedding_size + output_size).
+        """
+        with torch.no_grad():
+            return torch.cat([F.embedding(inputs, self.embedding.weight), F.embedding(targets, self.output.weight)], -1)
+
+    def synthesizer(
+        self,
+        lookahead: int = 4,
+        *,
+        hidden_sizes: tuple[int, ...] = (256,),
+        projection: int | None = None,
+        recurrent: int | None = None,
+        own_embedding: int | None = None,
+        auxiliary: bool = False,
+    ) -> MLPSynthesizer:
+        """A synthesizer that fits this model and sees the tokens ahead as the model does.
+
+        Args:
+            lookahead: upcoming steps it sees; 0 for the state alone.
+            hidden_sizes, auxiliary: as `MLPSynthesizer`.
+            projection: as `LookaheadEncoder`.
+            recurrent: read the steps by a GRU of so many units (`RecurrentLookahead`) instead.
+            own_embedding: see the tokens through embeddings of its own, of this size, instead of the model's.
+        """
+        encoder = None
+        if lookahead:
+            features, feature_size = self.token_features, self.embedding.embedding_dim + self.output.in_features
+            if own_embedding is not None:
+                features = TokenFeatures(self.embedding.num_embeddings, own_embedding)
+                feature_size = features.feature_size
+            if recurrent is not None:
+                encoder = RecurrentLookahead(lookahead, features, feature_size, recurrent)
+            else:
+                encoder = LookaheadEncoder(lookahead, features, feature_size, projection)
+        size = state_size(self.initial_state(batch_size=1))
+        return MLPSynthesizer(size, hidden_sizes, lookahead=encoder, auxiliary=auxiliary)

@@ -1,0 +1,156 @@
+"""What training already knows about the steps after a boundary, and how a synthesizer reads it.
+
+A calibrated model's future gradient has nearly zero mean given its state alone, so a synthesizer that sees only
+the state has almost nothing to predict. The steps that follow say which way the gradient will point. They are
+privileged: training has them, evaluation neither has nor needs them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.span import Span
+
+Features = Callable[[Tensor, Tensor], Tensor]  # inputs, targets (steps, rows, ...) -> (steps, rows, feature_size)
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """The next n steps at each of R boundary rows.
+
+    Args:
+        inputs: (n, R, ...) what the model will read.
+        targets: (n, R, ...) what it will be compared with.
+        valid: (n, R) bool, False where a step lies beyond the end of the row's sequence or of what is known; None
+            where all are valid. The values at steps that are not valid mean nothing.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    valid: Tensor | None
+
+
+def look_ahead(span: Span, edges: list[int], steps: int) -> Lookahead:
+    """The next steps after each boundary of a span, rows ordered boundary by boundary: R = len(edges) x B."""
+    future = span.future
+    inputs, targets = span.inputs, span.targets
+    if future is not None:
+        inputs, targets = torch.cat([inputs, future.inputs]), torch.cat([targets, future.targets])
+    known = inputs.shape[0]
+    index = torch.arange(steps).unsqueeze(1) + torch.tensor(edges)  # (n, K + 1)
+    in_reach = index < known
+    index = index.clamp(max=known - 1).to(inputs.device)
+    valid = None
+    if not bool(in_reach.all()):
+        valid = in_reach.to(inputs.device).repeat_interleave(span.batch_size, dim=1)
+    same = _same_sequence(span, index)
+    if same is not None:
+        valid = same if valid is None else valid & same
+    return Lookahead(inputs[index].flatten(1, 2), targets[index].flatten(1, 2), valid)
+
+
+def _same_sequence(span: Span, index: Tensor) -> Tensor | None:
+    """(n, R) True where no sequence begins between the boundary and the step; None where none begins at all."""
+    beginnings = [span.starts, None if span.future is None else span.future.starts]
+    if all(starts is None for starts in beginnings) and span.ends is None:
+        return None
+    lengths = [span.steps, 0 if span.future is None else span.future.steps]
+    starts = torch.cat(
+        [
+            torch.zeros(length, span.batch_size, dtype=torch.bool, device=index.device) if known is None else known
+            for known, length in zip(beginnings, lengths, strict=True)
+        ]
+    )
+    if span.ends is not None and lengths[1]:
+        starts[span.steps] |= span.ends
+    crossed = starts[index].long()  # (n, K + 1, B)
+    return (crossed.cumsum(dim=0) == 0).flatten(1, 2)
+
+
+class TokenFeatures(nn.Module):
+    """Embeddings of a synthesizer's own for the input and the target token of each step.
+
+    Args:
+        vocabulary_size: number of tokens.
+        size: features per token; a step has twice as many.
+    """
+
+    def __init__(self, vocabulary_size: int, size: int) -> None:
+        super().__init__()
+        self.inputs = nn.Embedding(vocabulary_size, size)
+        self.targets = nn.Embedding(vocabulary_size, size)
+        self.feature_size = 2 * size
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.cat([self.inputs(inputs), self.targets(targets)], dim=-1)
+
+
+def vector_features(inputs: Tensor, targets: Tensor) -> Tensor:
+    """The features of steps whose inputs and targets are vectors already: both, side by side."""
+    return torch.cat([inputs, targets], dim=-1).to(torch.get_default_dtype())
+
+
+class LookaheadEncoder(nn.Module):
+    """Reads n upcoming steps as one vector: each step's features projected, the steps side by side.
+
+    Args:
+        steps: n, how many steps are looked at.
+        features: from inputs and targets (n, R, ...) to features (n, R, feature_size): `TokenFeatures`,
+            `vector_features`, or ``LanguageModel.token_features``, which sees tokens through the model's own
+            embeddings.
+        feature_size: as `features` gives.
+        projection: features a step is reduced to by a learned linear map, one for each place; None leaves the
+            features as they are.
+    """
+
+    def __init__(self, steps: int, features: Features, feature_size: int, projection: int | None = None) -> None:
+        super().__init__()
+        _check(steps)
+        self.steps, self.features = steps, features
+        self.output_size = steps * (projection or feature_size)
+        self.weight = None
+        if projection is not None:
+            bound = feature_size**-0.5
+            self.weight = nn.Parameter(torch.empty(steps, feature_size, projection).uniform_(-bound, bound))
+
+    def forward(self, lookahead: Lookahead) -> Tensor:
+        """(R, output_size)."""
+        features = _masked_features(self.features, lookahead)
+        if self.weight is not None:
+            features = torch.bmm(features, self.weight)
+        return features.transpose(0, 1).flatten(1)
+
+
+class RecurrentLookahead(nn.Module):
+    """Reads n upcoming steps by a GRU, the furthest first, so that the nearest is freshest in its memory.
+
+    Args:
+        steps: n, how many steps are looked at.
+        features: as in `LookaheadEncoder`.
+        feature_size: as `features` gives.
+        hidden_size: features of the result.
+    """
+
+    def __init__(self, steps: int, features: Features, feature_size: int, hidden_size: int) -> None:
+        super().__init__()
+        _check(steps)
+        self.steps, self.features = steps, features
+        self.output_size = hidden_size
+        self.encoder = nn.GRU(feature_size, hidden_size)
+
+    def forward(self, lookahead: Lookahead) -> Tensor:
+        """(R, output_size)."""
+        _, last = self.encoder(_masked_features(self.features, lookahead).flip(0))
+        return last[0]
+
+
+def _masked_features(features: Features, lookahead: Lookahead) -> Tensor:
+    found = features(lookahead.inputs, lookahead.targets)
+    return found if lookahead.valid is None else found * lookahead.valid.unsqueeze(-1)
+
+
+def _check(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"a lookahead must be at least 1 step, got {steps}; leave the encoder out for none")

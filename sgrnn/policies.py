@@ -1,0 +1,306 @@
+"""Gradient policies: what crosses a boundary backwards when a span is trained on.
+
+Every policy has one method, ``backward(model, loss, span, state) -> Step``, which runs one span, fills the
+gradients of the model's parameters (and of the policy's own, if it has any), and returns the state to go on from.
+It steps no optimizer: that is the training loop's.
+
+`model(inputs, state) -> (outputs, state)` is any module, a bare ``torch.nn.LSTM`` too. `loss(outputs, targets)`
+gives one loss per step and row, (time, batch); the objective is their mean.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.injection import Gate, center, tangent
+from sgrnn.lookahead import look_ahead
+from sgrnn.span import Span
+from sgrnn.state import State, batch_size, floating_leaves, from_matrix, leaves, rows, to_matrix
+from sgrnn.synthesizers import Follower
+from sgrnn.windows import Unrolled, unroll
+
+Loss = Callable[[Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a policy hands back from one span.
+
+    Args:
+        loss: mean loss per step and row, a detached scalar.
+        state: the state after the span, detached.
+        figures: scalars worth logging, by name; tensors, so that reading them is the caller's choice.
+    """
+
+    loss: Tensor
+    state: State
+    figures: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Policy(nn.Module, ABC):
+    """What crosses a boundary backwards. A module, since a policy may have parameters and a state to save."""
+
+    lookahead_steps: int = 0  # how far beyond a span it wants to see
+
+    @abstractmethod
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """Run a span, add to the gradients of the model's and the policy's parameters, and go on.
+
+        Args:
+            model: ``model(inputs, state) -> (outputs, state)``.
+            loss: ``loss(outputs, targets) -> (time, batch)``, a loss per step and row, not averaged.
+            span: the data.
+            state: the state before the span; a graph behind it is ignored.
+
+        Raises:
+            ValueError: the loss is not one number per step and row.
+        """
+
+
+class Truncated(Policy):
+    """Truncated back-propagation through time (Williams & Peng 1990): nothing crosses a boundary.
+
+    Args:
+        window: T, steps back-propagated together.
+        parallel: run a span's windows as one batch (`sgrnn.windows.unroll`).
+    """
+
+    def __init__(self, window: int, *, parallel: bool = False) -> None:
+        super().__init__()
+        self.window = _positive("window", window)
+        self.parallel = parallel
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `Policy.backward`."""
+        return _truncated(model, loss, span, state, self.window, self.parallel)
+
+    def extra_repr(self) -> str:
+        return f"window={self.window}"
+
+
+class Full(Policy):
+    """Back-propagation through the whole span: the window is as long as the span."""
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `Policy.backward`."""
+        return _truncated(model, loss, span, state, None, False)
+
+
+class Synthetic(Policy):
+    """Truncated back-propagation with synthetic gradients (Jaderberg et al. 2016).
+
+    For window k with first state s_k, last state s_{k+1} and loss L_k, summed over its steps:
+
+        g_{k+1}  = M(s_{k+1}, lookahead)                 held constant; 0 where the row's sequence ends
+        minimize L_k + <s_{k+1}, g_{k+1}>                one backward pass, which also gives
+        target_k = dL_k/ds_k + (ds_{k+1}/ds_k)^T g_{k+1}
+        minimize |M(s_k, lookahead) - target_k|^2        over M's parameters only
+
+    Gradients are per row, of the row's summed loss, whatever the objective's reduction. The prediction is divided
+    by a running root mean square of the targets, and injected through drift control (`center`, `tangent`), a
+    discount and a gate (`sgrnn.injection`).
+
+    Figures: ``r2`` of the predictions made before they were trained on, ``cosine`` with their targets, ``gate``,
+    ``target_rms``, and the norms ``cell_norm`` of the last state tensor.
+
+    Args:
+        window: T, steps back-propagated together.
+        synthesizer: M, as `sgrnn.synthesizers` describes. Its parameters are this policy's parameters.
+        discount: factor on the injected gradient. As one backward pass serves both, it is the discount of the
+            bootstrap and the injection scale (0.1 in public implementations) at once.
+        center: remove the mean over rows of what is injected. Needs more than one row.
+        tangent: remove what is injected along the state itself.
+        gate: multiply by `sgrnn.injection.Gate`; without, predictions are trusted from the first update.
+        follow_rate, follow_every: bootstrap from a copy of the synthesizer that goes this share of the way
+            towards it every so many updates (`sgrnn.synthesizers.Follower`); 1 and 1 for none.
+        parallel: run a span's windows as one batch (`sgrnn.windows.unroll`).
+        decay: of the running means (target scale and gate), per update.
+    """
+
+    mean_square: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        window: int,
+        synthesizer: nn.Module,
+        *,
+        discount: float = 1.0,
+        center: bool = True,
+        tangent: bool = True,
+        gate: bool = True,
+        follow_rate: float = 1.0,
+        follow_every: int = 1,
+        parallel: bool = False,
+        decay: float = 0.99,
+    ) -> None:
+        super().__init__()
+        if not 0 <= discount <= 1:
+            raise ValueError(f"discount must be in [0, 1], got {discount}")
+        if not 0 < decay < 1:
+            raise ValueError(f"decay must be in (0, 1), got {decay}")
+        self.window = _positive("window", window)
+        self.synthesizer = synthesizer
+        self.lookahead_steps = getattr(synthesizer, "lookahead_steps", 0)
+        self.discount, self.center, self.tangent = discount, center, tangent
+        self.gate = Gate(decay)
+        self.gated = gate
+        self.follower = None
+        if (follow_rate, follow_every) != (1.0, 1):
+            self.follower = Follower(synthesizer, follow_rate, follow_every)
+        self.parallel, self.decay = parallel, decay
+        self.register_buffer("mean_square", torch.ones(()))
+        self.register_buffer("updates", torch.zeros(()))
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `Policy.backward`."""
+        unrolled = unroll(model, span, state, self.window, self.parallel)
+        mean_loss = _mean_loss(loss, unrolled, span)
+        states = unrolled.boundaries
+        open_rows = _open_rows(span, unrolled.edges)
+        lookahead = look_ahead(span, unrolled.edges, self.lookahead_steps) if self.lookahead_steps else None
+        # One pass of M serves both ends: it is trained on all boundaries but the last, which has no target yet,
+        # and injects at all but the first, behind which there is nothing.
+        predicted = self.synthesizer(states, lookahead)
+        with torch.no_grad():
+            bootstrap = predicted if self.follower is None else self.follower(states, lookahead)
+            scale = self.mean_square.sqrt()
+            gradient = scale * bootstrap[span.batch_size :, 0]
+            injected = self._injected(
+                gradient,
+                rows(states, span.batch_size, None),
+                None if open_rows is None else open_rows[span.batch_size :],
+            )
+        self._backward(mean_loss, unrolled, injected / (span.steps * span.batch_size))
+        target = unrolled_gradient(unrolled) * (span.steps * span.batch_size)
+        trained = target.shape[0]
+        figures = self._observe(scale * predicted[:trained, 0].detach(), target, open_rows)
+        self._regress(predicted[:trained], target, bootstrap[span.batch_size :, 0].detach(), open_rows)
+        if self.follower is not None:
+            self.follower.follow()
+        return Step(mean_loss.detach(), unrolled.last, {**figures, **_norms(unrolled.last)})
+
+    def _injected(self, gradient: Tensor, states: State, open_rows: Tensor | None) -> Tensor:
+        """What crosses the boundaries, (K x B, features), from what was predicted there."""
+        if self.center:
+            gradient = center(gradient, open_rows)
+        if self.tangent:
+            gradient = tangent(gradient, states)
+        factor = self.discount * self.gate() if self.gated else self.discount
+        gradient = gradient * factor
+        return gradient if open_rows is None else gradient * open_rows.unsqueeze(1)
+
+    def _backward(self, mean_loss: Tensor, unrolled: Unrolled, injected: Tensor) -> None:
+        """One pass through all windows: from the loss, and from the last states by what is injected there."""
+        tensors, gradients = [mean_loss], [torch.ones_like(mean_loss)]
+        start = 0
+        for last in unrolled.lasts:
+            stop = start + batch_size(last)
+            for tensor, part in zip(floating_leaves(last), from_matrix(injected[start:stop], last), strict=True):
+                if tensor.requires_grad:
+                    tensors.append(tensor)
+                    gradients.append(part)
+            start = stop
+        torch.autograd.backward(tensors, gradients)
+
+    @torch.no_grad()
+    def _observe(self, predicted: Tensor, target: Tensor, open_rows: Tensor | None) -> dict[str, Tensor]:
+        """Update gate and scale by predictions made before training on them, and report how good they were."""
+        if open_rows is not None:
+            inside = open_rows[: target.shape[0]].unsqueeze(1)
+            predicted, target = predicted * inside, target * inside
+        dot, square, power = (predicted * target).sum(), predicted.square().sum(), target.square().sum()
+        self.gate.update(dot, square)
+        entries = target.numel() if open_rows is None else inside.sum().clamp(min=1) * target.shape[1]
+        self.updates += 1
+        self.mean_square.lerp_(power.to(self.mean_square) / entries, (1 / self.updates).clamp(min=1 - self.decay))
+        tiny = torch.finfo(power.dtype).tiny
+        return {
+            "r2": (2 * dot - square) / power.clamp(min=tiny),
+            "cosine": dot / (square * power).sqrt().clamp(min=tiny),
+            "gate": self.gate() if self.gated else torch.ones_like(dot),
+            "target_rms": self.mean_square.sqrt(),
+        }
+
+    def _regress(self, predicted: Tensor, target: Tensor, after: Tensor, open_rows: Tensor | None) -> None:
+        """Fill the gradients of the synthesizer's parameters; its graph holds nothing of the core.
+
+        `predicted` is (rows, heads, features): the first head is trained on the target, a second on `after`, what
+        was predicted for the boundary that follows, held constant.
+        """
+        wanted = (target / self.mean_square.sqrt().clamp(min=1e-30)).unsqueeze(1)
+        if predicted.shape[1] == 2:
+            wanted = torch.cat([wanted, after.unsqueeze(1)], dim=1)
+        errors = (predicted - wanted).square().mean(dim=(1, 2))
+        if open_rows is None:
+            error = errors.mean()
+        else:
+            inside = open_rows[: errors.shape[0]]
+            error = (errors * inside).sum() / inside.sum().clamp(min=1)
+        if error.requires_grad:
+            error.backward()
+
+    def extra_repr(self) -> str:
+        return f"window={self.window}, discount={self.discount}, center={self.center}, tangent={self.tangent}"
+
+
+def unrolled_gradient(unrolled: Unrolled) -> Tensor:
+    """What the backward pass left at the windows' first states, (K x B, features)."""
+    parts = []
+    for first in unrolled.firsts:
+        parts.append(to_matrix(_gradients(first)))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _gradients(state: State) -> list[Tensor]:
+    return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in floating_leaves(state)]
+
+
+def _truncated(
+    model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool
+) -> Step:
+    unrolled = unroll(model, span, state, window, parallel)
+    mean_loss = _mean_loss(loss, unrolled, span)
+    mean_loss.backward()
+    return Step(mean_loss.detach(), unrolled.last, _norms(unrolled.last))
+
+
+def _mean_loss(loss: Loss, unrolled: Unrolled, span: Span) -> Tensor:
+    losses = loss(unrolled.outputs, span.targets)
+    if losses.shape != (span.steps, span.batch_size):
+        raise ValueError(
+            f"loss must give one number per step and row, {(span.steps, span.batch_size)}, "
+            f"got {tuple(losses.shape)}: switch off its own averaging (reduction='none')"
+        )
+    return losses.mean()
+
+
+def _open_rows(span: Span, edges: list[int]) -> Tensor | None:
+    """((K + 1) x B,) bool: rows whose sequence goes on across the boundary; None where all do."""
+    after = span.future.starts if span.future is not None else None
+    if span.starts is None and span.ends is None and after is None:
+        return None
+    closed = torch.zeros(len(edges), span.batch_size, dtype=torch.bool, device=span.inputs.device)
+    if span.starts is not None:
+        closed[:-1] |= span.starts[edges[:-1]]
+    if span.ends is not None:
+        closed[-1] |= span.ends
+    if after is not None:
+        closed[-1] |= after[0]
+    return ~closed.flatten()
+
+
+def _norms(state: State) -> dict[str, Tensor]:
+    """Mean over rows of the norm of the state's last tensor: an LSTM's cell, which tells of drift first."""
+    cell = leaves(state)[-1]
+    return {"cell_norm": cell.movedim(-2, 0).flatten(1).norm(dim=1).mean()} if cell.is_floating_point() else {}
+
+
+def _positive(name: str, value: int) -> int:
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1 step, got {value}")
+    return value

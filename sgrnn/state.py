@@ -1,0 +1,100 @@
+"""States: the tensors, or nests of tensors, that a recurrent core carries from step to step.
+
+A state is a tensor or a tuple, list, dict or named tuple of states. In every tensor the batch is the axis before
+the last: (..., batch, features), as in the (layers, batch, hidden) of ``torch.nn.LSTM`` and the (batch, hidden)
+of a single cell. Floating-point tensors carry gradients; others (counters, phases) are carried along.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = Any  # a Tensor, or a tuple, list, dict or named tuple of States
+
+
+def map_state(function: Callable[..., Any], *states: State) -> State:
+    """Apply a function to the corresponding tensors of one or more states of the same structure.
+
+    Raises:
+        TypeError: a leaf is not a tensor.
+
+    >>> map_state(lambda a, b: a + b, (torch.tensor(1), torch.tensor(2)), (torch.tensor(3), torch.tensor(4)))
+    (tensor(4), tensor(6))
+    """
+    first = states[0]
+    if isinstance(first, Tensor):
+        return function(*states)
+    if isinstance(first, dict):
+        return {key: map_state(function, *(state[key] for state in states)) for key in first}
+    if isinstance(first, tuple | list):
+        parts = [map_state(function, *group) for group in zip(*states, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
+    raise TypeError(f"a state is a tensor or a tuple, list or dict of states, got {type(first).__name__}")
+
+
+def leaves(state: State) -> list[Tensor]:
+    """The state's tensors, in order."""
+    found: list[Tensor] = []
+    map_state(found.append, state)
+    return found
+
+
+def floating_leaves(state: State) -> list[Tensor]:
+    """The state's tensors that carry gradients, in order."""
+    return [tensor for tensor in leaves(state) if tensor.is_floating_point()]
+
+
+def batch_size(state: State) -> int:
+    """The number of rows a state holds."""
+    return leaves(state)[0].shape[-2]
+
+
+def detach(state: State) -> State:
+    """The same values, cut off from the graph that computed them."""
+    return map_state(Tensor.detach, state)
+
+
+def cut(state: State) -> State:
+    """The same values as the leaves of a new graph: after a backward pass their ``.grad`` is the boundary's."""
+    return map_state(lambda tensor: tensor.detach().requires_grad_(tensor.is_floating_point()), state)
+
+
+def where_rows(rows: Tensor, chosen: State, otherwise: State) -> State:
+    """Take the rows marked True (batch,) from one state and the others from another."""
+    return map_state(lambda a, b: torch.where(rows.unsqueeze(-1), a, b), chosen, otherwise)
+
+
+def concatenate(states: Sequence[State]) -> State:
+    """One state with the rows of all, in order."""
+    if len(states) == 1:
+        return states[0]
+    return map_state(lambda *tensors: torch.cat(tensors, dim=-2), *states)
+
+
+def rows(state: State, start: int, stop: int | None) -> State:
+    """The rows from start up to stop, counted as Python slices count."""
+    return map_state(lambda tensor: tensor[..., start:stop, :], state)
+
+
+def to_matrix(state: State) -> Tensor:
+    """The floating-point part of a state as one (batch, features) matrix."""
+    return join([tensor.movedim(-2, 0) for tensor in floating_leaves(state)])
+
+
+def join(tensors: Iterable[Tensor]) -> Tensor:
+    """Tensors (batch, ...) side by side as one (batch, features) matrix."""
+    return torch.cat([tensor.flatten(1) for tensor in tensors], dim=1)
+
+
+def from_matrix(matrix: Tensor, like: State) -> list[Tensor]:
+    """Undo `to_matrix`: a (batch, features) matrix as tensors shaped like the floating-point leaves of a state."""
+    shapes = [tensor.movedim(-2, 0).shape[1:] for tensor in floating_leaves(like)]
+    parts = matrix.split([shape.numel() for shape in shapes], dim=1)
+    return [part.unflatten(1, shape).movedim(0, -2) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def state_size(state: State) -> int:
+    """The number of features that a row of the state has, over all its floating-point tensors."""
+    return sum(tensor.numel() // tensor.shape[-2] for tensor in floating_leaves(state))

@@ -1,0 +1,82 @@
+"""From a recipe to the objects it describes: recipes stop here, and the library's plain classes begin."""
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sgrnn import cores, policies
+from sgrnn.errors import InputError
+from sgrnn.language_model import LanguageModel
+from sgrnn.training import recipe as recipes
+
+_CORES = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
+
+
+def build_model(recipe: recipes.Recipe, vocabulary_size: int) -> LanguageModel:
+    """The language model that a recipe describes, for so many tokens."""
+    section = recipe.model
+    embedding_size = section.embedding_size or section.hidden_size
+    core = _CORES[section.core](
+        embedding_size, section.hidden_size, section.num_layers, dropout=section.dropout
+    )
+    return LanguageModel(
+        vocabulary_size,
+        embedding_size,
+        core,
+        section.hidden_size,
+        tied=section.tied,
+        dropout=section.dropout,
+        initial_range=section.initial_range,
+        output_precision=getattr(torch, recipe.training.precision),
+    )
+
+
+def build_policy(recipe: recipes.Recipe, model: LanguageModel) -> policies.Policy:
+    """The gradient policy that a recipe describes, fitting the model."""
+    section = recipe.policy
+    match section:
+        case recipes.Full():
+            return policies.Full()
+        case recipes.Truncated():
+            return policies.Truncated(section.window, parallel=section.parallel)
+        case recipes.Synthetic():
+            synthesizer = model.synthesizer(
+                section.lookahead,
+                hidden_sizes=section.hidden_sizes,
+                projection=section.projection,
+                recurrent=section.recurrent,
+                own_embedding=section.own_embedding,
+                auxiliary=section.auxiliary,
+            )
+            return policies.Synthetic(
+                section.window,
+                synthesizer,
+                discount=section.discount,
+                center=section.center,
+                tangent=section.tangent,
+                gate=section.gate,
+                follow_rate=section.follow_rate,
+                follow_every=section.follow_every,
+                parallel=section.parallel,
+            )
+
+
+def build_optimizer(section: recipes.Sgd | recipes.Adam | recipes.AdamW, module: nn.Module) -> Optimizer | None:
+    """The optimizer of a module's parameters; None if it has none."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not parameters:
+        return None
+    options = section.model_dump(exclude={"kind", "learning_rate"}) | {"lr": section.learning_rate, "fused": True}
+    classes = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return classes[section.kind](parameters, **options)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a recipe names; `auto` takes a GPU where there is one.
+
+    Raises:
+        InputError: a GPU is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("training.device must be cpu or auto on this machine, got cuda, which it does not have")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

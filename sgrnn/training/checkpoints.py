@@ -1,0 +1,159 @@
+"""Checkpoints: folders written aside and renamed, so that each is whole or not there.
+
+RUN/checkpoints/update-00001000/
+    model.safetensors   the language model
+    state.pt            all else that training goes on from: optimizers, policy, recurrent state, random generators
+    recipe.yaml         the resolved recipe
+    progress.json       where training stood, the format, and the digests of the other files
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from sgrnn.data.digests import file_digest
+from sgrnn.errors import InputError
+
+_FORMAT = "sgrnn checkpoint 1"
+_FILES = ("model.safetensors", "state.pt", "recipe.yaml")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk.
+
+    Args:
+        folder: where it lies.
+        progress: what progress.json holds: ``update``, ``best_update`` and whatever the loop added.
+    """
+
+    folder: Path
+    progress: dict[str, Any]
+
+    def load_model(self, model: nn.Module) -> None:
+        """Load the model's parameters.
+
+        Raises:
+            InputError: they do not fit.
+        """
+        path = self.folder / "model.safetensors"
+        try:
+            load_model(model, path)
+        except (RuntimeError, SafetensorError, OSError) as error:
+            raise InputError(f"{path} does not fit the model of the recipe beside it: {error}") from None
+
+    def load_state(self, device: torch.device) -> dict[str, Any]:
+        """All else that training goes on from, its tensors on a device."""
+        path = self.folder / "state.pt"
+        try:
+            return torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, state: dict[str, Any], recipe: str, progress: dict[str, Any]
+) -> Path:
+    """Write a checkpoint, then remove those that are neither it nor the best one.
+
+    Args:
+        folder: of the run's checkpoints.
+        model: the model.
+        state: all else; tensors, numbers, texts, and lists, tuples and dicts of these.
+        recipe: the resolved recipe.
+        progress: with ``update``, the number of the checkpoint, and ``best_update``, the one to keep (or None).
+
+    Raises:
+        InputError: it cannot be written, the disk being full for example; what was there is untouched.
+    """
+    final = folder / _name(progress["update"])
+    aside = folder / f".{final.name}"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        save_model(model, str(aside / "model.safetensors"))
+        torch.save(state, aside / "state.pt")
+        (aside / "recipe.yaml").write_text(recipe, "utf-8")
+        digests = {name: file_digest(aside / name) for name in _FILES}
+        record = {"format": _FORMAT, "files": digests, **progress}
+        (aside / "progress.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        for name in (*_FILES, "progress.json", "."):
+            _flush(aside / name)
+        if final.exists():  # only ever an equal one: the same update of the same run
+            shutil.rmtree(final)
+        aside.rename(final)
+        _flush(folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise InputError(
+            f"cannot write the checkpoint {final}: {error}; nothing saved before is lost: free disk space and "
+            f"go on with `sgrnn resume {folder.parent}`"
+        ) from None
+    keep = {final.name, _name(progress["best_update"]) if progress["best_update"] is not None else ""}
+    for other in folder.iterdir():
+        if other.name not in keep:
+            shutil.rmtree(other, ignore_errors=True)
+    return final
+
+
+def latest_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint of a run; None if there is none.
+
+    Raises:
+        InputError: it is damaged, or nothing that this program wrote.
+    """
+    found = sorted(folder.glob("update-*")) if folder.is_dir() else []
+    return _open(found[-1]) if found else None
+
+
+def best_checkpoint(folder: Path) -> Checkpoint | None:
+    """The checkpoint with the lowest validation loss, or the newest if none was evaluated yet.
+
+    Raises:
+        InputError: as `latest_checkpoint`.
+    """
+    latest = latest_checkpoint(folder)
+    if latest is None or latest.progress["best_update"] is None:
+        return latest
+    best = folder / _name(latest.progress["best_update"])
+    return _open(best)
+
+
+def _open(folder: Path) -> Checkpoint:
+    path = folder / "progress.json"
+    hint = "restore it from a copy, or remove its folder to go on from the one before, if there is one"
+    try:
+        progress = json.loads(path.read_text("utf-8"))
+        form = progress.get("format")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"the checkpoint {folder} is damaged: {path.name}: {error}; {hint}") from None
+    if form != _FORMAT:
+        raise InputError(f"{folder} is no checkpoint of sgrnn: expected the format {_FORMAT!r}, got {form!r}")
+    for name in _FILES:
+        expected = progress["files"].get(name)
+        found = file_digest(folder / name) if (folder / name).is_file() else "no file"
+        if found != expected:
+            raise InputError(
+                f"the checkpoint {folder} is damaged: {name}: expected {expected}, got {found}; {hint}"
+            )
+    return Checkpoint(folder, progress)
+
+
+def _name(update: int) -> str:
+    return f"update-{update:09d}"
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,237 @@
+"""The training loop, written out once.
+
+It does not know which gradient policy it runs. An update is: a span from the stream, `policy.backward`, clip, step.
+Around it stand three things that happen now and then: log, save, and at the end of an epoch evaluate.
+"""
+
+from collections.abc import Callable
+from math import isfinite
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.data import TokenFiles, TokenStream
+from sgrnn.errors import InputError
+from sgrnn.evaluation import Score, evaluate
+from sgrnn.language_model import LanguageModel
+from sgrnn.training.build import build_model, build_optimizer, build_policy, choose_device
+from sgrnn.training.checkpoints import latest_checkpoint, save_checkpoint
+from sgrnn.training.rates import rate_factor
+from sgrnn.training.recipe_files import dump_recipe
+from sgrnn.training.run import Run
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Interrupted(Exception):
+    """Training was asked to stop, and did, after saving."""
+
+
+def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] = lambda: False) -> LanguageModel:
+    """Train a run to its end, from its latest checkpoint if it has one.
+
+    Args:
+        run: the run folder.
+        files: the corpus, encoded with the run's tokenizer.
+        report: called with every record that is logged.
+        stop: asked after every update whether to stop early.
+
+    Returns:
+        The model after the last update.
+
+    Raises:
+        InputError: the text is not the one the run began with, the loss is not finite, or a file cannot be written.
+        Interrupted: `stop` said so; a checkpoint was saved.
+    """
+    recipe = run.recipe
+    settings = recipe.training
+    device = choose_device(settings.device)
+    torch.manual_seed(settings.seed)
+    model = build_model(recipe, files.vocabulary_size).to(device)
+    policy = build_policy(recipe, model).to(device)
+    optimizer = build_optimizer(recipe.optimizer, model)
+    assert optimizer is not None, "a language model has parameters"
+    synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, policy)
+    stream = TokenStream(
+        files["train"].array,
+        files.eos_id,
+        settings.batch_size,
+        settings.span,
+        lookahead=policy.lookahead_steps,
+        source=f"{recipe.data.corpus} train",
+    )
+    state = model.initial_state(settings.batch_size)
+    interval = Interval()
+    progress: dict[str, Any] = {
+        "update": 0, "seconds": 0.0, "losses": [], "best_update": None, "text": files.folder.name
+    }  # fmt: skip
+
+    checkpoint = latest_checkpoint(run.checkpoints)
+    if checkpoint is not None:
+        if checkpoint.progress["text"] != files.folder.name:
+            raise InputError(
+                f"the text is not the one that {run.folder} was trained on: expected "
+                f"{checkpoint.progress['text']}, got {files.folder.name}; point --data to the folder used then"
+            )
+        checkpoint.load_model(model)
+        saved = checkpoint.load_state(device)
+        policy.load_state_dict(saved["policy"])
+        optimizer.load_state_dict(saved["optimizer"])
+        if synthesizer_optimizer is not None:
+            synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])
+        state, stream.position = saved["state"], saved["position"]
+        interval.values = saved["interval"]
+        torch.set_rng_state(saved["random"].cpu())
+        if device.type == "cuda":
+            torch.cuda.set_rng_state_all(saved["random_cuda"])
+        progress = {key: checkpoint.progress[key] for key in progress}
+    run.forget_after(progress["update"])
+    model.train()
+
+    def save() -> None:
+        save_checkpoint(
+            run.checkpoints,
+            model,
+            {
+                "policy": policy.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "synthesizer_optimizer": synthesizer_optimizer and synthesizer_optimizer.state_dict(),
+                "state": state,
+                "position": stream.position,
+                "interval": interval.values,
+                "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state_all() if device.type == "cuda" else None,
+            },
+            dump_recipe(recipe),
+            progress,
+        )
+
+    def log(record: dict[str, Any]) -> None:
+        record = {"update": progress["update"], "epoch": epoch(), "seconds": round(clock(), 3), **record}
+        run.log(record)
+        report(record)
+
+    def epoch() -> float:
+        return progress["update"] / stream.spans_per_epoch
+
+    began = perf_counter() - progress["seconds"]
+
+    def clock() -> float:
+        """Seconds spent on training, evaluations left out."""
+        return perf_counter() - began
+
+    updates = settings.epochs * stream.spans_per_epoch
+    updates = min(updates, settings.max_updates or updates)
+    done = progress["update"] >= updates or _out_of_patience(progress["losses"], settings.patience)
+    while not done:
+        rate = recipe.optimizer.learning_rate * rate_factor(
+            recipe.schedule, epoch(), settings.epochs, progress["losses"]
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        span = next(stream).to(device)
+        step = policy.backward(model, model.loss, span, state)
+        state = step.state
+        norm = _clip(model, settings.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        if synthesizer_optimizer is not None:
+            _clip(policy, settings.synthesizer_clip)
+            synthesizer_optimizer.step()
+            synthesizer_optimizer.zero_grad()
+        progress["update"] += 1
+        interval.add({"loss": step.loss, "gradient_norm": norm, **step.figures})
+
+        ended = stream.position % stream.spans_per_epoch == 0
+        done = progress["update"] >= updates
+        stopped = stop()
+        due = progress["update"] % settings.checkpoint_every == 0
+        if progress["update"] % settings.log_every == 0 or ended or done:
+            log({"learning_rate": rate, **interval.means(progress["update"], clock())})
+        if ended or done:
+            progress["seconds"] = clock()
+            score = score_split(model, files, "valid")
+            began = perf_counter() - progress["seconds"]
+            if score.loss < min(progress["losses"], default=float("inf")):
+                progress["best_update"] = progress["update"]
+            progress["losses"].append(score.loss)
+            log({f"valid_{name}": value for name, value in score_figures(score).items()})
+            done = done or _out_of_patience(progress["losses"], settings.patience)
+        if due or ended or done or stopped:
+            interval.require_finite(progress["update"])
+            progress["seconds"] = clock()
+            save()
+        if stopped and not done:
+            raise Interrupted
+    return model
+
+
+class Interval:
+    """What was observed since the last log, kept as tensors so that observing does not wait for the device."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Tensor]] = {}
+        self._updates = 0
+        self._clock: float | None = None
+
+    def add(self, figures: dict[str, Tensor]) -> None:
+        """Observe one update."""
+        for name, value in figures.items():
+            self.values.setdefault(name, []).append(value.detach())
+        self._updates += 1
+
+    def require_finite(self, update: int) -> None:
+        """Raise InputError if a loss since the last log was not finite; `update` is the number of the last one."""
+        losses = torch.stack(self.values["loss"]).tolist() if self.values else []
+        for number, loss in enumerate(losses, start=update - len(losses) + 1):
+            if not isfinite(loss):
+                raise InputError(
+                    f"the loss is {loss} at update {number}: training has diverged; the last checkpoint is from "
+                    "before: lower optimizer.learning_rate or training.clip in a new run"
+                )
+
+    def means(self, update: int, clock: float) -> dict[str, float]:
+        """The mean of each figure since the last call, and the rate of updates.
+
+        Raises:
+            InputError: a loss is not finite.
+        """
+        self.require_finite(update)
+        means = {name: float(torch.stack(values).double().mean()) for name, values in self.values.items()}
+        if self._clock is not None and clock > self._clock:
+            means["updates_per_second"] = self._updates / (clock - self._clock)
+        self.values, self._updates, self._clock = {}, 0, clock
+        return means
+
+
+def score_split(model: LanguageModel, files: TokenFiles, split: str, batch_size: int = 20) -> Score:
+    """Evaluate a model on a split of the corpus."""
+    file = files[split]
+    tokens = torch.from_numpy(file.array.astype("int64"))
+    nats = evaluate(model, tokens, files.eos_id, batch_size=batch_size)
+    if not isfinite(nats):
+        raise InputError(f"the loss on {split} is not finite: training has diverged; lower optimizer.learning_rate")
+    return Score(nats, file.tokens, file.words, file.characters)
+
+
+def score_figures(score: Score) -> dict[str, float]:
+    """A score as figures by name."""
+    return {
+        "loss": score.loss,
+        "perplexity": score.perplexity,
+        "word_perplexity": score.word_perplexity,
+        "bits_per_character": score.bits_per_character,
+    }
+
+
+def _clip(module: nn.Module, limit: float | None) -> Tensor:
+    """Shrink the module's gradient to the limit, if there is one; returns its norm before."""
+    if limit is None:
+        return nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+    return nn.utils.clip_grad_norm_(module.parameters(), limit)
+
+
+def _out_of_patience(losses: list[float], patience: int | None) -> bool:
+    return patience is not None and len(losses) - losses.index(min(losses)) > patience if losses else False

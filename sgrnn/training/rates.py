@@ -1,0 +1,47 @@
+"""Learning-rate schedules as pure functions of the clock and of past validation losses."""
+
+from collections.abc import Sequence
+from math import cos, pi
+
+from sgrnn.training.recipe import Constant, Cosine, Plateau, StepDecay
+
+
+def rate_factor(
+    schedule: Constant | StepDecay | Plateau | Cosine, epoch: float, epochs: int, losses: Sequence[float]
+) -> float:
+    """What the learning rate is multiplied by.
+
+    Args:
+        schedule: the recipe's.
+        epoch: epochs trained so far, with their fraction.
+        epochs: epochs planned.
+        losses: validation loss after each epoch so far.
+
+    >>> [rate_factor(StepDecay(factor=0.5, after=4), epoch, 13, []) for epoch in (3.9, 4.0, 5.5)]
+    [1.0, 0.5, 0.25]
+    """
+    match schedule:
+        case StepDecay(factor=factor, after=after, every=every):
+            return 1.0 if epoch < after else factor ** (1 + (int(epoch) - after) // every)
+        case Plateau(factor=factor, patience=patience):
+            return factor ** _plateaus(losses, patience)
+        case Cosine(floor=floor, warmup=warmup):
+            if epoch < warmup:
+                return epoch / warmup
+            progress = min((epoch - warmup) / max(epochs - warmup, 1e-9), 1.0)
+            return floor + (1 - floor) * (1 + cos(pi * progress)) / 2
+        case _:
+            return 1.0
+
+
+def _plateaus(losses: Sequence[float], patience: int) -> int:
+    """How often so many epochs in a row have brought no improvement."""
+    best, waited, found = float("inf"), 0, 0
+    for loss in losses:
+        if loss < best:
+            best, waited = loss, 0
+            continue
+        waited += 1
+        if waited == patience:
+            found, waited = found + 1, 0
+    return found

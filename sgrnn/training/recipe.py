@@ -1,0 +1,220 @@
+"""Recipes: the typed description of a training run.
+
+A recipe is a YAML file of the sections below; a field left out takes the default shown here. `sgrnn.training.recipe`
+and the command line alone know of recipes: the library's classes take plain keyword arguments.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import model_validator as check
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A section of a recipe: unknown fields are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
+
+
+class Tokenizer(Section):
+    """How text becomes tokens. The vocabulary comes from the train split alone."""
+
+    kind: Literal["word", "character", "bpe", "unigram"] = "word"
+    vocabulary_size: PositiveInt | None = None
+    """bpe, unigram: pieces; word: the most frequent words kept, all if left out."""
+    min_count: PositiveInt = 1
+    """word, character: what is rarer becomes `<unk>`."""
+
+
+class Data(Section):
+    """What is read."""
+
+    corpus: Literal["ptb", "ptb-char", "wikitext-2", "python-docs", "text"]
+    tokenizer: Tokenizer = Tokenizer()
+    train: Path | None = None
+    """corpus `text`: the file to train on, relative to the recipe."""
+    valid: Path | None = None
+    """corpus `text`: left out, the last `valid_fraction` of `train`."""
+    test: Path | None = None
+    valid_fraction: Fraction = 0.05
+    test_fraction: Fraction = 0.05
+
+    @check(mode="after")
+    def _files_fit_corpus(self) -> Self:
+        if self.corpus == "text" and self.train is None:
+            raise ValueError("corpus text needs train: the file to train on")
+        if self.corpus != "text" and any((self.train, self.valid, self.test)):
+            raise ValueError(f"train, valid and test are for corpus text, not {self.corpus}: remove them")
+        return self
+
+
+class Model(Section):
+    """Embedding, core, output layer."""
+
+    core: Literal["lstm", "gru", "rnn"] = "lstm"
+    hidden_size: PositiveInt
+    num_layers: PositiveInt = 1
+    embedding_size: PositiveInt | None = None
+    """`hidden_size` if left out."""
+    tied: bool = False
+    dropout: Fraction = 0.0
+    """On embeddings, between layers and on the last layer's outputs."""
+    initial_range: PositiveFloat | None = None
+    """All parameters are drawn uniformly from plus or minus this; left out, torch's defaults."""
+
+    @check(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.tied and self.embedding_size not in (None, self.hidden_size):
+            raise ValueError(
+                f"tied needs embedding_size to be hidden_size, {self.hidden_size}, got {self.embedding_size}"
+            )
+        return self
+
+
+class Full(Section):
+    """Back-propagation through the whole span."""
+
+    kind: Literal["full"] = "full"
+
+
+class Truncated(Section):
+    """Nothing crosses a boundary."""
+
+    kind: Literal["truncated"] = "truncated"
+    window: PositiveInt
+    parallel: bool = False
+
+
+class Synthetic(Section):
+    """Synthetic gradients cross the boundaries."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    window: PositiveInt
+    lookahead: NonNegativeInt = 4
+    hidden_sizes: tuple[PositiveInt, ...] = (256,)
+    """Units of the synthesizer's hidden layers; [] makes it linear."""
+    projection: PositiveInt | None = None
+    """Features that each step ahead is reduced to."""
+    recurrent: PositiveInt | None = None
+    """Read the steps ahead by a GRU of so many units."""
+    own_embedding: PositiveInt | None = None
+    """See the steps ahead through embeddings of this size instead of the model's own."""
+    auxiliary: bool = False
+    discount: Annotated[float, Field(ge=0, le=1)] = 1.0
+    center: bool = True
+    tangent: bool = True
+    gate: bool = True
+    follow_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    follow_every: PositiveInt = 1
+    parallel: bool = False
+
+    @check(mode="after")
+    def _one_encoder(self) -> Self:
+        if self.recurrent is not None and self.projection is not None:
+            raise ValueError("recurrent and projection are two ways to read the steps ahead: remove one")
+        return self
+
+
+class Sgd(Section):
+    """Stochastic gradient descent."""
+
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: PositiveFloat
+    momentum: Fraction = 0.0
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class Adam(Section):
+    """Adam; weight decay as an L2 penalty."""
+
+    kind: Literal["adam"] = "adam"
+    learning_rate: PositiveFloat = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: PositiveFloat = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = 0.01
+
+
+class Constant(Section):
+    """The learning rate as it is."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class StepDecay(Section):
+    """From epoch `after` on, times `factor` every `every` epochs."""
+
+    kind: Literal["step"] = "step"
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    after: NonNegativeInt = 0
+    every: PositiveInt = 1
+
+
+class Plateau(Section):
+    """Times `factor` whenever the validation loss has not improved for `patience` epochs."""
+
+    kind: Literal["plateau"] = "plateau"
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    patience: PositiveInt = 1
+
+
+class Cosine(Section):
+    """Half a cosine from 1 down to `floor` at the last epoch, after a linear rise over `warmup` epochs."""
+
+    kind: Literal["cosine"] = "cosine"
+    floor: Fraction = 0.0
+    warmup: NonNegativeFloat = 0.0
+
+
+class Training(Section):
+    """How long, how much at once, and what is kept."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt = 20
+    span: PositiveInt = 20
+    """Steps between two updates."""
+    max_updates: PositiveInt | None = None
+    """Stop after so many updates, whatever `epochs` says."""
+    seed: NonNegativeInt = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: of the output layer's matrix products; parameters and states stay float32."""
+    clip: PositiveFloat | None = 1.0
+    """Largest norm of the model's gradient."""
+    synthesizer_clip: PositiveFloat | None = 1.0
+    """Largest norm of the synthesizer's gradient, which is clipped by itself."""
+    patience: PositiveInt | None = None
+    """Stop when the validation loss has not improved for so many epochs."""
+    log_every: PositiveInt = 50
+    checkpoint_every: PositiveInt = 1000
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Sample(Section):
+    """The text generated when training ends."""
+
+    prompt: str = ""
+    length: NonNegativeInt = 100
+    temperature: NonNegativeFloat = 0.8
+
+
+class Recipe(Section):
+    """A training run."""
+
+    data: Data
+    model: Model
+    policy: Annotated[Full | Truncated | Synthetic, Field(discriminator="kind")]
+    optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")] = Adam()
+    synthesizer_optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")] = Adam()
+    schedule: Annotated[Constant | StepDecay | Plateau | Cosine, Field(discriminator="kind")] = Constant()
+    training: Training
+    sample: Sample = Sample()

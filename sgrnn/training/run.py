@@ -1,0 +1,123 @@
+"""The run folder: everything that a training run reads back or leaves behind.
+
+RUN/
+    recipe.yaml        the resolved recipe
+    tokenizer/         the tokenizer it was trained with
+    metrics.jsonl      the record: a line for each interval of updates and each evaluation
+    tensorboard/       the same for the viewer
+    checkpoints/       the latest and the best
+    curves.png         learning curves, at the end
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sgrnn.data import Tokenizer, load_tokenizer
+from sgrnn.data.atomic import atomic_write
+from sgrnn.errors import InputError
+from sgrnn.training.recipe import Recipe
+from sgrnn.training.recipe_files import dump_recipe, parse_recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that exists.
+
+    Args:
+        folder: where it lies.
+        recipe: what it was or is to be trained by.
+        tokenizer: what its tokens mean.
+    """
+
+    folder: Path
+    recipe: Recipe
+    tokenizer: Tokenizer
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Recipe, tokenizer: Tokenizer) -> "Run":
+        """Make the folder of a new run.
+
+        Raises:
+            InputError: it holds a run already, or cannot be written.
+        """
+        if (folder / "recipe.yaml").exists():
+            raise InputError(
+                f"{folder} already holds a run: go on with `sgrnn resume {folder}`, or name another folder with --run"
+            )
+        try:
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            tokenizer.save(folder / "tokenizer")
+            with atomic_write(folder / "recipe.yaml") as file:
+                file.write(dump_recipe(recipe).encode())
+        except OSError as error:
+            raise InputError(f"cannot create the run folder {folder}: {error}; name another with --run") from None
+        return cls(folder, recipe, tokenizer)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Open the folder of an earlier run.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        path = folder / "recipe.yaml"
+        try:
+            text = path.read_text("utf-8")
+        except FileNotFoundError:
+            raise InputError(f"{folder} holds no run: expected {path}, which a run begins by writing") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read {path}: {error}") from None
+        return cls(folder, parse_recipe(text, str(path)), load_tokenizer(folder / "tokenizer"))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def name(self) -> str:
+        """What tables and figures call it."""
+        return self.folder.name
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """What was logged, oldest first. A line cut short by a kill is left out."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Add a line to the record.
+
+        Raises:
+            InputError: it cannot be written, the disk being full for example.
+        """
+        path = self.folder / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path}: {error}; free disk space and go on with `sgrnn resume {self.folder}`"
+            ) from None
+
+    def forget_after(self, update: int) -> None:
+        """Drop what was logged after a checkpoint, so that a resumed run writes it once."""
+        kept = [record for record in self.records() if record["update"] <= update]
+        with atomic_write(self.folder / "metrics.jsonl") as file:
+            file.writelines((json.dumps(record) + "\n").encode() for record in kept)
+
+
+def free_folder(name: str) -> Path:
+    """The first of runs/NAME-1, runs/NAME-2, ... that does not exist."""
+    number = 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return folder

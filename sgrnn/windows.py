@@ -1,0 +1,131 @@
+"""Running a span forwards as windows: the graph is cut at every boundary between two of them."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.cores import initial_state
+from sgrnn.dropout import recorded_masks, replayed_masks
+from sgrnn.span import Span
+from sgrnn.state import State, batch_size, concatenate, cut, detach, map_state, rows, where_rows
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """The forward pass of a span of K windows of B rows.
+
+    Args:
+        outputs: (S, B, ...) the model's outputs, each window's attached to its own graph.
+        edges: the K + 1 boundaries as steps into the span: 0, T, 2T, ..., S.
+        firsts: the windows' first states, leaves of the graph; one state per block of windows that ran as a batch,
+            together K x B rows, in the order of the windows.
+        lasts: the windows' last states, attached to the graph, in the same blocks.
+    """
+
+    outputs: Any
+    edges: list[int]
+    firsts: list[State]
+    lasts: list[State]
+
+    @property
+    def boundaries(self) -> State:
+        """The states at all K + 1 boundaries, (K + 1) x B rows, detached."""
+        return concatenate([*map(detach, self.firsts), self.last])
+
+    @property
+    def last(self) -> State:
+        """The state after the span, B rows, detached."""
+        windows = len(self.edges) - 1
+        rows_of_all = sum(batch_size(state) for state in self.lasts)
+        return detach(rows(self.lasts[-1], -(rows_of_all // windows), None))
+
+
+def unroll(model: nn.Module, span: Span, state: State, window: int | None, parallel: bool = False) -> Unrolled:
+    """Run a span in windows of at most `window` steps; the last may be shorter, None makes it one window.
+
+    Within a span the weights do not change, so that the windows do not depend on each other backwards. With
+    `parallel`, the full windows run once without a graph, to obtain their first states, and then as one batch of
+    K x B rows: the same numbers, and a graph T steps deep instead of S. A span in which a sequence begins inside a
+    window runs in order nevertheless.
+    """
+    window = min(window or span.steps, span.steps)
+    edges = [*range(0, span.steps, window), span.steps]
+    folded = span.steps // window if parallel and not _starts_inside(span.starts, window) else 0
+    outputs: list[Any] = []
+    firsts: list[State] = []
+    lasts: list[State] = []
+    if folded > 1:
+        found: list[State] = []
+        with torch.no_grad(), recorded_masks(model):
+            for start in range(0, folded * window, window):
+                found.append(state)
+                _, state = _run(model, span, start, start + window, state)
+        first = cut(concatenate(found))
+        inputs, starts = (
+            None if steps is None else _fold(steps[: folded * window], folded) for steps in (span.inputs, span.starts)
+        )
+        with replayed_masks(model, folded):
+            out, last = run(model, inputs, first, starts)
+        outputs.append(map_state(lambda steps: _unfold(steps, folded), out))
+        firsts.append(first)
+        lasts.append(last)
+        edges_left = edges[folded:]
+    else:
+        edges_left = edges
+    for start, stop in pairwise(edges_left):
+        firsts.append(cut(state))
+        out, state = _run(model, span, start, stop, firsts[-1])
+        outputs.append(out)
+        lasts.append(state)
+    joined = outputs[0] if len(outputs) == 1 else map_state(lambda *parts: torch.cat(parts), *outputs)
+    return Unrolled(joined, edges, firsts, lasts)
+
+
+def run(model: nn.Module, inputs: Tensor, state: State, starts: Tensor | None = None) -> tuple[Any, State]:
+    """Run the model over some steps, putting rows that begin a new sequence back to the initial state.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``. Without a method ``initial_state(batch_size)`` its
+            sequences begin with a state of zeros.
+        inputs: (time, batch, ...).
+        state: the state before the first step.
+        starts: (time, batch) bool or None, as in `Span`.
+    """
+    if starts is None or not (begin := starts.any(dim=1)).any():
+        return model(inputs, state)
+    known = callable(getattr(model, "initial_state", None)) or isinstance(model, nn.RNNBase)
+    initial = initial_state(model, batch_size(state)) if known else map_state(torch.zeros_like, state)
+    resets = set(begin.nonzero().flatten().tolist())
+    outputs: list[Any] = []
+    for start, stop in pairwise(sorted({0, *resets, inputs.shape[0]})):
+        if start in resets:
+            state = where_rows(starts[start], initial, state)
+        out, state = model(inputs[start:stop], state)
+        outputs.append(out)
+    return map_state(lambda *parts: torch.cat(parts), *outputs), state
+
+
+def _run(model: nn.Module, span: Span, start: int, stop: int, state: State) -> tuple[Any, State]:
+    starts = None if span.starts is None else span.starts[start:stop]
+    return run(model, span.inputs[start:stop], state, starts)
+
+
+def _starts_inside(starts: Tensor | None, window: int) -> bool:
+    if starts is None:
+        return False
+    inside = starts.any(dim=1)
+    inside[::window] = False
+    return bool(inside.any())
+
+
+def _fold(steps: Tensor, windows: int) -> Tensor:
+    """(windows x time, batch, ...) -> (time, windows x batch, ...)."""
+    return steps.unflatten(0, (windows, -1)).transpose(0, 1).flatten(1, 2)
+
+
+def _unfold(steps: Tensor, windows: int) -> Tensor:
+    """(time, windows x batch, ...) -> (windows x time, batch, ...)."""
+    return steps.unflatten(1, (windows, -1)).transpose(0, 1).flatten(0, 1)

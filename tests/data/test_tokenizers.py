@@ -1,0 +1,294 @@
+"""Tokenizers: exact vocabularies, round trips, saved forms, bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sgrnn.data import (
+    CharacterTokenizer,
+    Corpus,
+    SentencePieceTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
+from sgrnn.data.python_docs import python_docs
+from sgrnn.errors import InputError
+
+TEXT = "the cat saw the dog\nthe dog saw <unk>\n\n" * 2 + python_docs()["train"][:20_000]
+
+
+@pytest.fixture(scope="module")
+def subwords(ptb: Corpus) -> dict[str, SentencePieceTokenizer]:
+    sample = "".join(ptb.texts["train"].splitlines(keepends=True)[:3000])
+    return {
+        "bpe": SentencePieceTokenizer.from_text(sample, vocabulary_size=600, kind="bpe"),
+        "unigram": SentencePieceTokenizer.from_text(sample, vocabulary_size=600, kind="unigram"),
+    }
+
+
+def make(kind: str) -> Tokenizer:
+    return train_tokenizer(kind, TEXT, vocabulary_size=500 if kind in ("bpe", "unigram") else None)
+
+
+# Words
+
+
+def test_ptb_words_are_the_10000_of_the_field_and_none_is_unknown_elsewhere(ptb: Corpus) -> None:
+    tokenizer = WordTokenizer.from_text(ptb.texts["train"])
+    assert tokenizer.vocabulary_size == 10_000
+    for split, text in ptb.texts.items():
+        tokens = tokenizer.encode(text)
+        assert len(tokens) == ptb.count_words(split)
+        assert np.count_nonzero(tokens == tokenizer.eos_id) == text.count("\n")
+        unknown = tokenizer.words.index("<unk>")
+        assert np.count_nonzero(tokens == unknown) == text.split().count("<unk>")
+
+
+def test_decoded_ptb_words_are_the_text(ptb: Corpus) -> None:
+    tokenizer = WordTokenizer.from_text(ptb.texts["train"])
+    assert tokenizer.decode(tokenizer.encode(ptb.texts["test"])) == ptb.texts["test"]
+
+
+def test_rare_words_become_unknown() -> None:
+    text = "a a a b b c\n"
+    assert WordTokenizer.from_text(text).words == ("<eos>", "<unk>", "a", "b", "c")
+    assert WordTokenizer.from_text(text, min_count=2).words == ("<eos>", "<unk>", "a", "b")
+    assert WordTokenizer.from_text(text, max_size=3).words == ("<eos>", "<unk>", "a")
+    assert WordTokenizer.from_text(text, min_count=2).encode("c b\n").tolist() == [1, 3, 0]
+
+
+def test_a_line_end_is_a_token_only_where_there_is_one() -> None:
+    tokenizer = WordTokenizer.from_text(TEXT)
+    eos = tokenizer.eos_id
+    assert [*tokenizer.encode("cat").tolist(), eos] == tokenizer.encode("cat\n").tolist()
+    assert tokenizer.encode("\n\n").tolist() == [eos, eos]
+    assert tokenizer.encode("").tolist() == []
+
+
+def test_a_word_prompt_names_its_unknown_words() -> None:
+    tokenizer = WordTokenizer.from_text(TEXT)
+    prompt = tokenizer.encode_prompt("the zebra saw\nthe zebra quagga\n")
+    assert prompt.unknown == ("zebra", "quagga")
+    assert prompt.tokens.tolist() == tokenizer.encode("the <unk> saw\nthe <unk> <unk>").tolist()
+
+
+def test_word_vocabularies_that_cannot_be_are_refused() -> None:
+    with pytest.raises(InputError, match="min_count must be at least 1, got 0"):
+        WordTokenizer.from_text(TEXT, min_count=0)
+    with pytest.raises(InputError, match="max_size must be at least 3, got 2"):
+        WordTokenizer.from_text(TEXT, max_size=2)
+    with pytest.raises(InputError, match="words must hold <unk>, got 2 without it"):
+        WordTokenizer(["<eos>", "a"])
+    with pytest.raises(InputError, match="words must differ from each other, got 'a' twice"):
+        WordTokenizer(["<eos>", "a", "<unk>", "a"])
+
+
+# Characters
+
+
+def test_ptb_has_50_characters_and_every_one_is_a_token(ptb_char: Corpus) -> None:
+    tokenizer = CharacterTokenizer.from_text(ptb_char.texts["train"])
+    assert tokenizer.vocabulary_size == 50
+    for text in ptb_char.texts.values():
+        tokens = tokenizer.encode(text)
+        assert len(tokens) == len(text)
+        assert tokenizer.decode(tokens[:10_000]) == text[:10_000]
+        assert np.count_nonzero(tokens == tokenizer.eos_id) == text.count("\n")
+
+
+def test_characters_of_any_plane_come_back() -> None:
+    text = "naïve\t漢字 🎉\n"
+    tokenizer = CharacterTokenizer.from_text(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert len(tokenizer.encode(text)) == len(text)
+    assert tokenizer.encode("").tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("unseen", "shown"), [("é", "'é' (U+00E9)"), ("🎉", "'🎉' (U+1F389)"), ("!", "'!' (U+0021)")]
+)
+def test_an_unseen_character_is_named_with_its_line(unseen: str, shown: str) -> None:
+    tokenizer = CharacterTokenizer.from_text("abc\n")
+    with pytest.raises(InputError) as error:
+        tokenizer.encode(f"ab\nc{unseen}\n", source="book valid")
+    message = str(error.value)
+    assert message.startswith(
+        f"book valid holds the character {shown} in line 2, not among the 4 of the train text"
+    )
+    assert "train with min_count=2" in message
+    with pytest.raises(InputError, match="the prompt holds the character"):
+        tokenizer.encode_prompt(unseen)
+
+
+def test_with_min_count_2_rare_and_unseen_characters_are_unknown() -> None:
+    tokenizer = CharacterTokenizer.from_text("aab", min_count=2)
+    assert tokenizer.characters == ("\n", "<unk>", "a")
+    assert tokenizer.encode("ab🎉\n").tolist() == [2, 1, 1, 0]
+    assert tokenizer.decode(tokenizer.encode("ab")) == "a<unk>"
+
+
+def test_character_vocabularies_that_cannot_be_are_refused() -> None:
+    with pytest.raises(InputError, match="min_count must be at least 1, got 0"):
+        CharacterTokenizer.from_text("a", min_count=0)
+    with pytest.raises(InputError, match="characters must hold the line end"):
+        CharacterTokenizer(["a"])
+    with pytest.raises(InputError, match="characters must be single characters, got 'ab'"):
+        CharacterTokenizer(["\n", "ab"])
+    with pytest.raises(InputError, match="characters must differ from each other, got 'a' twice"):
+        CharacterTokenizer(["\n", "a", "a"])
+
+
+# Subwords
+
+ROUND_TRIPS = [
+    "the company said it expects\n",
+    "two lines\nof text",
+    " leading, trailing \n",
+    "two  blanks and a\ttab\n",
+    "\n\nempty lines\n\n",
+    "unseen: é 漢字 🎉 <unk> </s> <eos> <0x41>\n",
+    " \n",
+    "",
+]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("text", ROUND_TRIPS)
+def test_subwords_come_back_as_the_text(
+    subwords: dict[str, SentencePieceTokenizer], kind: str, text: str
+) -> None:
+    tokenizer = subwords[kind]
+    tokens = tokenizer.encode(text)
+    assert tokenizer.decode(tokens) == text
+    assert np.count_nonzero(tokens == tokenizer.eos_id) == text.count("\n")
+    assert 0 not in tokens  # the unknown piece: bytes stand in for it
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_subwords_of_a_whole_split_come_back(
+    subwords: dict[str, SentencePieceTokenizer], ptb: Corpus, kind: str
+) -> None:
+    tokenizer = subwords[kind]
+    assert tokenizer.vocabulary_size == 600
+    tokens = tokenizer.encode(ptb.texts["valid"])
+    assert tokenizer.decode(tokens) == ptb.texts["valid"]
+    assert 0 <= tokens.min() <= tokens.max() < 600
+    assert len(tokens) < len(ptb.texts["valid"]) / 2  # the pieces are longer than characters
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_unk_in_a_text_is_one_piece_like_any_frequent_word(
+    subwords: dict[str, SentencePieceTokenizer], kind: str
+) -> None:
+    assert len(subwords[kind].encode("a <unk> b")) == 3
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_learning_pieces_is_repeatable_and_silent(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    first, second = make(kind), make(kind)
+    assert first.digest == second.digest
+    assert capfd.readouterr() == ("", "")
+
+
+def test_subword_vocabularies_that_cannot_be_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    for kind in ("bpe", "unigram"):
+        with pytest.raises(
+            InputError, match=r"vocabulary_size must be at most [\d,]+ for this text, got 90,000"
+        ):
+            train_tokenizer(kind, TEXT, vocabulary_size=90_000)
+        with pytest.raises(
+            InputError, match=r"vocabulary_size must be at least [\d,]+ for this text, got 50"
+        ):
+            train_tokenizer(kind, TEXT, vocabulary_size=50)
+    with pytest.raises(InputError, match="the text to learn pieces from is empty"):
+        train_tokenizer("bpe", "\n\n", vocabulary_size=300)
+    with pytest.raises(InputError, match="SentencePiece could not learn -5 pieces from this text: "):
+        train_tokenizer("bpe", TEXT, vocabulary_size=-5)
+    with pytest.raises(InputError, match="kind must be bpe or unigram, got 'word'"):
+        SentencePieceTokenizer.from_text(TEXT, vocabulary_size=300, kind="word")  # type: ignore[arg-type]
+    assert capfd.readouterr() == ("", "")
+
+
+# All kinds
+
+
+@pytest.mark.parametrize("kind", ["word", "character", "bpe", "unigram"])
+def test_a_saved_tokenizer_comes_back_the_same(kind: str, tmp_path: Path) -> None:
+    tokenizer = make(kind)
+    tokenizer.save(tmp_path / "run")
+    loaded = load_tokenizer(tmp_path / "run")
+    assert type(loaded) is type(tokenizer)
+    assert repr(loaded) == repr(tokenizer)
+    assert (loaded.kind, loaded.digest, loaded.eos_id) == (kind, tokenizer.digest, tokenizer.eos_id)
+    assert loaded.encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+    assert {path.suffix for path in (tmp_path / "run").iterdir()} <= {".json", ".model"}
+
+
+@pytest.mark.parametrize("kind", ["word", "character", "bpe", "unigram"])
+def test_a_prompt_goes_on_in_its_line(kind: str) -> None:
+    tokenizer = make(kind)
+    prompt = tokenizer.encode_prompt("the cat\n")
+    assert prompt.unknown == ()
+    assert prompt.tokens.tolist() == tokenizer.encode("the cat").tolist()
+    assert tokenizer.decode(prompt.tokens) == "the cat"
+    assert tokenizer.encode_prompt("").tokens.tolist() == []
+
+
+def test_different_vocabularies_have_different_digests() -> None:
+    tokenizers = [make(kind) for kind in ("word", "character", "bpe", "unigram")]
+    tokenizers += [WordTokenizer.from_text(TEXT, min_count=2), WordTokenizer(["<eos>", "<unk>"])]
+    assert len({tokenizer.digest for tokenizer in tokenizers}) == len(tokenizers)
+
+
+def test_another_vocabulary_is_refused_by_name() -> None:
+    words, fewer = WordTokenizer.from_text(TEXT), WordTokenizer.from_text(TEXT, max_size=5)
+    words.require(words.digest, "runs/first")
+    with pytest.raises(
+        InputError, match=rf"runs/first was made with another vocabulary: .* got {fewer.digest}"
+    ):
+        words.require(fewer.digest, "runs/first")
+
+
+def test_arguments_that_do_not_fit_the_kind_are_refused() -> None:
+    with pytest.raises(
+        InputError, match="no tokenizer named 'words'; expected one of word, character, bpe, uni"
+    ):
+        train_tokenizer("words", TEXT)
+    with pytest.raises(InputError, match="a bpe tokenizer needs a vocabulary_size, got none"):
+        train_tokenizer("bpe", TEXT)
+    with pytest.raises(InputError, match="min_count is for words and characters, got 2 with bpe"):
+        train_tokenizer("bpe", TEXT, vocabulary_size=300, min_count=2)
+    with pytest.raises(InputError, match="vocabulary_size is not for characters, got 300"):
+        train_tokenizer("character", TEXT, vocabulary_size=300)
+
+
+def test_saved_files_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tokenizer\.json does not exist; expected the folder of a saved"):
+        load_tokenizer(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    for content, message in (
+        ("{", r"tokenizer\.json is not JSON"),
+        ("[]", r"tokenizer\.json must hold a JSON object, got list"),
+        ('{"kind": "morse"}', "kind must be one of word, character, bpe, unigram, got 'morse'"),
+        ('{"kind": "word", "tokens": [1]}', "tokens must be a list of strings"),
+        ('{"kind": "word", "tokens": ["a", "a"]}', r"tokenizer\.json is damaged: words must differ"),
+        ('{"kind": "bpe"}', r"sentencepiece\.model does not exist; restore it beside tokenizer\.json"),
+    ):
+        path.write_text(content)
+        with pytest.raises(InputError, match=message):
+            load_tokenizer(tmp_path)
+    (tmp_path / "sentencepiece.model").write_bytes(b"not a model")
+    with pytest.raises(InputError, match=r"sentencepiece\.model is not a SentencePiece model \(11 bytes\)"):
+        load_tokenizer(tmp_path)
+    make("word").save(tmp_path)
+    form = json.loads(path.read_text())
+    form["tokens"][3] = "elsewhen"
+    path.write_text(json.dumps(form))
+    with pytest.raises(
+        InputError, match=r"tokenizer\.json is damaged: expected a vocabulary of digest sha256:"
+    ):
+        load_tokenizer(tmp_path)
