@@ -1,1 +1,51 @@
-"""The toolkit's public names."""
+"""Truncated back-propagation through time with synthetic gradients, for recurrent language models.
+
+policy = sgrnn.Synthetic(window=5, synthesizer=model.synthesizer(lookahead=4))
+state = model.initial_state(batch_size)
+for span in stream:
+    step = policy.backward(model, model.loss, span, state)   # fills .grad of model and synthesizer
+    ...                                                      # clip and step the optimizers
+    state = step.state
+"""
+
+from sgrnn.cores import GRU, LSTM, RNN, initial_state
+from sgrnn.dropout import Dropout
+from sgrnn.errors import InputError
+from sgrnn.evaluation import Score, evaluate
+from sgrnn.generation import generate
+from sgrnn.injection import Gate
+from sgrnn.language_model import LanguageModel
+from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, TokenFeatures, vector_features
+from sgrnn.policies import Full, Policy, Step, Synthetic, Truncated
+from sgrnn.span import Span
+from sgrnn.state import State, state_size
+from sgrnn.synthesizers import Follower, MLPSynthesizer
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Dropout",
+    "Follower",
+    "Full",
+    "Gate",
+    "InputError",
+    "LanguageModel",
+    "Lookahead",
+    "LookaheadEncoder",
+    "MLPSynthesizer",
+    "Policy",
+    "RecurrentLookahead",
+    "Score",
+    "Span",
+    "State",
+    "Step",
+    "Synthetic",
+    "TokenFeatures",
+    "Truncated",
+    "evaluate",
+    "generate",
+    "initial_state",
+    "state_size",
+    "vector_features",
+]

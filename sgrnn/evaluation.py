@@ -76,16 +76,17 @@ def evaluate(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: in
     try:
         beginnings = model.initial_state(batch_size)
         if batch_size > 1:
+            state = beginnings
             for start in range(0, length, chunk):
-                _, state = model(inputs[start : start + chunk], beginnings if start == 0 else state)
+                _, state = model(inputs[start : start + chunk], state)
             beginnings = _handed_on(model, state)
+        nats = 0.0
         for _ in range(batch_size):
             nats, state = 0.0, beginnings
             for start in range(0, length, chunk):
                 part = slice(start, start + chunk)
                 outputs, state = model(inputs[part], state)
-                losses = model.loss(outputs, targets[part])
-                nats += float((losses.double() * counted[part]).sum())
+                nats += float((model.loss(outputs, targets[part]).double() * counted[part]).sum())
             found = _handed_on(model, state)
             if _close(found, beginnings):
                 break

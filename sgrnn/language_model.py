@@ -89,6 +89,9 @@ class LanguageModel(nn.Module):
     def token_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """What a synthesizer sees of tokens: the model's own input and output embeddings, held constant.
 
+        Each is standardized (a layer norm without parameters), as the state is: the embeddings of a young model are
+        small, and beside a standardized state they would go unnoticed.
+
         Args:
             inputs, targets: tokens (steps, rows).
 
@@ -96,7 +99,9 @@ class LanguageModel(nn.Module):
             (steps, rows, embedding_size + output_size).
         """
         with torch.no_grad():
-            return torch.cat([F.embedding(inputs, self.embedding.weight), F.embedding(targets, self.output.weight)], -1)
+            read = F.embedding(inputs, self.embedding.weight)
+            compared = F.embedding(targets, self.output.weight)
+            return torch.cat([F.layer_norm(part, part.shape[-1:]) for part in (read, compared)], dim=-1)
 
     def synthesizer(
         self,
@@ -119,7 +124,10 @@ class LanguageModel(nn.Module):
         """
         encoder = None
         if lookahead:
-            features, feature_size = self.token_features, self.embedding.embedding_dim + self.output.in_features
+            features, feature_size = (
+                self.token_features,
+                self.embedding.embedding_dim + self.output.in_features,
+            )
             if own_embedding is not None:
                 features = TokenFeatures(self.embedding.num_embeddings, own_embedding)
                 feature_size = features.feature_size

@@ -117,6 +117,8 @@ class Synthetic(Policy):
         gate: multiply by `sgrnn.injection.Gate`; without, predictions are trusted from the first update.
         follow_rate, follow_every: bootstrap from a copy of the synthesizer that goes this share of the way
             towards it every so many updates (`sgrnn.synthesizers.Follower`); 1 and 1 for none.
+        shuffle: give every row the prediction made for another one. A control, for asking whether the predictions
+            help or merely the noise they bring; never of use otherwise.
         parallel: run a span's windows as one batch (`sgrnn.windows.unroll`).
         decay: of the running means (target scale and gate), per update.
     """
@@ -135,6 +137,7 @@ class Synthetic(Policy):
         gate: bool = True,
         follow_rate: float = 1.0,
         follow_every: int = 1,
+        shuffle: bool = False,
         parallel: bool = False,
         decay: float = 0.99,
     ) -> None:
@@ -152,7 +155,7 @@ class Synthetic(Policy):
         self.follower = None
         if (follow_rate, follow_every) != (1.0, 1):
             self.follower = Follower(synthesizer, follow_rate, follow_every)
-        self.parallel, self.decay = parallel, decay
+        self.shuffle, self.parallel, self.decay = shuffle, parallel, decay
         self.register_buffer("mean_square", torch.ones(()))
         self.register_buffer("updates", torch.zeros(()))
 
@@ -186,6 +189,8 @@ class Synthetic(Policy):
 
     def _injected(self, gradient: Tensor, states: State, open_rows: Tensor | None) -> Tensor:
         """What crosses the boundaries, (K x B, features), from what was predicted there."""
+        if self.shuffle:
+            gradient = gradient[torch.randperm(gradient.shape[0], device=gradient.device)]
         if self.center:
             gradient = center(gradient, open_rows)
         if self.tangent:
@@ -210,12 +215,13 @@ class Synthetic(Policy):
     @torch.no_grad()
     def _observe(self, predicted: Tensor, target: Tensor, open_rows: Tensor | None) -> dict[str, Tensor]:
         """Update gate and scale by predictions made before training on them, and report how good they were."""
+        entries: Tensor | int = target.numel()
         if open_rows is not None:
             inside = open_rows[: target.shape[0]].unsqueeze(1)
             predicted, target = predicted * inside, target * inside
+            entries = inside.sum().clamp(min=1) * target.shape[1]
         dot, square, power = (predicted * target).sum(), predicted.square().sum(), target.square().sum()
         self.gate.update(dot, square)
-        entries = target.numel() if open_rows is None else inside.sum().clamp(min=1) * target.shape[1]
         self.updates += 1
         self.mean_square.lerp_(power.to(self.mean_square) / entries, (1 / self.updates).clamp(min=1 - self.decay))
         tiny = torch.finfo(power.dtype).tiny
@@ -260,9 +266,7 @@ def _gradients(state: State) -> list[Tensor]:
     return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in floating_leaves(state)]
 
 
-def _truncated(
-    model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool
-) -> Step:
+def _truncated(model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool) -> Step:
     unrolled = unroll(model, span, state, window, parallel)
     mean_loss = _mean_loss(loss, unrolled, span)
     mean_loss.backward()

@@ -6,6 +6,8 @@ state, flattened as by `sgrnn.state.to_matrix` and divided by a scale that the p
 ``lookahead_steps`` tells how many upcoming steps it wants to see.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,7 +49,7 @@ class MLPSynthesizer(nn.Module):
         self.heads = 2 if auxiliary else 1
         sizes = [state_size + (0 if lookahead is None else lookahead.output_size), *hidden_sizes]
         self.hidden = nn.Sequential()
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in pairwise(sizes):
             self.hidden.extend([nn.Linear(before, after), nn.ReLU()])
         self.last = nn.Linear(sizes[-1], self.heads * state_size)
         nn.init.zeros_(self.last.weight)
@@ -113,4 +115,5 @@ class Follower(nn.Module):
         """Count an update, and refresh the copy if it is due. Call after the synthesizer has been predicted from."""
         self.updates += 1
         if int(self.updates) % self.every == 0:
-            torch._foreach_lerp_(self.copies, list(self._leader[0].parameters()), self.rate)
+            for copy, parameter in zip(self.copies, self._leader[0].parameters(), strict=True):
+                copy.lerp_(parameter, self.rate)

@@ -64,9 +64,8 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
                 found.append(state)
                 _, state = _run(model, span, start, start + window, state)
         first = cut(concatenate(found))
-        inputs, starts = (
-            None if steps is None else _fold(steps[: folded * window], folded) for steps in (span.inputs, span.starts)
-        )
+        inputs = _fold(span.inputs[: folded * window], folded)
+        starts = None if span.starts is None else _fold(span.starts[: folded * window], folded)
         with replayed_masks(model, folded):
             out, last = run(model, inputs, first, starts)
         outputs.append(map_state(lambda steps: _unfold(steps, folded), out))

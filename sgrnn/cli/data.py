@@ -66,9 +66,7 @@ def fetch_data(
 
 @app.command("verify")
 def verify_data(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Without it, all that is there.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Without it, all that is there.")] = None,
     data: _Data = None,
 ) -> None:
     """Check the digests of what has been fetched; exit status 2 when something is missing or damaged.

@@ -58,9 +58,7 @@ def generate(
         print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}")
     read = encoded.tokens.tolist()
     model = _best_model(opened)
-    drawn = generation.generate(
-        model, [opened.tokenizer.eos_id, *read], length, temperature=temperature, seed=seed
-    )
+    drawn = generation.generate(model, [opened.tokenizer.eos_id, *read], length, temperature=temperature, seed=seed)
     print(opened.tokenizer.decode(np.array([*read, *drawn], np.int32)))
 
 

@@ -1,5 +1,7 @@
 """The state in which a sequence begins, for any core."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from sgrnn.state import State
@@ -20,13 +22,14 @@ def initial_state(core: nn.Module, batch_size: int) -> State:
     >>> cell.shape
     torch.Size([2, 4, 5])
     """
-    if callable(method := getattr(core, "initial_state", None)):
+    method: Callable[[int], State] | None = getattr(core, "initial_state", None)
+    if method is not None:
         return method(batch_size)
     if not isinstance(core, nn.RNNBase):
         raise TypeError(f"{type(core).__name__} has no initial_state(batch_size) and is no torch.nn.LSTM, GRU or RNN")
     if core.batch_first or core.bidirectional:
         raise TypeError("a core reads time first and forwards only: batch_first and bidirectional must be False")
-    weight = core.weight_hh_l0
+    weight = next(core.parameters())
     hidden = weight.new_zeros(core.num_layers, batch_size, core.proj_size or core.hidden_size)
     if isinstance(core, nn.LSTM):
         return hidden, weight.new_zeros(core.num_layers, batch_size, core.hidden_size)

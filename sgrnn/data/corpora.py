@@ -93,10 +93,7 @@ def load_texts(
         return Corpus(name, python_docs())
     entry = catalog_entry(name)
     verify(name, folder)
-    texts = {
-        split: read_text(folder / entry.name / file.name)
-        for split, file in zip(SPLITS, entry.files, strict=True)
-    }
+    texts = {split: read_text(folder / entry.name / file.name) for split, file in zip(SPLITS, entry.files, strict=True)}
     if name == "wikitext-2":
         return Corpus(name, texts)
     texts = {split: _strip_lines(text) for split, text in texts.items()}

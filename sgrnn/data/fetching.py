@@ -66,9 +66,7 @@ def download(
         most_bytes = 0
         # Pieces of two different files may have been put together: one transfer from scratch decides.
         if restarted or not resumed:
-            raise InputError(
-                f"{url} is not the expected file: expected {digest}, got {found} ({size:,} bytes)"
-            )
+            raise InputError(f"{url} is not the expected file: expected {digest}, got {found} ({size:,} bytes)")
         restarted = True
     with part.open("rb") as file:
         os.fsync(file.fileno())
@@ -103,9 +101,7 @@ def _transfer(url: str, part: Path, timeout: float) -> None:
             return  # nothing beyond what is here: the digest says whether it is complete
         if error.code in _BUSY:
             raise _Interrupted(f"the server answered {error.code} {error.reason}") from error
-        raise InputError(
-            f"{url} could not be downloaded: the server answered {error.code} {error.reason}"
-        ) from error
+        raise InputError(f"{url} could not be downloaded: the server answered {error.code} {error.reason}") from error
     except TimeoutError as error:
         raise _Interrupted(f"nothing arrived for {timeout:g} seconds") from error
     except (OSError, HTTPException) as error:

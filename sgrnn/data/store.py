@@ -158,9 +158,7 @@ def _is_intact(path: Path, file: CatalogFile) -> bool:
 def _import(entry: Entry, wanted: list[CatalogFile], source: Path, target: Path) -> None:
     """Copy the wanted files, or extract the archive, from a folder of the user's."""
     if not source.is_dir():
-        raise InputError(
-            f"{source} is not a folder; --from expects the one that holds the files of {entry.name}"
-        )
+        raise InputError(f"{source} is not a folder; --from expects the one that holds the files of {entry.name}")
     found = {file: path for file in wanted if (path := _find(source, file))}
     missing = [file.name for file in wanted if file not in found]
     if missing and entry.archive:

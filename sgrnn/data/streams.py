@@ -122,9 +122,7 @@ class TokenStream(Iterator[Span]):
         return torch.from_numpy(tokens)
 
 
-def cut_span(
-    inputs: Tensor, targets: Tensor, steps: int, *, starts: bool, ends: bool, future_ends: bool
-) -> Span:
+def cut_span(inputs: Tensor, targets: Tensor, steps: int, *, starts: bool, ends: bool, future_ends: bool) -> Span:
     """Divide consecutive steps of all rows into a span and its future.
 
     Args:

@@ -47,9 +47,7 @@ class SentencePieceTokenizer(Tokenizer):
         self.digest = bytes_digest(kind.encode() + b"\n" + model)
 
     @classmethod
-    def from_text(
-        cls, text: str, *, vocabulary_size: int, kind: SubwordKind = "bpe"
-    ) -> "SentencePieceTokenizer":
+    def from_text(cls, text: str, *, vocabulary_size: int, kind: SubwordKind = "bpe") -> "SentencePieceTokenizer":
         """Learn the pieces from a text; the same text always gives the same pieces.
 
         Args:

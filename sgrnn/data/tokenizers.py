@@ -13,9 +13,7 @@ TOKENIZER_KINDS = ("word", "character", "bpe", "unigram")
 """The names `train_tokenizer` knows."""
 
 
-def train_tokenizer(
-    kind: str, text: str, *, vocabulary_size: int | None = None, min_count: int = 1
-) -> Tokenizer:
+def train_tokenizer(kind: str, text: str, *, vocabulary_size: int | None = None, min_count: int = 1) -> Tokenizer:
     """Make the tokenizer of one kind for a text.
 
     Args:
@@ -73,9 +71,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         except InputError as error:
             raise InputError(f"{path} is damaged: {error}") from error
     else:
-        raise InputError(
-            f"{path}: kind must be one of {', '.join(TOKENIZER_KINDS)}, got {kind!r}; restore the file"
-        )
+        raise InputError(f"{path}: kind must be one of {', '.join(TOKENIZER_KINDS)}, got {kind!r}; restore the file")
     if form.get("digest") != tokenizer.digest:
         raise InputError(
             f"{path} is damaged: expected a vocabulary of digest {form.get('digest')}, got "

@@ -16,9 +16,7 @@ def build_model(recipe: recipes.Recipe, vocabulary_size: int) -> LanguageModel:
     """The language model that a recipe describes, for so many tokens."""
     section = recipe.model
     embedding_size = section.embedding_size or section.hidden_size
-    core = _CORES[section.core](
-        embedding_size, section.hidden_size, section.num_layers, dropout=section.dropout
-    )
+    core = _CORES[section.core](embedding_size, section.hidden_size, section.num_layers, dropout=section.dropout)
     return LanguageModel(
         vocabulary_size,
         embedding_size,
@@ -57,6 +55,7 @@ def build_policy(recipe: recipes.Recipe, model: LanguageModel) -> policies.Polic
                 gate=section.gate,
                 follow_rate=section.follow_rate,
                 follow_every=section.follow_every,
+                shuffle=section.shuffle,
                 parallel=section.parallel,
             )
 
@@ -66,7 +65,10 @@ def build_optimizer(section: recipes.Sgd | recipes.Adam | recipes.AdamW, module:
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if not parameters:
         return None
-    options = section.model_dump(exclude={"kind", "learning_rate"}) | {"lr": section.learning_rate, "fused": True}
+    options = section.model_dump(exclude={"kind", "learning_rate"}) | {
+        "lr": section.learning_rate,
+        "fused": True,
+    }
     classes = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     return classes[section.kind](parameters, **options)
 

@@ -141,9 +141,7 @@ def _open(folder: Path) -> Checkpoint:
         expected = progress["files"].get(name)
         found = file_digest(folder / name) if (folder / name).is_file() else "no file"
         if found != expected:
-            raise InputError(
-                f"the checkpoint {folder} is damaged: {name}: expected {expected}, got {found}; {hint}"
-            )
+            raise InputError(f"the checkpoint {folder} is damaged: {name}: expected {expected}, got {found}; {hint}")
     return Checkpoint(folder, progress)
 
 

@@ -29,7 +29,11 @@ class Display:
         self._printed = monotonic()
         self._figures = Text("starting", style="dim")
         self._bar = Progress(
-            BarColumn(bar_width=None), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("left"), console=console
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
         )
         self._task = self._bar.add_task("training", total=1.0)
         self._live = Live(Group(self._figures, self._bar), console=console, refresh_per_second=4)

@@ -7,7 +7,15 @@ and the command line alone know of recipes: the library's classes take plain key
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from pydantic import model_validator as check
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -109,6 +117,8 @@ class Synthetic(Section):
     gate: bool = True
     follow_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     follow_every: PositiveInt = 1
+    shuffle: bool = False
+    """A control: every row gets the prediction made for another."""
     parallel: bool = False
 
     @check(mode="after")

@@ -28,5 +28,8 @@ def make_tokenizer(recipe: Recipe, corpus: Corpus) -> Tokenizer:
     """The tokenizer that a recipe describes, from the train text alone."""
     section = recipe.data.tokenizer
     return train_tokenizer(
-        section.kind, corpus.texts["train"], vocabulary_size=section.vocabulary_size, min_count=section.min_count
+        section.kind,
+        corpus.texts["train"],
+        vocabulary_size=section.vocabulary_size,
+        min_count=section.min_count,
     )

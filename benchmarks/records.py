@@ -1,0 +1,39 @@
+"""What every benchmark shares: its two options, and results as flat records."""
+
+import argparse
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sgrnn.data.atomic import atomic_write
+
+Record = dict[str, Any]
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser with --quick and --json."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--quick", action="store_true", help="minutes instead of hours")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the records there")
+    return made
+
+
+def write_records(records: Sequence[Record], path: Path | None) -> None:
+    """Write a list of flat records as JSON, if a file was named."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write((json.dumps(list(records), indent=1) + "\n").encode())
+        print(f"records: {path}")
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Median, with the quartiles where there are enough values for them, else the range."""
+    middle = statistics.median(values)
+    if len(values) >= 4:
+        low, _, high = statistics.quantiles(values, n=4)
+    else:
+        low, high = min(values), max(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})" if len(values) > 1 else f"{middle:.{digits}f}"
