@@ -50,7 +50,8 @@ def recorded_masks(model: nn.Module) -> Iterator[None]:
     for name, module in model.named_modules():
         foreign = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
         if module.training and (foreign or (isinstance(module, nn.RNNBase) and module.dropout > 0)):
-            raise ValueError(f"running windows as one batch needs sgrnn.Dropout, but {name} draws its own masks")
+            culprit = name or "the model"
+            raise ValueError(f"running windows as one batch needs sgrnn.Dropout, but {culprit} draws its own masks")
     modules = _dropouts(model)
     for module in modules:
         module.recording = []

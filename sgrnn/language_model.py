@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from sgrnn.cores import initial_state
 from sgrnn.dropout import Dropout
 from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead, TokenFeatures
+from sgrnn.output_loss import output_loss
 from sgrnn.state import State, state_size
 from sgrnn.synthesizers import MLPSynthesizer
 
@@ -27,7 +28,7 @@ class LanguageModel(nn.Module):
         initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
             defaults.
         output_precision: of the output layer's matrix products. The core and its state are always in the
-            parameters' own precision, and the loss is summed in it.
+            parameters' own precision. Evaluation ignores this and is exact.
 
     >>> from sgrnn.cores import LSTM
     >>> model = LanguageModel(vocabulary_size=50, embedding_size=8, core=LSTM(8, 16), output_size=16)
@@ -81,9 +82,7 @@ class LanguageModel(nn.Module):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy of each target token, (time, batch), in nats."""
         precision = self.output_precision if self.training else self.output.weight.dtype
-        weight, bias = self.output.weight.to(precision), self.output.bias.to(precision)
-        logits = F.linear(outputs.flatten(0, 1).to(precision), weight, bias)
-        losses = F.cross_entropy(logits.to(self.output.weight.dtype), targets.flatten(), reduction="none")
+        losses = output_loss(outputs.flatten(0, 1), self.output.weight, self.output.bias, targets.flatten(), precision)
         return losses.view_as(targets)
 
     def token_features(self, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -31,6 +31,12 @@ class Lookahead:
     targets: Tensor
     valid: Tensor | None
 
+    def rows(self, start: int, stop: int | None) -> "Lookahead":
+        """The same steps at some of the rows, counted as Python slices count."""
+        chosen = slice(start, stop)
+        valid = None if self.valid is None else self.valid[:, chosen]
+        return Lookahead(self.inputs[:, chosen], self.targets[:, chosen], valid)
+
 
 def look_ahead(span: Span, edges: list[int], steps: int) -> Lookahead:
     """The next steps after each boundary of a span, rows ordered boundary by boundary: R = len(edges) x B."""

@@ -166,23 +166,30 @@ class Synthetic(Policy):
         states = unrolled.boundaries
         open_rows = _open_rows(span, unrolled.edges)
         lookahead = look_ahead(span, unrolled.edges, self.lookahead_steps) if self.lookahead_steps else None
-        # One pass of M serves both ends: it is trained on all boundaries but the last, which has no target yet,
-        # and injects at all but the first, behind which there is nothing.
-        predicted = self.synthesizer(states, lookahead)
+        # M is trained at all boundaries but the last, which has no target yet, and injects at all but the first,
+        # behind which there is nothing. One pass serves both, unless it is the follower that injects.
+        rows_before = span.batch_size * (len(unrolled.edges) - 1)
+        after_states = rows(states, span.batch_size, None)
+        if self.follower is None:
+            predicted = self.synthesizer(states, lookahead)
+            after, predicted = predicted[span.batch_size :, 0].detach(), predicted[:rows_before]
+        else:
+            predicted = self.synthesizer(rows(states, 0, rows_before), lookahead and lookahead.rows(0, rows_before))
+            with torch.no_grad():
+                after = self.follower(after_states, lookahead and lookahead.rows(span.batch_size, None))[:, 0]
         with torch.no_grad():
-            bootstrap = predicted if self.follower is None else self.follower(states, lookahead)
             scale = self.mean_square.sqrt()
-            gradient = scale * bootstrap[span.batch_size :, 0]
+            if open_rows is not None:
+                after = after * open_rows[span.batch_size :].unsqueeze(1)
             injected = self._injected(
-                gradient,
-                rows(states, span.batch_size, None),
+                scale * after,
+                after_states,
                 None if open_rows is None else open_rows[span.batch_size :],
             )
         self._backward(mean_loss, unrolled, injected / (span.steps * span.batch_size))
         target = unrolled_gradient(unrolled) * (span.steps * span.batch_size)
-        trained = target.shape[0]
-        figures = self._observe(scale * predicted[:trained, 0].detach(), target, open_rows)
-        self._regress(predicted[:trained], target, bootstrap[span.batch_size :, 0].detach(), open_rows)
+        figures = self._observe(scale * predicted[:, 0].detach(), target, open_rows)
+        self._regress(predicted, target, after, open_rows)
         if self.follower is not None:
             self.follower.follow()
         return Step(mean_loss.detach(), unrolled.last, {**figures, **_norms(unrolled.last)})
@@ -216,14 +223,17 @@ class Synthetic(Policy):
     def _observe(self, predicted: Tensor, target: Tensor, open_rows: Tensor | None) -> dict[str, Tensor]:
         """Update gate and scale by predictions made before training on them, and report how good they were."""
         entries: Tensor | int = target.numel()
+        seen: Tensor | int = 1
         if open_rows is not None:
             inside = open_rows[: target.shape[0]].unsqueeze(1)
             predicted, target = predicted * inside, target * inside
             entries = inside.sum().clamp(min=1) * target.shape[1]
+            seen = inside.any()  # a span that begins all its sequences anew may say nothing of the scale
         dot, square, power = (predicted * target).sum(), predicted.square().sum(), target.square().sum()
         self.gate.update(dot, square)
-        self.updates += 1
-        self.mean_square.lerp_(power.to(self.mean_square) / entries, (1 / self.updates).clamp(min=1 - self.decay))
+        self.updates += seen
+        weight = (1 / self.updates.clamp(min=1)).clamp(min=1 - self.decay) * seen
+        self.mean_square.lerp_(power.to(self.mean_square) / entries, weight)
         tiny = torch.finfo(power.dtype).tiny
         return {
             "r2": (2 * dot - square) / power.clamp(min=tiny),

@@ -40,7 +40,8 @@ class Unrolled:
         """The state after the span, B rows, detached."""
         windows = len(self.edges) - 1
         rows_of_all = sum(batch_size(state) for state in self.lasts)
-        return detach(rows(self.lasts[-1], -(rows_of_all // windows), None))
+        last = detach(rows(self.lasts[-1], -(rows_of_all // windows), None))
+        return map_state(Tensor.contiguous, last)  # as cuDNN wants it; rows of several layers are strided
 
 
 def unroll(model: nn.Module, span: Span, state: State, window: int | None, parallel: bool = False) -> Unrolled:

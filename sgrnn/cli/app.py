@@ -23,13 +23,13 @@ app.command("evaluate")(inspect.evaluate)
 app.command("generate")(inspect.generate)
 app.command("compare")(inspect.compare)
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(data.app, name="data")
+app.add_typer(data.app, name="data", help="List, fetch and check corpora.\n\nExample: sgrnn data fetch ptb")
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's ends in a message and exit status 2."""
+    """Run the command line; a mistake of the user's, or a file that fails, ends in a message and exit status 2."""
     try:
         app()
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"sgrnn: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,5 +1,6 @@
 """``sgrnn evaluate``, ``sgrnn generate`` and ``sgrnn compare``: what can be asked of runs."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +11,15 @@ from rich.table import Table
 
 from sgrnn import generation
 from sgrnn.cli.train import DataOption, RunArgument
-from sgrnn.data import data_folder, prepare
+from sgrnn.data import data_folder
 from sgrnn.errors import InputError
 from sgrnn.language_model import LanguageModel
 from sgrnn.training.build import build_model
-from sgrnn.training.checkpoints import best_checkpoint
+from sgrnn.training.checkpoints import Checkpoint, best_checkpoint
 from sgrnn.training.curves import plot_curves
-from sgrnn.training.loop import score_split
+from sgrnn.training.loop import require_fit, score_split
 from sgrnn.training.run import Run
-from sgrnn.training.text import read_corpus
+from sgrnn.training.text import encode_corpus, read_corpus
 
 
 def evaluate(
@@ -32,9 +33,11 @@ def evaluate(
     Example: sgrnn evaluate runs/ptb-word-small-1 --split test
     """
     opened = Run.open(run)
-    files = prepare(read_corpus(opened.recipe, data_folder(data)), opened.tokenizer, data_folder(data))
-    score = score_split(_best_model(opened), files, split, batch_size)
-    console = Console()
+    checkpoint = _best_checkpoint(opened)
+    files = encode_corpus(read_corpus(opened.recipe, data_folder(data)), opened.tokenizer, data_folder(data))
+    require_fit(checkpoint, opened, files)
+    score = score_split(_load_model(opened, checkpoint), files, split, batch_size)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(f"{opened.recipe.data.corpus} {split}: {score.tokens:,} tokens, {score.words:,} words,", end=" ")
     console.print(f"{score.characters:,} characters")
     console.print(f"{score.loss:.4f} nats per token, perplexity {score.perplexity:.2f} per token")
@@ -46,7 +49,7 @@ def generate(
     prompt: Annotated[str, typer.Option(help="Text that the model reads first.")] = "",
     length: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 200,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
-    seed: Annotated[int | None, typer.Option(help="For the same text again.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="For the same text again.")] = None,
 ) -> None:
     """Text from a run's best checkpoint.
 
@@ -55,9 +58,9 @@ def generate(
     opened = Run.open(run)
     encoded = opened.tokenizer.encode_prompt(prompt)
     if encoded.unknown:
-        print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}")
+        print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}", file=sys.stderr)
     read = encoded.tokens.tolist()
-    model = _best_model(opened)
+    model = _load_model(opened, _best_checkpoint(opened))
     drawn = generation.generate(model, [opened.tokenizer.eos_id, *read], length, temperature=temperature, seed=seed)
     print(opened.tokenizer.decode(np.array([*read, *drawn], np.int32)))
 
@@ -71,7 +74,9 @@ def compare(
     Example: sgrnn compare runs/truncated runs/synthetic --output compare.png
     """
     opened = [Run.open(folder) for folder in runs]
-    table = Table("run", "policy", "epochs", "best validation loss", "perplexity", "seconds", "R²", "gate")
+    table = Table("run", "policy", title="best on the validation text", title_justify="left")
+    for heading in ("loss", "perplexity", "epochs", "seconds", "R²", "gate"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for run in opened:
         records = list(run.records())
         valid = [record for record in records if "valid_loss" in record]
@@ -83,23 +88,30 @@ def compare(
         table.add_row(
             run.name,
             f"{policy.kind} {policy.window}" if policy.kind != "full" else policy.kind,
-            f"{valid[-1]['epoch']:.3g}",
             f"{best['valid_loss']:.4f}",
             f"{best['valid_perplexity']:.2f}",
+            f"{valid[-1]['epoch']:.3g}",
             f"{valid[-1]['seconds']:.0f}",
             f"{last['r2']:.3f}" if "r2" in last else "",
             f"{last['gate']:.3f}" if "gate" in last else "",
         )
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
-    plot_curves(opened, output)
-    console.print(f"curves: {output}")
+    try:
+        plot_curves(opened, output)
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
+    console.print(f"curves: {output}", soft_wrap=True)
 
 
-def _best_model(run: Run) -> LanguageModel:
+def _best_checkpoint(run: Run) -> Checkpoint:
     checkpoint = best_checkpoint(run.checkpoints)
     if checkpoint is None:
         raise InputError(f"{run.folder} has no checkpoint yet: go on with `sgrnn resume {run.folder}`")
+    return checkpoint
+
+
+def _load_model(run: Run, checkpoint: Checkpoint) -> LanguageModel:
     model = build_model(run.recipe, run.tokenizer.vocabulary_size)
     checkpoint.load_model(model)
     return model

@@ -12,7 +12,10 @@ from sgrnn.data.atomic import atomic_write
 from sgrnn.errors import InputError
 from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe, shipped_recipes
 
-app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="List, show, copy and check recipes.\n\nExample: sgrnn recipes copy quickstart mine.yaml",
+)
 
 _Name = Annotated[str, typer.Argument(help="Name of a shipped recipe, or path of a .yaml file.")]
 

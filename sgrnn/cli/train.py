@@ -1,5 +1,6 @@
 """``sgrnn train`` and ``sgrnn resume``."""
 
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,15 +13,16 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from sgrnn.data import data_folder, prepare
+from sgrnn.data import TokenFiles, data_folder
 from sgrnn.generation import generate
 from sgrnn.training import loop
+from sgrnn.training.build import build_stream, choose_device
 from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import Display, TensorBoard
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.recipe_files import load_recipe
 from sgrnn.training.run import Run, free_folder
-from sgrnn.training.text import make_tokenizer, read_corpus
+from sgrnn.training.text import encode_corpus, make_tokenizer, read_corpus
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; else $SGRNN_DATA, else ./data.")]
 RunArgument = Annotated[Path, typer.Argument(help="The run's folder.")]
@@ -37,9 +39,14 @@ def train(
     Example: sgrnn train ptb-word-small --policy.kind=synthetic --policy.window=5 --run runs/mine
     """
     checked = load_recipe(recipe, context.args)
+    choose_device(checked.training.device)
     corpus = read_corpus(checked, data_folder(data))
-    folder = run or free_folder(Path(recipe).stem)
-    _train(Run.create(folder, checked, make_tokenizer(checked, corpus)), data)
+    tokenizer = make_tokenizer(checked, corpus)
+    tokenizer.encode_prompt(checked.sample.prompt)
+    files = encode_corpus(corpus, tokenizer, data_folder(data))
+    build_stream(checked, files)
+    # What can be refused has been by now, so that a refusal leaves no folder behind.
+    _train(Run.create(run or free_folder(Path(recipe).stem), checked, tokenizer), files, data)
 
 
 def resume(run: RunArgument, data: DataOption = None) -> None:
@@ -47,13 +54,14 @@ def resume(run: RunArgument, data: DataOption = None) -> None:
 
     Example: sgrnn resume runs/quickstart-1
     """
-    _train(Run.open(run), data)
+    opened = Run.open(run)
+    files = encode_corpus(read_corpus(opened.recipe, data_folder(data)), opened.tokenizer, data_folder(data))
+    _train(opened, files, data)
 
 
-def _train(run: Run, data: Path | None) -> None:
-    console = Console()
+def _train(run: Run, files: TokenFiles, data: Path | None) -> None:
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     keep_freed_memory()
-    files = prepare(read_corpus(run.recipe, data_folder(data)), run.tokenizer, data_folder(data))
     console.print(
         f"training {run.folder}: {run.recipe.data.corpus}, {files['train'].tokens:,} tokens, "
         f"vocabulary {files.vocabulary_size:,}, policy {run.recipe.policy.kind}"
@@ -67,9 +75,11 @@ def _train(run: Run, data: Path | None) -> None:
         try:
             model = loop.train(run, files, report, stop)
         except loop.Interrupted:
-            console.print(f"stopped and saved; go on with: sgrnn resume {run.folder}")
+            again = ["sgrnn", "resume", str(run.folder), *(["--data", str(data)] if data else [])]
+            console.print(f"stopped and saved; go on with: {shlex.join(again)}")
             raise typer.Exit(130) from None
-    plot_curves([run], run.folder / "curves.png")
+    with run.writing("curves.png") as path:
+        plot_curves([run], path)
     sample = run.recipe.sample
     prompt = run.tokenizer.encode_prompt(sample.prompt).tokens.tolist()
     drawn = list(
@@ -80,11 +90,12 @@ def _train(run: Run, data: Path | None) -> None:
     )  # fmt: skip
     losses = [record["valid_loss"] for record in run.records() if "valid_loss" in record]
     console.rule("sample")
-    console.print(run.tokenizer.decode(np.array(prompt + drawn)), markup=False, highlight=False)
+    console.print(run.tokenizer.decode(np.array(prompt + drawn, np.int32)))
     console.rule()
-    console.print(f"validation perplexity {exp(min(losses)):.2f} (best of {len(losses)} evaluations)")
+    if losses:
+        console.print(f"validation perplexity {exp(min(losses)):.2f} (best of {len(losses)} evaluations)")
     console.print(f"the run lies in {run.folder}: metrics.jsonl, curves.png, tensorboard/, checkpoints/")
-    console.print(f"next: sgrnn generate {run.folder} --length 300")
+    console.print(f"next: {shlex.join(['sgrnn', 'generate', str(run.folder)])} --length 300")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sgrnn import cores, policies
+from sgrnn.data import TokenFiles, TokenStream
 from sgrnn.errors import InputError
 from sgrnn.language_model import LanguageModel
 from sgrnn.training import recipe as recipes
@@ -71,6 +72,22 @@ def build_optimizer(section: recipes.Sgd | recipes.Adam | recipes.AdamW, module:
     }
     classes = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     return classes[section.kind](parameters, **options)
+
+
+def build_stream(recipe: recipes.Recipe, files: TokenFiles, lookahead: int = 0) -> TokenStream:
+    """The spans of the train text as a recipe lays them out.
+
+    Raises:
+        InputError: the text is too short for one span per row.
+    """
+    return TokenStream(
+        files["train"].array,
+        files.eos_id,
+        recipe.training.batch_size,
+        recipe.training.span,
+        lookahead,
+        source=f"{recipe.data.corpus} train",
+    )
 
 
 def choose_device(name: str) -> torch.device:

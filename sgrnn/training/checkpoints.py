@@ -4,13 +4,15 @@ RUN/checkpoints/update-00001000/
     model.safetensors   the language model
     state.pt            all else that training goes on from: optimizers, policy, recurrent state, random generators
     recipe.yaml         the resolved recipe
-    progress.json       where training stood, the format, and the digests of the other files
+    progress.json       where training stood, the format, and the digests of the other files and of itself
 """
 
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from sgrnn.data.digests import file_digest
+from sgrnn.data.digests import bytes_digest, file_digest
 from sgrnn.errors import InputError
 
 _FORMAT = "sgrnn checkpoint 1"
 _FILES = ("model.safetensors", "state.pt", "recipe.yaml")
+_OURS = re.compile(r"\.?update-\d{9}")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Checkpoint:
     folder: Path
     progress: dict[str, Any]
 
+    @property
+    def recipe(self) -> str:
+        """The resolved recipe, as YAML."""
+        return (self.folder / "recipe.yaml").read_text("utf-8")
+
     def load_model(self, model: nn.Module) -> None:
         """Load the model's parameters.
 
@@ -51,7 +59,11 @@ class Checkpoint:
             raise InputError(f"{path} does not fit the model of the recipe beside it: {error}") from None
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
-        """All else that training goes on from, its tensors on a device."""
+        """All else that training goes on from, its tensors on a device.
+
+        Raises:
+            InputError: it holds anything but tensors, numbers and texts.
+        """
         path = self.folder / "state.pt"
         try:
             return torch.load(path, map_location=device, weights_only=True)
@@ -80,10 +92,13 @@ def save_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         save_model(model, str(aside / "model.safetensors"))
-        torch.save(state, aside / "state.pt")
+        serialized = BytesIO()  # written by Python, which says why it cannot where torch does not
+        torch.save(state, serialized)
+        (aside / "state.pt").write_bytes(serialized.getbuffer())
         (aside / "recipe.yaml").write_text(recipe, "utf-8")
         digests = {name: file_digest(aside / name) for name in _FILES}
         record = {"format": _FORMAT, "files": digests, **progress}
+        record["digest"] = _digest(record)
         (aside / "progress.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
         for name in (*_FILES, "progress.json", "."):
             _flush(aside / name)
@@ -91,7 +106,7 @@ def save_checkpoint(
             shutil.rmtree(final)
         aside.rename(final)
         _flush(folder)
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise InputError(
             f"cannot write the checkpoint {final}: {error}; nothing saved before is lost: free disk space and "
@@ -99,7 +114,7 @@ def save_checkpoint(
         ) from None
     keep = {final.name, _name(progress["best_update"]) if progress["best_update"] is not None else ""}
     for other in folder.iterdir():
-        if other.name not in keep:
+        if _OURS.fullmatch(other.name) and other.name not in keep:
             shutil.rmtree(other, ignore_errors=True)
     return final
 
@@ -110,8 +125,8 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         InputError: it is damaged, or nothing that this program wrote.
     """
-    found = sorted(folder.glob("update-*")) if folder.is_dir() else []
-    return _open(found[-1]) if found else None
+    found = [path for path in folder.glob("update-*") if _OURS.fullmatch(path.name)]
+    return _open(max(found)) if found else None
 
 
 def best_checkpoint(folder: Path) -> Checkpoint | None:
@@ -132,11 +147,13 @@ def _open(folder: Path) -> Checkpoint:
     hint = "restore it from a copy, or remove its folder to go on from the one before, if there is one"
     try:
         progress = json.loads(path.read_text("utf-8"))
-        form = progress.get("format")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"the checkpoint {folder} is damaged: {path.name}: {error}; {hint}") from None
+    form = progress.get("format") if isinstance(progress, dict) else None
     if form != _FORMAT:
         raise InputError(f"{folder} is no checkpoint of sgrnn: expected the format {_FORMAT!r}, got {form!r}")
+    if progress.pop("digest", None) != _digest(progress):
+        raise InputError(f"the checkpoint {folder} is damaged: {path.name} is not as it was written; {hint}")
     for name in _FILES:
         expected = progress["files"].get(name)
         found = file_digest(folder / name) if (folder / name).is_file() else "no file"
@@ -147,6 +164,10 @@ def _open(folder: Path) -> Checkpoint:
 
 def _name(update: int) -> str:
     return f"update-{update:09d}"
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return bytes_digest(json.dumps(record).encode())
 
 
 def _flush(path: Path) -> None:

@@ -16,11 +16,11 @@ def plot_curves(runs: Sequence[Run], path: Path) -> None:
         runs: one or more.
         path: the file to write.
     """
-    records = {run.name: list(run.records()) for run in runs}
-    synthetic = any("r2" in record for rows in records.values() for record in rows)
+    records = [(run.name, list(run.records())) for run in runs]
+    synthetic = any("r2" in record for _, rows in records for record in rows)
     figure = Figure(figsize=(11 if synthetic else 6, 4), layout="constrained")
     axes = figure.subplots(1, 2 if synthetic else 1, squeeze=False)[0]
-    for index, (name, rows) in enumerate(records.items()):
+    for index, (name, rows) in enumerate(records):
         color = f"C{index}"
         train = [row for row in rows if "loss" in row]
         valid = [row for row in rows if "valid_loss" in row]

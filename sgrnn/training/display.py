@@ -1,15 +1,22 @@
 """What a person sees of a run while it trains."""
 
+from contextlib import suppress
 from math import exp
-from time import monotonic
+from os import getpid
+from time import monotonic, time, time_ns
 from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from torch.utils.tensorboard import SummaryWriter
 
+# protobuf makes these classes at run time, where pyright does not see them
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.run import Run
 
 
@@ -26,7 +33,7 @@ class Display:
         self._console = console
         self._settings = run.recipe.training
         self._between = seconds_between_lines
-        self._printed = monotonic()
+        self._printed = float("-inf")
         self._figures = Text("starting", style="dim")
         self._bar = Progress(
             BarColumn(bar_width=None),
@@ -52,7 +59,8 @@ class Display:
             self._console.print(
                 f"epoch {record['epoch']:.3g}: validation loss {record['valid_loss']:.4f}, "
                 f"perplexity {record['valid_perplexity']:.2f}, "
-                f"{record['valid_bits_per_character']:.3f} bits per character"
+                f"{record['valid_bits_per_character']:.3f} bits per character",
+                highlight=False,
             )
             return
         line = self._line(record)
@@ -75,31 +83,51 @@ class Display:
         ]
         if "r2" in record:
             parts += [f"R² {record['r2']:.2f}", f"gate {record['gate']:.2f}"]
-        if "updates_per_second" in record:
-            tokens = record["updates_per_second"] * self._settings.batch_size * self._settings.span
-            parts.append(f"{tokens:,.0f} tokens/s")
-        return "  ".join(parts)
+        tokens = record["updates_per_second"] * self._settings.batch_size * self._settings.span
+        return "  ".join([*parts, f"{tokens:,.0f} tokens/s"])
 
 
 class TensorBoard:
     """The run's figures as TensorBoard events.
 
     Args:
-        run: the run; a resumed one goes on after its last record.
+        run: the run. What an earlier part of it wrote after its latest checkpoint is taken back.
     """
 
     def __init__(self, run: Run) -> None:
-        last = max((record["update"] for record in run.records()), default=0)
-        self._writer = SummaryWriter(run.folder / "tensorboard", purge_step=last + 1)
+        self._run = run
+        checkpoint = latest_checkpoint(run.checkpoints)
+        first = 1 if checkpoint is None else checkpoint.progress["update"] + 1
+        with run.writing("tensorboard") as folder:
+            folder.mkdir(exist_ok=True)
+            # Without the thread of torch's SummaryWriter: what is logged is there after a kill, and a full disk is an
+            # error here and now.
+            file = (folder / f"events.out.tfevents.{time_ns()}.{getpid()}").open("wb")
+            self._writer = RecordWriter(file)
+            self._write(file_version="brain.Event:2")
+            self._write(step=first, session_log=SessionLog(status=SessionLog.START))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        with suppress(OSError):  # each event was flushed: a full disk has been reported
+            self._writer.close()
 
     def __call__(self, record: dict[str, Any]) -> None:
-        """Write a record."""
-        for name, value in record.items():
-            if name not in ("update", "epoch"):
-                self._writer.add_scalar(name, value, record["update"])
+        """Write a record.
+
+        Raises:
+            InputError: it cannot be written, the disk being full for example.
+        """
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in record.items()
+            if name not in ("update", "epoch", "seconds")
+        ]
+        with self._run.writing("tensorboard"):
+            self._write(step=record["update"], summary=Summary(value=values))
+
+    def _write(self, **fields: Any) -> None:
+        self._writer.write(Event(wall_time=time(), **fields).SerializeToString())
+        self._writer.flush()

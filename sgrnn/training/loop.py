@@ -12,17 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.data import TokenFiles, TokenStream
+from sgrnn.data import TokenFiles
 from sgrnn.errors import InputError
 from sgrnn.evaluation import Score, evaluate
 from sgrnn.language_model import LanguageModel
-from sgrnn.training.build import build_model, build_optimizer, build_policy, choose_device
-from sgrnn.training.checkpoints import latest_checkpoint, save_checkpoint
+from sgrnn.training.build import build_model, build_optimizer, build_policy, build_stream, choose_device
+from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
 from sgrnn.training.rates import rate_factor
-from sgrnn.training.recipe_files import dump_recipe
+from sgrnn.training.recipe_files import dump_recipe, parse_recipe
 from sgrnn.training.run import Run
 
 Report = Callable[[dict[str, Any]], None]
+
+_MAY_CHANGE: dict[str, Any] = {
+    "data": True,
+    "sample": True,
+    "training": {"epochs", "max_updates", "patience", "log_every", "checkpoint_every", "device"},
+}
+"""Fields of a run's recipe that may be edited before it is resumed."""
 
 
 class Interrupted(Exception):
@@ -42,7 +49,7 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         The model after the last update.
 
     Raises:
-        InputError: the text is not the one the run began with, the loss is not finite, or a file cannot be written.
+        InputError: text or recipe are not those the run began with, training diverges, or a file cannot be written.
         Interrupted: `stop` said so; a checkpoint was saved.
     """
     recipe = run.recipe
@@ -54,14 +61,7 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
     optimizer = build_optimizer(recipe.optimizer, model)
     assert optimizer is not None, "a language model has parameters"
     synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, policy)
-    stream = TokenStream(
-        files["train"].array,
-        files.eos_id,
-        settings.batch_size,
-        settings.span,
-        lookahead=policy.lookahead_steps,
-        source=f"{recipe.data.corpus} train",
-    )
+    stream = build_stream(recipe, files, policy.lookahead_steps)
     state = model.initial_state(settings.batch_size)
     interval = Interval()
     progress: dict[str, Any] = {
@@ -70,27 +70,29 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
 
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is not None:
-        if checkpoint.progress["text"] != files.folder.name:
-            raise InputError(
-                f"the text is not the one that {run.folder} was trained on: expected "
-                f"{checkpoint.progress['text']}, got {files.folder.name}; point --data to the folder used then"
-            )
+        require_fit(checkpoint, run, files)
         checkpoint.load_model(model)
         saved = checkpoint.load_state(device)
-        policy.load_state_dict(saved["policy"])
-        optimizer.load_state_dict(saved["optimizer"])
-        if synthesizer_optimizer is not None:
-            synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])
-        state, stream.position = saved["state"], saved["position"]
-        interval.values = saved["interval"]
-        torch.set_rng_state(saved["random"].cpu())
-        if device.type == "cuda":
-            torch.cuda.set_rng_state_all(saved["random_cuda"])
-        progress = {key: checkpoint.progress[key] for key in progress}
+        try:
+            policy.load_state_dict(saved["policy"])
+            optimizer.load_state_dict(saved["optimizer"])
+            if synthesizer_optimizer is not None:
+                synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])
+            state, stream.position = saved["state"], saved["position"]
+            torch.set_rng_state(saved["random"].cpu())
+            if device.type == "cuda" and saved["random_cuda"] is not None:
+                torch.cuda.set_rng_state(saved["random_cuda"].cpu(), device)
+            progress = {key: checkpoint.progress[key] for key in progress}
+            interval = Interval(progress["seconds"], saved["interval"])
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            raise InputError(f"{checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
     run.forget_after(progress["update"])
     model.train()
+    resolved = dump_recipe(recipe)
 
     def save() -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+            raise interval.diverged("a parameter of the model is not finite", progress["update"])
         save_checkpoint(
             run.checkpoints,
             model,
@@ -102,9 +104,9 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
                 "position": stream.position,
                 "interval": interval.values,
                 "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state_all() if device.type == "cuda" else None,
+                "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             },
-            dump_recipe(recipe),
+            resolved,
             progress,
         )
 
@@ -153,6 +155,8 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         if ended or done:
             progress["seconds"] = clock()
             score = score_split(model, files, "valid")
+            if not isfinite(score.loss):
+                raise interval.diverged(f"the validation loss is {score.loss}", progress["update"])
             began = perf_counter() - progress["seconds"]
             if score.loss < min(progress["losses"], default=float("inf")):
                 progress["best_update"] = progress["update"]
@@ -169,12 +173,18 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
 
 
 class Interval:
-    """What was observed since the last log, kept as tensors so that observing does not wait for the device."""
+    """What was observed since the last log, kept as tensors so that observing does not wait for the device.
 
-    def __init__(self) -> None:
-        self.values: dict[str, list[Tensor]] = {}
+    Args:
+        clock: seconds trained when it begins.
+        values: what was observed before training was interrupted.
+    """
+
+    def __init__(self, clock: float = 0.0, values: dict[str, list[Tensor]] | None = None) -> None:
+        self.values = values or {}
         self._updates = 0
-        self._clock: float | None = None
+        self._clock = clock
+        self._model_suspected = True
 
     def add(self, figures: dict[str, Tensor]) -> None:
         """Observe one update."""
@@ -183,27 +193,67 @@ class Interval:
         self._updates += 1
 
     def require_finite(self, update: int) -> None:
-        """Raise InputError if a loss since the last log was not finite; `update` is the number of the last one."""
-        losses = torch.stack(self.values["loss"]).tolist() if self.values else []
-        for number, loss in enumerate(losses, start=update - len(losses) + 1):
-            if not isfinite(loss):
-                raise InputError(
-                    f"the loss is {loss} at update {number}: training has diverged; the last checkpoint is from "
-                    "before: lower optimizer.learning_rate or training.clip in a new run"
-                )
+        """Refuse to go on if a loss or a gradient was not finite; `update` is the number of the last one.
+
+        Raises:
+            InputError: it was not.
+        """
+        if not self.values:
+            return
+        observed = torch.stack([torch.stack(values).double() for values in self.values.values()], dim=1)
+        for number, row in enumerate(observed.tolist(), start=update - len(observed) + 1):
+            figures = dict(zip(self.values, row, strict=True))
+            if not isfinite(figures["loss"]):
+                raise self.diverged(f"the loss is {figures['loss']}", number)
+            if not isfinite(figures["gradient_norm"]):
+                raise self.diverged(f"the norm of the gradient is {figures['gradient_norm']}", number)
+            if not all(map(isfinite, row)):
+                self._model_suspected = False  # the synthesizer's figures were the first to go
+
+    def diverged(self, what: str, update: int) -> InputError:
+        """The error that says what happened at an update, and which field to look at."""
+        if self._model_suspected:
+            fields = "optimizer.learning_rate or training.clip"
+        else:
+            fields = "synthesizer_optimizer.learning_rate or training.synthesizer_clip"
+        return InputError(
+            f"{what} at update {update}: training has diverged; lower {fields} in a new run; "
+            "the checkpoints of this one are from before"
+        )
 
     def means(self, update: int, clock: float) -> dict[str, float]:
         """The mean of each figure since the last call, and the rate of updates.
 
         Raises:
-            InputError: a loss is not finite.
+            InputError: a loss or a gradient is not finite.
         """
         self.require_finite(update)
         means = {name: float(torch.stack(values).double().mean()) for name, values in self.values.items()}
-        if self._clock is not None and clock > self._clock:
-            means["updates_per_second"] = self._updates / (clock - self._clock)
+        means["updates_per_second"] = self._updates / max(clock - self._clock, 1e-9)
         self.values, self._updates, self._clock = {}, 0, clock
         return means
+
+
+def require_fit(checkpoint: Checkpoint, run: Run, files: TokenFiles) -> None:
+    """Refuse a checkpoint that a run cannot go on from.
+
+    Raises:
+        InputError: it was trained on another text, or by another recipe but for fields that say how long to train,
+            what to keep and where.
+    """
+    if checkpoint.progress["text"] != files.folder.name:
+        raise InputError(
+            f"the text is not the one that {run.folder} was trained on: expected {checkpoint.progress['text']}, "
+            f"got {files.folder.name}; point --data to the folder used then, or restore the files"
+        )
+    path = checkpoint.folder / "recipe.yaml"
+    began = parse_recipe(checkpoint.recipe, str(path)).model_dump(exclude=_MAY_CHANGE)
+    changed = [name for name, value in run.recipe.model_dump(exclude=_MAY_CHANGE).items() if began[name] != value]
+    if changed:
+        raise InputError(
+            f"{run.folder / 'recipe.yaml'}: {', '.join(changed)} must stay as in {path}, which the run began with; "
+            "restore the file, or begin a new run"
+        )
 
 
 def score_split(model: LanguageModel, files: TokenFiles, split: str, batch_size: int = 20) -> Score:
@@ -211,8 +261,6 @@ def score_split(model: LanguageModel, files: TokenFiles, split: str, batch_size:
     file = files[split]
     tokens = torch.from_numpy(file.array.astype("int64"))
     nats = evaluate(model, tokens, files.eos_id, batch_size=batch_size)
-    if not isfinite(nats):
-        raise InputError(f"the loss on {split} is not finite: training has diverged; lower optimizer.learning_rate")
     return Score(nats, file.tokens, file.words, file.characters)
 
 

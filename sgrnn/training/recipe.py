@@ -36,6 +36,17 @@ class Tokenizer(Section):
     min_count: PositiveInt = 1
     """word, character: what is rarer becomes `<unk>`."""
 
+    @check(mode="after")
+    def _options_fit_kind(self) -> Self:
+        subwords = self.kind in ("bpe", "unigram")
+        if subwords and self.vocabulary_size is None:
+            raise ValueError(f"{self.kind} needs vocabulary_size, the number of pieces: try 8000")
+        if subwords and self.min_count != 1:
+            raise ValueError(f"min_count is for word and character, not {self.kind}: remove it")
+        if self.kind == "character" and self.vocabulary_size is not None:
+            raise ValueError("vocabulary_size is not for character: drop rare characters with min_count instead")
+        return self
+
 
 class Data(Section):
     """What is read."""
@@ -195,7 +206,7 @@ class Training(Section):
     """Steps between two updates."""
     max_updates: PositiveInt | None = None
     """Stop after so many updates, whatever `epochs` says."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: of the output layer's matrix products; parameters and states stay float32."""
     clip: PositiveFloat | None = 1.0

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from importlib.resources import files
 from inspect import isclass
 from io import StringIO
+from os.path import expanduser
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,15 +32,17 @@ def find_recipe(name: str) -> tuple[str, Path | None]:
     Raises:
         InputError: no such recipe, or a file that cannot be read.
     """
+    shipped = shipped_recipes()
+    if name in shipped:  # first, so that it is found whatever lies in the current folder
+        return shipped[name], None
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.exists():
         try:
             return path.read_text("utf-8"), path
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read the recipe {path}: {error}") from None
-    shipped = shipped_recipes()
-    if name in shipped:
-        return shipped[name], None
+    if name.startswith("-"):
+        raise InputError(f"name the recipe first, then its overrides: got {name} in its place")
     raise InputError(
         f"there is no recipe named {name!r}{_did_you_mean(name, shipped)}; "
         f"expected one of {', '.join(shipped)}, or the path of a .yaml file"
@@ -80,16 +83,15 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
     if not isinstance(tree, CommentedMap):
         found = "nothing" if tree is None else type(tree).__name__
         raise InputError(f"{source}: a recipe is a mapping of sections such as data, model, policy; got {found}")
-    data = tree.get("data")
-    if isinstance(data, CommentedMap) and folder is not None:
-        for key in ("train", "valid", "test"):
-            if isinstance(data.get(key), str):
-                data[key] = str((folder / data[key]).resolve())
     lines = dict(_lines(tree))
     plain = _plain(tree)
+    _resolve_paths(plain, folder or Path())
     for field, value in _split_overrides(overrides):
         lines[field] = None
+        for end in range(1, len(field)):
+            lines.setdefault(field[:end], None)
         _override(plain, field, value)
+    _resolve_paths(plain, Path())
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
@@ -115,24 +117,27 @@ def _split_overrides(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...]
         item = items.pop(0)
         name, equals, value = item.partition("=")
         if not name.startswith("--") or "." not in name:
-            raise InputError(f"expected an override like --policy.window=5, got {item!r}")
+            raise InputError(f"command line: expected an override like --policy.window=5, got {item!r}")
         if not equals:
             if not items:
-                raise InputError(f"{name} needs a value, like {name}=5")
+                raise InputError(f"command line: {name} needs a value, like {name}=5")
             value = items.pop(0)
         try:
             found.append((tuple(name[2:].split(".")), YAML(typ="safe", pure=True).load(value)))
         except YAMLError:
-            raise InputError(f"{name}: not a YAML value: {value!r}") from None
+            raise InputError(f"command line: {name}: not a YAML value: {value!r}") from None
     yield from sorted(found, key=lambda pair: pair[0][-1] != "kind")
 
 
 def _override(tree: dict[str, Any], field: tuple[str, ...], value: Any) -> None:
+    kind = getattr(getattr(Recipe.model_fields.get(field[0]), "default", None), "kind", None)
+    if kind is not None:  # a section that the recipe leaves out is of its default kind
+        tree.setdefault(field[0], {"kind": kind})
     section = tree
     for part in field[:-1]:
         inner = section.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise InputError(f"--{'.'.join(field)}: {part} is no section but {inner!r}")
+            raise InputError(f"command line: --{'.'.join(field)}: {part} is no section but {inner!r}")
         section = inner
     if field[-1] == "kind" and section.get("kind") != value:
         # Another kind has other fields: keep those that both have, so that `--policy.kind=truncated` is enough.
@@ -146,7 +151,8 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Mapping[tuple[str, .
     place = tuple(str(part) for part in detail["loc"])
     section = _section(place[:-1])
     field = _without_kinds(place)
-    line = next((lines[field[:end]] for end in range(len(field), 0, -1) if field[:end] in lines), 0)
+    blamed = (*field, "kind") if detail["type"] == "union_tag_invalid" else field
+    line = next((lines[blamed[:end]] for end in range(len(blamed), 0, -1) if blamed[:end] in lines), 0)
     where = "command line" if line is None else f"{source}:{line}" if line else source
     name = ".".join(field) or "the recipe"
     if detail["type"] == "extra_forbidden":
@@ -161,6 +167,8 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Mapping[tuple[str, .
         return f"{where}: {name}.kind must be one of {_kinds(field)}, got {found!r}"
     if detail["type"] == "value_error":
         return f"{where}: {name}: {detail['ctx']['error']}"
+    if detail["type"] in ("model_type", "model_attributes_type"):
+        return f"{where}: {name} must be a section, like {name}: {{field: value}}, got {detail['input']!r}"
     rule = detail["msg"].replace("Input should be", "must be").replace("Input should", "must")
     guess = _did_you_mean(str(detail["input"]), _choices(detail))
     return f"{where}: {name} {rule}, got {detail['input']!r}{guess}"
@@ -221,10 +229,19 @@ def _plain(node: Any) -> Any:
     return node
 
 
+def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
+    """Make the paths of the user's texts absolute, so that a run can be resumed from any folder."""
+    data = tree.get("data")
+    for key in ("train", "valid", "test"):
+        if isinstance(data, dict) and isinstance(data.get(key), str):
+            data[key] = str((folder / expanduser(data[key])).resolve())
+
+
 def _lines(tree: CommentedMap, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int | None]]:
-    """The line, from 1, of every key."""
+    """The line, from 1, of every key; that of the section for one which a merge (`<<`) brings in."""
     for key, value in tree.items():
         place = (*path, str(key))
-        yield place, tree.lc.key(key)[0] + 1
+        if key in (tree.lc.data or {}):
+            yield place, tree.lc.key(key)[0] + 1
         if isinstance(value, CommentedMap):
             yield from _lines(value, place)

@@ -11,6 +11,7 @@ RUN/
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,14 +81,14 @@ class Run:
     @property
     def name(self) -> str:
         """What tables and figures call it."""
-        return self.folder.name
+        return str(self.folder)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What was logged, oldest first. A line cut short by a kill is left out."""
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             return
-        for line in path.read_text("utf-8").splitlines():
+        for line in path.read_text("utf-8", errors="replace").splitlines():
             try:
                 yield json.loads(line)
             except ValueError:
@@ -99,20 +100,33 @@ class Run:
         Raises:
             InputError: it cannot be written, the disk being full for example.
         """
-        path = self.folder / "metrics.jsonl"
+        with self.writing("metrics.jsonl") as path, path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def forget_after(self, update: int) -> None:
+        """Drop what was logged after a checkpoint, so that a resumed run writes it once.
+
+        Raises:
+            InputError: as `log`.
+        """
+        kept = [record for record in self.records() if record["update"] <= update]
+        with self.writing("metrics.jsonl") as path, atomic_write(path) as file:
+            file.writelines((json.dumps(record) + "\n").encode() for record in kept)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """The path of a file of the run, while it is written.
+
+        Raises:
+            InputError: it cannot be written, the disk being full for example.
+        """
+        path = self.folder / name
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            yield path
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error}; free disk space and go on with `sgrnn resume {self.folder}`"
             ) from None
-
-    def forget_after(self, update: int) -> None:
-        """Drop what was logged after a checkpoint, so that a resumed run writes it once."""
-        kept = [record for record in self.records() if record["update"] <= update]
-        with atomic_write(self.folder / "metrics.jsonl") as file:
-            file.writelines((json.dumps(record) + "\n").encode() for record in kept)
 
 
 def free_folder(name: str) -> Path:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sgrnn.data import Corpus, Tokenizer, load_texts, train_tokenizer
+from sgrnn.data import Corpus, TokenFiles, Tokenizer, load_texts, prepare, train_tokenizer
+from sgrnn.errors import InputError
 from sgrnn.training.recipe import Recipe
 
 
@@ -33,3 +34,18 @@ def make_tokenizer(recipe: Recipe, corpus: Corpus) -> Tokenizer:
         vocabulary_size=section.vocabulary_size,
         min_count=section.min_count,
     )
+
+
+def encode_corpus(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> TokenFiles:
+    """The texts as tokens, kept in the data folder.
+
+    Raises:
+        InputError: a text that the tokenizer cannot encode, or files that cannot be written.
+    """
+    try:
+        return prepare(corpus, tokenizer, folder)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the encoded text below {folder / 'tokens'}: {error}; free disk space, or name another "
+            "data folder with --data"
+        ) from None

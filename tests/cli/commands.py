@@ -1,0 +1,97 @@
+"""The command line within a folder, in this process and as a process of its own."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from sgrnn.cli import main
+
+
+class Outcome(NamedTuple):
+    """What a command left on its streams, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Commands:
+    """The command line within a folder."""
+
+    def __init__(self, folder: Path, streams: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self.folder, self._streams, self._patch = folder, streams, patch
+
+    def __call__(self, *arguments: object) -> Outcome:
+        """Run a command in this process, as the installed script `sgrnn` does."""
+        self._patch.setattr(sys, "argv", ["sgrnn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = self._streams.readouterr()
+        assert isinstance(ended.value.code, int | None)
+        return Outcome(ended.value.code or 0, out, err)
+
+    def well(self, *arguments: object) -> str:
+        """Run a command that must succeed; what it printed."""
+        outcome = self(*arguments)
+        assert (outcome.status, outcome.err) == (0, ""), outcome
+        return outcome.out
+
+    def refused(self, *arguments: object) -> str:
+        """Run a command that must be refused with a message; the message."""
+        outcome = self(*arguments)
+        assert outcome.status == 2, outcome
+        assert outcome.err.startswith("sgrnn: "), outcome
+        return outcome.err.removeprefix("sgrnn: ").removesuffix("\n")
+
+    def process(self, *arguments: object) -> "Running":
+        """Begin a command as a process of its own in the folder."""
+        return Running(self.folder, [str(argument) for argument in arguments])
+
+
+class Running:
+    """A command as a process of its own: forked from one that has imported torch, as it takes seconds to do so.
+
+    Args:
+        folder: the current folder of the process.
+        arguments: of the command.
+    """
+
+    def __init__(self, folder: Path, arguments: list[str]) -> None:
+        self._streams = Path(mkdtemp(dir=folder, prefix="streams-"))
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["sgrnn.cli.app", "torch._dynamo"])
+        self._process = context.Process(target=_command, args=(folder, arguments, self._streams))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still there."""
+        return self._process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self) -> Outcome:
+        """Wait until it ends; a negative status is the signal that ended it."""
+        self._process.join(120)
+        assert self._process.exitcode is not None, "it hangs"
+        return Outcome(self._process.exitcode, *((self._streams / name).read_text() for name in ("out", "err")))
+
+
+def _command(folder: Path, arguments: list[str], streams: Path) -> None:
+    os.chdir(folder)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(streams / name, os.O_WRONLY | os.O_CREAT), number)
+    torch.set_num_threads(1)
+    sys.argv = ["sgrnn", *arguments]
+    main()

@@ -1,0 +1,221 @@
+"""`sgrnn train` and `sgrnn resume`: what they leave and say, and what they refuse before anything is lost."""
+
+import json
+import re
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from sgrnn.training.checkpoints import latest_checkpoint
+
+from .commands import Commands
+
+
+def files_of(folder: str) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def models_of(folder: str) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in Path(folder).rglob("model.safetensors")}
+
+
+def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(sgrnn: Commands) -> None:
+    output = sgrnn.well("train", "tiny.yaml")
+    records = [json.loads(line) for line in Path("runs/tiny-1/metrics.jsonl").read_text().splitlines()]
+    best = min(record["valid_perplexity"] for record in records if "valid_perplexity" in record)
+    head, _, rest = output.partition("sample ")
+    sample, _, end = rest.partition("\n")[2].partition("\n───")
+    assert head.startswith("training runs/tiny-1: text, 208 tokens, vocabulary 10, policy synthetic\n")
+    assert re.search(r"R² -?[\d.]+  gate [\d.]+  [\d,]+ tokens/s\n", head)
+    assert len(sample) == len("a") + 30
+    assert sample.startswith("a")
+    assert f"validation perplexity {best:.2f} (best of 2 evaluations)" in end
+    assert "the run lies in runs/tiny-1: metrics.jsonl, curves.png, tensorboard/, checkpoints/" in end
+    assert end.endswith("next: sgrnn generate runs/tiny-1 --length 300\n")
+    assert sgrnn.well("generate", "runs/tiny-1", "--length", 300)
+    found = {path.name for path in Path("runs/tiny-1").iterdir()}
+    assert found == {"recipe.yaml", "tokenizer", "metrics.jsonl", "tensorboard", "checkpoints", "curves.png"}
+    assert Path("runs/tiny-1/curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_same_command_again_makes_another_run_with_the_same_model(sgrnn: Commands) -> None:
+    sgrnn.well("train", "tiny.yaml")
+    sgrnn.well("train", "tiny.yaml")
+    assert models_of("runs/tiny-1") == models_of("runs/tiny-2") != {}
+
+
+def test_overrides_reach_the_run_and_are_resolved_in_its_recipe(sgrnn: Commands) -> None:
+    sgrnn.well(
+        "train", "tiny.yaml", "--run", "mine", "--policy.window=2", "--training.seed", "7", "--data", "elsewhere"
+    )
+    written = sgrnn.well("recipes", "show", "mine/recipe.yaml")
+    assert "  window: 2\n" in written
+    assert "  seed: 7\n" in written
+    assert Path("elsewhere/tokens").is_dir()
+    assert not Path("data").exists()
+
+
+def test_a_finished_run_can_be_resumed_in_vain_from_any_folder(
+    sgrnn: Commands, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sgrnn.well("train", "tiny.yaml", "--run", "mine")
+    before = files_of("mine/checkpoints")
+    (folder / "other").mkdir()
+    monkeypatch.chdir(folder / "other")
+    again = sgrnn.well("resume", "../mine", "--data", "../data")
+    assert again.splitlines()[-3] == first.splitlines()[-3]
+    monkeypatch.chdir(folder)
+    assert files_of("mine/checkpoints") == before
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(sgrnn: Commands) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "mine")
+    before = files_of("mine")
+    assert sgrnn.refused("train", "tiny.yaml", "--run", "mine", "--model.hidden_size=3").startswith(
+        "mine already holds a run: go on with `sgrnn resume mine`, or name another folder with --run"
+    )
+    assert files_of("mine") == before
+
+
+def test_recipe_errors_are_printed_all_at_once(sgrnn: Commands) -> None:
+    path = Path("tiny.yaml")
+    path.write_text(path.read_text().replace("window: 3", "windw: 3").replace("hidden_size: 12", "hidden_size: 0"))
+    lines = sgrnn.refused("train", "tiny.yaml", "--training.epochs=0").splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["tiny.yaml:3:", "tiny.yaml:4:", "tiny.yaml:4:", "command"]
+    assert "did you mean policy.window?" in lines[2]
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("--data.train=missing.txt", r"missing\.txt does not exist; expected a UTF-8 text file: check the path"),
+        ("--data.train=texts", r"texts cannot be read: Is a directory; expected a UTF-8 text file"),
+        ("--data.train=empty.txt", r"empty\.txt is empty; expected UTF-8 text"),
+        ("--data.valid=binary.bin", r"binary\.bin is not text: a NUL byte at byte 2 "),
+        ("--data.test=latin.txt", r"latin\.txt is not UTF-8: byte 0xe9 at byte 3 \(line 1\)"),
+        ("--data.valid=unseen.txt", r"text valid holds the character 'é' \(U\+00E9\) in line 1, not among the 10"),
+        ("--training.batch_size=40", r"text train is too short: its 208 tokens make 40 rows of 5 steps, fewer"),
+        ("--sample.prompt=Zoe", r"the prompt holds the character 'Z' \(U\+005A\) in line 1, not among the 10 of the"),
+        ("--data.tokenizer.kind=bpe", r"data\.tokenizer: bpe needs vocabulary_size"),
+        ("--data.corpus=ptb", r"data: train, valid and test are for corpus text, not ptb"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_on_is_refused_before_a_folder_is_made(
+    sgrnn: Commands, override: str, expected: str
+) -> None:
+    Path("empty.txt").write_text(" \n")
+    Path("binary.bin").write_bytes(b"ab\x00cd")
+    Path("latin.txt").write_bytes("café\n".encode("latin-1"))
+    Path("unseen.txt").write_text("é\n")
+    assert re.search(expected, sgrnn.refused("train", "tiny.yaml", "--run", "mine", override))
+    assert not Path("mine").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to train on")
+def test_a_gpu_that_is_not_there_is_refused(sgrnn: Commands) -> None:
+    assert sgrnn.refused("train", "tiny.yaml", "--training.device=cuda", "--run", "mine") == (
+        "training.device must be cpu or auto on this machine, got cuda, which it does not have"
+    )
+    assert not Path("mine").exists()
+
+
+def test_a_published_corpus_that_is_missing_is_refused_with_the_way_to_get_it(sgrnn: Commands) -> None:
+    assert "sgrnn data fetch ptb" in sgrnn.refused("train", "ptb-word-small")
+    assert not Path("runs").exists()
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused(sgrnn: Commands) -> None:
+    Path("file").write_text("in the way")
+    message = sgrnn.refused("train", "tiny.yaml", "--run", "file/below")
+    assert message.startswith("cannot create the run folder file/below: ")
+    assert message.endswith("; name another with --run")
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "generate", "compare"])
+def test_a_folder_without_a_run_is_refused(sgrnn: Commands, command: str) -> None:
+    for folder in ("nowhere", "texts"):
+        assert sgrnn.refused(command, folder) == (
+            f"{folder} holds no run: expected {folder}/recipe.yaml, which a run begins by writing"
+        )
+
+
+def test_a_run_that_never_saved_is_refused_where_a_model_is_needed_and_resumed_from_its_start(sgrnn: Commands) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "whole")
+    sgrnn.refused("train", "tiny.yaml", "--run", "mine", "--optimizer.learning_rate=3e38", "--optimizer.kind=adamw")
+    for command in ("evaluate", "generate"):
+        assert sgrnn.refused(command, "mine") == "mine has no checkpoint yet: go on with `sgrnn resume mine`"
+    assert sgrnn.refused("compare", "mine") == "mine was never evaluated: go on with `sgrnn resume mine`"
+    recipe = Path("mine/recipe.yaml")
+    recipe.write_text(Path("whole/recipe.yaml").read_text())
+    sgrnn.well("resume", "mine")
+    assert models_of("mine") == models_of("whole")
+
+
+def test_divergence_ends_with_the_update_and_the_field(sgrnn: Commands) -> None:
+    message = sgrnn.refused("train", "tiny.yaml", "--optimizer.kind=sgd", "--optimizer.learning_rate=1e30")
+    assert re.match(
+        r"the (loss|norm of the gradient) is (nan|inf) at update \d+: training has diverged; lower opti", message
+    )
+
+
+def test_another_text_is_refused_and_nothing_lost(sgrnn: Commands) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "mine")
+    before = files_of("mine/checkpoints")
+    text = Path("texts/train.txt").read_text()
+    Path("texts/train.txt").write_text(text.swapcase())
+    assert "text train holds the character" in sgrnn.refused("resume", "mine")
+    Path("texts/train.txt").write_text(text[::-1])
+    for command in ("resume", "evaluate"):
+        assert sgrnn.refused(command, "mine").startswith("the text is not the one that mine was trained on: expected ")
+    assert files_of("mine/checkpoints") == before
+    Path("texts/train.txt").write_text(text)
+    sgrnn.well("resume", "mine")
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "generate"])
+def test_a_damaged_checkpoint_is_refused(sgrnn: Commands, command: str) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=3")
+    path = Path("mine/checkpoints/update-000000003/model.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert sgrnn.refused(command, "mine").startswith(
+        "the checkpoint mine/checkpoints/update-000000003 is damaged: model.safetensors: expected sha256:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "checkpoint_every", "refused"),
+    [
+        (10, 2, r"cannot write the encoded text below fresh/tokens: "),
+        (300, 2, r"cannot write the encoded text below fresh/tokens: "),
+        (600, 2, r"cannot create the run folder mine: "),
+        (1_500, 1000, r"cannot write mine/(metrics\.jsonl|tensorboard): "),
+        (1_500, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),
+        (3_000, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),
+        (9_000, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),
+        (50_000, 2, r"cannot write mine/curves\.png: "),
+    ],
+)
+def test_whatever_a_full_disk_refuses_nothing_is_lost(
+    sgrnn: Commands, limit: int, checkpoint_every: int, refused: str
+) -> None:
+    options = ("--training.log_every=1", f"--training.checkpoint_every={checkpoint_every}")
+    sgrnn.well("train", "tiny.yaml", "--run", "whole", *options)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # the operating system refuses to write more to a file
+    try:
+        message = sgrnn.refused("train", "tiny.yaml", "--run", "mine", *options, "--data", "fresh")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert re.match(rf"{refused}.*File too large", message)
+    assert "\n" not in message
+    if "sgrnn resume mine" in message:
+        latest_checkpoint(Path("mine/checkpoints"))  # whole, if there is one
+        sgrnn.well("resume", "mine")
+    else:
+        sgrnn.well("train", "tiny.yaml", "--run", "mine", *options)
+    assert models_of("mine") == models_of("whole")

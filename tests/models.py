@@ -1,0 +1,216 @@
+"""Small models, spans and synthesizers that the tests share, and gradients by plain autograd to compare with."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.cores import GRU, LSTM, RNN, initial_state
+from sgrnn.language_model import LanguageModel
+from sgrnn.policies import Loss, Policy, Step
+from sgrnn.span import Span
+from sgrnn.state import State, cut, detach, map_state, to_matrix, where_rows
+
+torch.set_num_threads(1)  # on tensors this small, threads that wait for one another cost ten times what they save
+
+SIZE = 3  # features of inputs, outputs and states, so that a core alone is a model
+ROWS = 3
+VOCABULARY = 11
+
+
+class OwnCore(nn.Module):
+    """A core as a user may write it: a dict as state, steps counted in integers, a beginning that is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = nn.Linear(2 * SIZE, SIZE)
+        self.keep = nn.Linear(2 * SIZE, SIZE)
+        self.beginning = nn.Parameter(torch.randn(SIZE))
+
+    def initial_state(self, batch_size: int) -> State:
+        return {
+            "fast": self.beginning.expand(batch_size, SIZE),
+            "slow": (self.beginning.new_zeros(batch_size, SIZE),),
+            "count": torch.zeros(batch_size, 1, dtype=torch.long),
+        }
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        fast, (slow,), count = state["fast"], state["slow"], state["count"]
+        outputs = []
+        for step in inputs:
+            fast = torch.tanh(self.read(torch.cat([step, fast], dim=-1)) + slow)
+            kept = torch.tanh(self.keep(torch.cat([fast, slow], dim=-1)))
+            slow = torch.where(count % 3 == 2, kept, slow)
+            count = count + 1
+            outputs.append(fast)
+        return torch.stack(outputs), {"fast": fast, "slow": (slow,), "count": count}
+
+
+LAYERS = (1, 2, 3)
+CORES: dict[str, Callable[[], nn.Module]] = {
+    **{f"LSTM-{layers}": lambda layers=layers: LSTM(SIZE, SIZE, layers) for layers in LAYERS},
+    **{f"GRU-{layers}": lambda layers=layers: GRU(SIZE, SIZE, layers) for layers in LAYERS},
+    **{f"RNN-{layers}": lambda layers=layers: RNN(SIZE, SIZE, layers) for layers in LAYERS},
+    **{f"nn.LSTM-{layers}": lambda layers=layers: nn.LSTM(SIZE, SIZE, layers) for layers in LAYERS},
+    **{f"nn.GRU-{layers}": lambda layers=layers: nn.GRU(SIZE, SIZE, layers) for layers in LAYERS},
+    **{f"nn.RNN-{layers}": lambda layers=layers: nn.RNN(SIZE, SIZE, layers) for layers in LAYERS},
+    "own": OwnCore,
+}
+
+
+def make_core(name: str, seed: int = 0) -> nn.Module:
+    """A core of CORES in float64, always the same for a seed."""
+    torch.manual_seed(seed)
+    return CORES[name]().double()
+
+
+def make_language_model(
+    core: nn.Module | None = None, dtype: torch.dtype = torch.float64, seed: int = 0, **options: Any
+) -> LanguageModel:
+    """A language model of VOCABULARY tokens, with large weights so that its losses differ; an LSTM unless told."""
+    torch.manual_seed(seed)
+    options = {"initial_range": 0.8, "output_precision": dtype} | options
+    return LanguageModel(VOCABULARY, SIZE, core or LSTM(SIZE, SIZE, 2), SIZE, **options).to(dtype)
+
+
+def make_state(model: nn.Module, rows: int = ROWS, seed: int = 1) -> State:
+    """A state in the midst of a sequence: random values, so that no test passes only because they are zero."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def fill(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            return torch.randn(tensor.shape, dtype=tensor.dtype, generator=generator) / 2
+        return torch.randint(0, 5, tensor.shape, generator=generator)
+
+    return map_state(fill, detach(initial_state(model, rows)))
+
+
+def make_span(
+    steps: int, rows: int = ROWS, *, starts: Iterable[tuple[int, int]] | None = None, seed: int = 2, **rest: Any
+) -> Span:
+    """A span of random vectors; `starts` lists (step, row)."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(2, steps, rows, SIZE, dtype=torch.float64, generator=generator)
+    return Span(vectors[0], vectors[1], mark(steps, rows, starts), **rest)
+
+
+def make_text(
+    steps: int, rows: int = ROWS, *, starts: Iterable[tuple[int, int]] | None = None, seed: int = 2, **rest: Any
+) -> Span:
+    """A span of random tokens; `starts` lists (step, row)."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(0, VOCABULARY, (steps + 1, rows), generator=generator)
+    return Span(tokens[:-1], tokens[1:], mark(steps, rows, starts), **rest)
+
+
+def mark(steps: int, rows: int, places: Iterable[tuple[int, int]] | None) -> Tensor | None:
+    """(steps, rows) bool, True at the places (step, row)."""
+    if places is None:
+        return None
+    marked = torch.zeros(steps, rows, dtype=torch.bool)
+    for step, row in places:
+        marked[step, row] = True
+    return marked
+
+
+def divide(span: Span, lengths: Sequence[int], *, futures: bool = False) -> list[Span]:
+    """Consecutive spans of these lengths.
+
+    That a row's next span starts a sequence is told to the span before by its `ends`, or else by its `future`.
+    """
+    assert sum(lengths) == span.steps
+    parts: list[Span] = []
+    stop = span.steps
+    for length in reversed(lengths):
+        part = slice(stop - length, stop)
+        starts = None if span.starts is None else span.starts[part]
+        if not parts:
+            rest: dict[str, Any] = {"ends": span.ends}
+        else:
+            after = parts[0].starts
+            rest = {"future": parts[0]} if futures else {"ends": None if after is None else after[0]}
+        parts.insert(0, Span(span.inputs[part], span.targets[part], starts, **rest))
+        stop -= length
+    return parts
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """A loss per step and row for cores that are their own model."""
+    return (outputs - targets).square().sum(dim=-1)
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of the gradients of all parameters, by name."""
+    found = {}
+    for name, parameter in module.named_parameters():
+        found[name] = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+    return found
+
+
+def train_on(
+    policy: Policy, model: nn.Module, loss: Loss, spans: list[Span], state: State
+) -> tuple[dict[str, Tensor], list[Step]]:
+    """Gradients of the summed loss of consecutive spans, and the policy's steps; no parameter is changed."""
+    totals: dict[str, Tensor] = {}
+    steps = []
+    for span in spans:
+        model.zero_grad()
+        steps.append(policy.backward(model, loss, span, state))
+        state = steps[-1].state
+        for name, gradient in gradients(model).items():
+            totals[name] = totals.get(name, 0) + gradient * (span.steps * span.batch_size)
+    return totals, steps
+
+
+def run_by_hand(
+    model: nn.Module, loss: Loss, span: Span, state: State, window: int | None = None
+) -> tuple[Tensor, list[State]]:
+    """Step by step with plain autograd: the summed loss, and the states before every step and after the last.
+
+    The graph is cut before every window-th step, or only before the first.
+    """
+    total = torch.zeros((), dtype=torch.float64)
+    initial = initial_state(model, span.batch_size)
+    states = []
+    for step in range(span.steps):
+        if step % (window or span.steps) == 0:
+            state = cut(state)
+        state = map_state(Tensor.clone, state)  # apart from the outputs, which a core may hand on as its state
+        states.append(state)
+        if span.starts is not None:
+            state = where_rows(span.starts[step], initial, state)
+        outputs, state = model(span.inputs[step : step + 1], state)
+        total = total + loss(outputs, span.targets[step : step + 1]).sum()
+    return total, [*states, state]
+
+
+def gradients_by_hand(
+    model: nn.Module, loss: Loss, spans: list[Span], state: State, window: int | None = None
+) -> tuple[dict[str, Tensor], list[Tensor], State]:
+    """Gradients of the summed loss of consecutive spans, each span's summed loss, and the state after them."""
+    model.zero_grad()
+    totals = []
+    for span in spans:
+        total, states = run_by_hand(model, loss, span, state, window)
+        total.backward()
+        totals.append(total.detach())
+        state = detach(states[-1])
+    return gradients(model), totals, state
+
+
+class Table(nn.Module):
+    """In the place of a synthesizer: its predictions are its parameters, whatever it is asked.
+
+    The gradient of a parameter then says what the prediction was trained towards.
+    """
+
+    def __init__(self, rows: int, features: int, heads: int = 1, seed: int = 3) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.randn(rows, heads, features, dtype=torch.float64, generator=generator)
+        self.values = nn.Parameter(values)
+
+    def forward(self, state: State, lookahead: Any = None) -> Tensor:
+        assert to_matrix(state).shape == (self.values.shape[0], self.values.shape[2])
+        return self.values * 1  # a graph, as a true synthesizer has

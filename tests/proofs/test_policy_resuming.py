@@ -1,0 +1,103 @@
+"""The same seed gives the same training bit for bit, and so does one that was saved half way and loaded."""
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+import torch
+from models import SIZE, divide, make_language_model, make_text
+from tolerances import assert_identical
+from torch import Tensor
+
+from sgrnn.cores import LSTM
+from sgrnn.policies import Full, Policy, Synthetic, Truncated
+from sgrnn.state import State
+
+POLICIES = {
+    "full": lambda model: Full(),
+    "truncated": lambda model: Truncated(3, parallel=True),
+    "synthetic": lambda model: Synthetic(3, model.synthesizer(4)),
+    "synthetic, all at once": lambda model: Synthetic(
+        2,
+        model.synthesizer(3, hidden_sizes=(8,), own_embedding=2, recurrent=4, auxiliary=True),
+        discount=0.9,
+        follow_rate=0.5,
+        follow_every=3,
+        parallel=True,
+        decay=0.9,
+    ),
+}
+SPANS = divide(
+    make_text(60, starts=[(0, 0), (0, 1), (24, 2), (31, 0)], ends=torch.ones(3, dtype=torch.bool)),
+    [6] * 10,
+    futures=True,
+)
+
+
+class Training:
+    """Ten updates, as a user writes them."""
+
+    def __init__(self, kind: str, seed: int) -> None:
+        core = LSTM(SIZE, SIZE, 2, dropout=0.2)
+        self.model = make_language_model(core, torch.float32, seed, dropout=0.2)
+        self.policy: Policy = POLICIES[kind](self.model)
+        self.optimizers = [torch.optim.Adam(self.model.parameters(), 1e-2)]
+        if list(self.policy.parameters()):
+            self.optimizers.append(torch.optim.Adam(self.policy.parameters(), 1e-2))
+        self.state: State = self.model.initial_state(3)
+        self.seen: list[dict[str, Tensor]] = []
+
+    def update(self, numbers: range) -> None:
+        for number in numbers:
+            step = self.policy.backward(self.model, self.model.loss, SPANS[number], self.state)
+            self.state = step.state
+            self.seen.append({"loss": step.loss, **step.figures})
+            for optimizer in self.optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+
+    def saved(self) -> Any:
+        return {
+            "model": self.model.state_dict(),
+            "policy": self.policy.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "state": self.state,
+            "random": torch.get_rng_state(),
+        }
+
+    def load(self, saved: Any) -> None:
+        self.model.load_state_dict(saved["model"])
+        self.policy.load_state_dict(saved["policy"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.state = saved["state"]
+        torch.set_rng_state(saved["random"])
+
+
+def train(kind: str, seed: int) -> Training:
+    training = Training(kind, seed)
+    training.update(range(10))
+    return training
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_the_same_seed_gives_the_same_losses_figures_and_parameters(kind: str) -> None:
+    first, second, other = (train(kind, seed) for seed in (1, 1, 2))
+    assert_identical(first.seen, second.seen)
+    assert_identical(first.saved(), second.saved())
+    assert not torch.equal(first.seen[-1]["loss"], other.seen[-1]["loss"])
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_ten_updates_are_five_a_save_a_load_and_five(kind: str) -> None:
+    whole = train(kind, 1)
+    half = Training(kind, 1)
+    half.update(range(5))
+    file = BytesIO()
+    torch.save(half.saved(), file)
+    file.seek(0)
+    resumed = Training(kind, 2)
+    resumed.load(torch.load(file, weights_only=True))
+    resumed.update(range(5, 10))
+    assert_identical(half.seen + resumed.seen, whole.seen)
+    assert_identical(resumed.saved(), whole.saved())

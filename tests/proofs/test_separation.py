@@ -1,0 +1,162 @@
+"""Core and synthesizer are trained apart: neither's gradients hold anything of the other's loss."""
+
+from typing import Any
+
+import pytest
+import torch
+from models import (
+    ROWS,
+    SIZE,
+    Table,
+    divide,
+    gradients,
+    make_language_model,
+    make_span,
+    make_state,
+    make_text,
+    squared_error,
+    train_on,
+)
+from tolerances import assert_close, assert_identical
+from torch import nn
+
+from sgrnn.cores import GRU, LSTM
+from sgrnn.language_model import LanguageModel
+from sgrnn.lookahead import look_ahead
+from sgrnn.policies import Synthetic, Truncated
+from sgrnn.span import Span
+from sgrnn.state import state_size
+
+STEPS, WINDOW = 7, 3
+SYNTHESIZERS: dict[str, dict[str, Any]] = {
+    "state alone": {"lookahead": 0},
+    "linear": {"lookahead": 0, "hidden_sizes": ()},
+    "model's embeddings": {"lookahead": 4, "hidden_sizes": (8, 8)},
+    "projected": {"lookahead": 4, "projection": 2},
+    "own embedding, auxiliary": {"lookahead": 2, "own_embedding": 3, "auxiliary": True},
+    "recurrent": {"lookahead": 3, "recurrent": 5},
+}
+
+
+def make_model(dtype: torch.dtype = torch.float64) -> LanguageModel:
+    return make_language_model(LSTM(SIZE, SIZE, 2, dropout=0.3), dtype, dropout=0.3, tied=True)
+
+
+def make_spans() -> list[Span]:
+    ends = torch.tensor([True, False, True])
+    return divide(make_text(STEPS + 5, starts=[(0, 0), (3, 1), (4, 2), (8, 2)], ends=ends), [STEPS, 5], futures=True)
+
+
+def trained(policy: Synthetic) -> Synthetic:
+    """As if it had learned: random weights, and a gate that lets them in."""
+    torch.manual_seed(5)
+    for parameter in policy.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    policy.gate.dot.fill_(0.4)
+    policy.gate.square.fill_(0.5)
+    return policy
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
+def test_a_fresh_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(
+    options: dict, gate: bool, parallel: bool, dtype: torch.dtype
+) -> None:
+    model = make_model(dtype)
+    state = make_state(model)
+    policy = Synthetic(WINDOW, model.synthesizer(**options), gate=gate, parallel=parallel).to(dtype)
+    torch.manual_seed(9)
+    found, steps = train_on(policy, model, model.loss, make_spans(), state)
+    torch.manual_seed(9)
+    truncated = Truncated(WINDOW, parallel=parallel)
+    expected, expected_steps = train_on(truncated, model, model.loss, make_spans(), state)
+    assert_identical(found, expected)
+    for step, wanted in zip(steps, expected_steps, strict=True):
+        assert_identical(step.loss, wanted.loss)
+        assert_identical(step.state, wanted.state)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_with_discount_0_any_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(parallel: bool) -> None:
+    model = make_model()
+    state = make_state(model)
+    policy = trained(Synthetic(WINDOW, model.synthesizer(4), discount=0.0, parallel=parallel).double())
+    torch.manual_seed(9)
+    found, _ = train_on(policy, model, model.loss, make_spans(), state)
+    torch.manual_seed(9)
+    expected, _ = train_on(Truncated(WINDOW, parallel=parallel), model, model.loss, make_spans(), state)
+    assert_identical(found, expected)
+    assert any(gradient.any() for gradient in gradients(policy).values())
+
+
+@pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
+def test_the_model_gets_the_same_gradients_whether_the_synthesizer_is_trained_or_not(options: dict) -> None:
+    found = []
+    for train_synthesizer in (True, False):
+        model = make_model()
+        policy = trained(Synthetic(WINDOW, model.synthesizer(**options)).double())
+        policy.requires_grad_(train_synthesizer)
+        torch.manual_seed(9)
+        found.append(train_on(policy, model, model.loss, make_spans(), make_state(model))[0])
+        assert any(gradient.any() for gradient in gradients(policy).values()) is train_synthesizer
+    assert_identical(found[0], found[1])
+
+
+@pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
+def test_the_synthesizer_is_trained_on_its_own_error_alone(options: dict) -> None:
+    """Its gradient is that of |M(s_k) - target_k|^2: none comes through what it injected, nor through target_k."""
+    model = make_model().eval()
+    span = make_text(6, future=make_text(5, seed=8))
+    synthesizer = model.synthesizer(**options)
+    policy = trained(Synthetic(WINDOW, synthesizer, gate=False, center=False, tangent=False).double())
+    state = make_state(model)
+    seen: list[Any] = []
+    handle = synthesizer.register_forward_pre_hook(lambda module, arguments: seen.append(arguments))
+    policy.backward(model, model.loss, span, state)
+    handle.remove()
+    assert not any(tensor.requires_grad for tensor in seen[0][0]), "nor does it see a graph"
+    found = gradients(policy)
+    policy.zero_grad()
+
+    predicted = synthesizer(*seen[0])  # again, and its gradient from the table's, which has no other
+    table = Table(3 * ROWS, state_size(state), predicted.shape[1])
+    with torch.no_grad():
+        table.values.copy_(predicted)
+    Synthetic(WINDOW, table, gate=False, center=False, tangent=False).double().backward(model, model.loss, span, state)
+    assert table.values.grad is not None
+    predicted.backward(table.values.grad)
+    assert_close(found, gradients(policy))
+
+
+@pytest.mark.parametrize("make", [LSTM, GRU])
+def test_a_row_whose_sequence_ends_injects_nothing_whatever_is_predicted_there(make: Any) -> None:
+    span = make_span(6, starts=[(3, 0)], ends=torch.tensor([False, True, False]))
+    found = []
+    for nonsense in (0.0, 1e6):
+        torch.manual_seed(0)
+        model = make(SIZE, SIZE).double()
+        state = make_state(model)
+        table = Table(3 * ROWS, state_size(state))
+        with torch.no_grad():
+            table.values[ROWS] = nonsense  # the second boundary, where row 0 begins anew
+            table.values[2 * ROWS + 1] = nonsense  # the last one, where row 1 ends
+        policy = Synthetic(WINDOW, table, gate=False).double()
+        step = policy.backward(model, squared_error, span, state)
+        assert table.values.grad is not None
+        assert not table.values.grad[[ROWS, 2 * ROWS + 1]].any(), "nor is it trained there"
+        others = [row for row in range(2 * ROWS) if row != ROWS]
+        assert table.values.grad[others].all()
+        found.append((gradients(model), step.figures))
+    assert_identical(found[0], found[1])
+
+
+def test_looking_ahead_needs_no_gradient_of_the_models_embeddings() -> None:
+    model = make_model()
+    policy = trained(Synthetic(WINDOW, model.synthesizer(4)).double())
+    lookahead = look_ahead(make_spans()[0], [0, 3, 6, 7], 4)
+    predicted = policy.synthesizer(make_state(model, 4 * ROWS), lookahead)
+    model.zero_grad()
+    predicted.sum().backward()
+    assert not any(gradient.any() for gradient in gradients(model).values())

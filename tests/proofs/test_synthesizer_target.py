@@ -1,0 +1,187 @@
+"""A synthesizer is trained towards dL_k/ds_k + (ds_{k+1}/ds_k)^T g_{k+1}, as autograd finds it by hand."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from models import (
+    CORES,
+    ROWS,
+    SIZE,
+    Table,
+    gradients,
+    gradients_by_hand,
+    make_core,
+    make_span,
+    make_state,
+    run_by_hand,
+    squared_error,
+)
+from tolerances import assert_close, assert_identical
+from torch import Tensor, nn
+
+from sgrnn.policies import Synthetic
+from sgrnn.span import Span
+from sgrnn.state import State, detach, floating_leaves, state_size, to_matrix
+
+STEPS, WINDOW = 7, 3
+EDGES = [0, 3, 6, 7]
+STARTS = [(0, 0), (3, 1), (4, 2), (6, 0), (6, 1)]
+OPTIONS = {
+    "plain": {},
+    "center": {"center": True},
+    "tangent": {"tangent": True},
+    "discount": {"discount": 0.9},
+    "gate": {"gate": True},
+    "all": {"center": True, "tangent": True, "discount": 0.7, "gate": True},
+}
+
+
+def open_rows(span: Span) -> Tensor:
+    """((K + 1) x B,) rows whose sequence goes on across a boundary."""
+    return torch.tensor(
+        [
+            not (span.starts is not None and edge < STEPS and span.starts[edge, row])
+            and not (span.ends is not None and edge == STEPS and span.ends[row])
+            for edge in EDGES
+            for row in range(span.batch_size)
+        ]
+    )
+
+
+def injected_by_hand(predicted: Tensor, states: Tensor, inside: Tensor, options: dict, gate: float) -> Tensor:
+    """What crosses the boundaries: predictions in the unit of gradients, through drift control."""
+    gradient = predicted.clone()
+    if options.get("center"):
+        gradient = gradient - gradient[inside].mean(dim=0)
+    if options.get("tangent"):  # every vector of every state has SIZE entries here
+        vectors, parts = states.unflatten(1, (-1, SIZE)), gradient.unflatten(1, (-1, SIZE))
+        units = vectors / vectors.norm(dim=-1, keepdim=True)
+        gradient = (parts - units * (parts * units).sum(dim=-1, keepdim=True)).flatten(1)
+    gradient = gradient * options.get("discount", 1.0) * (gate if options.get("gate") else 1.0)
+    gradient[~inside] = 0
+    return gradient
+
+
+def windows_by_hand(model: nn.Module, span: Span, state: State) -> list[tuple[Tensor, list[Tensor], State]]:
+    """Each window's summed loss, its first state and its last state."""
+    found = []
+    for start, stop in pairwise(EDGES):
+        part = slice(start, stop)
+        starts = None if span.starts is None else span.starts[part]
+        total, states = run_by_hand(model, squared_error, Span(span.inputs[part], span.targets[part], starts), state)
+        found.append((total, floating_leaves(states[0]), states[-1]))
+        state = detach(states[-1])
+    return found
+
+
+def targets_by_hand(windows: list[tuple[Tensor, list[Tensor], State]], injected: Tensor) -> Tensor:
+    targets = []
+    for (total, first, last), gradient in zip(windows, injected.split(ROWS), strict=True):
+        objective = total + (to_matrix(last) * gradient).sum()
+        targets.append(to_matrix(torch.autograd.grad(objective, first, retain_graph=True, materialize_grads=True)))
+    return torch.cat(targets)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("bounded", [False, True], ids=["all rows go on", "rows start and end"])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("core", ["LSTM-1", "LSTM-2", "GRU-2", "nn.RNN-1", "own"])
+def test_the_target_is_the_loss_gradient_and_what_came_through_the_window(
+    core: str, options: dict, bounded: bool, parallel: bool
+) -> None:
+    model = make_core(core)
+    span = make_span(STEPS)
+    if bounded:
+        span = make_span(STEPS, starts=STARTS, ends=torch.tensor([False, False, True]))
+    state = make_state(model)
+    table = Table(len(EDGES) * ROWS, state_size(state))
+    switches = {"center": False, "tangent": False, "gate": False} | options
+    policy = Synthetic(WINDOW, table, parallel=parallel, **switches).double()
+    policy.mean_square.fill_(1.7)
+    policy.gate.dot.fill_(0.3)
+    policy.gate.square.fill_(0.5)
+    policy.updates.fill_(1000)
+
+    windows = windows_by_hand(model, span, state)
+    states = torch.cat([to_matrix(windows[0][1]), *(to_matrix(last) for _, _, last in windows)]).detach()
+    inside = open_rows(span)
+    predicted = 1.7**0.5 * table.values.detach()[:, 0]
+    injected = injected_by_hand(predicted[ROWS:], states[ROWS:], inside[ROWS:], options, 0.3 / 0.5)
+    target = targets_by_hand(windows, injected)
+
+    model.zero_grad()
+    step = policy.backward(model, squared_error, span, state)
+
+    trained = inside[:-ROWS]
+    mean_square = 0.99 * 1.7 + 0.01 * target[trained].square().mean()
+    wanted = target / mean_square.sqrt()
+    errors = table.values.detach()[:-ROWS, 0] - wanted
+    expected = torch.zeros_like(table.values)
+    expected[:-ROWS, 0][trained] = 2 * errors[trained] / (trained.sum() * errors.shape[1])
+    assert table.values.grad is not None
+    assert_close(table.values.grad, expected)
+    assert_close(step.figures["target_rms"], mean_square.sqrt())
+
+    total = torch.stack([total for total, _, _ in windows]).sum()
+    for (_, _, last), gradient in zip(windows, injected.split(ROWS), strict=True):
+        total = total + (to_matrix(last) * gradient).sum()
+    found = gradients(model)
+    model.zero_grad()
+    total.backward()
+    assert_close({name: found[name] * (STEPS * ROWS) for name in found}, gradients(model))
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_with_nothing_predicted_the_target_is_the_gradient_of_the_window_alone(core: str) -> None:
+    model, span = make_core(core), make_span(STEPS)
+    state = make_state(model)
+    table = Table(len(EDGES) * ROWS, state_size(state))
+    with torch.no_grad():
+        table.values.zero_()
+    policy = Synthetic(WINDOW, table, center=False, tangent=False, gate=False).double()
+    policy.backward(model, squared_error, span, state)
+    target = targets_by_hand(windows_by_hand(model, span, state), torch.zeros(3 * ROWS, state_size(state)).double())
+    assert table.values.grad is not None
+    wanted = -table.values.grad[:-ROWS, 0] * (target.numel() / 2)
+    assert_close(wanted * target.square().mean().sqrt(), target)  # the first update takes its own scale
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_an_auxiliary_head_is_trained_on_what_was_predicted_for_the_next_boundary(bounded: bool) -> None:
+    model = make_core("LSTM-1")
+    span = make_span(STEPS)
+    if bounded:
+        span = make_span(STEPS, starts=STARTS, ends=torch.tensor([False, False, True]))
+    state = make_state(model)
+    table = Table(len(EDGES) * ROWS, state_size(state), heads=2)
+    policy = Synthetic(WINDOW, table).double()
+    policy.backward(model, squared_error, span, state)
+    inside = open_rows(span)
+    values = table.values.detach()
+    following = values[ROWS:, 0] * inside[ROWS:].unsqueeze(1)  # 0 where the sequence ends
+    trained = inside[:-ROWS]
+    expected = torch.zeros_like(values[:, 1])
+    errors = (values[:-ROWS, 1] - following)[trained]
+    expected[:-ROWS][trained] = 2 * errors / (2 * errors.numel())
+    assert table.values.grad is not None
+    assert_close(table.values.grad[:, 1], expected)
+
+
+def test_an_auxiliary_head_changes_nothing_of_what_is_injected() -> None:
+    span = make_span(STEPS)
+    found = []
+    for heads in (1, 2):
+        model = make_core("LSTM-1")
+        state = make_state(model)
+        table = Table(len(EDGES) * ROWS, state_size(state), heads)
+        with torch.no_grad():
+            table.values[:, 0] = torch.linspace(-1, 1, state_size(state))
+        Synthetic(WINDOW, table, center=False, tangent=False, gate=False).double().backward(
+            model, squared_error, span, state
+        )
+        found.append(gradients(model))
+    assert_identical(found[0], found[1])
+    truncated, _, _ = gradients_by_hand(make_core("LSTM-1"), squared_error, [span], state, WINDOW)
+    some = found[0]["layers.0.weight_ih_l0"] * (STEPS * ROWS)
+    assert not torch.allclose(some, truncated["layers.0.weight_ih_l0"], rtol=1e-3)

@@ -1,0 +1,129 @@
+"""Dropout: its statistics, and masks that are kept and used again."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+import torch
+from tolerances import assert_identical
+from torch import nn
+
+from sgrnn.dropout import Dropout, recorded_masks, replayed_masks
+
+
+def test_a_share_p_is_zeroed_and_the_mean_kept() -> None:
+    torch.manual_seed(0)
+    out = Dropout(0.3)(torch.ones(200, 500))
+    assert (out == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert_identical(out[out != 0].unique(), torch.tensor([1 / 0.7]))
+    assert out.mean().item() == pytest.approx(1.0, abs=0.01)
+
+
+def test_every_call_draws_anew_and_a_seed_fixes_it() -> None:
+    dropout, inputs = Dropout(0.5), torch.ones(10, 10)
+    torch.manual_seed(0)
+    first, second = dropout(inputs), dropout(inputs)
+    torch.manual_seed(0)
+    assert not torch.equal(first, second)
+    assert_identical(dropout(inputs), first)
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.5, False)])
+def test_nothing_is_done_in_evaluation_or_without_dropout(p: float, training: bool) -> None:
+    dropout, inputs = Dropout(p).train(training), torch.ones(10, 10)
+    state = torch.get_rng_state()
+    assert dropout(inputs) is inputs
+    assert_identical(torch.get_rng_state(), state)
+
+
+def test_gradients_pass_where_values_did() -> None:
+    inputs = torch.ones(10, 10, requires_grad=True)
+    out = Dropout(0.5)(inputs)
+    out.sum().backward()
+    assert_identical(inputs.grad, out.detach())
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, 1.5])
+def test_a_probability_out_of_range_is_refused(p: float) -> None:
+    with pytest.raises(ValueError, match=rf"^dropout must be in \[0, 1\), got {p}$"):
+        Dropout(p)
+
+
+def test_it_shows_its_probability() -> None:
+    assert repr(Dropout(0.25)) == "Dropout(p=0.25)"
+
+
+def test_recorded_masks_come_back_joined_along_the_batch_call_by_call() -> None:
+    """Three windows of two calls each: the batch sees, at each call, the masks of the three windows side by side."""
+    dropout = Dropout(0.5)
+    model = nn.Sequential(nn.Linear(2, 2), dropout)
+    ones = torch.ones(4, 3, 2)
+    with recorded_masks(model):
+        drawn = [(dropout(ones), dropout(2 * ones)) for _ in range(3)]
+    state = torch.get_rng_state()
+    with replayed_masks(model, 3):
+        first, second = dropout(torch.ones(4, 9, 2)), dropout(torch.full((4, 9, 2), 2.0))
+    assert_identical(torch.get_rng_state(), state)  # nothing new was drawn
+    assert_identical(first, torch.cat([one for one, _ in drawn], dim=1))
+    assert_identical(second, torch.cat([two for _, two in drawn], dim=1))
+
+
+def test_afterwards_masks_are_drawn_anew() -> None:
+    dropout, ones = Dropout(0.5), torch.ones(10, 3, 10)
+    with recorded_masks(dropout):
+        dropout(ones)
+    with replayed_masks(dropout, 1):
+        replayed = dropout(ones)
+    assert not torch.equal(dropout(ones), replayed)
+
+
+@pytest.mark.parametrize("context", [recorded_masks, lambda model: replayed_masks(model, 1)], ids=["record", "replay"])
+def test_a_failure_inside_leaves_neither_recording_nor_replay_behind(
+    context: Callable[[nn.Module], AbstractContextManager[None]],
+) -> None:
+    dropout, ones = Dropout(0.5), torch.ones(10, 3, 10)
+    with recorded_masks(dropout):
+        dropout(ones)
+
+    def fail() -> None:
+        with context(dropout):
+            dropout(ones)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert dropout.recording is None
+    assert dropout.replaying is None
+
+
+FOREIGN: dict[str, Callable[[], nn.Module]] = {
+    "core.1": lambda: nn.ModuleDict({"core": nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))}),
+    "0": lambda: nn.Sequential(nn.LSTM(3, 3, 2, dropout=0.5)),
+    "cell": lambda: nn.ModuleDict({"cell": nn.GRU(3, 3, 2, dropout=0.1)}),
+    "1": lambda: nn.Sequential(Dropout(0.5), nn.AlphaDropout(0.1)),
+    "the model": lambda: nn.LSTM(3, 3, 2, dropout=0.5),
+}
+
+
+@pytest.mark.parametrize(("name", "make"), FOREIGN.items(), ids=FOREIGN)
+def test_masks_that_cannot_be_kept_are_refused_by_the_modules_name(name: str, make: Callable[[], nn.Module]) -> None:
+    message = f"^running windows as one batch needs sgrnn.Dropout, but {name} draws its own masks$"
+    with pytest.raises(ValueError, match=message), recorded_masks(make()):
+        pass
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Dropout(0.0), Dropout(0.5)),
+        nn.Sequential(nn.Dropout(0.5)).eval(),
+        nn.LSTM(3, 3, 2, dropout=0.5).eval(),
+        nn.LSTM(3, 3, 2),
+    ],
+    ids=["probability 0", "evaluation", "core in evaluation", "core without"],
+)
+def test_modules_that_draw_nothing_are_let_be(model: nn.Module) -> None:
+    with recorded_masks(model):
+        pass
+    with replayed_masks(model, 1):
+        pass

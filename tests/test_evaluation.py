@@ -1,0 +1,163 @@
+"""Evaluation: exact, every token counted once, whatever the batch."""
+
+from collections.abc import Callable
+from math import exp, inf, log
+
+import pytest
+import torch
+from models import SIZE, VOCABULARY, make_language_model
+from tolerances import assert_identical
+from torch import Tensor, nn
+
+from sgrnn.cores import GRU, LSTM
+from sgrnn.evaluation import Score, evaluate
+from sgrnn.language_model import LanguageModel
+
+TOKENS = 41
+FIRST = 3
+BATCH_SIZES = [1, 2, 3, 7, TOKENS - 1, TOKENS, TOKENS + 5]
+
+
+class Counter(nn.Module):
+    """Never forgets: its outputs say how many steps there were, counted in integers."""
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, 1, dtype=torch.long)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        counts = state + torch.arange(1, len(inputs) + 1).view(-1, 1, 1)
+        return torch.sin(counts * torch.tensor([1.0, 0.1, 0.01], dtype=inputs.dtype)), counts[-1]
+
+
+class Accumulator(nn.Module):
+    """Never forgets: its state is the sum of all that it has read."""
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, SIZE, dtype=torch.float64)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        sums = state + inputs.cumsum(dim=0)
+        return torch.tanh(sums), sums[-1]
+
+
+def lstm(forget_bias: float) -> LanguageModel:
+    """One that keeps a share sigmoid(forget_bias) of its memory at every step."""
+    core = LSTM(SIZE, SIZE, 2)
+    model = make_language_model(core)
+    with torch.no_grad():
+        for layer in core.layers:
+            layer.get_parameter("bias_ih_l0")[SIZE : 2 * SIZE] += forget_bias
+    return model
+
+
+MODELS: dict[str, Callable[[], LanguageModel]] = {
+    "forgets at once": lambda: lstm(-3.0),
+    "forgets": lambda: lstm(0.0),
+    "forgets slowly": lambda: lstm(2.0),
+    "forgets very slowly": lambda: lstm(5.0),
+    "never forgets": lambda: lstm(20.0),
+    "GRU, dropout": lambda: make_language_model(GRU(SIZE, SIZE, 2, dropout=0.5), dropout=0.5),
+    "torch's own": lambda: make_language_model(nn.LSTM(SIZE, SIZE, 2)),
+    "counts": lambda: make_language_model(Counter()),
+    "accumulates": lambda: make_language_model(Accumulator()),
+}
+
+
+def make_tokens(count: int = TOKENS) -> Tensor:
+    return torch.randint(VOCABULARY, (count,), generator=torch.Generator().manual_seed(4))
+
+
+@torch.no_grad()
+def nats_by_hand(model: LanguageModel, tokens: Tensor, first: int) -> float:
+    """Token by token, the state carried along."""
+    model.eval()
+    state = model.initial_state(1)
+    nats, read = 0.0, first
+    for token in tokens.tolist():
+        outputs, state = model(torch.tensor([[read]]), state)
+        logits = model.logits(outputs)[0, 0].tolist()
+        largest = max(logits)
+        nats += largest + log(sum(exp(logit - largest) for logit in logits)) - logits[token]
+        read = token
+    return nats
+
+
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_result_is_the_sum_token_by_token_whatever_the_batch_size(name: str, batch_size: int) -> None:
+    model, tokens = MODELS[name](), make_tokens()
+    found = evaluate(model, tokens, FIRST, batch_size=batch_size)
+    assert found == pytest.approx(nats_by_hand(model, tokens, FIRST), rel=1e-11)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 6, 7, 100])
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_result_does_not_depend_on_how_many_steps_run_at_once(batch_size: int, chunk: int) -> None:
+    model, tokens = MODELS["forgets slowly"](), make_tokens()
+    found = evaluate(model, tokens, FIRST, batch_size=batch_size, chunk=chunk)
+    assert found == pytest.approx(nats_by_hand(model, tokens, FIRST), rel=1e-11)
+
+
+def test_in_float32_only_rounding_is_left_of_the_batch_size() -> None:
+    model, tokens = MODELS["forgets slowly"]().float(), make_tokens(400)
+    expected = nats_by_hand(model, tokens, FIRST)
+    for batch_size in (1, 2, 20, 133):
+        assert evaluate(model, tokens, FIRST, batch_size=batch_size) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+@pytest.mark.parametrize("tokens", [1, 2, 5, TOKENS])
+def test_every_token_counts_once(tokens: int, batch_size: int) -> None:
+    """A model that finds all tokens alike gives each log V, also those it sees beside padding."""
+    model = make_language_model()
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    found = evaluate(model, make_tokens(tokens), FIRST, batch_size=batch_size)
+    assert found == pytest.approx(tokens * log(VOCABULARY), rel=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_left_as_it_was_and_dropout_not_used(training: bool) -> None:
+    model, tokens = MODELS["GRU, dropout"]().train(training), make_tokens()
+    first, second = (evaluate(model, tokens, FIRST, batch_size=5) for _ in range(2))
+    assert first == second
+    assert all(module.training is training for module in model.modules())
+
+
+def test_the_mode_is_left_as_it_was_after_a_failure() -> None:
+    model = make_language_model()
+    with pytest.raises(IndexError):
+        evaluate(model, make_tokens(), VOCABULARY)
+    assert model.training
+
+
+def test_no_parameter_and_no_gradient_is_touched() -> None:
+    model = make_language_model(dropout=0.5)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    random = torch.get_rng_state()
+    evaluate(model, make_tokens(), FIRST)
+    assert_identical(dict(model.state_dict()), before)
+    assert_identical(torch.get_rng_state(), random)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_model_that_forgets_reads_the_text_twice() -> None:
+    model = MODELS["forgets at once"]()
+    calls = []
+    model.core.register_forward_pre_hook(lambda core, arguments: calls.append(arguments[0].shape[1]))
+    evaluate(model, make_tokens(4000), FIRST, batch_size=10, chunk=1000)
+    assert calls == [10, 10]
+
+
+def test_a_score_is_in_the_units_it_names() -> None:
+    score = Score(nats=120.0, tokens=60, words=40, characters=200)
+    assert score.loss == 2.0
+    assert score.perplexity == pytest.approx(exp(2))
+    assert score.word_perplexity == pytest.approx(exp(3))
+    assert score.bits_per_character == pytest.approx(120 / log(2) / 200)
+
+
+def test_what_no_float_can_hold_is_infinite_perplexity() -> None:
+    score = Score(nats=1e6, tokens=1000, words=10, characters=10)
+    assert score.perplexity == inf
+    assert score.word_perplexity == inf

@@ -1,0 +1,176 @@
+"""The language model: its parts are where it says, and its loss is the negative log-probability of a token."""
+
+from typing import Any
+
+import pytest
+import torch
+from models import ROWS, SIZE, VOCABULARY, OwnCore, gradients, make_language_model, make_state, make_text
+from tolerances import assert_close, assert_identical
+from torch import nn
+
+from sgrnn.cores import LSTM
+from sgrnn.dropout import recorded_masks
+from sgrnn.language_model import LanguageModel
+from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead, TokenFeatures
+from sgrnn.state import leaves
+
+STEPS = 5
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_loss_is_minus_the_log_of_the_softmax_at_the_target(tied: bool, training: bool) -> None:
+    model = make_language_model(tied=tied).train(training)
+    text = make_text(STEPS)
+    outputs, _ = model(text.inputs, make_state(model))
+    losses = model.loss(outputs, text.targets)
+    assert losses.shape == (STEPS, ROWS)
+    for step in range(STEPS):
+        for row in range(ROWS):
+            logits = model.output.weight @ outputs[step, row] + model.output.bias
+            chances = logits.exp() / logits.exp().sum()
+            assert_close(losses[step, row], -chances[text.targets[step, row]].log())
+    assert_close(model.logits(outputs)[1, 2], model.output.weight @ outputs[1, 2] + model.output.bias)
+
+
+def test_the_core_reads_embeddings_and_what_it_gives_is_the_output() -> None:
+    model = make_language_model()
+    text, state = make_text(STEPS), make_state(model)
+    outputs, after = model(text.inputs, state)
+    expected, expected_after = model.core(model.embedding.weight[text.inputs], state)
+    assert_identical(outputs, expected)
+    assert_identical(after, expected_after)
+
+
+def test_dropout_is_on_embeddings_and_outputs_and_only_in_training() -> None:
+    model = make_language_model(dropout=0.5)
+    text, state = make_text(STEPS), make_state(model)
+    with recorded_masks(model):
+        outputs, after = model(text.inputs, state)
+        assert model.dropout.recording is not None
+        first, second = model.dropout.recording
+    inner, expected_after = model.core(model.embedding(text.inputs) * first, state)
+    assert_close(outputs, inner * second)
+    assert_close(after, expected_after)
+    model.eval()
+    outputs, _ = model(text.inputs, state)
+    assert_identical(outputs, model.core(model.embedding(text.inputs), state)[0])
+
+
+def test_it_begins_as_its_core_does() -> None:
+    model = make_language_model(nn.LSTM(SIZE, SIZE, 2))
+    assert_identical(model.initial_state(4), (torch.zeros(2, 4, SIZE).double(), torch.zeros(2, 4, SIZE).double()))
+    own = OwnCore()
+    assert_identical(leaves(make_language_model(own).initial_state(4)), leaves(own.initial_state(4)))
+
+
+def test_tied_layers_share_one_matrix_and_its_gradient() -> None:
+    model = make_language_model(tied=True)
+    untied = make_language_model(tied=False)
+    assert model.output.weight is model.embedding.weight
+    assert untied.output.weight is not untied.embedding.weight
+    untied.load_state_dict(model.state_dict())
+    text = make_text(STEPS)
+    for one in (model, untied):
+        one.loss(one(text.inputs, make_state(one))[0], text.targets).mean().backward()
+    apart = gradients(untied)
+    assert_close(gradients(model)["embedding.weight"], apart["embedding.weight"] + apart["output.weight"])
+    assert len(list(untied.parameters())) == len(list(model.parameters())) + 1
+
+
+def test_tying_layers_of_other_sizes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^tied needs embedding_size 4 and output_size 6 to be equal$"):
+        LanguageModel(10, 4, LSTM(4, 6), 6, tied=True)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_all_parameters_are_drawn_from_the_initial_range(tied: bool) -> None:
+    torch.manual_seed(0)
+    model = LanguageModel(100, 40, LSTM(40, 40, 2), 40, tied=tied, initial_range=0.03)
+    for name, parameter in model.named_parameters():
+        assert parameter.abs().max() <= 0.03, name
+        assert parameter.abs().max() > 0.025, name
+        assert parameter.mean().abs() < 0.01, name
+
+
+def test_without_an_initial_range_the_cores_own_values_stay() -> None:
+    torch.manual_seed(0)
+    core = LSTM(SIZE, SIZE)
+    before = {name: tensor.clone() for name, tensor in core.state_dict().items()}
+    model = LanguageModel(VOCABULARY, SIZE, core, SIZE)
+    assert_identical(dict(model.core.state_dict()), before)
+
+
+def test_bfloat16_products_are_near_in_training_and_exact_in_evaluation() -> None:
+    exact = make_language_model(dtype=torch.float32)
+    coarse = make_language_model(dtype=torch.float32, output_precision=torch.bfloat16)
+    text = make_text(50)
+    losses = {}
+    for training in (True, False):
+        for name, model in (("exact", exact), ("coarse", coarse)):
+            model.train(training).zero_grad()
+            outputs, _ = model(text.inputs, make_state(model))
+            assert outputs.dtype == torch.float32
+            losses[name] = model.loss(outputs, text.targets)
+            assert losses[name].dtype == torch.float32
+            losses[name].mean().backward()
+        if training:
+            assert not torch.equal(losses["coarse"], losses["exact"])
+            assert_close(losses["coarse"], losses["exact"], torch.bfloat16)
+            for name, gradient in gradients(exact).items():
+                assert (gradients(coarse)[name] - gradient).norm() < 0.02 * gradient.norm(), name
+        else:
+            assert_identical(losses["coarse"], losses["exact"])
+            assert_identical(gradients(coarse), gradients(exact))
+
+
+def standardized(vector: torch.Tensor) -> torch.Tensor:
+    return (vector - vector.mean()) / (vector.var(correction=0) + 1e-5).sqrt()
+
+
+def test_a_synthesizer_sees_tokens_as_the_model_does_standardized_and_held_constant() -> None:
+    model = make_language_model()
+    text = make_text(STEPS)
+    features = model.token_features(text.inputs, text.targets)
+    assert features.shape == (STEPS, ROWS, 2 * SIZE)
+    assert not features.requires_grad
+    read = standardized(model.embedding.weight[text.inputs[2, 1]])
+    compared = standardized(model.output.weight[text.targets[2, 1]])
+    assert_close(features[2, 1], torch.cat([read, compared]).detach())
+
+
+@pytest.mark.parametrize(
+    ("options", "encoder", "size"),
+    [
+        ({}, LookaheadEncoder, 4 * 2 * SIZE),
+        ({"lookahead": 7, "projection": 2}, LookaheadEncoder, 7 * 2),
+        ({"lookahead": 3, "recurrent": 5}, RecurrentLookahead, 5),
+        ({"lookahead": 3, "own_embedding": 2}, LookaheadEncoder, 3 * 2 * 2),
+        ({"lookahead": 3, "own_embedding": 2, "recurrent": 5}, RecurrentLookahead, 5),
+    ],
+)
+def test_it_makes_synthesizers_that_fit_it(
+    options: dict[str, Any], encoder: type[LookaheadEncoder] | type[RecurrentLookahead], size: int
+) -> None:
+    model = make_language_model()
+    synthesizer = model.synthesizer(**options)
+    reader = synthesizer.lookahead
+    assert isinstance(reader, LookaheadEncoder | RecurrentLookahead)
+    assert type(reader) is encoder
+    assert reader.output_size == size
+    assert synthesizer.lookahead_steps == reader.steps == options.get("lookahead", 4)
+    if "own_embedding" in options:
+        assert isinstance(reader.features, TokenFeatures)
+        assert reader.features.feature_size == 2 * options["own_embedding"]
+    else:
+        assert reader.features == model.token_features
+    assert synthesizer.last.out_features == 2 * 2 * SIZE  # two layers of hidden and cell
+    shared = {id(parameter) for parameter in model.parameters()}
+    assert not any(id(parameter) in shared for parameter in synthesizer.parameters())
+
+
+def test_without_lookahead_a_synthesizer_sees_the_state_alone() -> None:
+    synthesizer = make_language_model().synthesizer(0, hidden_sizes=(9, 8), auxiliary=True)
+    assert synthesizer.lookahead is None
+    assert [layer.out_features for layer in synthesizer.hidden if isinstance(layer, nn.Linear)] == [9, 8]
+    assert synthesizer.heads == 2

@@ -1,0 +1,293 @@
+"""Policies: the figures they report, what they save, what they refuse."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from models import (
+    ROWS,
+    SIZE,
+    Table,
+    divide,
+    gradients,
+    make_core,
+    make_language_model,
+    make_span,
+    make_state,
+    make_text,
+    squared_error,
+)
+from tolerances import assert_close, assert_identical
+from torch import Tensor, nn
+
+from sgrnn.policies import Full, Policy, Synthetic, Truncated
+from sgrnn.span import Span
+from sgrnn.state import leaves, state_size
+from sgrnn.synthesizers import MLPSynthesizer
+
+STEPS, WINDOW, BOUNDARIES = 6, 2, 4
+POLICIES: dict[str, Callable[[nn.Module], Policy]] = {
+    "full": lambda model: Full(),
+    "truncated": lambda model: Truncated(WINDOW),
+    "synthetic": lambda model: Synthetic(WINDOW, MLPSynthesizer(state_size(make_state(model)))).double(),
+}
+
+
+def observed_table(**options: Any) -> tuple[nn.Module, Table, Synthetic]:
+    """A core of one LSTM layer, and predictions that are there to be set.
+
+    With a follower the synthesizer is asked about all boundaries but the last, the follower about all but the first.
+    """
+    model = make_core("LSTM-1")
+    asked = BOUNDARIES - 1 if "follow_rate" in options else BOUNDARIES
+    table = Table(asked * ROWS, 2 * SIZE)
+    switches = {"center": False, "tangent": False, "gate": False} | options
+    return model, table, Synthetic(WINDOW, table, **switches).double()
+
+
+def target_of(table: Table, policy: Synthetic, rows: Tensor) -> Tensor:
+    """What the predictions of the marked boundary rows were trained towards, read off their gradient."""
+    assert table.values.grad is not None
+    errors = table.values.grad[: len(rows), 0][rows] * (rows.sum() * 2 * SIZE / 2)
+    return (table.values.detach()[: len(rows), 0][rows] - errors) * policy.mean_square.sqrt()
+
+
+ALL = torch.ones(3 * ROWS, dtype=torch.bool)
+
+
+def spans_and_rows() -> list[tuple[Span, Tensor]]:
+    """Three spans, and the boundary rows of each at which a sequence goes on."""
+    starts = [[], [(0, 0), (2, 1), (3, 2)], [(0, row) for row in range(ROWS)] + [(4, 0)]]
+    found = []
+    for number, places in enumerate(starts):
+        inside = ALL.clone()
+        for step, row in places:
+            if step % WINDOW == 0:
+                inside[step // WINDOW * ROWS + row] = False
+        found.append((make_span(STEPS, starts=places or None, seed=number), inside))
+    return found
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.6, 0.99])
+def test_figures_are_those_of_their_definitions_over_several_updates(decay: float) -> None:
+    model, table, policy = observed_table(gate=True, decay=decay)
+    state = make_state(model)
+    dot_mean = square_mean = 0.0
+    mean_square = torch.ones((), dtype=torch.float64)
+    for update, (span, inside) in enumerate(spans_and_rows(), start=1):
+        predicted = mean_square.sqrt() * table.values.detach()[: 3 * ROWS, 0][inside]
+        table.zero_grad()
+        step = policy.backward(model, squared_error, span, state)
+        target = target_of(table, policy, inside)
+
+        power = target.square().sum()
+        assert_close(step.figures["r2"], 1 - (predicted - target).square().sum() / power)
+        assert_close(step.figures["cosine"], torch.cosine_similarity(predicted.flatten(), target.flatten(), dim=0))
+        weight = max(1 / update, 1 - decay)
+        mean_square = mean_square + weight * (target.square().mean() - mean_square)
+        assert_close(step.figures["target_rms"], mean_square.sqrt())
+        dot_mean = decay * dot_mean + (1 - decay) * (predicted * target).sum()
+        square_mean = decay * square_mean + (1 - decay) * predicted.square().sum()
+        assert_close(step.figures["gate"], (dot_mean / square_mean).clamp(0, 1))
+        state = step.state
+
+
+def test_the_scale_is_a_plain_mean_first_and_a_running_mean_later() -> None:
+    model, table, policy = observed_table(decay=0.75)
+    with torch.no_grad():
+        table.values.zero_()
+    state, span = make_state(model), make_span(STEPS)
+    policy.backward(model, squared_error, span, state)
+    once = policy.mean_square.clone()
+    for _ in range(3):  # a target twice as large
+        policy.backward(model, lambda outputs, targets: 2 * squared_error(outputs, targets), span, state)
+    # plain means of 1, 4, 4, 4 in units of the first: the weights 1, 1/2, 1/3, 1/4 are not below 1 - decay yet
+    assert_close(policy.mean_square, once * (1 + 4 + 4 + 4) / 4)
+    policy.backward(model, squared_error, span, state)
+    assert_close(policy.mean_square, once * (0.75 * 13 / 4 + 0.25 * 1))
+
+
+def test_a_span_whose_every_boundary_is_a_beginning_says_nothing_of_the_scale() -> None:
+    model = make_core("LSTM-1")
+    table = Table(2 * ROWS, 2 * SIZE)
+    policy = Synthetic(STEPS, table, gate=False).double()
+    begun = make_span(STEPS, starts=[(0, row) for row in range(ROWS)])
+    step = policy.backward(model, squared_error, begun, make_state(model))
+    assert policy.mean_square.item() == 1
+    assert table.values.grad is not None
+    assert not table.values.grad.any()
+    assert all(figure.isfinite() for figure in step.figures.values())
+    policy.backward(model, squared_error, make_span(STEPS), make_state(model))
+    assert_close(target_of(table, policy, ALL[:ROWS]).square().mean(), policy.mean_square)
+
+
+def test_without_a_gate_its_figure_is_1() -> None:
+    model, _, policy = observed_table()
+    step = policy.backward(model, squared_error, make_span(STEPS), make_state(model))
+    assert step.figures["gate"].item() == 1
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("core", ["LSTM-2", "GRU-1"])
+def test_the_cell_norm_is_the_mean_over_rows_of_the_norm_of_the_last_tensor(core: str, name: str) -> None:
+    model = make_core(core)
+    step = POLICIES[name](model).backward(model, squared_error, make_span(STEPS), make_state(model))
+    last = leaves(step.state)[-1]
+    assert_close(step.figures["cell_norm"], last.square().sum(dim=(0, 2)).sqrt().mean())
+
+
+def test_a_state_that_ends_in_a_counter_has_no_cell_norm() -> None:
+    model = make_core("own")
+    step = Truncated(2).backward(model, squared_error, make_span(STEPS), make_state(model))
+    assert step.figures == {}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_nothing_of_a_step_holds_a_graph(name: str) -> None:
+    model = make_core("LSTM-1")
+    step = POLICIES[name](model).backward(model, squared_error, make_span(STEPS), make_state(model))
+    assert not any(tensor.requires_grad for tensor in [step.loss, *leaves(step.state), *step.figures.values()])
+    assert step.loss.shape == ()
+    assert all(figure.shape == () for figure in step.figures.values())
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape"),
+    [
+        (lambda outputs, targets: (outputs - targets).square().mean(), r"\(\)"),
+        (lambda outputs, targets: (outputs - targets).square(), r"\(6, 3, 3\)"),
+        (lambda outputs, targets: (outputs - targets).square().sum(-1).mean(0), r"\(3,\)"),
+        (lambda outputs, targets: (outputs - targets).square().sum(-1).flatten(), r"\(18,\)"),
+    ],
+    ids=["scalar", "per feature", "per row", "flat"],
+)
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_loss_that_is_not_one_number_per_step_and_row_is_refused(
+    name: str, loss: Callable[[Tensor, Tensor], Tensor], shape: str
+) -> None:
+    model = make_core("LSTM-1")
+    message = (
+        rf"^loss must give one number per step and row, \(6, 3\), got {shape}: "
+        r"switch off its own averaging \(reduction='none'\)$"
+    )
+    with pytest.raises(ValueError, match=message):
+        POLICIES[name](model).backward(model, loss, make_span(STEPS), make_state(model))
+    assert not any(gradient.any() for gradient in gradients(model).values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 0}, "window must be at least 1 step, got 0"),
+        ({"window": -3}, "window must be at least 1 step, got -3"),
+        ({"discount": -0.1}, r"discount must be in \[0, 1\], got -0.1"),
+        ({"discount": 1.1}, r"discount must be in \[0, 1\], got 1.1"),
+        ({"decay": 0.0}, r"decay must be in \(0, 1\), got 0.0"),
+        ({"decay": 1.0}, r"decay must be in \(0, 1\), got 1.0"),
+        ({"follow_rate": 0.0}, r"rate must be in \(0, 1\], got 0.0"),
+        ({"follow_every": 0}, "every must be at least 1 update, got 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Synthetic(**{"window": 5, "synthesizer": nn.Identity()} | options)
+
+
+def test_a_truncation_of_no_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^window must be at least 1 step, got 0$"):
+        Truncated(0)
+
+
+def test_a_policy_wants_to_see_as_far_as_its_synthesizer() -> None:
+    model = make_language_model()
+    assert Full().lookahead_steps == Truncated(3).lookahead_steps == 0
+    assert Synthetic(3, model.synthesizer(0)).lookahead_steps == 0
+    assert Synthetic(3, model.synthesizer(7)).lookahead_steps == 7
+    assert Synthetic(3, Table(1, 1)).lookahead_steps == 0
+
+
+def test_the_parameters_of_a_policy_are_its_synthesizers() -> None:
+    synthesizer = make_language_model().synthesizer(2, own_embedding=3, recurrent=4)
+    policy = Synthetic(3, synthesizer, follow_rate=0.1)
+    assert [id(one) for one in policy.parameters()] == [id(one) for one in synthesizer.parameters()]
+    assert list(Full().parameters()) == list(Truncated(3).parameters()) == []
+
+
+@pytest.mark.parametrize(("rate", "every"), [(1.0, 3), (0.5, 1), (0.25, 2)])
+def test_a_follower_bootstraps_and_the_synthesizer_itself_is_scored_and_trained(rate: float, every: int) -> None:
+    """What is injected comes from the copy: it is what another policy would inject whose synthesizer is the copy."""
+    model, table, policy = observed_table(follow_rate=rate, follow_every=every)
+    span, state = make_span(STEPS), make_state(model)
+    copy = table.values.detach().clone()
+    for update in range(1, 6):
+        with torch.no_grad():
+            table.values.add_(torch.linspace(-update, 1, table.values.numel()).view_as(table.values))
+        other_model, other_table, other = observed_table()
+        saved = policy.state_dict()
+        kept = {name for name in saved if not name.startswith(("follower", "synthesizer"))}
+        other.load_state_dict({name: saved[name] for name in kept}, strict=False)
+        with torch.no_grad():
+            other_table.values[ROWS:] = copy
+        model.zero_grad()
+        table.zero_grad()
+        predicted = policy.mean_square.sqrt() * table.values.detach()[:, 0]
+        step = policy.backward(model, squared_error, span, state)
+        other.backward(other_model, squared_error, span, state)
+        assert_close(gradients(model), gradients(other_model))
+        target = target_of(table, policy, ALL)
+        assert_close(target, target_of(other_table, other, ALL))
+        error = (predicted - target).square().sum()
+        assert_close(step.figures["r2"], 1 - error / target.square().sum())
+        if update % every == 0:
+            copy = copy + rate * (table.values.detach() - copy)
+    assert not torch.allclose(copy, table.values)
+
+
+def test_rates_of_1_and_1_need_no_copy() -> None:
+    assert observed_table()[2].follower is None
+    assert not any("follower" in name for name in observed_table()[2].state_dict())
+
+
+class Carry(nn.Module):
+    """Keeps its state and gives nothing, so that what is injected is what arrives."""
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return 0 * state.expand(len(inputs), *state.shape), state * 1
+
+
+def test_shuffling_gives_rows_the_predictions_of_others() -> None:
+    rows = 60
+    arrived = []
+    for shuffle in (False, True):
+        table = Table(2 * rows, 2 * SIZE)
+        torch.manual_seed(0)
+        policy = Synthetic(1, table, center=False, tangent=False, gate=False, shuffle=shuffle).double()
+        nothing = torch.zeros(1, rows, 2 * SIZE, dtype=torch.float64)
+        policy.backward(Carry(), squared_error, Span(nothing, nothing), nothing[0])
+        arrived.append(target_of(table, policy, torch.ones(rows, dtype=torch.bool)))
+    predicted = table.values.detach()[rows:, 0]
+    assert_close(arrived[0], predicted)
+    nearest = torch.cdist(arrived[1], predicted).argmin(dim=1)
+    assert_close(arrived[1], predicted[nearest])
+    assert sorted(nearest.tolist()) == list(range(rows))
+    assert nearest.tolist() != list(range(rows))
+
+
+def test_a_synthesizer_sees_the_lookahead_of_every_boundary() -> None:
+    class Watching(Table):
+        lookahead_steps = 3
+
+        def forward(self, state: Any, lookahead: Any = None) -> Tensor:
+            seen.append(lookahead)
+            return super().forward(state)
+
+    seen: list[Any] = []
+    model = make_language_model()
+    first, second = divide(make_text(STEPS + 5), [STEPS, 5], futures=True)
+    table = Watching(BOUNDARIES * ROWS, state_size(make_state(model)))
+    Synthetic(WINDOW, table).double().backward(model, model.loss, first, make_state(model))
+    tokens = torch.cat([first.targets, second.targets])
+    expected = torch.cat([tokens[edge : edge + 3] for edge in (0, 2, 4, 6)], dim=1)
+    assert_identical(seen[0].targets, expected)
+    assert seen[0].valid is None

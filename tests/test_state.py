@@ -1,0 +1,157 @@
+"""States: any nest of tensors is walked, cut, joined and taken apart without losing its structure."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+import torch
+from tolerances import assert_identical
+from torch import Tensor
+
+from sgrnn.state import (
+    State,
+    batch_size,
+    concatenate,
+    cut,
+    detach,
+    floating_leaves,
+    from_matrix,
+    leaves,
+    map_state,
+    rows,
+    state_size,
+    to_matrix,
+    where_rows,
+)
+
+ROWS = 4
+
+
+class Memory(NamedTuple):
+    hidden: Tensor
+    steps: Tensor
+
+
+def numbers(*shape: int) -> Tensor:
+    return torch.arange(torch.Size(shape).numel(), dtype=torch.float64).view(shape)
+
+
+STATES: dict[str, Callable[[], State]] = {
+    "tensor": lambda: numbers(ROWS, 3),
+    "layers": lambda: numbers(2, ROWS, 3),
+    "pair": lambda: (numbers(2, ROWS, 3), numbers(2, ROWS, 3) + 100),
+    "list": lambda: [numbers(ROWS, 3), numbers(ROWS, 1)],
+    "dict": lambda: {"b": numbers(ROWS, 2), "a": (numbers(3, 2, ROWS, 2), torch.arange(ROWS).view(ROWS, 1))},
+    "named tuple": lambda: Memory(numbers(1, ROWS, 3), torch.arange(ROWS).view(ROWS, 1)),
+}
+any_state = pytest.mark.parametrize("make", STATES.values(), ids=STATES)
+
+
+def types(state: State) -> object:
+    """The structure of a nest, without its values."""
+    if isinstance(state, Tensor):
+        return state.shape, state.dtype
+    if isinstance(state, dict):
+        return dict, [(key, types(part)) for key, part in state.items()]
+    return type(state), [types(part) for part in state]
+
+
+@any_state
+def test_mapping_keeps_the_structure_and_reaches_every_tensor(make: Callable[[], State]) -> None:
+    state = make()
+    doubled = map_state(lambda tensor: 2 * tensor, state)
+    assert types(doubled) == types(state)
+    assert_identical(leaves(doubled), [2 * tensor for tensor in leaves(state)])
+    summed = map_state(lambda *tensors: sum(tensors), state, doubled, state)
+    assert_identical(leaves(summed), [4 * tensor for tensor in leaves(state)])
+
+
+def test_leaves_are_in_order_and_counters_carry_no_gradient() -> None:
+    state = STATES["dict"]()
+    assert_identical(leaves(state), [state["b"], state["a"][0], state["a"][1]])
+    assert_identical(floating_leaves(state), [state["b"], state["a"][0]])
+
+
+@pytest.mark.parametrize(("state", "name"), [(3, "int"), ((torch.zeros(1, 1), None), "NoneType"), ({"a": "b"}, "str")])
+def test_what_is_no_state_is_refused_by_its_type(state: object, name: str) -> None:
+    with pytest.raises(TypeError, match=f"a state is a tensor or a tuple, list or dict of states, got {name}"):
+        leaves(state)
+
+
+def test_states_of_other_structure_do_not_go_together() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        map_state(torch.add, (numbers(1, 1), numbers(1, 1)), (numbers(1, 1),))
+
+
+@any_state
+def test_the_batch_is_the_axis_before_the_last(make: Callable[[], State]) -> None:
+    state = make()
+    assert batch_size(state) == ROWS
+    for row in range(ROWS):
+        for part, whole in zip(leaves(rows(state, row, row + 1)), leaves(state), strict=True):
+            assert_identical(part, whole.narrow(-2, row, 1))
+    assert batch_size(rows(state, -3, None)) == 3
+    assert batch_size(rows(state, 0, -1)) == ROWS - 1
+    assert types(rows(state, 0, None)) == types(state)
+
+
+@any_state
+def test_rows_put_together_again_are_the_state(make: Callable[[], State]) -> None:
+    state = make()
+    together = concatenate([rows(state, 0, 1), rows(state, 1, 3), rows(state, 3, None)])
+    assert types(together) == types(state)
+    assert_identical(leaves(together), leaves(state))
+    assert concatenate([state]) is state
+
+
+@any_state
+def test_detach_and_cut_keep_values_and_drop_the_graph(make: Callable[[], State]) -> None:
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    state = map_state(lambda tensor: tensor * weight if tensor.is_floating_point() else tensor, make())
+    for changed, wanted in ((detach(state), False), (cut(state), True)):
+        assert types(changed) == types(state)
+        for tensor, before in zip(leaves(changed), leaves(state), strict=True):
+            assert_identical(tensor, before)
+            assert tensor.grad_fn is None
+            assert tensor.requires_grad is (wanted and tensor.is_floating_point())
+    to_matrix(cut(state)).sum().backward()
+    assert weight.grad is None
+
+
+def test_a_cut_leaves_the_state_it_came_from_alone() -> None:
+    state = numbers(2, ROWS, 3)
+    cut(state)
+    assert not state.requires_grad
+
+
+@any_state
+def test_rows_are_chosen_one_by_one(make: Callable[[], State]) -> None:
+    state = make()
+    other = map_state(lambda tensor: tensor + 50, state)
+    chosen = where_rows(torch.tensor([True, False, False, True]), other, state)
+    assert types(chosen) == types(state)
+    for row, source in enumerate((other, state, state, other)):
+        assert_identical(leaves(rows(chosen, row, row + 1)), leaves(rows(source, row, row + 1)))
+
+
+@any_state
+def test_a_matrix_holds_each_rows_numbers_side_by_side_and_gives_them_back(make: Callable[[], State]) -> None:
+    state = make()
+    matrix = to_matrix(state)
+    assert matrix.shape == (ROWS, state_size(state))
+    for row in range(ROWS):
+        parts = [part.flatten() for part in floating_leaves(rows(state, row, row + 1))]
+        assert_identical(matrix[row], torch.cat(parts))
+    assert_identical(from_matrix(matrix, state), floating_leaves(state))
+
+
+def test_a_matrix_of_other_rows_takes_the_shape_of_the_state_but_for_its_rows() -> None:
+    like = (numbers(2, ROWS, 3), numbers(ROWS, 5))
+    first, second = from_matrix(numbers(7, 11), like)
+    assert first.shape == (2, 7, 3)
+    assert second.shape == (7, 5)
+    assert_identical(to_matrix((first, second)), numbers(7, 11))
+
+
+def test_the_size_of_a_state_counts_what_carries_gradients() -> None:
+    assert [state_size(make()) for make in STATES.values()] == [3, 6, 12, 4, 14, 3]

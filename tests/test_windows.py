@@ -1,0 +1,172 @@
+"""Unrolling: where a span is cut, what stands at the boundaries, how sequences begin."""
+
+from typing import Any
+
+import pytest
+import torch
+from models import (
+    ROWS,
+    SIZE,
+    OwnCore,
+    make_core,
+    make_language_model,
+    make_span,
+    make_state,
+    make_text,
+    run_by_hand,
+    squared_error,
+)
+from tolerances import assert_close, assert_identical
+from torch import Tensor, nn
+
+from sgrnn.dropout import Dropout
+from sgrnn.policies import Truncated
+from sgrnn.state import State, batch_size, concatenate, leaves, to_matrix
+from sgrnn.windows import run, unroll
+
+STEPS = 7
+CORE_NAMES = ["LSTM-2", "nn.GRU-2", "own"]
+
+
+class Sum(nn.Module):
+    """Without a method initial_state; its outputs are a nest."""
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[dict[str, Any], Tensor]:
+        totals = state + inputs.cumsum(dim=0)
+        return {"total": totals, "parts": (inputs, totals[..., :1])}, totals[-1]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize(
+    ("window", "edges"),
+    [
+        (1, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (3, [0, 3, 6, 7]),
+        (4, [0, 4, 7]),
+        (7, [0, 7]),
+        (100, [0, 7]),
+        (None, [0, 7]),
+    ],
+)
+def test_a_span_is_cut_every_window_steps_and_at_its_end(window: int | None, edges: list[int], parallel: bool) -> None:
+    model = make_core("LSTM-1")
+    unrolled = unroll(model, make_span(STEPS), make_state(model), window, parallel)
+    assert unrolled.edges == edges
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("starts", [None, [(0, 0), (3, 1)], [(0, 0), (2, 1), (6, 2)]])
+@pytest.mark.parametrize("window", [1, 3, 5, None])
+@pytest.mark.parametrize("core", CORE_NAMES)
+def test_outputs_and_boundaries_are_those_of_a_run_step_by_step(
+    core: str, window: int | None, starts: list[tuple[int, int]] | None, parallel: bool
+) -> None:
+    model, span = make_core(core), make_span(STEPS, starts=starts)
+    state = make_state(model)
+    unrolled = unroll(model, span, state, window, parallel)
+    expected = torch.zeros(STEPS, ROWS, dtype=torch.float64)
+    total, states = run_by_hand(model, squared_error, span, state)
+    wanted = [states[edge] for edge in unrolled.edges]
+    assert_close(to_matrix(unrolled.boundaries), to_matrix(concatenate(wanted)))
+    assert_close(leaves(unrolled.last), leaves(states[-1]))
+    assert not any(tensor.requires_grad for tensor in leaves((unrolled.last, unrolled.boundaries)))
+    assert_close(squared_error(unrolled.outputs, span.targets).sum(), total)
+    assert unrolled.outputs.shape[:2] == expected.shape
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_first_states_are_leaves_and_last_states_hang_on_them(parallel: bool) -> None:
+    model = make_core("own")
+    unrolled = unroll(model, make_span(STEPS), make_state(model), 3, parallel)
+    assert [batch_size(state) for state in unrolled.firsts] == ([2 * ROWS, ROWS] if parallel else [ROWS] * 3)
+    for first, last in zip(unrolled.firsts, unrolled.lasts, strict=True):
+        assert all(tensor.is_leaf for tensor in leaves(first))
+        assert first["fast"].requires_grad
+        assert not first["count"].requires_grad
+        assert batch_size(last) == batch_size(first)
+        gradient = torch.autograd.grad(last["fast"].sum(), first["fast"], retain_graph=True)[0]
+        assert gradient.any(dim=1).all()
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_no_gradient_crosses_a_boundary(parallel: bool) -> None:
+    model = make_core("GRU-1")
+    span = make_span(6)
+    span.inputs.requires_grad_()
+    unrolled = unroll(model, span, make_state(model), 2, parallel)
+    (gradient,) = torch.autograd.grad(unrolled.outputs[3].sum(), span.inputs)
+    assert gradient.any(dim=-1).any(dim=-1).tolist() == [False, False, True, True, False, False]
+
+
+def test_rows_of_a_batch_of_windows_are_windows_first() -> None:
+    model = Sum()
+    span = make_span(6)
+    unrolled = unroll(model, span, torch.zeros(ROWS, SIZE, dtype=torch.float64), 2, parallel=True)
+    sums = span.inputs.cumsum(dim=0)
+    assert_close(unrolled.outputs, {"total": sums, "parts": (span.inputs, sums[..., :1])})
+    zero = torch.zeros(ROWS, SIZE, dtype=torch.float64)
+    assert_close(unrolled.boundaries, torch.cat([zero, sums[1], sums[3], sums[5]]))
+    assert_close(unrolled.lasts[0], torch.cat([sums[1], sums[3], sums[5]]))
+
+
+def test_a_model_without_initial_state_begins_at_zeros() -> None:
+    span = make_span(5, starts=[(0, 0), (2, 1), (4, 1)])
+    begin = torch.full((ROWS, SIZE), 10.0, dtype=torch.float64)
+    outputs, last = run(Sum(), span.inputs, begin, span.starts)
+    expected = span.inputs.cumsum(dim=0) + 10
+    expected[:, 0] -= 10
+    expected[2:, 1] = span.inputs[2:, 1].cumsum(dim=0)
+    expected[4:, 1] = span.inputs[4, 1]
+    assert_close(outputs["total"], expected)
+    assert_close(outputs["parts"], (span.inputs, expected[..., :1]))
+    assert_close(last, expected[-1])
+
+
+def test_a_beginning_that_is_learned_gets_its_gradient_from_the_rows_that_start() -> None:
+    model = OwnCore().double()
+    span = make_span(4, starts=[(2, 1)])
+    outputs, _ = run(model, span.inputs, make_state(model), span.starts)
+    per_row = [torch.autograd.grad(outputs[:, row].sum(), model.beginning, retain_graph=True, allow_unused=True)[0]
+               for row in range(ROWS)]  # fmt: skip
+    assert [gradient is not None and bool(gradient.any()) for gradient in per_row] == [False, True, False]
+
+
+@pytest.mark.parametrize("starts", [None, torch.zeros(STEPS, ROWS, dtype=torch.bool)])
+def test_without_a_start_the_model_runs_once_over_all_steps(starts: Tensor | None) -> None:
+    calls = []
+    model = Sum()
+    model.register_forward_pre_hook(lambda module, arguments: calls.append(arguments[0].shape[0]))
+    run(model, make_span(STEPS).inputs, torch.zeros(ROWS, SIZE), starts)
+    assert calls == [STEPS]
+
+
+@pytest.mark.parametrize("module", [nn.Dropout(0.5), nn.LSTM(SIZE, SIZE, 2, dropout=0.5)])
+def test_masks_that_cannot_be_repeated_are_refused_where_windows_run_as_one_batch(module: nn.Module) -> None:
+    model = make_language_model()
+    model.add_module("other", module)
+    span, state = make_text(6), make_state(model)
+    message = "^running windows as one batch needs sgrnn.Dropout, but other draws its own masks$"
+    with pytest.raises(ValueError, match=message):
+        unroll(model, span, state, 2, parallel=True)
+    unroll(model, span, state, 2)
+    unroll(model, span, state, None, parallel=True)
+    unroll(model.eval(), span, state, 2, parallel=True)
+
+
+def test_after_a_span_dropout_draws_anew() -> None:
+    model = make_language_model(dropout=0.5)
+    policy, span = Truncated(2, parallel=True), make_text(6)
+    first = policy.backward(model, model.loss, span, make_state(model))
+    second = policy.backward(model, model.loss, span, make_state(model))
+    assert not torch.equal(first.loss, second.loss)
+    for module in model.modules():
+        assert not isinstance(module, Dropout) or (module.recording, module.replaying) == (None, None)
+
+
+def test_the_given_state_is_not_changed() -> None:
+    model = make_core("own")
+    state = make_state(model)
+    before: State = [tensor.clone() for tensor in leaves(state)]
+    unroll(model, make_span(STEPS, starts=[(0, 0)]), state, 2, parallel=True)
+    assert_identical(leaves(state), before)
+    assert not any(tensor.requires_grad for tensor in leaves(state))

@@ -1,0 +1,1 @@
+"""Tests of recipes, runs, checkpoints and the training loop."""

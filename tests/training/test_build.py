@@ -1,0 +1,105 @@
+"""What is built is what the recipe says."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from sgrnn import cores, policies
+from sgrnn.errors import InputError
+from sgrnn.training.build import build_model, build_optimizer, build_policy, choose_device
+from sgrnn.training.recipe import Adam, AdamW, Recipe, Sgd
+from sgrnn.training.recipe_files import parse_recipe
+
+from .tiny import RECIPE
+
+
+def recipe(*overrides: str) -> Recipe:
+    return parse_recipe(RECIPE, "tiny", None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("section", "expected", "options"),
+    [
+        (Sgd(learning_rate=0.5), torch.optim.SGD, {"lr": 0.5, "momentum": 0.0, "weight_decay": 0.0}),
+        (Sgd(learning_rate=2, momentum=0.9), torch.optim.SGD, {"lr": 2.0, "momentum": 0.9, "weight_decay": 0.0}),
+        (Sgd(learning_rate=2, weight_decay=0.1), torch.optim.SGD, {"momentum": 0.0, "weight_decay": 0.1}),
+        (Adam(), torch.optim.Adam, {"lr": 1e-3, "betas": (0.9, 0.999), "weight_decay": 0.0}),
+        (Adam(betas=(0.5, 0.6)), torch.optim.Adam, {"lr": 1e-3, "betas": (0.5, 0.6), "weight_decay": 0.0}),
+        (AdamW(learning_rate=0.1), torch.optim.AdamW, {"lr": 0.1, "betas": (0.9, 0.999), "weight_decay": 0.01}),
+    ],
+)  # fmt: skip
+def test_optimizers(section: Any, expected: type, options: dict[str, Any]) -> None:
+    optimizer = build_optimizer(section, nn.Linear(2, 3))
+    assert optimizer is not None
+    assert type(optimizer) is expected
+    assert optimizer.param_groups[0].items() >= options.items()
+
+
+def test_every_parameter_has_one_optimizer_and_the_synthesizers_are_not_the_models() -> None:
+    model = build_model(recipe(), 11)
+    policy = build_policy(recipe(), model)
+    optimized = []
+    for module in (model, policy):
+        optimizer = build_optimizer(recipe().optimizer, module)
+        assert optimizer is not None
+        optimized.append([id(p) for group in optimizer.param_groups for p in group["params"]])
+        assert optimized[-1] == [id(parameter) for parameter in module.parameters()]
+    assert set(optimized[0]).isdisjoint(optimized[1])
+
+
+@pytest.mark.parametrize("kind", ["full", "truncated"])
+def test_policies_without_parameters_have_no_optimizer(kind: str) -> None:
+    chosen = recipe(f"--policy.kind={kind}")
+    assert build_optimizer(chosen.synthesizer_optimizer, build_policy(chosen, build_model(chosen, 11))) is None
+
+
+def test_policies() -> None:
+    model = build_model(recipe(), 11)
+    assert isinstance(build_policy(recipe("--policy.kind=full"), model), policies.Full)
+    truncated = build_policy(recipe("--policy.kind=truncated", "--policy.parallel=true"), model)
+    assert isinstance(truncated, policies.Truncated)
+    assert (truncated.window, truncated.parallel) == (3, True)
+    fields = {"discount": 0.9, "center": False, "tangent": False, "gate": False, "parallel": True, "lookahead": 3}
+    built = build_policy(recipe(*(f"--policy.{name}={str(value).lower()}" for name, value in fields.items())), model)
+    assert isinstance(built, policies.Synthetic)
+    assert (built.window, built.discount, built.center, built.tangent, built.gated, built.parallel) == (
+        3, 0.9, False, False, False, True,
+    )  # fmt: skip
+    assert built.lookahead_steps == 3
+    assert built.follower is not None
+    assert (built.follower.rate, built.follower.every) == (0.5, 2)
+    assert build_policy(recipe("--policy.lookahead=0"), model).lookahead_steps == 0
+
+
+@pytest.mark.parametrize(("name", "core"), [("lstm", cores.LSTM), ("gru", cores.GRU), ("rnn", cores.RNN)])
+def test_models(name: str, core: type) -> None:
+    torch.manual_seed(0)
+    chosen = recipe(f"--model.core={name}", "--model.num_layers=2", "--model.initial_range=0.05")
+    model = build_model(chosen, 11)
+    assert type(model.core) is core
+    assert model.embedding.weight.shape == (11, 6)
+    assert model.output.weight.shape == (11, 12)
+    assert 0.04 < max(float(parameter.detach().abs().max()) for parameter in model.parameters()) <= 0.05
+    assert model.dropout.p == 0.2
+    state = model.initial_state(3)
+    hidden = state[0] if name == "lstm" else state
+    assert hidden.shape == (2, 3, 12)
+
+
+def test_a_tied_model_has_one_matrix_as_wide_as_the_core() -> None:
+    model = build_model(recipe("--model.tied=true", "--model.embedding_size=null"), 11)
+    assert model.output.weight is model.embedding.weight
+    assert model.embedding.weight.shape == (11, 12)
+
+
+def test_devices() -> None:
+    assert choose_device("cpu").type == "cpu"
+    present = torch.cuda.is_available()
+    assert choose_device("auto").type == ("cuda" if present else "cpu")
+    if present:
+        assert choose_device("cuda").type == "cuda"
+    else:
+        with pytest.raises(InputError, match=r"training\.device must be cpu or auto on this machine, got cuda"):
+            choose_device("cuda")

@@ -1,0 +1,127 @@
+"""What a person sees: lines, a bar, TensorBoard and curves."""
+
+import re
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sgrnn.training import loop
+from sgrnn.training.curves import plot_curves
+from sgrnn.training.display import Display, TensorBoard
+
+from .tiny import Training
+
+Start = Callable[..., Training]
+
+FIGURES = {"learning_rate": 0.1, "loss": 2.0, "r2": 0.25, "gate": 0.5, "updates_per_second": 100.0}
+
+
+def shown(training: Training, records: list[dict[str, Any]], **options: Any) -> str:
+    file = StringIO()
+    console = Console(file=file, width=100, **options)
+    with Display(training.run, console, seconds_between_lines=0) as display:
+        for record in records:
+            display(record)
+            sleep(0.02)
+    return file.getvalue()
+
+
+def record_at(update: int, **figures: float) -> dict[str, Any]:
+    return {"update": update, "epoch": update / 9, "seconds": 1.0, **(figures or FIGURES)}
+
+
+def test_without_a_terminal_it_prints_a_line_per_record_with_every_figure(start: Start) -> None:
+    valid = record_at(9, valid_loss=1.5, valid_perplexity=4.4817, valid_bits_per_character=2.164)
+    output = shown(start("run"), [record_at(3), record_at(6, **FIGURES | {"loss": 1000.0}), valid])
+    # 100 updates a second of 4 rows of 6 steps
+    assert output.splitlines() == [
+        "epoch 0.33/100  loss 2.000  perplexity 7.389  R² 0.25  gate 0.50  2,400 tokens/s",
+        "epoch 0.67/100  loss 1000.000  perplexity 1.014e+304  R² 0.25  gate 0.50  2,400 tokens/s",
+        "epoch 1: validation loss 1.5000, perplexity 4.48, 2.164 bits per character",
+    ]
+
+
+def test_lines_come_no_more_often_than_asked_but_the_first_at_once(start: Start) -> None:
+    file = StringIO()
+    with Display(start("run").run, Console(file=file, width=100), seconds_between_lines=3600) as display:
+        for update in range(1, 6):
+            display(record_at(update))
+    assert len(file.getvalue().splitlines()) == 1
+
+
+def test_with_a_terminal_it_shows_the_figures_above_a_bar_with_the_time_left(start: Start) -> None:
+    output = shown(start("run"), [record_at(update) for update in (2, 4, 5)], force_terminal=True)
+    assert "loss 2.000  perplexity 7.389  R² 0.25  gate 0.50  2,400 tokens/s" in output
+    assert " 50%" in output, "5 of max_updates=10"
+    assert re.search(r"0:00:0\d\S* \S*left", output)
+
+
+def test_policies_without_a_synthesizer_show_no_r2(start: Start) -> None:
+    figures = {"loss": 2.0, "updates_per_second": 100.0}
+    assert "R²" not in shown(start("run", "--policy.kind=full"), [record_at(3, **figures)])
+
+
+def scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """What TensorBoard shows: by tag, value by step; a step that shows twice fails the test."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    found = {}
+    for tag in events.Tags()["scalars"]:
+        points = [(event.step, event.value) for event in events.Scalars(tag)]
+        found[tag] = dict(points)
+        assert len(points) == len(found[tag]), f"{tag} has a step twice: {points}"
+    return found
+
+
+def test_tensorboard_holds_what_was_logged_once_even_after_a_kill_and_a_resumption(start: Start) -> None:
+    training = start("run", "--training.log_every=1", "--training.checkpoint_every=4")
+
+    def train(stop: Callable[[], bool]) -> None:
+        with TensorBoard(training.run) as board:
+            loop.train(training.run, training.files, board, stop)
+
+    def die() -> bool:
+        if len(list(training.run.records())) == 7:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        train(die)
+    assert training.latest == 4, "updates 5 to 7 are to be taken back"
+    assert set(scalars(training.run.folder / "tensorboard")["loss"]) == set(range(1, 8))
+    train(lambda: False)
+    found = scalars(training.run.folder / "tensorboard")
+    logged: dict[str, dict[int, Any]] = {}
+    for record in training.run.records():
+        for name in record.keys() - {"update", "epoch", "seconds"}:
+            logged.setdefault(name, {})[record["update"]] = pytest.approx(record[name], rel=1e-6)
+    assert found == logged
+    assert found.keys() >= {"loss", "r2", "gate", "cell_norm", "valid_perplexity", "learning_rate"}
+
+
+def test_events_are_on_the_disk_as_soon_as_they_are_logged(start: Start) -> None:
+    training = start("run")
+    with TensorBoard(training.run) as board:
+        board(record_at(1))
+        assert scalars(training.run.folder / "tensorboard")["loss"] == {1: 2.0}
+
+
+def test_curves_are_a_png_of_all_runs_with_and_without_figures_of_a_synthesizer(start: Start, tmp_path: Path) -> None:
+    runs = [start("one"), start("two", "--policy.kind=truncated"), start("never-trained")]
+    for training in runs[:2]:
+        training(stop_after=4)
+        training()
+    sizes = []
+    for number in range(1, 4):
+        path = tmp_path / f"{number}.png"
+        plot_curves([training.run for training in runs[:number]], path)
+        content = path.read_bytes()
+        assert content.startswith(b"\x89PNG\r\n\x1a\n")
+        sizes.append(len(content))
+    assert sizes[1] > sizes[0], "another run adds its curves"

@@ -1,0 +1,257 @@
+"""The training loop: the same seed gives the same run, and an interruption leaves no trace."""
+
+from collections.abc import Callable
+from math import isfinite
+
+import pytest
+import torch
+
+from sgrnn.errors import InputError
+from sgrnn.training import loop
+from sgrnn.training.build import build_model, build_policy
+from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint
+
+from .tiny import Training, same
+
+Start = Callable[..., Training]
+
+STATEFUL = {
+    "synthetic with a follower, dropout, plateau": (),
+    "auxiliary task, own embeddings, windows as a batch": (
+        "--policy.follow_rate=1", "--policy.follow_every=1", "--policy.auxiliary=true", "--policy.own_embedding=3",
+        "--policy.parallel=true",
+    ),
+    "truncated, SGD with momentum, step decay": (
+        "--policy.kind=truncated", "--optimizer.kind=sgd", "--optimizer.momentum=0.9", "--schedule.kind=step",
+    ),
+    "full, AdamW, cosine, GRU": (
+        "--policy.kind=full", "--optimizer.kind=adamw", "--schedule.kind=cosine", "--model.core=gru",
+    ),
+    "linear, recurrent lookahead, two layers of RNN": (
+        "--policy.hidden_sizes=[]", "--policy.recurrent=4", "--model.core=rnn", "--model.num_layers=2",
+    ),
+}  # fmt: skip
+
+
+def diverging(training: Training) -> str:
+    with pytest.raises(InputError) as error:
+        training()
+    return str(error.value)
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit_and_another_does_not(start: Start) -> None:
+    one, two, other = start("one"), start("two"), start("other", "--training.seed=1")
+    for training in (one, two, other):
+        training()
+        torch.rand(7)  # whatever the caller does to the random generator
+    assert one.metrics == two.metrics
+    assert same(one.saved, two.saved)
+    assert one.metrics[0]["loss"] != other.metrics[0]["loss"]
+
+
+@pytest.mark.parametrize("overrides", STATEFUL.values(), ids=STATEFUL.keys())
+@pytest.mark.parametrize("stop_after", [5, 9], ids=["inside an epoch", "at the end of an epoch"])
+def test_ten_updates_equal_some_a_save_and_the_rest(start: Start, overrides: tuple[str, ...], stop_after: int) -> None:
+    whole, parts = start("whole", *overrides), start("parts", *overrides)
+    whole()
+    parts(stop_after)
+    assert parts.latest == stop_after
+    torch.rand(7)
+    parts()
+    assert parts.metrics == whole.metrics
+    assert same(parts.saved, whole.saved)
+
+
+def test_any_number_of_interruptions_leave_no_trace_across_epochs_and_plateaus(start: Start) -> None:
+    overrides = ("--training.max_updates=40", "--training.checkpoint_every=4", "--optimizer.learning_rate=0.1")
+    whole, parts = start("whole", *overrides), start("parts", *overrides)
+    whole()
+    for stop_after in range(3, 40, 3):
+        parts(stop_after)
+    parts()
+    rates = {record["learning_rate"] for record in whole.metrics if "learning_rate" in record}
+    assert len(rates) > 1, "the test means to cross a plateau"
+    assert parts.metrics == whole.metrics
+    assert same(parts.saved, whole.saved)
+
+
+def test_what_was_logged_after_the_last_checkpoint_is_logged_once(start: Start) -> None:
+    whole = start("whole", "--training.log_every=1", "--training.checkpoint_every=4")
+    parts = start("parts", "--training.log_every=1", "--training.checkpoint_every=4")
+    whole()
+
+    def die() -> bool:
+        if len(list(parts.run.records())) == 7:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(parts.run, parts.files, lambda record: None, die)
+    with (parts.run.folder / "metrics.jsonl").open("a") as file:
+        file.write('{"update": 8, "los')  # cut short, as by a kill
+    assert (parts.latest, len(parts.metrics)) == (4, 7)
+    parts()
+    assert parts.metrics == whole.metrics
+
+
+EVERY = ("--training.checkpoint_every=1", "--training.log_every=1", "--training.max_updates=50")
+DIVERGING = {
+    "SGD": ("--optimizer.kind=sgd", "--optimizer.learning_rate=1e30"),
+    "SGD without a clip": ("--optimizer.kind=sgd", "--optimizer.learning_rate=1e30", "--training.clip=null"),
+    "no synthetic gradients": ("--policy.kind=full", "--optimizer.kind=sgd", "--optimizer.learning_rate=1e38"),
+    "parameters out of range": ("--optimizer.kind=adamw", "--optimizer.learning_rate=3e38", "--model.dropout=0"),
+}
+
+
+@pytest.mark.parametrize("overrides", DIVERGING.values(), ids=DIVERGING.keys())
+def test_divergence_stops_with_its_update_and_field_and_spares_the_checkpoint(
+    start: Start, overrides: tuple[str, ...]
+) -> None:
+    training = start("run", *EVERY, *overrides)
+    message = diverging(training)
+    update = (training.latest or 0) + 1
+    assert f"at update {update}: training has diverged" in message
+    assert "lower optimizer.learning_rate or training.clip" in message
+    checkpoint = latest_checkpoint(training.run.checkpoints)
+    assert (checkpoint is None) == (update == 1)
+    if checkpoint is not None:
+        model = build_model(training.run.recipe, training.files.vocabulary_size)
+        checkpoint.load_model(model)
+        assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("log_every", [1, 50])
+def test_a_diverging_synthesizer_is_named_as_such(start: Start, log_every: int) -> None:
+    overrides = ("--synthesizer_optimizer.kind=sgd", "--synthesizer_optimizer.learning_rate=1e30")
+    message = diverging(start("run", *EVERY, *overrides, f"--training.log_every={log_every}"))
+    assert "lower synthesizer_optimizer.learning_rate or training.synthesizer_clip" in message
+
+
+def test_a_divergence_between_two_logs_is_dated_exactly(start: Start) -> None:
+    overrides = ("--optimizer.kind=sgd", "--optimizer.learning_rate=1e30", "--training.max_updates=50")
+    often = diverging(start("often", *overrides, "--training.log_every=1"))
+    seldom = start("seldom", *overrides, "--training.log_every=50", "--training.epochs=1")
+    assert diverging(seldom) == often
+    assert seldom.latest is None
+
+
+def test_early_stopping_waits_for_its_patience_and_stays_stopped(start: Start) -> None:
+    training = start("run", "--training.patience=2", "--training.max_updates=900", "--optimizer.learning_rate=0.1")
+    training()
+    losses = [record["valid_loss"] for record in training.metrics if "valid_loss" in record]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 1 + 2 < 100
+    before = training.metrics
+    training()
+    assert training.metrics == before
+
+
+def test_only_the_latest_and_the_best_checkpoint_are_kept(start: Start) -> None:
+    training = start(
+        "run", "--training.max_updates=90", "--optimizer.learning_rate=0.1", "--training.checkpoint_every=4"
+    )
+    (training.run.checkpoints / "notes.txt").write_text("the user's own")
+    (training.run.checkpoints / "update-000000004 copy").mkdir()
+    training()
+    losses = {record["update"]: record["valid_loss"] for record in training.metrics if "valid_loss" in record}
+    best = min(losses, key=lambda update: losses[update])
+    assert 0 < best < 90, "the test means the best not to be the last"
+    kept = {path.name for path in training.run.checkpoints.iterdir()}
+    assert kept == {f"update-{best:09d}", "update-000000090", "notes.txt", "update-000000004 copy"}
+    found = best_checkpoint(training.run.checkpoints)
+    assert found is not None
+    assert found.progress["update"] == best
+    model = build_model(training.run.recipe, training.files.vocabulary_size)
+    found.load_model(model)
+    assert loop.score_split(model, training.files, "valid").loss == losses[best]
+
+
+@pytest.mark.parametrize("clipped", ["clip", "synthesizer_clip"])
+def test_clipping_the_core_leaves_the_synthesizers_step_alone_and_the_reverse(start: Start, clipped: str) -> None:
+    sgd = ("--optimizer.kind=sgd", "--synthesizer_optimizer.kind=sgd", "--synthesizer_optimizer.learning_rate=1.0")
+    options = ("--training.max_updates=1", "--policy.follow_rate=1", "--policy.follow_every=1", *sgd)
+    free = start("free", *options, "--training.clip=null", "--training.synthesizer_clip=null")
+    tight = start(
+        "tight", *options, "--training.clip=null", "--training.synthesizer_clip=null", f"--training.{clipped}=1e-3"
+    )
+    parameters = []
+    for training in (free, tight):
+        training()
+        checkpoint = latest_checkpoint(training.run.checkpoints)
+        assert checkpoint is not None
+        model = build_model(training.run.recipe, training.files.vocabulary_size)
+        policy = build_policy(training.run.recipe, model)
+        checkpoint.load_model(model)
+        policy.load_state_dict(checkpoint.load_state(torch.device("cpu"))["policy"])
+        parameters.append(([*model.parameters()], [*policy.parameters()]))
+    (model_free, synthesizer_free), (model_tight, synthesizer_tight) = parameters
+    assert same(model_free, model_tight) == (clipped == "synthesizer_clip")
+    assert same(synthesizer_free, synthesizer_tight) == (clipped == "clip")
+
+
+def test_a_clip_bounds_the_step_and_the_norm_before_it_is_logged(start: Start) -> None:
+    options = ("--training.max_updates=1", "--policy.kind=full", "--optimizer.kind=sgd", "--optimizer.learning_rate=1")
+    before, after = (
+        start("before", *options, "--optimizer.learning_rate=1e-30"),
+        start("after", *options, "--training.clip=1e-2"),
+    )
+    models = []
+    for training in (before, after):
+        training()
+        checkpoint = latest_checkpoint(training.run.checkpoints)
+        assert checkpoint is not None
+        models.append(build_model(training.run.recipe, training.files.vocabulary_size))
+        checkpoint.load_model(models[-1])
+    steps = [a - b for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True)]
+    norm = float(torch.nn.utils.get_total_norm(steps))
+    assert norm == pytest.approx(1e-2, rel=1e-4)
+    assert after.metrics[0]["gradient_norm"] == before.metrics[0]["gradient_norm"] > 1e-2
+
+
+def test_bfloat16_trains_close_to_float32_but_not_as_it(start: Start) -> None:
+    low, high = start("low", "--training.precision=bfloat16"), start("high")
+    low()
+    high()
+    losses = [[record["loss"] for record in training.metrics if "loss" in record] for training in (low, high)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+    assert losses[0] != losses[1]
+    assert all(map(isfinite, losses[0]))
+
+
+def test_a_checkpoint_of_another_text_is_refused(start: Start) -> None:
+    training = start("run")
+    training(4)
+    folder = training.run.folder.parent
+    (folder / "valid.txt").write_text((folder / "train.txt").read_text())
+    again = start("other")
+    with pytest.raises(InputError, match=r"the text is not the one that .*run was trained on: expected text-char"):
+        Training(training.run, again.files)()
+    assert training.latest == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("--policy.window=2", "policy"),
+        ("--model.hidden_size=13", "model"),
+        ("--optimizer.kind=sgd", "optimizer"),
+        ("--training.span=5", "training"),
+        ("--schedule.kind=constant", "schedule"),
+    ],
+)
+def test_a_run_whose_recipe_was_edited_is_refused(start: Start, change: str, named: str) -> None:
+    training = start("run")
+    training(4)
+    edited = start("edited", change)
+    with pytest.raises(InputError, match=rf"recipe\.yaml: {named} must stay as in .*update-000000004"):
+        Training(type(training.run)(training.run.folder, edited.run.recipe, training.run.tokenizer), training.files)()
+    assert training.latest == 4
+
+
+def test_a_run_may_be_made_longer(start: Start) -> None:
+    longer, whole = start("run"), start("whole", "--training.max_updates=20")
+    whole()
+    longer(9)  # before it would evaluate at its own end
+    Training(type(longer.run)(longer.run.folder, whole.run.recipe, longer.run.tokenizer), longer.files)()
+    assert longer.metrics == whole.metrics
+    assert same(longer.saved, whole.saved)

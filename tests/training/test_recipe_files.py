@@ -1,0 +1,241 @@
+"""Recipes: all mistakes at once, each with its place; overrides; YAML 1.2; what is written reads back equal."""
+
+from pathlib import Path
+
+import pytest
+
+from sgrnn.errors import InputError
+from sgrnn.training.recipe import Adam, Cosine, Full, Recipe, StepDecay, Synthetic, Truncated
+from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe, parse_recipe, shipped_recipes
+
+from .tiny import RECIPE
+
+GOOD = """\
+data: {corpus: python-docs}
+model: {hidden_size: 16}
+policy: {kind: synthetic, window: 5, lookahead: 2}
+optimizer: {kind: sgd, learning_rate: 3e-4}
+training: {epochs: 1}
+"""
+
+
+def mistakes(text: str, *overrides: str) -> list[str]:
+    with pytest.raises(InputError) as error:
+        parse_recipe(text, "mine.yaml", None, overrides)
+    return str(error.value).split("\n")
+
+
+def good(*overrides: str) -> Recipe:
+    return parse_recipe(GOOD, "mine.yaml", None, overrides)
+
+
+def test_every_mistake_is_reported_at_once_with_file_line_and_dotted_path() -> None:
+    text = """\
+data:
+  corpus: ptbb
+  tokenizer: {kind: character, min_counts: 2}
+model: {hidden_size: -1}
+policy:
+  kind: synthetic
+  windw: 5
+  hidden_sizes: [8, 0]
+optimizer: {kind: sgd}
+trainin: {epochs: 1}
+"""
+    assert set(mistakes(text)) == {
+        "mine.yaml: training is missing",
+        "mine.yaml:2: data.corpus must be 'ptb', 'ptb-char', 'wikitext-2', 'python-docs' or 'text', got 'ptbb'; "
+        "did you mean ptb?",
+        "mine.yaml:3: data.tokenizer.min_counts is not a field; did you mean data.tokenizer.min_count?",
+        "mine.yaml:4: model.hidden_size must be greater than 0, got -1",
+        "mine.yaml:5: policy.window is missing",
+        "mine.yaml:7: policy.windw is not a field; did you mean policy.window?",
+        "mine.yaml:8: policy.hidden_sizes.1 must be greater than 0, got 0",
+        "mine.yaml:9: optimizer.learning_rate is missing",
+        "mine.yaml:10: trainin is not a field; did you mean training?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("kind: synthetic", "kind: syntetic", "policy.kind must be one of full, truncated, synthetic, got 'syntetic'"),
+        ("kind: synthetic, ", "", "policy.kind is missing; expected one of full, truncated, synthetic"),
+        ("window: 5", "window: 2.5", "policy.window must be a valid integer, got a number with a fractional part"),
+        ("window: 5", "window: five", "policy.window must be a valid integer"),
+        ("window: 5", "window: 0", "policy.window must be greater than 0, got 0"),
+        ("window: 5", "window: 5, discount: 1.5", "policy.discount must be less than or equal to 1, got 1.5"),
+        ("window: 5", "window: 5, discount: .nan", "policy.discount must be a finite number, got nan"),
+        ("window: 5", "window: 5, zzz: 1", "policy.zzz is not a field; expected one of auxiliary, center, discount"),
+        ("window: 5", "window: 5, projection: 3, recurrent: 3", "policy: recurrent and projection are two ways"),
+        ("hidden_size: 16", "hidden_size: 16, tied: true, embedding_size: 8", "model: tied needs embedding_size"),
+        ("{hidden_size: 16}", "sixteen", "model must be a section, like model: {field: value}, got 'sixteen'"),
+        ("{hidden_size: 16}", "", "model must be a section, like model: {field: value}, got None"),
+        ("python-docs", "text", "data: corpus text needs train: the file to train on"),
+        ("python-docs", "ptb, train: a.txt", "data: train, valid and test are for corpus text, not ptb"),
+        ("python-docs", "ptb, tokenizer: {kind: bpe}", "data.tokenizer: bpe needs vocabulary_size"),
+        (
+            "python-docs",
+            "ptb, tokenizer: {kind: unigram, vocabulary_size: 300, min_count: 2}",
+            "data.tokenizer: min_count is for word and character, not unigram",
+        ),
+        (
+            "python-docs",
+            "ptb, tokenizer: {kind: character, vocabulary_size: 300}",
+            "data.tokenizer: vocabulary_size is not for character",
+        ),
+        ("epochs: 1", "epochs: 1, seed: -1", "training.seed must be greater than or equal to 0, got -1"),
+        ("epochs: 1", f"epochs: 1, seed: {2**63}", "training.seed must be less than 9223372036854775808"),
+        ("epochs: 1", "epochs: 1, precision: float16", "training.precision must be 'float32' or 'bfloat16'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_named_with_its_rule_and_value(before: str, after: str, expected: str) -> None:
+    assert before in GOOD
+    (line,) = mistakes(GOOD.replace(before, after))
+    number = next(index for index, text in enumerate(GOOD.splitlines(), 1) if before in text)
+    assert line.startswith(f"mine.yaml:{number}: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "mine.yaml: a recipe is a mapping of sections such as data, model, policy; got nothing"),
+        ("# only a comment\n", "mine.yaml: a recipe is a mapping of sections such as data, model, policy; got nothing"),
+        ("- data\n", "mine.yaml: a recipe is a mapping of sections"),
+        ("hello\n", "mine.yaml: a recipe is a mapping of sections"),
+        (GOOD + "model: {hidden_size: 3}\n", 'mine.yaml:6: not valid YAML: found duplicate key "model"'),
+        (GOOD + "sample:\n  length: 1\n  length: 2\n", 'mine.yaml:8: not valid YAML: found duplicate key "length"'),
+        ("data: {corpus: [}\n", "mine.yaml:1: not valid YAML: "),
+        ("data:\n\tcorpus: ptb\n", "mine.yaml:2: not valid YAML: found character '\\t' that cannot start any token"),
+        ("data: \x00\n", "mine.yaml: not valid YAML: unacceptable character #x0000"),
+        (GOOD + "---\n" + GOOD, "mine.yaml:6: not valid YAML: "),
+    ],
+)  # fmt: skip
+def test_what_is_no_yaml_mapping_is_refused_with_its_line(text: str, expected: str) -> None:
+    assert mistakes(text)[0].startswith(expected)
+
+
+def test_numbers_and_words_are_read_as_in_yaml_1_2() -> None:
+    recipe = good("--sample.prompt=yes", "--optimizer.learning_rate=3e-4", "--training.clip=1E1")
+    assert isinstance(recipe.optimizer.learning_rate, float)
+    assert (recipe.optimizer.learning_rate, recipe.training.clip, recipe.sample.prompt) == (3e-4, 10.0, "yes")
+    for number in ("3e-4", "1.5", "12"):
+        for text, overrides in ((GOOD + f"sample: {{prompt: {number}}}", ()), (GOOD, (f"--sample.prompt={number}",))):
+            (line,) = mistakes(text, *overrides)
+            assert f"sample.prompt must be a valid string, got {float(number):g}" in line, "a number, not text"
+
+
+def test_anchors_and_merges_work_and_their_mistakes_have_a_line() -> None:
+    text = GOOD.replace("{kind: sgd", "&slow {kind: sgd") + "synthesizer_optimizer:\n  <<: *slow\n  momentum: 0.5\n"
+    recipe = parse_recipe(text, "mine.yaml")
+    assert recipe.synthesizer_optimizer.model_dump() == recipe.optimizer.model_dump() | {"momentum": 0.5}
+    assert [line.split(" must")[0] for line in mistakes(text.replace("3e-4", "-1"))] == [
+        "mine.yaml:4: optimizer.learning_rate",
+        "mine.yaml:6: synthesizer_optimizer.learning_rate",
+    ]
+
+
+def test_overrides_replace_values_in_either_spelling() -> None:
+    assert good("--policy.window=7", "--training.span", "30").policy == good("--policy.window", "7").policy
+    recipe = good("--policy.hidden_sizes=[8, 4]", "--training.clip=null", "--model.tied=true", "--sample.prompt=a b")
+    assert isinstance(recipe.policy, Synthetic)
+    assert recipe.policy.hidden_sizes == (8, 4)
+    assert (recipe.training.clip, recipe.model.tied, recipe.sample.prompt) == (None, True, "a b")
+    assert good("--data.tokenizer.kind=character").data.tokenizer.kind == "character"
+    assert good("--policy.window=1", "--policy.window=2").policy == good("--policy.window=2").policy
+
+
+def test_another_kind_drops_the_fields_it_lacks_and_keeps_the_others_in_any_order() -> None:
+    assert good("--policy.kind=truncated").policy == Truncated(window=5)
+    assert good("--policy.kind=full").policy == Full()
+    assert good("--policy.window=9", "--policy.kind=truncated").policy == Truncated(window=9)
+    assert good("--optimizer.kind=adam").optimizer == Adam(learning_rate=3e-4)
+    assert good("--policy.kind=synthetic").policy == good().policy, "the same kind drops nothing"
+    assert good("--schedule.kind=cosine", "--schedule.floor=0.1").schedule == Cosine(floor=0.1)
+    assert mistakes(
+        GOOD.replace("{kind: synthetic, window: 5, lookahead: 2}", "{kind: full}"), "--policy.kind=truncated"
+    ) == ["mine.yaml:3: policy.window is missing"]
+
+
+def test_a_field_of_a_section_that_the_recipe_leaves_out_belongs_to_its_default_kind() -> None:
+    assert good("--synthesizer_optimizer.learning_rate=0.5").synthesizer_optimizer == Adam(learning_rate=0.5)
+    assert good("--schedule.kind=step", "--schedule.after=3").schedule == StepDecay(after=3)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["--policy.windw=7"], "command line: policy.windw is not a field; did you mean policy.window?"),
+        (["--polcy.window=7"], "command line: polcy is not a field; did you mean policy?"),
+        (["--policy.window=x"], "command line: policy.window must be a valid integer"),
+        (["--policy.kind=trunc"], "command line: policy.kind must be one of full, truncated, synthetic, got 'trunc'"),
+        (["--schedule.kind=cosin"], "command line: schedule.kind must be one of constant, step, plateau, cosine"),
+        (["--training.epochs.x=1"], "command line: --training.epochs.x: epochs is no section but 1"),
+        (["--policy.window"], "command line: --policy.window needs a value, like --policy.window=5"),
+        (["--policy.window=["], "command line: --policy.window: not a YAML value: '['"),
+        (["--window=5"], "command line: expected an override like --policy.window=5, got '--window=5'"),
+        (["policy.window=5"], "command line: expected an override like --policy.window=5, got 'policy.window=5'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_override_is_blamed_on_the_command_line(overrides: list[str], expected: str) -> None:
+    (line,) = mistakes(GOOD, *overrides)
+    assert line.startswith(expected)
+
+
+def test_mistakes_in_file_and_overrides_are_reported_together() -> None:
+    lines = mistakes(GOOD.replace("hidden_size: 16", "hidden_size: 0"), "--training.epochs=0", "--policy.window=-1")
+    assert [line.split(":")[0] for line in lines] == ["mine.yaml", "command line", "command line"]
+
+
+def test_a_recipe_is_found_by_name_or_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(GOOD)
+    (tmp_path / "plain").write_text(GOOD)
+    (tmp_path / "quickstart").mkdir()  # a folder of that name does not hide the recipe
+    assert load_recipe("mine.yaml") == load_recipe(str(tmp_path / "plain")) == good()
+    assert find_recipe("quickstart") == (shipped_recipes()["quickstart"], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("quikstart", "there is no recipe named 'quikstart'; did you mean quickstart?; expected one of "),
+        ("missing.yaml", "cannot read the recipe missing.yaml: [Errno 2] No such file"),
+        ("folder", "cannot read the recipe folder: [Errno 21] Is a directory"),
+        ("latin.yaml", "cannot read the recipe latin.yaml: 'utf-8' codec can't decode byte 0xe9"),
+        ("--policy.window=5", "name the recipe first, then its overrides: got --policy.window=5 in its place"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_cannot_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "latin.yaml").write_bytes(GOOD.encode() + "# é".encode("latin-1"))
+    with pytest.raises(InputError) as error:
+        load_recipe(name)
+    assert str(error.value).startswith(expected)
+
+
+def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    (there / "mine.yaml").write_text(GOOD.replace("python-docs", "text, train: ../book.txt, test: /abs/test.txt"))
+    monkeypatch.chdir(here)
+    data = load_recipe("../there/mine.yaml", ["--data.valid=valid.txt"]).data
+    assert (data.train, data.valid, data.test) == (tmp_path / "book.txt", here / "valid.txt", Path("/abs/test.txt"))
+    data = load_recipe("quickstart", ["--data.corpus=text", "--data.train=book.txt"]).data
+    assert data.train == here / "book.txt"
+
+
+@pytest.mark.parametrize("kind", ["full", "truncated", "synthetic"])
+def test_what_is_written_reads_back_equal(tmp_path: Path, kind: str) -> None:
+    recipe = parse_recipe(
+        RECIPE, "tiny", tmp_path, [f"--policy.kind={kind}", "--sample.prompt='é: #\"\\n'", "--training.clip=null"]
+    )
+    again = parse_recipe(dump_recipe(recipe), "written")
+    assert again == recipe
+    assert dump_recipe(again) == dump_recipe(recipe)

@@ -1,0 +1,95 @@
+"""The run folder: made once, opened again, its record kept clean."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sgrnn.errors import InputError
+from sgrnn.training.run import Run, free_folder
+
+from .tiny import Training
+
+Start = Callable[..., Training]
+
+
+def test_a_run_that_was_created_opens_as_it_was(start: Start) -> None:
+    run = start("run").run
+    opened = Run.open(run.folder)
+    assert opened.recipe == run.recipe
+    assert opened.tokenizer.digest == run.tokenizer.digest
+    assert list(opened.records()) == []
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(start: Start) -> None:
+    training = start("run")
+    training(4)
+    files = {path: path.read_bytes() for path in training.run.folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"run already holds a run: go on with `sgrnn resume .*run`, or name another"):
+        start("run", "--model.hidden_size=3")
+    assert {path: path.read_bytes() for path in training.run.folder.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made_is_refused(start: Start, folder: Path, name: str) -> None:
+    (folder / "file").write_text("in the way")
+    with pytest.raises(InputError, match=rf"cannot create the run folder .*{name}.*; name another with --run"):
+        start(name)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("", "recipe.yaml: a recipe is a mapping"),
+        ("model: {}\n", "data is missing"),
+        (None, "holds no run: expected .*recipe.yaml"),
+    ],
+)
+def test_a_folder_without_a_run_or_with_a_damaged_one_is_refused(
+    start: Start, damage: str | None, expected: str
+) -> None:
+    run = start("run").run
+    if damage is None:
+        (run.folder / "recipe.yaml").unlink()
+    else:
+        (run.folder / "recipe.yaml").write_text(damage)
+    with pytest.raises(InputError, match=expected):
+        Run.open(run.folder)
+    with pytest.raises(InputError, match=re.escape(f"{run.folder / 'nowhere'} holds no run")):
+        Run.open(run.folder / "nowhere")
+
+
+def test_a_missing_or_damaged_tokenizer_is_named(start: Start) -> None:
+    run = start("run").run
+    path = run.folder / "tokenizer" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"a"', '"z"'))
+    with pytest.raises(InputError, match=r"tokenizer\.json is damaged"):
+        Run.open(run.folder)
+    path.unlink()
+    with pytest.raises(InputError, match=r"tokenizer\.json does not exist"):
+        Run.open(run.folder)
+
+
+@pytest.mark.parametrize("tail", [b'{"update": 3, "lo', b"\xff\xfe\x00", b"\n\n", b""])
+def test_records_end_where_a_kill_cut_them_and_are_forgotten_after_a_checkpoint(start: Start, tail: bytes) -> None:
+    run = start("run").run
+    records = [{"update": update, "loss": update / 3} for update in range(1, 4)]
+    for record in records:
+        run.log(record)
+    with (run.folder / "metrics.jsonl").open("ab") as file:
+        file.write(tail)
+    assert list(run.records()) == records
+    run.forget_after(2)
+    lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == records[:2]
+
+
+def test_new_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert free_folder("mine") == Path("runs/mine-1")
+    for number in (1, 2, 4):
+        (tmp_path / "runs" / f"mine-{number}").mkdir(parents=True)
+    assert free_folder("mine") == Path("runs/mine-3")
+    assert free_folder("other") == Path("runs/other-1")

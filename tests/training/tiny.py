@@ -1,0 +1,76 @@
+"""A recipe that uses every part that has a state, on a text so small that an epoch takes nine updates."""
+
+from typing import Any, NamedTuple
+
+import torch
+
+from sgrnn.data import TokenFiles
+from sgrnn.training import loop
+from sgrnn.training.checkpoints import latest_checkpoint
+from sgrnn.training.run import Run
+
+RECIPE = """
+data: {corpus: text, train: train.txt, valid: valid.txt, test: test.txt, tokenizer: {kind: character}}
+model: {core: lstm, hidden_size: 12, embedding_size: 6, dropout: 0.2}
+policy: {kind: synthetic, window: 3, lookahead: 2, hidden_sizes: [8], follow_rate: 0.5, follow_every: 2}
+optimizer: {kind: adam, learning_rate: 1e-2}
+schedule: {kind: plateau, factor: 0.5}
+training: {epochs: 100, max_updates: 10, batch_size: 4, span: 6, log_every: 3, device: cpu}
+"""
+WALL_CLOCK = ("seconds", "updates_per_second")
+
+
+class Training(NamedTuple):
+    """A run that was created, not yet trained."""
+
+    run: Run
+    files: TokenFiles
+
+    def __call__(self, stop_after: int | None = None) -> list[dict[str, Any]]:
+        """Train on, to the end or until so many updates were made in all; what was reported."""
+        reported: list[dict[str, Any]] = []
+        made = self.latest or 0
+
+        def stop() -> bool:
+            nonlocal made
+            made += 1
+            return made == stop_after
+
+        try:
+            loop.train(self.run, self.files, reported.append, stop)
+        except loop.Interrupted:
+            assert made == stop_after
+        return reported
+
+    @property
+    def latest(self) -> int | None:
+        """The update of the latest checkpoint."""
+        checkpoint = latest_checkpoint(self.run.checkpoints)
+        return None if checkpoint is None else checkpoint.progress["update"]
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """All that the latest checkpoint holds, without what a clock says."""
+        checkpoint = latest_checkpoint(self.run.checkpoints)
+        assert checkpoint is not None
+        progress = {name: checkpoint.progress[name] for name in ("update", "losses", "best_update", "text")}
+        model = (checkpoint.folder / "model.safetensors").read_bytes()
+        return {"model": model, "state": checkpoint.load_state(torch.device("cpu")), "progress": progress}
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """metrics.jsonl without what a clock says."""
+        return [
+            {name: value for name, value in record.items() if name not in WALL_CLOCK} for record in self.run.records()
+        ]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two nests of dicts, lists, tensors and plain values are equal bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return one == other
