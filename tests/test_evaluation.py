@@ -141,12 +141,13 @@ def test_no_parameter_and_no_gradient_is_touched() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_model_that_forgets_reads_the_text_twice() -> None:
-    model = MODELS["forgets at once"]()
+@pytest.mark.parametrize(("name", "batch_size"), [("forgets at once", 10), ("forgets", 10), ("accumulates", 2)])
+def test_a_model_that_forgets_and_any_model_in_two_rows_reads_the_text_twice(name: str, batch_size: int) -> None:
+    model = MODELS[name]()
     calls = []
-    model.core.register_forward_pre_hook(lambda core, arguments: calls.append(arguments[0].shape[1]))
-    evaluate(model, make_tokens(4000), FIRST, batch_size=10, chunk=1000)
-    assert calls == [10, 10]
+    model.core.register_forward_pre_hook(lambda core, arguments: calls.append(arguments[0].shape[0]))
+    evaluate(model, make_tokens(100 * batch_size), FIRST, batch_size=batch_size, chunk=60)
+    assert calls == [60, 40] * 2
 
 
 def test_a_score_is_in_the_units_it_names() -> None:

@@ -84,6 +84,17 @@ def test_steps_may_be_vectors() -> None:
     assert found.valid.tolist() == [[True] * 2 * ROWS + [False] * ROWS] * 2
 
 
+def test_some_rows_of_a_lookahead_are_what_they_were_among_all() -> None:
+    span = Span(torch.arange(4 * ROWS).view(4, ROWS), torch.arange(4 * ROWS).view(4, ROWS) + 50)
+    whole = look_ahead(span, [0, 2, 4], 3)
+    part = whole.rows(ROWS, -1)
+    assert whole.valid is not None
+    assert part.valid is not None
+    assert_identical((part.inputs, part.targets), (whole.inputs[:, ROWS:-1], whole.targets[:, ROWS:-1]))
+    assert_identical(part.valid, whole.valid[:, ROWS:-1])
+    assert Lookahead(whole.inputs, whole.targets, None).rows(1, None).valid is None
+
+
 def test_looking_does_not_change_the_span() -> None:
     starts = torch.zeros(2, ROWS, dtype=torch.bool)
     future = Span(torch.zeros(2, ROWS), torch.zeros(2, ROWS), starts)

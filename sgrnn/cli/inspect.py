@@ -56,6 +56,10 @@ def generate(
     Example: sgrnn generate runs/quickstart-1 --prompt "The " --length 300 --seed 1
     """
     opened = Run.open(run)
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the prompt must be UTF-8 text, got {prompt!r}") from None
     encoded = opened.tokenizer.encode_prompt(prompt)
     if encoded.unknown:
         print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}", file=sys.stderr)

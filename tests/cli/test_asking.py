@@ -93,6 +93,11 @@ def test_unknown_characters_of_a_prompt_are_refused(sgrnn: Commands, mine: str) 
     )
 
 
+def test_a_prompt_that_is_not_utf_8_is_refused(sgrnn: Commands, mine: str) -> None:
+    prompt = b"caf\xe9".decode(errors="surrogateescape")  # as Python reads such an argument
+    assert sgrnn.refused("generate", mine, "--prompt", prompt) == "the prompt must be UTF-8 text, got 'caf\\udce9'"
+
+
 def test_unknown_words_of_a_prompt_are_named_apart_from_the_text(sgrnn: Commands) -> None:
     sgrnn.well("train", "tiny.yaml", "--run", "mine", "--data.tokenizer.kind=word", "--sample.prompt=''")
     outcome = sgrnn("generate", "mine", "--prompt", "zebra xylophone zebra", "--length", 5, "--seed", 1)

@@ -26,6 +26,7 @@ from sgrnn.lookahead import look_ahead
 from sgrnn.policies import Synthetic, Truncated
 from sgrnn.span import Span
 from sgrnn.state import state_size
+from sgrnn.synthesizers import Follower
 
 STEPS, WINDOW = 7, 3
 SYNTHESIZERS: dict[str, dict[str, Any]] = {
@@ -89,6 +90,20 @@ def test_with_discount_0_any_synthesizer_trains_the_model_as_truncation_does_bit
     expected, _ = train_on(Truncated(WINDOW, parallel=parallel), model, model.loss, make_spans(), state)
     assert_identical(found, expected)
     assert any(gradient.any() for gradient in gradients(policy).values())
+
+
+@pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
+def test_a_follower_that_has_not_moved_is_the_synthesizer(options: dict) -> None:
+    found = []
+    for follow_every in (1, 10):
+        model = make_model()
+        policy = trained(Synthetic(WINDOW, model.synthesizer(**options)).double())
+        if follow_every > 1:
+            policy.follower = Follower(policy.synthesizer, 1.0, follow_every)
+        torch.manual_seed(9)
+        totals, steps = train_on(policy, model, model.loss, make_spans(), make_state(model))
+        found.append((totals, gradients(policy), [step.figures for step in steps]))
+    assert_close(found[1], found[0])
 
 
 @pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)

@@ -168,9 +168,9 @@ def test_an_auxiliary_head_is_trained_on_what_was_predicted_for_the_next_boundar
     assert_close(table.values.grad[:, 1], expected)
 
 
-def test_an_auxiliary_head_changes_nothing_of_what_is_injected() -> None:
+def test_an_auxiliary_head_changes_neither_what_is_injected_nor_what_the_first_head_learns() -> None:
     span = make_span(STEPS)
-    found = []
+    found, learned = [], []
     for heads in (1, 2):
         model = make_core("LSTM-1")
         state = make_state(model)
@@ -181,7 +181,10 @@ def test_an_auxiliary_head_changes_nothing_of_what_is_injected() -> None:
             model, squared_error, span, state
         )
         found.append(gradients(model))
+        assert table.values.grad is not None
+        learned.append(table.values.grad[:, 0] * heads)  # the error is a mean over heads too
     assert_identical(found[0], found[1])
+    assert_close(learned[0], learned[1])
     truncated, _, _ = gradients_by_hand(make_core("LSTM-1"), squared_error, [span], state, WINDOW)
     some = found[0]["layers.0.weight_ih_l0"] * (STEPS * ROWS)
     assert not torch.allclose(some, truncated["layers.0.weight_ih_l0"], rtol=1e-3)

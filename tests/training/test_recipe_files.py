@@ -148,13 +148,18 @@ def test_overrides_replace_values_in_either_spelling() -> None:
 def test_another_kind_drops_the_fields_it_lacks_and_keeps_the_others_in_any_order() -> None:
     assert good("--policy.kind=truncated").policy == Truncated(window=5)
     assert good("--policy.kind=full").policy == Full()
-    assert good("--policy.window=9", "--policy.kind=truncated").policy == Truncated(window=9)
+    full = GOOD.replace("{kind: synthetic, window: 5, lookahead: 2}", "{kind: full}")
+    for overrides in (
+        ("--policy.kind=truncated", "--policy.window=9"),
+        ("--policy.window=9", "--policy.kind=truncated"),
+    ):
+        assert parse_recipe(full, "mine.yaml", None, overrides).policy == Truncated(window=9)
+    assert mistakes(full, "--policy.kind=truncated") == ["mine.yaml:3: policy.window is missing"]
+    (line,) = mistakes(GOOD, "--policy.lookahead=3", "--policy.kind=truncated")
+    assert line.startswith("command line: policy.lookahead is not a field"), "what was asked for is not dropped"
     assert good("--optimizer.kind=adam").optimizer == Adam(learning_rate=3e-4)
     assert good("--policy.kind=synthetic").policy == good().policy, "the same kind drops nothing"
     assert good("--schedule.kind=cosine", "--schedule.floor=0.1").schedule == Cosine(floor=0.1)
-    assert mistakes(
-        GOOD.replace("{kind: synthetic, window: 5, lookahead: 2}", "{kind: full}"), "--policy.kind=truncated"
-    ) == ["mine.yaml:3: policy.window is missing"]
 
 
 def test_a_field_of_a_section_that_the_recipe_leaves_out_belongs_to_its_default_kind() -> None:
@@ -223,10 +228,10 @@ def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
-    (there / "mine.yaml").write_text(GOOD.replace("python-docs", "text, train: ../book.txt, test: /abs/test.txt"))
+    (there / "mine.yaml").write_text(GOOD.replace("python-docs", "text, train: book.txt, test: /abs/test.txt"))
     monkeypatch.chdir(here)
     data = load_recipe("../there/mine.yaml", ["--data.valid=valid.txt"]).data
-    assert (data.train, data.valid, data.test) == (tmp_path / "book.txt", here / "valid.txt", Path("/abs/test.txt"))
+    assert (data.train, data.valid, data.test) == (there / "book.txt", here / "valid.txt", Path("/abs/test.txt"))
     data = load_recipe("quickstart", ["--data.corpus=text", "--data.train=book.txt"]).data
     assert data.train == here / "book.txt"
 
