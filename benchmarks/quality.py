@@ -1,11 +1,13 @@
 """Do synthetic gradients help? Truncation, synthetic gradients and two controls at each window, on real text.
 
-    python benchmarks/quality.py [--quick] [--json FILE] [--windows 1 5 20] [--seeds 0] [--out FOLDER] [--figure FILE]
+    python benchmarks/quality.py [--quick] [--json FILE] [--windows 1 5] [--seeds 0]
+                                [--policies truncated synthetic zero shuffled] [--out FOLDER] [--figure FILE]
 
 Penn Treebank words, one epoch, LSTM 1x200, batch 20. Everybody takes one Adam update (2e-3, clip 1) per span of 20
-steps; only the window differs. The controls are a zero synthetic gradient (discount 0: what the machinery alone does)
-and synthetic gradients shuffled across rows (what their noise alone does). Every condition is an ordinary run of
-`sgrnn train`, in a folder of its own under --out: stopped, the benchmark goes on where it was when called again.
+steps; only the window differs, and the windows of a span run as one batch. The controls are a zero synthetic gradient
+(discount 0: what the machinery alone does; equal to truncation, or something is wrong) and synthetic gradients
+shuffled across rows (what their noise alone does). Every condition is an ordinary run of `sgrnn train`, in a folder of
+its own under --out: stopped, the benchmark goes on where it was when called again.
 --quick trains on the first tenth of an epoch.
 
 Needs the corpus: sgrnn data fetch ptb
@@ -124,7 +126,12 @@ def main() -> None:
     for seed in arguments.seeds:
         for policy, window in conditions:
             name = f"words-{policy}-T{window}-seed{seed}" + ("-quick" if arguments.quick else "")
-            overrides = [*POLICIES[policy], f"--policy.window={window}", f"--training.seed={seed}"]
+            overrides = [
+                *POLICIES[policy],
+                f"--policy.window={window}",
+                "--policy.parallel=true",
+                f"--training.seed={seed}",
+            ]
             if arguments.quick:
                 overrides += ["--training.max_updates=232"]
             record = record_of(run_condition(name, overrides, arguments.out, data_folder()), policy, window, seed)
