@@ -152,7 +152,7 @@ def _open(folder: Path) -> Checkpoint:
     form = progress.get("format") if isinstance(progress, dict) else None
     if form != _FORMAT:
         raise InputError(f"{folder} is no checkpoint of sgrnn: expected the format {_FORMAT!r}, got {form!r}")
-    if "digest" in progress and progress.pop("digest") != _digest(progress):
+    if progress.pop("digest", None) != _digest(progress):
         raise InputError(f"the checkpoint {folder} is damaged: {path.name} is not as it was written; {hint}")
     for name in _FILES:
         expected = progress["files"].get(name)
