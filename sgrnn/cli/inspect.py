@@ -17,8 +17,9 @@ from sgrnn.language_model import LanguageModel
 from sgrnn.training.build import build_model
 from sgrnn.training.checkpoints import Checkpoint, best_checkpoint
 from sgrnn.training.curves import plot_curves
-from sgrnn.training.loop import require_fit, score_split
+from sgrnn.training.fit import require_fit
 from sgrnn.training.run import Run
+from sgrnn.training.scoring import score_split
 from sgrnn.training.text import encode_corpus, read_corpus
 
 

@@ -14,22 +14,17 @@ from torch import Tensor, nn
 
 from sgrnn.data import TokenFiles
 from sgrnn.errors import InputError
-from sgrnn.evaluation import Score, evaluate
 from sgrnn.language_model import LanguageModel
 from sgrnn.training.build import build_model, build_optimizer, build_policy, build_stream, choose_device
-from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
+from sgrnn.training.checkpoints import latest_checkpoint, save_checkpoint
+from sgrnn.training.fit import require_fit
+from sgrnn.training.interval import Interval
 from sgrnn.training.rates import rate_factor
-from sgrnn.training.recipe_files import dump_recipe, parse_recipe
+from sgrnn.training.recipe_files import dump_recipe
 from sgrnn.training.run import Run
+from sgrnn.training.scoring import score_figures, score_split
 
 Report = Callable[[dict[str, Any]], None]
-
-_MAY_CHANGE: dict[str, Any] = {
-    "data": True,
-    "sample": True,
-    "training": {"epochs", "max_updates", "patience", "log_every", "checkpoint_every", "device"},
-}
-"""Fields of a run's recipe that may be edited before it is resumed."""
 
 
 class Interrupted(Exception):
@@ -170,108 +165,6 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         if stopped and not done:
             raise Interrupted
     return model
-
-
-class Interval:
-    """What was observed since the last log, kept as tensors so that observing does not wait for the device.
-
-    Args:
-        clock: seconds trained when it begins.
-        values: what was observed before training was interrupted.
-    """
-
-    def __init__(self, clock: float = 0.0, values: dict[str, list[Tensor]] | None = None) -> None:
-        self.values = values or {}
-        self._updates = 0
-        self._clock = clock
-        self._model_suspected = True
-
-    def add(self, figures: dict[str, Tensor]) -> None:
-        """Observe one update."""
-        for name, value in figures.items():
-            self.values.setdefault(name, []).append(value.detach())
-        self._updates += 1
-
-    def require_finite(self, update: int) -> None:
-        """Refuse to go on if a loss or a gradient was not finite; `update` is the number of the last one.
-
-        Raises:
-            InputError: it was not.
-        """
-        if not self.values:
-            return
-        observed = torch.stack([torch.stack(values).double() for values in self.values.values()], dim=1)
-        for number, row in enumerate(observed.tolist(), start=update - len(observed) + 1):
-            figures = dict(zip(self.values, row, strict=True))
-            if not isfinite(figures["loss"]):
-                raise self.diverged(f"the loss is {figures['loss']}", number)
-            if not isfinite(figures["gradient_norm"]):
-                raise self.diverged(f"the norm of the gradient is {figures['gradient_norm']}", number)
-            if not all(map(isfinite, row)):
-                self._model_suspected = False  # the synthesizer's figures were the first to go
-
-    def diverged(self, what: str, update: int) -> InputError:
-        """The error that says what happened at an update, and which field to look at."""
-        if self._model_suspected:
-            fields = "optimizer.learning_rate or training.clip"
-        else:
-            fields = "synthesizer_optimizer.learning_rate or training.synthesizer_clip"
-        return InputError(
-            f"{what} at update {update}: training has diverged; lower {fields} in a new run; "
-            "the checkpoints of this one are from before"
-        )
-
-    def means(self, update: int, clock: float) -> dict[str, float]:
-        """The mean of each figure since the last call, and the rate of updates.
-
-        Raises:
-            InputError: a loss or a gradient is not finite.
-        """
-        self.require_finite(update)
-        means = {name: float(torch.stack(values).double().mean()) for name, values in self.values.items()}
-        means["updates_per_second"] = self._updates / max(clock - self._clock, 1e-9)
-        self.values, self._updates, self._clock = {}, 0, clock
-        return means
-
-
-def require_fit(checkpoint: Checkpoint, run: Run, files: TokenFiles) -> None:
-    """Refuse a checkpoint that a run cannot go on from.
-
-    Raises:
-        InputError: it was trained on another text, or by another recipe but for fields that say how long to train,
-            what to keep and where.
-    """
-    if checkpoint.progress["text"] != files.folder.name:
-        raise InputError(
-            f"the text is not the one that {run.folder} was trained on: expected {checkpoint.progress['text']}, "
-            f"got {files.folder.name}; point --data to the folder used then, or restore the files"
-        )
-    path = checkpoint.folder / "recipe.yaml"
-    began = parse_recipe(checkpoint.recipe, str(path)).model_dump(exclude=_MAY_CHANGE)
-    changed = [name for name, value in run.recipe.model_dump(exclude=_MAY_CHANGE).items() if began[name] != value]
-    if changed:
-        raise InputError(
-            f"{run.folder / 'recipe.yaml'}: {', '.join(changed)} must stay as in {path}, which the run began with; "
-            "restore the file, or begin a new run"
-        )
-
-
-def score_split(model: LanguageModel, files: TokenFiles, split: str, batch_size: int = 20) -> Score:
-    """Evaluate a model on a split of the corpus."""
-    file = files[split]
-    tokens = torch.from_numpy(file.array.astype("int64"))
-    nats = evaluate(model, tokens, files.eos_id, batch_size=batch_size)
-    return Score(nats, file.tokens, file.words, file.characters)
-
-
-def score_figures(score: Score) -> dict[str, float]:
-    """A score as figures by name."""
-    return {
-        "loss": score.loss,
-        "perplexity": score.perplexity,
-        "word_perplexity": score.word_perplexity,
-        "bits_per_character": score.bits_per_character,
-    }
 
 
 def _clip(module: nn.Module, limit: float | None) -> Tensor:

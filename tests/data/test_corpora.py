@@ -103,7 +103,5 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_texts("penn", tmp_path)
     with pytest.raises(InputError, match="the corpus text needs a train file, got none"):
         load_texts("text", tmp_path)
-    with pytest.raises(
-        InputError, match="train, valid and test name files of the corpus text; remove them, or ptb"
-    ):
+    with pytest.raises(InputError, match="train, valid and test name files of the corpus text; remove them, or ptb"):
         load_texts("ptb", tmp_path, valid=tmp_path / "valid")

@@ -23,9 +23,7 @@ def test_fetch_imports_verify_confirms_and_list_shows_it(test_data: Path, tmp_pa
     assert run("verify", "ptb", "--data", folder).output == "ptb: intact, 5,951,345 bytes\n"
     assert run("verify", "--data", folder).output == "ptb: intact, 5,951,345 bytes\n"
     rows = {
-        line.split("│")[1].strip(): line
-        for line in run("list", "--data", folder).output.splitlines()
-        if "│" in line
+        line.split("│")[1].strip(): line for line in run("list", "--data", folder).output.splitlines() if "│" in line
     }
     assert set(rows) == {*CORPORA, "mnist"}
     assert "present" in rows["ptb"]

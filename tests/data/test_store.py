@@ -52,9 +52,7 @@ def test_the_data_folder_is_the_one_given_else_the_environment_else_data(
     assert data_folder(Path("~/corpora")) == Path.home() / "corpora"
 
 
-def test_a_download_is_complete_intact_and_not_repeated(
-    server: Any, ptb_folder: Path, tmp_path: Path
-) -> None:
+def test_a_download_is_complete_intact_and_not_repeated(server: Any, ptb_folder: Path, tmp_path: Path) -> None:
     serve_ptb(server, ptb_folder)
     assert status("ptb", tmp_path).state == "absent"
     paths = fetch("ptb", tmp_path, base_url=server.url)
@@ -100,9 +98,7 @@ def test_files_are_found_where_people_keep_them(ptb_folder: Path, tmp_path: Path
     assert verify("ptb", tmp_path / "data").state == "present"
 
 
-def test_an_intact_file_is_preferred_to_an_edited_one_of_the_same_name(
-    ptb_folder: Path, tmp_path: Path
-) -> None:
+def test_an_intact_file_is_preferred_to_an_edited_one_of_the_same_name(ptb_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "ptb.train.txt").write_text("edited\n")
     (tmp_path / "original").symlink_to(ptb_folder / "ptb")
     fetch("ptb", tmp_path / "data", source=tmp_path)
@@ -112,9 +108,7 @@ def test_an_intact_file_is_preferred_to_an_edited_one_of_the_same_name(
 def test_an_edited_file_is_refused_and_named(tmp_path: Path) -> None:
     for name in PTB_FILES:
         (tmp_path / name).write_text("edited\n")
-    with pytest.raises(
-        InputError, match=r"ptb\.train\.txt is not the published ptb\.train\.txt: expected sha256:fcea"
-    ):
+    with pytest.raises(InputError, match=r"ptb\.train\.txt is not the published ptb\.train\.txt: expected sha256:fcea"):
         fetch("ptb", tmp_path / "data", source=tmp_path)
     assert status("ptb", tmp_path / "data").state == "absent"
 
@@ -148,9 +142,7 @@ def test_an_archive_is_fetched_and_unpacked(
     assert len(server.requests) == (0 if by_hand else 1)
 
 
-def test_an_archive_with_another_file_inside_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_archive_with_another_file_inside_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     archive = zip_of({"train.tokens": b"other\n"})
     add_archived_entry(monkeypatch, archive, {"train.tokens": b"a b\n"})
     (tmp_path / "tiny.zip").write_bytes(archive)

@@ -70,7 +70,5 @@ def test_impossible_fractions_are_refused(valid: float, test: float) -> None:
 
 
 def test_a_text_too_short_to_be_cut_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"book\.txt is too short to be split: valid would be empty \(11 char"
-    ):
+    with pytest.raises(InputError, match=r"book\.txt is too short to be split: valid would be empty \(11 char"):
         split_text("one\nlonger\n", 0.05, 0.05, "book.txt")

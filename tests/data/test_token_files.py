@@ -30,9 +30,7 @@ def test_the_files_hold_what_the_tokenizer_gives_memory_mapped(tmp_path: Path) -
 
 
 def test_counts_are_those_of_the_text_whatever_the_tokens(ptb: Corpus, tmp_path: Path) -> None:
-    test_only = Corpus(
-        "ptb", {"train": ptb.texts["valid"], "valid": ptb.texts["valid"], "test": ptb.texts["test"]}
-    )
+    test_only = Corpus("ptb", {"train": ptb.texts["valid"], "valid": ptb.texts["valid"], "test": ptb.texts["test"]})
     bpe = train_tokenizer("bpe", test_only.texts["train"], vocabulary_size=500)
     test = prepare(test_only, bpe, tmp_path)["test"]
     assert (test.words, test.characters) == (82_430, 442_423)

@@ -108,17 +108,13 @@ def test_characters_of_any_plane_come_back() -> None:
     assert tokenizer.encode("").tolist() == []
 
 
-@pytest.mark.parametrize(
-    ("unseen", "shown"), [("é", "'é' (U+00E9)"), ("🎉", "'🎉' (U+1F389)"), ("!", "'!' (U+0021)")]
-)
+@pytest.mark.parametrize(("unseen", "shown"), [("é", "'é' (U+00E9)"), ("🎉", "'🎉' (U+1F389)"), ("!", "'!' (U+0021)")])
 def test_an_unseen_character_is_named_with_its_line(unseen: str, shown: str) -> None:
     tokenizer = CharacterTokenizer.from_text("abc\n")
     with pytest.raises(InputError) as error:
         tokenizer.encode(f"ab\nc{unseen}\n", source="book valid")
     message = str(error.value)
-    assert message.startswith(
-        f"book valid holds the character {shown} in line 2, not among the 4 of the train text"
-    )
+    assert message.startswith(f"book valid holds the character {shown} in line 2, not among the 4 of the train text")
     assert "train with min_count=2" in message
     with pytest.raises(InputError, match="the prompt holds the character"):
         tokenizer.encode_prompt(unseen)
@@ -158,9 +154,7 @@ ROUND_TRIPS = [
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 @pytest.mark.parametrize("text", ROUND_TRIPS)
-def test_subwords_come_back_as_the_text(
-    subwords: dict[str, SentencePieceTokenizer], kind: str, text: str
-) -> None:
+def test_subwords_come_back_as_the_text(subwords: dict[str, SentencePieceTokenizer], kind: str, text: str) -> None:
     tokenizer = subwords[kind]
     tokens = tokenizer.encode(text)
     assert tokenizer.decode(tokens) == text
@@ -196,13 +190,9 @@ def test_learning_pieces_is_repeatable_and_silent(kind: str, capfd: pytest.Captu
 
 def test_subword_vocabularies_that_cannot_be_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
     for kind in ("bpe", "unigram"):
-        with pytest.raises(
-            InputError, match=r"vocabulary_size must be at most [\d,]+ for this text, got 90,000"
-        ):
+        with pytest.raises(InputError, match=r"vocabulary_size must be at most [\d,]+ for this text, got 90,000"):
             train_tokenizer(kind, TEXT, vocabulary_size=90_000)
-        with pytest.raises(
-            InputError, match=r"vocabulary_size must be at least [\d,]+ for this text, got 50"
-        ):
+        with pytest.raises(InputError, match=r"vocabulary_size must be at least [\d,]+ for this text, got 50"):
             train_tokenizer(kind, TEXT, vocabulary_size=50)
     with pytest.raises(InputError, match="the text to learn pieces from is empty"):
         train_tokenizer("bpe", "\n\n", vocabulary_size=300)
@@ -247,16 +237,12 @@ def test_different_vocabularies_have_different_digests() -> None:
 def test_another_vocabulary_is_refused_by_name() -> None:
     words, fewer = WordTokenizer.from_text(TEXT), WordTokenizer.from_text(TEXT, max_size=5)
     words.require(words.digest, "runs/first")
-    with pytest.raises(
-        InputError, match=rf"runs/first was made with another vocabulary: .* got {fewer.digest}"
-    ):
+    with pytest.raises(InputError, match=rf"runs/first was made with another vocabulary: .* got {fewer.digest}"):
         words.require(fewer.digest, "runs/first")
 
 
 def test_arguments_that_do_not_fit_the_kind_are_refused() -> None:
-    with pytest.raises(
-        InputError, match="no tokenizer named 'words'; expected one of word, character, bpe, uni"
-    ):
+    with pytest.raises(InputError, match="no tokenizer named 'words'; expected one of word, character, bpe, uni"):
         train_tokenizer("words", TEXT)
     with pytest.raises(InputError, match="a bpe tokenizer needs a vocabulary_size, got none"):
         train_tokenizer("bpe", TEXT)
@@ -288,7 +274,5 @@ def test_saved_files_that_are_missing_or_damaged_are_named(tmp_path: Path) -> No
     form = json.loads(path.read_text())
     form["tokens"][3] = "elsewhen"
     path.write_text(json.dumps(form))
-    with pytest.raises(
-        InputError, match=r"tokenizer\.json is damaged: expected a vocabulary of digest sha256:"
-    ):
+    with pytest.raises(InputError, match=r"tokenizer\.json is damaged: expected a vocabulary of digest sha256:"):
         load_tokenizer(tmp_path)

@@ -10,6 +10,7 @@ from sgrnn.errors import InputError
 from sgrnn.training import loop
 from sgrnn.training.build import build_model, build_policy
 from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint
+from sgrnn.training.scoring import score_split
 
 from .tiny import Training, same
 
@@ -163,7 +164,7 @@ def test_only_the_latest_and_the_best_checkpoint_are_kept(start: Start) -> None:
     assert found.progress["update"] == best
     model = build_model(training.run.recipe, training.files.vocabulary_size)
     found.load_model(model)
-    assert loop.score_split(model, training.files, "valid").loss == losses[best]
+    assert score_split(model, training.files, "valid").loss == losses[best]
 
 
 @pytest.mark.parametrize("clipped", ["clip", "synthesizer_clip"])
