@@ -2,4 +2,5 @@
 
 from sgrnn.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -65,12 +65,12 @@ def recorded_masks(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def replayed_masks(model: nn.Module, windows: int) -> Iterator[None]:
-    """Use the recorded masks of so many windows again, joined along the batch: (time, windows x batch, ...)."""
+    """Use the recorded masks of so many windows again, joined along the batch, the axis before the last."""
     modules = _dropouts(model)
     for module in modules:
         masks, module.recording = module.recording or [], None
         calls = len(masks) // windows
-        module.replaying = [torch.cat(masks[call::calls], dim=1) for call in range(calls)]
+        module.replaying = [torch.cat(masks[call::calls], dim=-2) for call in range(calls)]
     try:
         yield
     finally:

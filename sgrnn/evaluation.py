@@ -62,7 +62,13 @@ def evaluate(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: in
         first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
         batch_size: rows run side by side.
         chunk: steps run at once; bounds the memory.
+
+    Raises:
+        ValueError: no tokens, or a batch_size or chunk below 1.
     """
+    for name, value in (("tokens", len(tokens)), ("batch_size", batch_size), ("chunk", chunk)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     device = next(model.parameters()).device
     tokens = tokens.to(device)
     batch_size = min(batch_size, len(tokens))

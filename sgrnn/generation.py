@@ -7,7 +7,6 @@ import torch
 from sgrnn.language_model import LanguageModel
 
 
-@torch.no_grad()
 def generate(
     model: LanguageModel, prompt: list[int], length: int, *, temperature: float = 1.0, seed: int | None = None
 ) -> Iterator[int]:
@@ -27,6 +26,11 @@ def generate(
         raise ValueError("prompt must hold at least one token, got none")
     if length < 0 or temperature < 0:
         raise ValueError(f"length and temperature must not be negative, got {length} and {temperature}")
+    return _draw(model, prompt, length, temperature, seed)
+
+
+@torch.no_grad()
+def _draw(model: LanguageModel, prompt: list[int], length: int, temperature: float, seed: int | None) -> Iterator[int]:
     device = next(model.parameters()).device
     generator = torch.Generator(device)
     if seed is None:

@@ -13,11 +13,15 @@ from sgrnn.state import State, floating_leaves, from_matrix, join
 
 
 def center(gradient: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Remove the mean over the rows (R, features), or over those marked True (R,)."""
+    """Remove the mean over the rows (R, features), or over those marked True (R,).
+
+    One row alone is left as it is: there is nothing to tell what is common from what is its own.
+    """
     if rows is None:
-        return gradient - gradient.mean(dim=0)
+        return gradient if gradient.shape[0] == 1 else gradient - gradient.mean(dim=0)
     weight = rows.unsqueeze(1).to(gradient.dtype)
-    return gradient - (gradient * weight).sum(dim=0) / weight.sum().clamp(min=1)
+    count = weight.sum()
+    return gradient - (gradient * weight).sum(dim=0) / count.clamp(min=1) * (count > 1)
 
 
 def tangent(gradient: Tensor, state: State) -> Tensor:

@@ -26,9 +26,9 @@ class LanguageModel(nn.Module):
         tied: whether input and output layer share one matrix (Press & Wolf 2017); sizes must then agree.
         dropout: on the embeddings and on the core's outputs (Zaremba et al. 2014).
         initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
-            defaults.
-        output_precision: of the output layer's matrix products. The core and its state are always in the
-            parameters' own precision. Evaluation ignores this and is exact.
+            defaults, and draws the embedding from (-0.1, 0.1).
+        output_precision: of the output layer's matrix products in training; None for that of the parameters, in
+            which the core and its state always are. Evaluation ignores this and is exact.
 
     >>> from sgrnn.cores import LSTM
     >>> model = LanguageModel(vocabulary_size=50, embedding_size=8, core=LSTM(8, 16), output_size=16)
@@ -48,7 +48,7 @@ class LanguageModel(nn.Module):
         tied: bool = False,
         dropout: float = 0.0,
         initial_range: float | None = None,
-        output_precision: torch.dtype = torch.float32,
+        output_precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if tied and embedding_size != output_size:
@@ -81,7 +81,7 @@ class LanguageModel(nn.Module):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy of each target token, (time, batch), in nats."""
-        precision = self.output_precision if self.training else self.output.weight.dtype
+        precision = (self.output_precision if self.training else None) or self.output.weight.dtype
         losses = output_loss(outputs.flatten(0, 1), self.output.weight, self.output.bias, targets.flatten(), precision)
         return losses.view_as(targets)
 

@@ -95,7 +95,8 @@ class TokenFeatures(nn.Module):
 
 def vector_features(inputs: Tensor, targets: Tensor) -> Tensor:
     """The features of steps whose inputs and targets are vectors already: both, side by side."""
-    return torch.cat([inputs, targets], dim=-1).to(torch.get_default_dtype())
+    both = torch.cat([inputs, targets], dim=-1)
+    return both if both.is_floating_point() else both.to(torch.get_default_dtype())
 
 
 class LookaheadEncoder(nn.Module):

@@ -112,7 +112,7 @@ class Synthetic(Policy):
         synthesizer: M, as `sgrnn.synthesizers` describes. Its parameters are this policy's parameters.
         discount: factor on the injected gradient. As one backward pass serves both, it is the discount of the
             bootstrap and the injection scale (0.1 in public implementations) at once.
-        center: remove the mean over rows of what is injected. Needs more than one row.
+        center: remove the mean, over all boundaries and rows of the span, of what is injected.
         tangent: remove what is injected along the state itself.
         gate: multiply by `sgrnn.injection.Gate`; without, predictions are trusted from the first update.
         follow_rate, follow_every: bootstrap from a copy of the synthesizer that goes this share of the way

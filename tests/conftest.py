@@ -1,11 +1,14 @@
-"""Data that tests of every part need: the real Penn Treebank."""
+"""What tests of every part need: one thread, and the real Penn Treebank."""
 
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from sgrnn.data import fetch
+
+torch.set_num_threads(1)  # models so small only lose time with more, above all on a busy machine
 
 
 @pytest.fixture(scope="session")

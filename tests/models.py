@@ -12,8 +12,6 @@ from sgrnn.policies import Loss, Policy, Step
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, map_state, to_matrix, where_rows
 
-torch.set_num_threads(1)  # on tensors this small, threads that wait for one another cost ten times what they save
-
 SIZE = 3  # features of inputs, outputs and states, so that a core alone is a model
 ROWS = 3
 VOCABULARY = 11

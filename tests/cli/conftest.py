@@ -1,11 +1,9 @@
 """A folder with a small text and a small recipe, and the command line within it."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from .commands import Commands
 
@@ -18,15 +16,6 @@ schedule: {kind: plateau, factor: 0.5}
 training: {epochs: 100, max_updates: 10, batch_size: 4, span: 6, log_every: 3, device: cpu}
 sample: {prompt: "a", length: 30}
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models so small only lose time with more, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """A small text in a folder, and runs of the small recipe on it."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from sgrnn.data import prepare
 from sgrnn.training.recipe_files import parse_recipe
@@ -15,15 +14,6 @@ from sgrnn.training.text import make_tokenizer, read_corpus
 from .tiny import RECIPE, Training
 
 Start = Callable[..., Training]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models so small only lose time with more, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
