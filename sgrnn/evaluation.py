@@ -48,7 +48,7 @@ class Score:
 
 
 @torch.no_grad()
-def evaluate(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: int = 20, chunk: int = 200) -> float:
+def evaluate(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: int = 20, chunk: int = 50) -> float:
     """The negative log-probability of a text, in nats, every token predicted from all that came before it.
 
     The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.

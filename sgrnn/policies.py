@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.injection import Gate, center, tangent
-from sgrnn.lookahead import look_ahead
+from sgrnn.lookahead import Lookahead, look_ahead
 from sgrnn.span import Span
 from sgrnn.state import State, batch_size, floating_leaves, from_matrix, leaves, rows, to_matrix
 from sgrnn.synthesizers import Follower
@@ -105,7 +105,7 @@ class Synthetic(Policy):
     discount and a gate (`sgrnn.injection`).
 
     Figures: ``r2`` of the predictions made before they were trained on, ``cosine`` with their targets, ``gate``,
-    ``target_rms``, and the norms ``cell_norm`` of the last state tensor.
+    ``target_rms``, and ``cell_norm``, that of the last state tensor: an LSTM's cell, another core's hidden state.
 
     Args:
         window: T, steps back-propagated together.
@@ -116,7 +116,8 @@ class Synthetic(Policy):
         tangent: remove what is injected along the state itself.
         gate: multiply by `sgrnn.injection.Gate`; without, predictions are trusted from the first update.
         follow_rate, follow_every: bootstrap from a copy of the synthesizer that goes this share of the way
-            towards it every so many updates (`sgrnn.synthesizers.Follower`); 1 and 1 for none.
+            towards it every so many updates (`sgrnn.synthesizers.Follower`); 1 and 1 for none. The figures and the
+            gate are those of the synthesizer, which is ahead of its copy.
         shuffle: give every row the prediction made for another one. A control, for asking whether the predictions
             help or merely the noise they bring; never of use otherwise.
         parallel: run a span's windows as one batch (`sgrnn.windows.unroll`).
@@ -165,7 +166,7 @@ class Synthetic(Policy):
         mean_loss = _mean_loss(loss, unrolled, span)
         states = unrolled.boundaries
         open_rows = _open_rows(span, unrolled.edges)
-        lookahead = look_ahead(span, unrolled.edges, self.lookahead_steps) if self.lookahead_steps else None
+        lookahead = self._look_ahead(span, unrolled.edges) if self.lookahead_steps else None
         # M is trained at all boundaries but the last, which has no target yet, and injects at all but the first,
         # behind which there is nothing. One pass serves both, unless it is the follower that injects.
         rows_before = span.batch_size * (len(unrolled.edges) - 1)
@@ -193,6 +194,14 @@ class Synthetic(Policy):
         if self.follower is not None:
             self.follower.follow()
         return Step(mean_loss.detach(), unrolled.last, {**figures, **_norms(unrolled.last)})
+
+    def _look_ahead(self, span: Span, edges: list[int]) -> Lookahead:
+        if span.future is None and (span.ends is None or not bool(span.ends.all())):
+            raise ValueError(
+                f"the synthesizer looks {self.lookahead_steps} steps ahead, so a span needs its future: the steps that "
+                "follow it, or ends for the rows that have none"
+            )
+        return look_ahead(span, edges, self.lookahead_steps)
 
     def _injected(self, gradient: Tensor, states: State, open_rows: Tensor | None) -> Tensor:
         """What crosses the boundaries, (K x B, features), from what was predicted there."""
@@ -236,7 +245,7 @@ class Synthetic(Policy):
         self.mean_square.lerp_(power.to(self.mean_square) / entries, weight)
         tiny = torch.finfo(power.dtype).tiny
         return {
-            "r2": (2 * dot - square) / power.clamp(min=tiny),
+            "r2": torch.where(power > 0, (2 * dot - square) / power.clamp(min=tiny), 0),
             "cosine": dot / (square * power).sqrt().clamp(min=tiny),
             "gate": self.gate() if self.gated else torch.ones_like(dot),
             "target_rms": self.mean_square.sqrt(),
@@ -251,7 +260,7 @@ class Synthetic(Policy):
         wanted = (target / self.mean_square.sqrt().clamp(min=1e-30)).unsqueeze(1)
         if predicted.shape[1] == 2:
             wanted = torch.cat([wanted, after.unsqueeze(1)], dim=1)
-        errors = (predicted - wanted).square().mean(dim=(1, 2))
+        errors = (predicted - wanted).square().sum(dim=1).mean(dim=1)  # over heads, over features
         if open_rows is None:
             error = errors.mean()
         else:

@@ -17,7 +17,8 @@ class Span:
             row is replaced by the initial state before the step, and no gradient crosses.
         ends: (B,) bool or None; True where the row's sequence ends with the span's last step, so that no
             gradient comes from beyond it.
-        future: the steps that follow the span, as far as a lookahead needs them; None where there are none.
+        future: the steps that follow the span, as far as a lookahead needs them; None where there are none. A
+            synthesizer with a lookahead needs them at every span but one at which all rows end.
             Training alone may see them: evaluation has no use for a gradient.
     """
 

@@ -23,25 +23,19 @@ class Unrolled:
         firsts: the windows' first states, leaves of the graph; one state per block of windows that ran as a batch,
             together K x B rows, in the order of the windows.
         lasts: the windows' last states, attached to the graph, in the same blocks.
+        last: the state after the span, B rows, detached.
     """
 
     outputs: Any
     edges: list[int]
     firsts: list[State]
     lasts: list[State]
+    last: State
 
     @property
     def boundaries(self) -> State:
         """The states at all K + 1 boundaries, (K + 1) x B rows, detached."""
         return concatenate([*map(detach, self.firsts), self.last])
-
-    @property
-    def last(self) -> State:
-        """The state after the span, B rows, detached."""
-        windows = len(self.edges) - 1
-        rows_of_all = sum(batch_size(state) for state in self.lasts)
-        last = detach(rows(self.lasts[-1], -(rows_of_all // windows), None))
-        return map_state(Tensor.contiguous, last)  # as cuDNN wants it; rows of several layers are strided
 
 
 def unroll(model: nn.Module, span: Span, state: State, window: int | None, parallel: bool = False) -> Unrolled:
@@ -50,7 +44,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     Within a span the weights do not change, so that the windows do not depend on each other backwards. With
     `parallel`, the full windows run once without a graph, to obtain their first states, and then as one batch of
     K x B rows: the same numbers, and a graph T steps deep instead of S. A span in which a sequence begins inside a
-    window runs in order nevertheless.
+    window runs in order nevertheless. Whatever the model draws at random must be `sgrnn.Dropout`.
     """
     window = min(window or span.steps, span.steps)
     edges = [*range(0, span.steps, window), span.steps]
@@ -81,7 +75,9 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
         outputs.append(out)
         lasts.append(state)
     joined = outputs[0] if len(outputs) == 1 else map_state(lambda *parts: torch.cat(parts), *outputs)
-    return Unrolled(joined, edges, firsts, lasts)
+    # Contiguous, as cuDNN wants it: rows of several layers are strided.
+    after = map_state(Tensor.contiguous, detach(rows(lasts[-1], -span.batch_size, None)))
+    return Unrolled(joined, edges, firsts, lasts, after)
 
 
 def run(model: nn.Module, inputs: Tensor, state: State, starts: Tensor | None = None) -> tuple[Any, State]:

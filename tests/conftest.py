@@ -18,8 +18,8 @@ def test_data() -> Path:
     folder = Path(explicit) if explicit else Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.fail(
-            f"{folder} does not exist: the tests need the Penn Treebank files ptb.train.txt, ptb.valid.txt "
-            "and ptb.test.txt and the four MNIST files; set SGRNN_TEST_DATA to a folder that holds them"
+            f"{folder} does not exist: this test needs the Penn Treebank files ptb.train.txt, ptb.valid.txt and "
+            "ptb.test.txt (others the four files of MNIST); set SGRNN_TEST_DATA to a folder that holds them"
         )
     return folder
 

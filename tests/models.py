@@ -96,10 +96,12 @@ def make_span(
 def make_text(
     steps: int, rows: int = ROWS, *, starts: Iterable[tuple[int, int]] | None = None, seed: int = 2, **rest: Any
 ) -> Span:
-    """A span of random tokens; `starts` lists (step, row)."""
+    """A span of random tokens; `starts` lists (step, row). Unless its rows end, some steps of its future are known."""
     generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(0, VOCABULARY, (steps + 1, rows), generator=generator)
-    return Span(tokens[:-1], tokens[1:], mark(steps, rows, starts), **rest)
+    tokens = torch.randint(0, VOCABULARY, (steps + 5, rows), generator=generator)
+    if "ends" not in rest or not rest["ends"].all():
+        rest = {"future": Span(tokens[steps:-1], tokens[steps + 1 :])} | rest
+    return Span(tokens[:steps], tokens[1 : steps + 1], mark(steps, rows, starts), **rest)
 
 
 def mark(steps: int, rows: int, places: Iterable[tuple[int, int]] | None) -> Tensor | None:
@@ -124,10 +126,12 @@ def divide(span: Span, lengths: Sequence[int], *, futures: bool = False) -> list
         part = slice(stop - length, stop)
         starts = None if span.starts is None else span.starts[part]
         if not parts:
-            rest: dict[str, Any] = {"ends": span.ends}
+            rest: dict[str, Any] = {"ends": span.ends, "future": span.future}
         else:
             after = parts[0].starts
-            rest = {"future": parts[0]} if futures else {"ends": None if after is None else after[0]}
+            told_by_ends = {"ends": None if after is None else after[0]}
+            told_by_ends["future"] = Span(parts[0].inputs, parts[0].targets)
+            rest = {"future": parts[0]} if futures else told_by_ends
         parts.insert(0, Span(span.inputs[part], span.targets[part], starts, **rest))
         stop -= length
     return parts

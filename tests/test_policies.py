@@ -291,3 +291,24 @@ def test_a_synthesizer_sees_the_lookahead_of_every_boundary() -> None:
     expected = torch.cat([tokens[edge : edge + 3] for edge in (0, 2, 4, 6)], dim=1)
     assert_identical(seen[0].targets, expected)
     assert seen[0].valid is None
+
+
+def test_a_lookahead_without_a_future_is_refused() -> None:
+    model = make_language_model()
+    policy = Synthetic(WINDOW, model.synthesizer(lookahead=2)).double()
+    text = make_text(STEPS)
+    blind = Span(text.inputs, text.targets)
+    with pytest.raises(ValueError, match="looks 2 steps ahead, so a span needs its future"):
+        policy.backward(model, model.loss, blind, make_state(model))
+    ended = Span(text.inputs, text.targets, ends=torch.ones(ROWS, dtype=torch.bool))
+    policy.backward(model, model.loss, ended, make_state(model))
+
+
+def test_targets_of_zero_say_nothing_of_quality() -> None:
+    """A figure that is not a number would be one in the log, and stop the training that it describes."""
+    model, _, policy = observed_table()
+    step = policy.backward(model, lambda outputs, targets: 0 * outputs.sum(dim=-1), make_span(STEPS), make_state(model))
+    policy.discount = 0
+    step = policy.backward(model, lambda outputs, targets: 0 * outputs.sum(dim=-1), make_span(STEPS), make_state(model))
+    assert step.figures["r2"] == 0
+    assert all(value.isfinite() for value in step.figures.values())

@@ -80,7 +80,7 @@ def compare(
     """
     opened = [Run.open(folder) for folder in runs]
     table = Table("run", "policy", title="best on the validation text", title_justify="left")
-    for heading in ("loss", "perplexity", "epochs", "seconds", "R²", "gate"):
+    for heading in ("loss", "perplexity", "per word", "bits/char", "epochs", "seconds", "R²", "gate"):
         table.add_column(heading, justify="right", no_wrap=True)
     for run in opened:
         records = list(run.records())
@@ -95,6 +95,8 @@ def compare(
             f"{policy.kind} {policy.window}" if policy.kind != "full" else policy.kind,
             f"{best['valid_loss']:.4f}",
             f"{best['valid_perplexity']:.2f}",
+            f"{best['valid_word_perplexity']:.2f}",
+            f"{best['valid_bits_per_character']:.3f}",
             f"{valid[-1]['epoch']:.3g}",
             f"{valid[-1]['seconds']:.0f}",
             f"{last['r2']:.3f}" if "r2" in last else "",

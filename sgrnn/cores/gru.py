@@ -1,6 +1,6 @@
 """Gated recurrent units."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from sgrnn.cores.stacked import StackedCore
 
@@ -22,7 +22,3 @@ class GRU(StackedCore):
     @staticmethod
     def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
         return nn.GRU(input_size, hidden_size)
-
-    def initial_state(self, batch_size: int) -> Tensor:
-        """Zeros (num_layers, batch, hidden_size)."""
-        return self._zeros(batch_size)

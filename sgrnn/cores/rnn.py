@@ -1,6 +1,6 @@
 """The simple recurrent network."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from sgrnn.cores.stacked import StackedCore
 
@@ -18,7 +18,3 @@ class RNN(StackedCore):
     @staticmethod
     def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
         return nn.RNN(input_size, hidden_size)
-
-    def initial_state(self, batch_size: int) -> Tensor:
-        """Zeros (num_layers, batch, hidden_size)."""
-        return self._zeros(batch_size)

@@ -38,9 +38,9 @@ class StackedCore(nn.Module, ABC):
     def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
         """One layer of the kind, time first."""
 
-    @abstractmethod
     def initial_state(self, batch_size: int) -> State:
-        """The state before the first step: zeros."""
+        """The state before the first step: zeros (num_layers, batch, hidden_size)."""
+        return self._zeros(batch_size)
 
     def _zeros(self, batch_size: int) -> Tensor:
         weight = next(self.parameters())

@@ -148,6 +148,12 @@ class CharacterTokenizer(Tokenizer):
             )
         return tokens
 
+    def encode_prompt(self, text: str) -> Prompt:
+        """Turn a prompt into ids, and say which of its characters the vocabulary lacks, if it has `<unk>` for them."""
+        prompt = super().encode_prompt(text)
+        known = set(self.characters)
+        return prompt._replace(unknown=tuple(dict.fromkeys(character for character in text if character not in known)))
+
     def decode(self, tokens: Tokens) -> str:
         return "".join(self.characters[token] for token in tokens.tolist())
 

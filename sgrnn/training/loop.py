@@ -155,7 +155,8 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
             began = perf_counter() - progress["seconds"]
             if score.loss < min(progress["losses"], default=float("inf")):
                 progress["best_update"] = progress["update"]
-            progress["losses"].append(score.loss)
+            if ended:
+                progress["losses"].append(score.loss)
             log({f"valid_{name}": value for name, value in score_figures(score).items()})
             done = done or _out_of_patience(progress["losses"], settings.patience)
         if due or ended or done or stopped:

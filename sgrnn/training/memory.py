@@ -10,8 +10,8 @@ def keep_freed_memory() -> None:
     """Let the C library hand out freed memory again instead of returning it to the operating system.
 
     A training step frees and takes the same large buffers over and over: the logits of a span of 400 tokens over
-    10,000 words are 16 MB. By default each time costs thousands of page faults, about a third of the step on some
-    virtual machines. The process keeps its peak memory instead. Elsewhere this does nothing.
+    10,000 words are 16 MB, and each time costs thousands of page faults. The process keeps its peak memory instead.
+    Elsewhere this does nothing.
     """
     if sys.platform != "linux":
         return

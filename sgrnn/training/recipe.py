@@ -1,7 +1,7 @@
 """Recipes: the typed description of a training run.
 
-A recipe is a YAML file of the sections below; a field left out takes the default shown here. `sgrnn.training.recipe`
-and the command line alone know of recipes: the library's classes take plain keyword arguments.
+A recipe is a YAML file of the sections below; a field left out takes the default shown here. Recipes are known to
+`sgrnn.training` and the command line alone: the library's classes take plain keyword arguments.
 """
 
 from pathlib import Path
@@ -82,7 +82,7 @@ class Model(Section):
     dropout: Fraction = 0.0
     """On embeddings, between layers and on the last layer's outputs."""
     initial_range: PositiveFloat | None = None
-    """All parameters are drawn uniformly from plus or minus this; left out, torch's defaults."""
+    """All parameters are drawn uniformly from plus or minus this; left out, torch's defaults (embedding: 0.1)."""
 
     @check(mode="after")
     def _sizes_fit(self) -> Self:
@@ -237,5 +237,6 @@ class Recipe(Section):
     optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")] = Adam()
     synthesizer_optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")] = Adam()
     schedule: Annotated[Constant | StepDecay | Plateau | Cosine, Field(discriminator="kind")] = Constant()
+    """Of the model's learning rate; the synthesizer's stays as it is."""
     training: Training
     sample: Sample = Sample()
