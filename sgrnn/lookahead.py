@@ -7,6 +7,7 @@ privileged: training has them, evaluation neither has nor needs them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -44,17 +45,21 @@ def look_ahead(span: Span, edges: list[int], steps: int) -> Lookahead:
     inputs, targets = span.inputs, span.targets
     if future is not None:
         inputs, targets = torch.cat([inputs, future.inputs]), torch.cat([targets, future.targets])
-    known = inputs.shape[0]
-    index = torch.arange(steps).unsqueeze(1) + torch.tensor(edges)  # (n, K + 1)
-    in_reach = index < known
-    index = index.clamp(max=known - 1).to(inputs.device)
-    valid = None
-    if not bool(in_reach.all()):
-        valid = in_reach.to(inputs.device).repeat_interleave(span.batch_size, dim=1)
+    index, in_reach = _places(tuple(edges), steps, inputs.shape[0])
+    index = index.to(inputs.device)
+    valid = None if in_reach is None else in_reach.to(inputs.device).repeat_interleave(span.batch_size, dim=1)
     same = _same_sequence(span, index)
     if same is not None:
         valid = same if valid is None else valid & same
     return Lookahead(inputs[index].flatten(1, 2), targets[index].flatten(1, 2), valid)
+
+
+@lru_cache(maxsize=64)
+def _places(edges: tuple[int, ...], steps: int, known: int) -> tuple[Tensor, Tensor | None]:
+    """(n, K + 1) the steps to look at, and which of them are known; None if all are. The same for most spans."""
+    index = torch.arange(steps).unsqueeze(1) + torch.tensor(edges)
+    in_reach = index < known
+    return index.clamp(max=known - 1), None if bool(in_reach.all()) else in_reach
 
 
 def _same_sequence(span: Span, index: Tensor) -> Tensor | None:

@@ -238,7 +238,10 @@ class Synthetic(Policy):
             predicted, target = predicted * inside, target * inside
             entries = inside.sum().clamp(min=1) * target.shape[1]
             seen = inside.any()  # a span that begins all its sequences anew may say nothing of the scale
-        dot, square, power = (predicted * target).sum(), predicted.square().sum(), target.square().sum()
+        flat_predicted, flat_target = predicted.flatten(), target.flatten()
+        dot, square, power = (
+            flat_predicted.dot(flat_target), flat_predicted.dot(flat_predicted), flat_target.dot(flat_target)
+        )  # fmt: skip
         self.gate.update(dot, square)
         self.updates += seen
         weight = (1 / self.updates.clamp(min=1)).clamp(min=1 - self.decay) * seen

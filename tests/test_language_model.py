@@ -142,10 +142,11 @@ def test_a_synthesizer_sees_tokens_as_the_model_does_standardized_and_held_const
 @pytest.mark.parametrize(
     ("options", "encoder", "size"),
     [
-        ({}, LookaheadEncoder, 4 * 2 * SIZE),
+        ({}, LookaheadEncoder, 4 * 32),
+        ({"projection": None}, LookaheadEncoder, 4 * 2 * SIZE),
         ({"lookahead": 7, "projection": 2}, LookaheadEncoder, 7 * 2),
         ({"lookahead": 3, "recurrent": 5}, RecurrentLookahead, 5),
-        ({"lookahead": 3, "own_embedding": 2}, LookaheadEncoder, 3 * 2 * 2),
+        ({"lookahead": 3, "own_embedding": 2, "projection": None}, LookaheadEncoder, 3 * 2 * 2),
         ({"lookahead": 3, "own_embedding": 2, "recurrent": 5}, RecurrentLookahead, 5),
     ],
 )

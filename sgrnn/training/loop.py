@@ -135,7 +135,8 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         optimizer.step()
         optimizer.zero_grad()
         if synthesizer_optimizer is not None:
-            _clip(policy, settings.synthesizer_clip)
+            if settings.synthesizer_clip is not None:
+                _clip(policy, settings.synthesizer_clip)
             synthesizer_optimizer.step()
             synthesizer_optimizer.zero_grad()
         progress["update"] += 1

@@ -115,10 +115,10 @@ class Synthetic(Section):
     lookahead: NonNegativeInt = 4
     hidden_sizes: tuple[PositiveInt, ...] = (256,)
     """Units of the synthesizer's hidden layers; [] makes it linear."""
-    projection: PositiveInt | None = None
-    """Features that each step ahead is reduced to."""
+    projection: PositiveInt | None = 32
+    """Features that each step ahead is reduced to; null for all."""
     recurrent: PositiveInt | None = None
-    """Read the steps ahead by a GRU of so many units."""
+    """Read the steps ahead by a GRU of so many units instead."""
     own_embedding: PositiveInt | None = None
     """See the steps ahead through embeddings of this size instead of the model's own."""
     auxiliary: bool = False
@@ -131,12 +131,6 @@ class Synthetic(Section):
     shuffle: bool = False
     """A control: every row gets the prediction made for another."""
     parallel: bool = False
-
-    @check(mode="after")
-    def _one_encoder(self) -> Self:
-        if self.recurrent is not None and self.projection is not None:
-            raise ValueError("recurrent and projection are two ways to read the steps ahead: remove one")
-        return self
 
 
 class Sgd(Section):
@@ -210,9 +204,9 @@ class Training(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: of the output layer's matrix products; parameters and states stay float32."""
     clip: PositiveFloat | None = 1.0
-    """Largest norm of the model's gradient."""
-    synthesizer_clip: PositiveFloat | None = 1.0
-    """Largest norm of the synthesizer's gradient, which is clipped by itself."""
+    """Largest norm of the model's gradient; null for no limit."""
+    synthesizer_clip: PositiveFloat | None = None
+    """Largest norm of the synthesizer's gradient, which is clipped by itself; null for no limit."""
     patience: PositiveInt | None = None
     """Stop when the validation loss has not improved for so many epochs."""
     log_every: PositiveInt = 50
