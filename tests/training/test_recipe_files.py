@@ -67,7 +67,6 @@ trainin: {epochs: 1}
         ("window: 5", "window: 5, discount: 1.5", "policy.discount must be less than or equal to 1, got 1.5"),
         ("window: 5", "window: 5, discount: .nan", "policy.discount must be a finite number, got nan"),
         ("window: 5", "window: 5, zzz: 1", "policy.zzz is not a field; expected one of auxiliary, center, discount"),
-        ("window: 5", "window: 5, projection: 3, recurrent: 3", "policy: recurrent and projection are two ways"),
         ("hidden_size: 16", "hidden_size: 16, tied: true, embedding_size: 8", "model: tied needs embedding_size"),
         ("{hidden_size: 16}", "sixteen", "model must be a section, like model: {field: value}, got 'sixteen'"),
         ("{hidden_size: 16}", "", "model must be a section, like model: {field: value}, got None"),
