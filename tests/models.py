@@ -129,9 +129,8 @@ def divide(span: Span, lengths: Sequence[int], *, futures: bool = False) -> list
             rest: dict[str, Any] = {"ends": span.ends, "future": span.future}
         else:
             after = parts[0].starts
-            told_by_ends = {"ends": None if after is None else after[0]}
-            told_by_ends["future"] = Span(parts[0].inputs, parts[0].targets)
-            rest = {"future": parts[0]} if futures else told_by_ends
+            blank = Span(parts[0].inputs, parts[0].targets)
+            rest = {"future": parts[0]} if futures else {"future": blank, "ends": None if after is None else after[0]}
         parts.insert(0, Span(span.inputs[part], span.targets[part], starts, **rest))
         stop -= length
     return parts
