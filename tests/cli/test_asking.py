@@ -127,9 +127,10 @@ def test_runs_are_compared_in_a_table_and_a_figure(sgrnn: Commands, mine: str) -
         records = records_of(name)
         best = min((record for record in records if "valid_loss" in record), key=lambda record: record["valid_loss"])
         assert row[3:5] == [f"{best['valid_loss']:.4f}", f"{best['valid_perplexity']:.2f}"]
+        assert row[5:7] == [f"{best['valid_word_perplexity']:.2f}", f"{best['valid_bits_per_character']:.3f}"]
         last = [record for record in records if "loss" in record][-1]
         figures = [f"{last['r2']:.3f}", f"{last['gate']:.3f}"] if name == "mine" else ["", ""]
-        assert row[7:9] == figures
+        assert row[9:11] == figures
     assert rows["mine"][2] == "synthetic 3"
     assert rows["sub/mine"][2] == "truncated 3"
     sgrnn.well("compare", mine)
