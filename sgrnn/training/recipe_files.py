@@ -102,9 +102,7 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe, defaults included, as YAML that reads back equal."""
     stream = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined]
+    yaml = YAML(typ="rt", pure=True)  # keeps the order of the sections
     yaml.dump(recipe.model_dump(mode="json"), stream)
     return stream.getvalue()
 
