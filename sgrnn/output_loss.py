@@ -51,11 +51,14 @@ class _OutputLoss(torch.autograd.Function):
         precise = gradients[0].dtype
         gradient = gradients[0].to(log_chances.dtype).unsqueeze(1)
         # d loss / d logits = probabilities - one-hot target, times the loss's own gradient
-        for_logits = log_chances.exp_().mul_(gradient).scatter_add_(1, targets.unsqueeze(1), -gradient)
+        for_logits, rows = log_chances.exp_().mul_(gradient), torch.arange(len(targets), device=targets.device)
+        # indexed, and summed by a product: scatter_add_ and sum make float32 copies of a bfloat16 buffer
+        for_logits[rows, targets] -= gradient.squeeze(1)
+        ones = for_logits.new_ones(len(for_logits))
         return (
             (for_logits @ weight).to(precise),
             (for_logits.t() @ features).to(precise),
-            for_logits.sum(dim=0, dtype=precise),
+            (ones @ for_logits).to(precise),
             None,
             None,
         )
