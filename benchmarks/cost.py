@@ -37,7 +37,6 @@ class Setting:
     span: int
     optimizer: str
     updates: int  # per round
-    lookahead: int = 4
 
 
 SETTINGS = [
@@ -96,7 +95,7 @@ def our_loop(setting: Setting, text: np.ndarray, synthetic: bool) -> Callable[[]
     model = sgrnn.LanguageModel(setting.vocabulary, setting.hidden, core, setting.hidden)
     policy: sgrnn.Policy = sgrnn.Truncated(setting.window)
     if synthetic:
-        policy = sgrnn.Synthetic(setting.window, model.synthesizer(setting.lookahead))
+        policy = sgrnn.Synthetic(setting.window, model.synthesizer())
     optimizer = _optimizer(setting, model, fused=True)
     synthesizer_optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3, fused=True) if synthetic else None
     stream = TokenStream(text, 0, setting.batch, setting.span, policy.lookahead_steps)
@@ -149,7 +148,7 @@ def measure(setting: Setting, rounds: int) -> list[Record]:
     fixed = {
         "setting": setting.name, "vocabulary": setting.vocabulary, "hidden_size": setting.hidden,
         "num_layers": setting.layers, "batch_size": setting.batch, "window": setting.window, "span": setting.span,
-        "lookahead": setting.lookahead, "threads": torch.get_num_threads(), "rounds": rounds,
+        "threads": torch.get_num_threads(), "rounds": rounds,
     }  # fmt: skip
     return [
         {"metric": f"time ratio {name}", "value": float(np.median(values)), "low": float(np.quantile(values, 0.25)),

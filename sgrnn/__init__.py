@@ -1,6 +1,6 @@
 """Truncated back-propagation through time with synthetic gradients, for recurrent language models.
 
-policy = sgrnn.Synthetic(window=5, synthesizer=model.synthesizer(lookahead=4))
+policy = sgrnn.Synthetic(window=5, synthesizer=model.synthesizer())
 state = model.initial_state(batch_size)
 for span in stream:
     step = policy.backward(model, model.loss, span, state)   # fills .grad of model and synthesizer
@@ -19,13 +19,14 @@ from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, Tok
 from sgrnn.policies import Full, Policy, Step, Synthetic, Truncated
 from sgrnn.span import Span
 from sgrnn.state import State, state_size
-from sgrnn.synthesizers import Follower, MLPSynthesizer
+from sgrnn.synthesizers import ErrorSynthesizer, Follower, MLPSynthesizer
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
     "Dropout",
+    "ErrorSynthesizer",
     "Follower",
     "Full",
     "Gate",

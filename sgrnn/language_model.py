@@ -9,7 +9,7 @@ from sgrnn.dropout import Dropout
 from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead, TokenFeatures
 from sgrnn.output_loss import output_loss
 from sgrnn.state import State, state_size
-from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
 
 
 class LanguageModel(nn.Module):
@@ -85,11 +85,22 @@ class LanguageModel(nn.Module):
         losses = output_loss(outputs.flatten(0, 1), self.output.weight, self.output.bias, targets.flatten(), precision)
         return losses.view_as(targets)
 
-    def token_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """What a synthesizer sees of tokens: the model's own input and output embeddings, held constant.
+    def input_features(self, inputs: Tensor) -> Tensor:
+        """What a synthesizer sees of the tokens that are read: their embeddings, held constant and standardized.
 
-        Each is standardized (a layer norm without parameters), as the state is: the embeddings of a young model are
-        small, and beside a standardized state they would go unnoticed.
+        Standardized (a layer norm without parameters), as the state is: the embeddings of a young model are small,
+        and beside a standardized state they would go unnoticed.
+
+        Args:
+            inputs: tokens (steps, rows).
+
+        Returns:
+            (steps, rows, embedding_size).
+        """
+        return _standardized(self.embedding, inputs)
+
+    def token_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The same of the tokens that are read, and beside them the output embeddings of those to be predicted.
 
         Args:
             inputs, targets: tokens (steps, rows).
@@ -97,12 +108,30 @@ class LanguageModel(nn.Module):
         Returns:
             (steps, rows, embedding_size + output_size).
         """
-        with torch.no_grad():
-            read = F.embedding(inputs, self.embedding.weight)
-            compared = F.embedding(targets, self.output.weight)
-            return torch.cat([F.layer_norm(part, part.shape[-1:]) for part in (read, compared)], dim=-1)
+        return torch.cat([_standardized(self.embedding, inputs), _standardized(self.output, targets)], dim=-1)
 
     def synthesizer(
+        self, lookahead: int = 8, *, hidden_size: int = 128, rank: int = 32, projection: int = 32, near: int = 2
+    ) -> ErrorSynthesizer:
+        """A synthesizer that fits this model: the errors ahead, carried back by learned Jacobians.
+
+        Args:
+            lookahead: upcoming steps it sees.
+            hidden_size, rank, projection, near: as `ErrorSynthesizer`.
+        """
+        return ErrorSynthesizer(
+            state_size(self.initial_state(batch_size=1)),
+            self.output.in_features,
+            self.input_features,
+            self.embedding.embedding_dim,
+            steps=lookahead,
+            hidden_size=hidden_size,
+            rank=rank,
+            projection=projection,
+            near=near,
+        )
+
+    def mlp_synthesizer(
         self,
         lookahead: int = 4,
         *,
@@ -112,7 +141,7 @@ class LanguageModel(nn.Module):
         own_embedding: int | None = None,
         auxiliary: bool = False,
     ) -> MLPSynthesizer:
-        """A synthesizer that fits this model and sees the tokens ahead as the model does.
+        """A perceptron that fits this model and sees the tokens ahead, not the errors: for where no step ahead has run.
 
         Args:
             lookahead: upcoming steps it sees; 0 for the state alone.
@@ -136,3 +165,9 @@ class LanguageModel(nn.Module):
                 encoder = LookaheadEncoder(lookahead, features, feature_size, projection)
         size = state_size(self.initial_state(batch_size=1))
         return MLPSynthesizer(size, hidden_sizes, lookahead=encoder, auxiliary=auxiliary)
+
+
+@torch.no_grad()
+def _standardized(embedding: nn.Embedding | nn.Linear, tokens: Tensor) -> Tensor:
+    found = F.embedding(tokens, embedding.weight)
+    return F.layer_norm(found, found.shape[-1:])

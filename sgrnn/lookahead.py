@@ -26,21 +26,32 @@ class Lookahead:
         targets: (n, R, ...) what it will be compared with.
         valid: (n, R) bool, False where a step lies beyond the end of the row's sequence or of what is known; None
             where all are valid. The values at steps that are not valid mean nothing.
+        errors: (n, R, error_size) the gradient of each step's loss with respect to the model's outputs there, in
+            units of their root mean square; None if the synthesizer does not ask for them.
     """
 
     inputs: Tensor
     targets: Tensor
     valid: Tensor | None
+    errors: Tensor | None = None
 
     def rows(self, start: int, stop: int | None) -> "Lookahead":
         """The same steps at some of the rows, counted as Python slices count."""
         chosen = slice(start, stop)
         valid = None if self.valid is None else self.valid[:, chosen]
-        return Lookahead(self.inputs[:, chosen], self.targets[:, chosen], valid)
+        errors = None if self.errors is None else self.errors[:, chosen]
+        return Lookahead(self.inputs[:, chosen], self.targets[:, chosen], valid, errors)
 
 
-def look_ahead(span: Span, edges: list[int], steps: int) -> Lookahead:
-    """The next steps after each boundary of a span, rows ordered boundary by boundary: R = len(edges) x B."""
+def look_ahead(span: Span, edges: list[int], steps: int, errors: Tensor | None = None) -> Lookahead:
+    """The next steps after each boundary of a span, rows ordered boundary by boundary: R = len(edges) x B.
+
+    Args:
+        span: with its future.
+        edges: the boundaries, as steps into the span.
+        steps: n, how many steps to look at.
+        errors: (S + as much of n as is known, B, error_size), or None.
+    """
     future = span.future
     inputs, targets = span.inputs, span.targets
     if future is not None:
@@ -51,7 +62,8 @@ def look_ahead(span: Span, edges: list[int], steps: int) -> Lookahead:
     same = _same_sequence(span, index)
     if same is not None:
         valid = same if valid is None else valid & same
-    return Lookahead(inputs[index].flatten(1, 2), targets[index].flatten(1, 2), valid)
+    seen = None if errors is None else errors[index].flatten(1, 2)
+    return Lookahead(inputs[index].flatten(1, 2), targets[index].flatten(1, 2), valid, seen)
 
 
 @lru_cache(maxsize=64)

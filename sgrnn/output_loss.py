@@ -55,10 +55,11 @@ class _OutputLoss(torch.autograd.Function):
         # indexed, and summed by a product: scatter_add_ and sum make float32 copies of a bfloat16 buffer
         for_logits[rows, targets] -= gradient.squeeze(1)
         ones = for_logits.new_ones(len(for_logits))
+        wanted = ctx.needs_input_grad
         return (
-            (for_logits @ weight).to(precise),
-            (for_logits.t() @ features).to(precise),
-            (ones @ for_logits).to(precise),
+            (for_logits @ weight).to(precise) if wanted[0] else None,
+            (for_logits.t() @ features).to(precise) if wanted[1] else None,
+            (ones @ for_logits).to(precise) if wanted[2] else None,
             None,
             None,
         )

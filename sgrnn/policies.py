@@ -9,8 +9,9 @@ gives one loss per step and row, (time, batch); the objective is their mean.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from sgrnn.injection import Gate, center, tangent
 from sgrnn.lookahead import Lookahead, look_ahead
 from sgrnn.span import Span
-from sgrnn.state import State, batch_size, floating_leaves, from_matrix, leaves, rows, to_matrix
+from sgrnn.state import State, batch_size, cut, floating_leaves, from_matrix, leaves, rows, to_matrix
 from sgrnn.synthesizers import Follower
 from sgrnn.windows import Unrolled, unroll
 
@@ -110,6 +111,9 @@ class Synthetic(Policy):
     Args:
         window: T, steps back-propagated together.
         synthesizer: M, as `sgrnn.synthesizers` describes. Its parameters are this policy's parameters.
+        ahead: steps that the model is run beyond the span, to know the errors there too; None for as many as the
+            synthesizer sees. With 0 one that sees errors knows those inside the span, predicts nothing at its end,
+            and needs no `Span.future`. One that sees none is not concerned.
         discount: factor on the injected gradient. As one backward pass serves both, it is the discount of the
             bootstrap and the injection scale (0.1 in public implementations) at once.
         center: remove the mean, over all boundaries and rows of the span, of what is injected.
@@ -125,6 +129,7 @@ class Synthetic(Policy):
     """
 
     mean_square: Tensor
+    error_square: Tensor
     updates: Tensor
 
     def __init__(
@@ -132,8 +137,9 @@ class Synthetic(Policy):
         window: int,
         synthesizer: nn.Module,
         *,
+        ahead: int | None = None,
         discount: float = 1.0,
-        center: bool = True,
+        center: bool = False,
         tangent: bool = True,
         gate: bool = True,
         follow_rate: float = 1.0,
@@ -147,9 +153,14 @@ class Synthetic(Policy):
             raise ValueError(f"discount must be in [0, 1], got {discount}")
         if not 0 < decay < 1:
             raise ValueError(f"decay must be in (0, 1), got {decay}")
+        if ahead is not None and ahead < 0:
+            raise ValueError(f"ahead must be at least 0 steps, got {ahead}")
         self.window = _positive("window", window)
         self.synthesizer = synthesizer
-        self.lookahead_steps = getattr(synthesizer, "lookahead_steps", 0)
+        self.sees_errors = getattr(synthesizer, "sees_errors", False)
+        self.seen_steps: int = getattr(synthesizer, "lookahead_steps", 0)
+        runs = self.seen_steps if ahead is None or not self.sees_errors else ahead
+        self.lookahead_steps = min(self.seen_steps, runs)
         self.discount, self.center, self.tangent = discount, center, tangent
         self.gate = Gate(decay)
         self.gated = gate
@@ -158,15 +169,20 @@ class Synthetic(Policy):
             self.follower = Follower(synthesizer, follow_rate, follow_every)
         self.shuffle, self.parallel, self.decay = shuffle, parallel, decay
         self.register_buffer("mean_square", torch.ones(()))
+        self.register_buffer("error_square", torch.zeros(()))
         self.register_buffer("updates", torch.zeros(()))
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
         """See `Policy.backward`."""
         unrolled = unroll(model, span, state, self.window, self.parallel)
-        mean_loss = _mean_loss(loss, unrolled, span)
+        # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
+        # depend on the errors at the outputs.
+        outputs = cut(unrolled.outputs)
+        mean_loss = _mean_loss(loss, outputs, span)
+        mean_loss.backward()
         states = unrolled.boundaries
         open_rows = _open_rows(span, unrolled.edges)
-        lookahead = self._look_ahead(span, unrolled.edges) if self.lookahead_steps else None
+        lookahead = self._look_ahead(model, loss, span, unrolled, outputs) if self.seen_steps else None
         # M is trained at all boundaries but the last, which has no target yet, and injects at all but the first,
         # behind which there is nothing. One pass serves both, unless it is the follower that injects.
         rows_before = span.batch_size * (len(unrolled.edges) - 1)
@@ -187,7 +203,7 @@ class Synthetic(Policy):
                 after_states,
                 None if open_rows is None else open_rows[span.batch_size :],
             )
-        self._backward(mean_loss, unrolled, injected / (span.steps * span.batch_size))
+        _backward(unrolled, outputs, injected / (span.steps * span.batch_size))
         target = unrolled_gradient(unrolled) * (span.steps * span.batch_size)
         figures = self._observe(scale * predicted[:, 0].detach(), target, open_rows)
         self._regress(predicted, target, after, open_rows)
@@ -195,13 +211,21 @@ class Synthetic(Policy):
             self.follower.follow()
         return Step(mean_loss.detach(), unrolled.last, {**figures, **_norms(unrolled.last)})
 
-    def _look_ahead(self, span: Span, edges: list[int]) -> Lookahead:
-        if span.future is None and (span.ends is None or not bool(span.ends.all())):
+    def _look_ahead(self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any) -> Lookahead:
+        if self.lookahead_steps and span.future is None and (span.ends is None or not bool(span.ends.all())):
             raise ValueError(
                 f"the synthesizer looks {self.lookahead_steps} steps ahead, so a span needs its future: the steps that "
                 "follow it, or ends for the rows that have none"
             )
-        return look_ahead(span, edges, self.lookahead_steps)
+        span = replace(span, future=_first_steps(span.future, self.lookahead_steps))
+        errors = None
+        if self.sees_errors:
+            parts = [_errors(outputs) * (span.steps * span.batch_size)]
+            if span.future is not None:
+                parts.append(_errors(_run_ahead(model, loss, span.future, unrolled.last)))
+            self.error_square.lerp_(parts[0].square().mean().to(self.error_square), self._weight(self.updates + 1))
+            errors = torch.cat(parts) / self.error_square.sqrt().clamp(min=1e-30)
+        return look_ahead(span, unrolled.edges, self.seen_steps, errors)
 
     def _injected(self, gradient: Tensor, states: State, open_rows: Tensor | None) -> Tensor:
         """What crosses the boundaries, (K x B, features), from what was predicted there."""
@@ -214,19 +238,6 @@ class Synthetic(Policy):
         factor = self.discount * self.gate() if self.gated else self.discount
         gradient = gradient * factor
         return gradient if open_rows is None else gradient * open_rows.unsqueeze(1)
-
-    def _backward(self, mean_loss: Tensor, unrolled: Unrolled, injected: Tensor) -> None:
-        """One pass through all windows: from the loss, and from the last states by what is injected there."""
-        tensors, gradients = [mean_loss], [torch.ones_like(mean_loss)]
-        start = 0
-        for last in unrolled.lasts:
-            stop = start + batch_size(last)
-            for tensor, part in zip(floating_leaves(last), from_matrix(injected[start:stop], last), strict=True):
-                if tensor.requires_grad:
-                    tensors.append(tensor)
-                    gradients.append(part)
-            start = stop
-        torch.autograd.backward(tensors, gradients)
 
     @torch.no_grad()
     def _observe(self, predicted: Tensor, target: Tensor, open_rows: Tensor | None) -> dict[str, Tensor]:
@@ -244,7 +255,7 @@ class Synthetic(Policy):
         )  # fmt: skip
         self.gate.update(dot, square)
         self.updates += seen
-        weight = (1 / self.updates.clamp(min=1)).clamp(min=1 - self.decay) * seen
+        weight = self._weight(self.updates) * seen
         self.mean_square.lerp_(power.to(self.mean_square) / entries, weight)
         tiny = torch.finfo(power.dtype).tiny
         return {
@@ -253,6 +264,10 @@ class Synthetic(Policy):
             "gate": self.gate() if self.gated else torch.ones_like(dot),
             "target_rms": self.mean_square.sqrt(),
         }
+
+    def _weight(self, updates: Tensor) -> Tensor:
+        """Of the newest in a running mean: a plain mean at first, later one that forgets."""
+        return (1 / updates.clamp(min=1)).clamp(min=1 - self.decay)
 
     def _regress(self, predicted: Tensor, target: Tensor, after: Tensor, open_rows: Tensor | None) -> None:
         """Fill the gradients of the synthesizer's parameters; its graph holds nothing of the core.
@@ -284,19 +299,79 @@ def unrolled_gradient(unrolled: Unrolled) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def _errors(outputs: Any) -> Tensor:
+    """(time, batch, error_size): the gradient that the loss left at the model's outputs."""
+    return torch.cat([gradient.reshape(*gradient.shape[:2], -1) for gradient in _gradients(outputs)], dim=2)
+
+
+def _run_ahead(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
+    """The model's outputs in the steps after a span, with the gradient of their summed loss."""
+    with torch.random.fork_rng(_devices(future)):  # what the next span draws at random stays what it was
+        with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
+            outputs, _ = model(future.inputs, state)
+        outputs = cut(outputs)
+        with _held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
+            losses = loss(outputs, future.targets)
+    torch.autograd.backward(losses.sum(), inputs=floating_leaves(outputs))
+    return outputs
+
+
+@contextmanager
+def _held_constant(model: nn.Module) -> Iterator[None]:
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
+
+
+def _first_steps(future: Span | None, steps: int) -> Span | None:
+    if future is None or steps == 0:
+        return None
+    starts = None if future.starts is None else future.starts[:steps]
+    return Span(future.inputs[:steps], future.targets[:steps], starts)
+
+
+def _devices(span: Span) -> list[torch.device]:
+    return [span.inputs.device] if span.inputs.is_cuda else []
+
+
 def _gradients(state: State) -> list[Tensor]:
     return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in floating_leaves(state)]
 
 
 def _truncated(model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool) -> Step:
     unrolled = unroll(model, span, state, window, parallel)
-    mean_loss = _mean_loss(loss, unrolled, span)
+    outputs = cut(unrolled.outputs)  # in two parts as `Synthetic`, to equal it bit for bit where nothing is injected
+    mean_loss = _mean_loss(loss, outputs, span)
     mean_loss.backward()
+    _backward(unrolled, outputs)
     return Step(mean_loss.detach(), unrolled.last, _norms(unrolled.last))
 
 
-def _mean_loss(loss: Loss, unrolled: Unrolled, span: Span) -> Tensor:
-    losses = loss(unrolled.outputs, span.targets)
+def _backward(unrolled: Unrolled, outputs: Any, injected: Tensor | None = None) -> None:
+    """One pass through all windows: from the outputs by the loss, from the last states by what is injected."""
+    tensors: list[Tensor] = []
+    gradients: list[Tensor] = []
+    for attached, leaf in zip(floating_leaves(unrolled.outputs), floating_leaves(outputs), strict=True):
+        if attached.requires_grad and leaf.grad is not None:
+            tensors.append(attached)
+            gradients.append(leaf.grad)
+    if injected is not None:
+        sizes = [batch_size(last) for last in unrolled.lasts]
+        for last, block in zip(unrolled.lasts, injected.split(sizes), strict=True):
+            for tensor, part in zip(floating_leaves(last), from_matrix(block, last), strict=True):
+                if tensor.requires_grad:
+                    tensors.append(tensor)
+                    gradients.append(part)
+    torch.autograd.backward(tensors, gradients)
+
+
+def _mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
+    losses = loss(outputs, span.targets)
     if losses.shape != (span.steps, span.batch_size):
         raise ValueError(
             f"loss must give one number per step and row, {(span.steps, span.batch_size)}, "

@@ -3,9 +3,11 @@
 A synthesizer is any module ``synthesizer(state, lookahead) -> (rows, heads, features)`` that predicts, for every
 row of a state, the gradient of the row's summed future loss with respect to all the floating-point tensors of the
 state, flattened as by `sgrnn.state.to_matrix` and divided by a scale that the policy keeps. An attribute
-``lookahead_steps`` tells how many upcoming steps it wants to see.
+``lookahead_steps`` tells how many upcoming steps it wants to see, and ``sees_errors`` whether it wants the errors that
+the model makes there.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead
-from sgrnn.state import State, floating_leaves, join
+from sgrnn.state import State, floating_leaves, join, to_matrix
 
 
 class MLPSynthesizer(nn.Module):
@@ -65,14 +67,123 @@ class MLPSynthesizer(nn.Module):
         Returns:
             (R, heads, state_size), in units of the policy's target scale.
         """
-        tensors = [tensor.movedim(-2, 0) for tensor in floating_leaves(state)]
-        if self.standardize:
-            tensors = [F.layer_norm(tensor, tensor.shape[-1:]) for tensor in tensors]
-        inputs = join(tensors)
+        inputs = _standardized(state) if self.standardize else to_matrix(state)
         if self.lookahead is not None:
             assert lookahead is not None, "the policy hands over a lookahead where the synthesizer asks for one"
             inputs = torch.cat([inputs, self.lookahead(lookahead)], dim=1)
         return self.last(self.hidden(inputs)).unflatten(1, (self.heads, -1))
+
+
+class ErrorSynthesizer(nn.Module):
+    """Carries the errors that the model will make in the next n steps back to the state, by learned Jacobians.
+
+    With d_j the gradient of the loss j steps ahead with respect to the model's outputs there, the future's gradient
+    is a sum of J_jᵀ d_j, and the Jacobian J_j depends on the state and on the inputs up to step j alone. The
+    prediction has the same form:
+
+        M(s, lookahead) = Σ_j  a_j * d_j  +  W_j (g_j * P_j d_j)
+
+    linear in the errors: a part from unit to unit, where the state's vectors are as wide as the outputs, and one
+    across units through few dimensions. For the nearest steps the gains a_j and gates g_j are read off a small network
+    of s, x_1, ..., x_j, and see no input later than the error's; for steps further ahead they are constants. So M is
+    zero where no errors are made, zero in the mean wherever the model's own predictive distribution holds, and what it
+    predicts of an error leaves it when the error does: nothing in it can feed on itself (docs/algorithm.md).
+
+    Args:
+        state_size: features of a row of the state, as `sgrnn.state.state_size` counts them.
+        error_size: features of the model's outputs at a step.
+        features: from inputs (n, R, ...) to features (n, R, feature_size); ``LanguageModel.input_features`` sees
+            tokens through the model's own embedding.
+        feature_size: as `features` gives.
+        steps: n.
+        hidden_size: units of the network that computes the gates.
+        rank: dimensions that errors cross units through, at each step.
+        near: steps whose Jacobians depend on the state and the inputs; those of steps further ahead are constants.
+        projection: features that a step's inputs are reduced to first.
+    """
+
+    sees_errors = True
+    heads = 1
+
+    def __init__(
+        self,
+        state_size: int,
+        error_size: int,
+        features: Callable[[Tensor], Tensor],
+        feature_size: int,
+        *,
+        steps: int = 8,
+        hidden_size: int = 128,
+        rank: int = 32,
+        projection: int = 32,
+        near: int = 2,
+    ) -> None:
+        super().__init__()
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}: it sees nothing but the errors ahead")
+        if near < 1:
+            raise ValueError(f"near must be at least 1 step, got {near}")
+        self.lookahead_steps, self.features = steps, features
+        self.state = nn.Linear(state_size, hidden_size)
+        self.near = near = min(near, steps)
+        self.reduce = _drawn(near, feature_size, projection)
+        self.inputs = _drawn(near, projection, hidden_size)
+        self.repeats = state_size // error_size if state_size % error_size == 0 else 0
+        if self.repeats:
+            self.gain = nn.Parameter(torch.zeros(near, hidden_size, state_size))
+            self.gain_bias = nn.Parameter(torch.zeros(steps, 1, state_size))
+        self.gate = _drawn(near, hidden_size, rank)
+        self.gate_bias = nn.Parameter(torch.ones(near, 1, rank))
+        self.errors = _drawn(steps, error_size, rank)
+        self.last = nn.Linear(steps * rank, state_size, bias=False)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, state: State, lookahead: Lookahead) -> Tensor:
+        """Predict from R rows.
+
+        Args:
+            state: R rows.
+            lookahead: their next steps, with errors.
+
+        Returns:
+            (R, 1, state_size), in units of the policy's target scale.
+        """
+        errors = lookahead.errors
+        assert errors is not None, "the policy hands over errors where the synthesizer asks for them"
+        if lookahead.valid is not None:
+            errors = errors * lookahead.valid.unsqueeze(-1)
+        crossing = torch.bmm(errors, self.errors)  # (n, R, rank)
+        inputs = self.features(lookahead.inputs[: self.near])
+        read = torch.bmm(torch.bmm(inputs, self.reduce), self.inputs).cumsum(dim=0)  # step j: of inputs 1 to j
+        hidden = F.relu(read + self.state(_standardized(state)))  # (near, R, hidden_size)
+        gates = torch.baddbmm(self.gate_bias, hidden, self.gate)
+        crossing = torch.cat([gates * crossing[: self.near], crossing[self.near :]])
+        predicted = self.last(crossing.transpose(0, 1).flatten(1))
+        if self.repeats:
+            predicted = predicted + self._unit_to_unit(hidden, errors)
+        return predicted.unsqueeze(1)
+
+    def _unit_to_unit(self, hidden: Tensor, errors: Tensor) -> Tensor:
+        """Σ_j a_j * d_j, (R, state_size), the errors repeated for each of the state's vectors."""
+        gains = torch.baddbmm(self.gain_bias[: self.near], hidden, self.gain)  # (near, R, state_size)
+        near = _repeated_product(gains, errors[: self.near])
+        return (near + _repeated_product(self.gain_bias[self.near :], errors[self.near :])).flatten(1)
+
+
+def _repeated_product(gains: Tensor, errors: Tensor) -> Tensor:
+    """Σ_j a_j * d_j for gains (steps, R or 1, repeats x error_size): (R, repeats, error_size)."""
+    return (gains.unflatten(2, (-1, errors.shape[2])) * errors.unsqueeze(2)).sum(dim=0)
+
+
+def _standardized(state: State) -> Tensor:
+    """(R, features): every tensor of a state to mean 0 and variance 1 over its features, layer by layer."""
+    tensors = [tensor.movedim(-2, 0) for tensor in floating_leaves(state)]
+    return join([F.layer_norm(tensor, tensor.shape[-1:]) for tensor in tensors])
+
+
+def _drawn(steps: int, size: int, out_size: int) -> nn.Parameter:
+    """(steps, size, out_size) weights, uniform as ``nn.Linear`` draws its own, for each step its own."""
+    return nn.Parameter(torch.empty(steps, size, out_size).uniform_(-(size**-0.5), size**-0.5))
 
 
 class Follower(nn.Module):

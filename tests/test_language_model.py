@@ -1,5 +1,6 @@
 """The language model: its parts are where it says, and its loss is the negative log-probability of a token."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,11 +9,11 @@ from models import ROWS, SIZE, VOCABULARY, OwnCore, gradients, make_language_mod
 from tolerances import assert_close, assert_identical
 from torch import nn
 
-from sgrnn.cores import LSTM
+from sgrnn.cores import GRU, LSTM
 from sgrnn.dropout import recorded_masks
 from sgrnn.language_model import LanguageModel
-from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead, TokenFeatures
-from sgrnn.state import leaves
+from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, TokenFeatures
+from sgrnn.state import leaves, state_size
 
 STEPS = 5
 
@@ -137,6 +138,9 @@ def test_a_synthesizer_sees_tokens_as_the_model_does_standardized_and_held_const
     read = standardized(model.embedding.weight[text.inputs[2, 1]])
     compared = standardized(model.output.weight[text.targets[2, 1]])
     assert_close(features[2, 1], torch.cat([read, compared]).detach())
+    of_inputs = model.input_features(text.inputs)
+    assert not of_inputs.requires_grad
+    assert_identical(of_inputs, features[..., :SIZE])
 
 
 @pytest.mark.parametrize(
@@ -150,11 +154,11 @@ def test_a_synthesizer_sees_tokens_as_the_model_does_standardized_and_held_const
         ({"lookahead": 3, "own_embedding": 2, "recurrent": 5}, RecurrentLookahead, 5),
     ],
 )
-def test_it_makes_synthesizers_that_fit_it(
+def test_it_makes_perceptrons_that_fit_it(
     options: dict[str, Any], encoder: type[LookaheadEncoder] | type[RecurrentLookahead], size: int
 ) -> None:
     model = make_language_model()
-    synthesizer = model.synthesizer(**options)
+    synthesizer = model.mlp_synthesizer(**options)
     reader = synthesizer.lookahead
     assert isinstance(reader, LookaheadEncoder | RecurrentLookahead)
     assert type(reader) is encoder
@@ -170,8 +174,30 @@ def test_it_makes_synthesizers_that_fit_it(
     assert not any(id(parameter) in shared for parameter in synthesizer.parameters())
 
 
-def test_without_lookahead_a_synthesizer_sees_the_state_alone() -> None:
-    synthesizer = make_language_model().synthesizer(0, hidden_sizes=(9, 8), auxiliary=True)
+@pytest.mark.parametrize("make_core", [lambda: LSTM(SIZE, 5, 2), lambda: GRU(SIZE, 5), lambda: OwnCore()])
+@pytest.mark.parametrize("options", [{}, {"lookahead": 3, "hidden_size": 9, "rank": 6, "projection": 4, "near": 1}])
+def test_it_makes_synthesizers_that_fit_it(options: dict[str, Any], make_core: Callable[[], nn.Module]) -> None:
+    core = make_core()
+    output_size = SIZE if isinstance(core, OwnCore) else 5
+    model = LanguageModel(VOCABULARY, SIZE, core, output_size)
+    synthesizer = model.synthesizer(**options)
+    steps, rank = options.get("lookahead", 8), options.get("rank", 32)
+    assert synthesizer.lookahead_steps == steps
+    assert synthesizer.features == model.input_features
+    assert synthesizer.errors.shape == (steps, output_size, rank)
+    assert synthesizer.reduce.shape == (options.get("near", 2), SIZE, options.get("projection", 32))
+    assert synthesizer.state.out_features == options.get("hidden_size", 128)
+    assert len(synthesizer.gain) == options.get("near", 2)
+    state = model.initial_state(ROWS)
+    text = make_text(steps)
+    lookahead = Lookahead(text.inputs, text.targets, None, torch.randn(steps, ROWS, output_size))
+    assert synthesizer(state, lookahead).shape == (ROWS, 1, state_size(state))
+    shared = {id(parameter) for parameter in model.parameters()}
+    assert not any(id(parameter) in shared for parameter in synthesizer.parameters())
+
+
+def test_without_lookahead_a_perceptron_sees_the_state_alone() -> None:
+    synthesizer = make_language_model().mlp_synthesizer(0, hidden_sizes=(9, 8), auxiliary=True)
     assert synthesizer.lookahead is None
     assert [layer.out_features for layer in synthesizer.hidden if isinstance(layer, nn.Linear)] == [9, 8]
     assert synthesizer.heads == 2

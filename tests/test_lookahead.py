@@ -84,15 +84,33 @@ def test_steps_may_be_vectors() -> None:
     assert found.valid.tolist() == [[True] * 2 * ROWS + [False] * ROWS] * 2
 
 
+@pytest.mark.parametrize("future_steps", [1, 3, 8])
+def test_errors_are_those_of_the_steps_that_are_seen(future_steps: int) -> None:
+    steps, known = 3, 5 + min(future_steps, 3)
+    numbers = torch.arange((5 + future_steps) * ROWS).view(5 + future_steps, ROWS)
+    span = Span(numbers[:5], numbers[:5], future=Span(numbers[5:], numbers[5:]))
+    errors = torch.stack([numbers[:known], -numbers[:known]], dim=2).double()  # of each step, its own number
+    found = look_ahead(span, [0, 2, 4, 5], steps, errors)
+    assert found.errors is not None
+    assert found.errors.shape == (steps, 4 * ROWS, 2)
+    valid = torch.ones(steps, 4 * ROWS, dtype=torch.bool) if found.valid is None else found.valid
+    assert_identical(found.errors[valid], torch.stack([found.inputs[valid], -found.inputs[valid]], dim=1).double())
+    assert look_ahead(span, [0, 2, 4, 5], steps).errors is None
+
+
 def test_some_rows_of_a_lookahead_are_what_they_were_among_all() -> None:
     span = Span(torch.arange(4 * ROWS).view(4, ROWS), torch.arange(4 * ROWS).view(4, ROWS) + 50)
-    whole = look_ahead(span, [0, 2, 4], 3)
+    whole = look_ahead(span, [0, 2, 4], 3, torch.randn(4, ROWS, 2))
     part = whole.rows(ROWS, -1)
+    assert whole.errors is not None
+    assert part.errors is not None
+    assert_identical(part.errors, whole.errors[:, ROWS:-1])
     assert whole.valid is not None
     assert part.valid is not None
     assert_identical((part.inputs, part.targets), (whole.inputs[:, ROWS:-1], whole.targets[:, ROWS:-1]))
     assert_identical(part.valid, whole.valid[:, ROWS:-1])
-    assert Lookahead(whole.inputs, whole.targets, None).rows(1, None).valid is None
+    bare = Lookahead(whole.inputs, whole.targets, None).rows(1, None)
+    assert (bare.valid, bare.errors) == (None, None)
 
 
 def test_looking_does_not_change_the_span() -> None:

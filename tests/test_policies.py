@@ -21,6 +21,7 @@ from models import (
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
+import sgrnn
 from sgrnn.policies import Full, Policy, Synthetic, Truncated
 from sgrnn.span import Span
 from sgrnn.state import leaves, state_size
@@ -30,7 +31,7 @@ STEPS, WINDOW, BOUNDARIES = 6, 2, 4
 POLICIES: dict[str, Callable[[nn.Module], Policy]] = {
     "full": lambda model: Full(),
     "truncated": lambda model: Truncated(WINDOW),
-    "synthetic": lambda model: Synthetic(WINDOW, MLPSynthesizer(state_size(make_state(model)))).double(),
+    "synthetic": lambda model: Synthetic(WINDOW, MLPSynthesizer(state_size(make_state(model))), center=True).double(),
 }
 
 
@@ -111,7 +112,7 @@ def test_the_scale_is_a_plain_mean_first_and_a_running_mean_later() -> None:
 def test_a_span_whose_every_boundary_is_a_beginning_says_nothing_of_the_scale() -> None:
     model = make_core("LSTM-1")
     table = Table(2 * ROWS, 2 * SIZE)
-    policy = Synthetic(STEPS, table, gate=False).double()
+    policy = Synthetic(STEPS, table, center=True, gate=False).double()
     begun = make_span(STEPS, starts=[(0, row) for row in range(ROWS)])
     step = policy.backward(model, squared_error, begun, make_state(model))
     assert policy.mean_square.item() == 1
@@ -184,6 +185,7 @@ def test_a_loss_that_is_not_one_number_per_step_and_row_is_refused(
         ({"discount": -0.1}, r"discount must be in \[0, 1\], got -0.1"),
         ({"discount": 1.1}, r"discount must be in \[0, 1\], got 1.1"),
         ({"decay": 0.0}, r"decay must be in \(0, 1\), got 0.0"),
+        ({"ahead": -1}, "ahead must be at least 0 steps, got -1"),
         ({"decay": 1.0}, r"decay must be in \(0, 1\), got 1.0"),
         ({"follow_rate": 0.0}, r"rate must be in \(0, 1\], got 0.0"),
         ({"follow_every": 0}, "every must be at least 1 update, got 0"),
@@ -202,15 +204,19 @@ def test_a_truncation_of_no_steps_is_refused() -> None:
 def test_a_policy_wants_to_see_as_far_as_its_synthesizer() -> None:
     model = make_language_model()
     assert Full().lookahead_steps == Truncated(3).lookahead_steps == 0
-    assert Synthetic(3, model.synthesizer(0)).lookahead_steps == 0
-    assert Synthetic(3, model.synthesizer(7)).lookahead_steps == 7
+    assert Synthetic(3, model.mlp_synthesizer(0)).lookahead_steps == 0
+    assert Synthetic(3, model.mlp_synthesizer(7)).lookahead_steps == 7
+    assert Synthetic(3, model.synthesizer(6)).lookahead_steps == 6
+    assert [Synthetic(3, model.synthesizer(6), ahead=ahead).lookahead_steps for ahead in (0, 2, 6, 9)] == [0, 2, 6, 6]
+    assert Synthetic(3, model.mlp_synthesizer(6), ahead=2).lookahead_steps == 6, "one that sees no errors"
     assert Synthetic(3, Table(1, 1)).lookahead_steps == 0
 
 
 def test_the_parameters_of_a_policy_are_its_synthesizers() -> None:
-    synthesizer = make_language_model().synthesizer(2, own_embedding=3, recurrent=4)
-    policy = Synthetic(3, synthesizer, follow_rate=0.1)
-    assert [id(one) for one in policy.parameters()] == [id(one) for one in synthesizer.parameters()]
+    model = make_language_model()
+    for synthesizer in (model.synthesizer(2), model.mlp_synthesizer(2, own_embedding=3, recurrent=4)):
+        policy = Synthetic(3, synthesizer, follow_rate=0.1)
+        assert [id(one) for one in policy.parameters()] == [id(one) for one in synthesizer.parameters()]
     assert list(Full().parameters()) == list(Truncated(3).parameters()) == []
 
 
@@ -293,15 +299,44 @@ def test_a_synthesizer_sees_the_lookahead_of_every_boundary() -> None:
     assert seen[0].valid is None
 
 
-def test_a_lookahead_without_a_future_is_refused() -> None:
+@pytest.mark.parametrize("kind", ["synthesizer", "mlp_synthesizer"])
+def test_a_lookahead_without_a_future_is_refused(kind: str) -> None:
     model = make_language_model()
-    policy = Synthetic(WINDOW, model.synthesizer(lookahead=2)).double()
+    policy = Synthetic(WINDOW, getattr(model, kind)(lookahead=2)).double()
     text = make_text(STEPS)
     blind = Span(text.inputs, text.targets)
     with pytest.raises(ValueError, match="looks 2 steps ahead, so a span needs its future"):
         policy.backward(model, model.loss, blind, make_state(model))
     ended = Span(text.inputs, text.targets, ends=torch.ones(ROWS, dtype=torch.bool))
     policy.backward(model, model.loss, ended, make_state(model))
+
+
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
+def test_an_error_synthesizer_learns_on_a_bare_core_that_reads_vectors(make: Callable[..., nn.Module]) -> None:
+    """As a user writes it, from public names alone."""
+    torch.manual_seed(0)
+    core = make(SIZE, SIZE, num_layers=2)
+    state = torch.randn(2, ROWS, SIZE) if make is not nn.LSTM else (torch.randn(2, ROWS, SIZE),) * 2
+    synthesizer = sgrnn.ErrorSynthesizer(
+        state_size=sgrnn.state_size(state),
+        error_size=SIZE,
+        features=lambda inputs: inputs,
+        feature_size=SIZE,
+        steps=3,
+        hidden_size=16,
+        rank=6,
+        projection=3,
+    )
+    policy = sgrnn.Synthetic(2, synthesizer, gate=False)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=3e-2)
+    inputs, targets = torch.randn(2, STEPS + 3, ROWS, SIZE)
+    span = sgrnn.Span(inputs[:STEPS], targets[:STEPS], future=sgrnn.Span(inputs[STEPS:], targets[STEPS:]))
+    figures = {}
+    for _ in range(150):
+        optimizer.zero_grad()
+        figures = policy.backward(core, squared_error, span, state).figures
+        optimizer.step()
+    assert figures["r2"] > 0.9
 
 
 def test_targets_of_zero_say_nothing_of_quality() -> None:

@@ -3,9 +3,9 @@
 import sgrnn
 
 NAMES = """
-    Dropout Follower Full GRU Gate InputError LSTM LanguageModel Lookahead LookaheadEncoder MLPSynthesizer Policy RNN
-    RecurrentLookahead Score Span State Step Synthetic TokenFeatures Truncated evaluate generate initial_state
-    state_size vector_features
+    Dropout ErrorSynthesizer Follower Full GRU Gate InputError LSTM LanguageModel Lookahead LookaheadEncoder
+    MLPSynthesizer Policy RNN RecurrentLookahead Score Span State Step Synthetic TokenFeatures Truncated evaluate
+    generate initial_state state_size vector_features
 """
 
 

@@ -1,6 +1,8 @@
-"""Synthesizers begin at zero, see standardized states, and are followed as their follower says."""
+"""Synthesizers begin at zero, see what they say and nothing else, and are followed as their follower says."""
 
+from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.lookahead import Lookahead, LookaheadEncoder, vector_features
-from sgrnn.synthesizers import Follower, MLPSynthesizer
+from sgrnn.synthesizers import ErrorSynthesizer, Follower, MLPSynthesizer
 
 ROWS, HIDDEN = 5, 4
 SIZE = 2 * 2 * HIDDEN
@@ -108,6 +110,208 @@ def test_counters_in_a_state_are_not_seen() -> None:
     synthesizer = learned(make_synthesizer())
     counted = {"hidden": hidden, "count": torch.ones(ROWS, 1, dtype=torch.long), "cell": cell}
     assert_identical(synthesizer(counted), synthesizer((hidden, cell)))
+
+
+AHEAD, INPUT_SIZE, RANK = 4, 2, 6
+ERROR_KINDS: dict[str, dict[str, int]] = {
+    "across units alone": {"error_size": 3},
+    "from unit to unit too": {"error_size": HIDDEN},
+    "one step near": {"error_size": HIDDEN, "near": 1},
+    "all steps near": {"error_size": HIDDEN, "near": AHEAD + 5},
+}
+every_kind = pytest.mark.parametrize("kind", ERROR_KINDS)
+VALID = torch.tensor(
+    [
+        [True, True, False, True, True],
+        [True, False, False, True, True],
+        [True, False, False, False, True],
+        [True, False, False, False, True],
+    ]
+)
+
+
+def near_steps(kind: str) -> int:
+    """Steps whose errors are carried back by Jacobians that see the state and the inputs."""
+    return min(ERROR_KINDS[kind].get("near", 2), AHEAD)
+
+
+def errors_ahead(kind: str, valid: Tensor | None = None) -> Lookahead:
+    torch.manual_seed(4)
+    sizes = (INPUT_SIZE, 1, ERROR_KINDS[kind]["error_size"])
+    inputs, targets, errors = (torch.randn(AHEAD, ROWS, size).double() for size in sizes)
+    return Lookahead(inputs, targets, valid, errors)
+
+
+def make_error_synthesizer(kind: str, **options: int) -> ErrorSynthesizer:
+    """A fresh one, as a user makes it for vectors as inputs."""
+    torch.manual_seed(2)
+    options = {"steps": AHEAD, "hidden_size": 20, "rank": RANK, "projection": 5} | ERROR_KINDS[kind] | options
+    error_size = options.pop("error_size")
+    return ErrorSynthesizer(SIZE, error_size, lambda inputs: inputs, INPUT_SIZE, **options).double()
+
+
+def learned_error_synthesizer(kind: str, **options: int) -> ErrorSynthesizer:
+    """Random in all that begins at a constant."""
+    synthesizer = make_error_synthesizer(kind, **options)
+    begin_at_constants = [synthesizer.last.weight, synthesizer.gate_bias]
+    if synthesizer.repeats:
+        begin_at_constants += [synthesizer.gain, synthesizer.gain_bias]
+    for parameter in begin_at_constants:
+        nn.init.normal_(parameter)
+    return synthesizer
+
+
+def coefficients(synthesizer: ErrorSynthesizer, state: Any, lookahead: Lookahead) -> Tensor:
+    """(AHEAD, ROWS, SIZE x error size) of every step's error in the prediction of its own row."""
+
+    def predicted(errors: Tensor) -> Tensor:
+        return synthesizer(state, replace(lookahead, errors=errors)).sum(dim=(0, 1))
+
+    jacobian = torch.autograd.functional.jacobian(predicted, lookahead.errors)
+    assert isinstance(jacobian, Tensor)
+    return jacobian.permute(1, 2, 0, 3).flatten(2)
+
+
+@every_kind
+def test_a_fresh_error_synthesizer_predicts_zero_and_can_learn(kind: str) -> None:
+    synthesizer = make_error_synthesizer(kind)
+    predicted = synthesizer(lstm_state(), errors_ahead(kind))
+    assert_identical(predicted, torch.zeros(ROWS, 1, SIZE, dtype=torch.float64))
+    assert (synthesizer.lookahead_steps, synthesizer.heads, synthesizer.sees_errors) == (AHEAD, 1, True)
+    predicted.backward(torch.ones_like(predicted))
+    assert synthesizer.last.weight.grad is not None
+    assert synthesizer.last.weight.grad.all()
+
+
+@pytest.mark.parametrize("options", [{}, {"steps": 1}, {"hidden_size": 1, "rank": 1, "projection": 1}])
+@every_kind
+def test_all_of_a_learned_error_synthesizer_goes_on_learning(kind: str, options: dict[str, int]) -> None:
+    synthesizer = learned_error_synthesizer(kind, **options)
+    nn.init.constant_(synthesizer.state.bias, 2.0)  # that its one unit is open
+    whole, steps = errors_ahead(kind), synthesizer.lookahead_steps
+    assert whole.errors is not None
+    ahead = Lookahead(whole.inputs[:steps], whole.targets[:steps], None, whole.errors[:steps])
+    synthesizer(lstm_state(), ahead).square().sum().backward()
+    for name, parameter in synthesizer.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+
+
+@every_kind
+def test_it_is_the_sum_over_steps_of_errors_carried_back_as_its_docstring_says(kind: str) -> None:
+    synthesizer, (hidden, cell), ahead = learned_error_synthesizer(kind), lstm_state(), errors_ahead(kind, VALID)
+    assert ahead.errors is not None
+    found = synthesizer((hidden, cell), ahead)
+    assert found.shape == (ROWS, 1, SIZE)
+    for row in range(ROWS):
+        vectors = torch.stack([hidden[0, row], hidden[1, row], cell[0, row], cell[1, row]])
+        centered = vectors - vectors.mean(dim=1, keepdim=True)
+        units = (centered / (centered.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()).flatten()
+        read = synthesizer.state.weight @ units + synthesizer.state.bias
+        expected = torch.zeros(SIZE, dtype=torch.float64)
+        for step, jacobian in enumerate(synthesizer.last.weight.split(RANK, dim=1)):
+            if VALID[step, row]:
+                error = ahead.errors[step, row]
+                gate = torch.ones(RANK, dtype=torch.float64)
+                gain = synthesizer.gain_bias[step, 0] if kind != "across units alone" else torch.zeros(())
+                if step < near_steps(kind):
+                    read = read + ahead.inputs[step, row] @ synthesizer.reduce[step] @ synthesizer.inputs[step]
+                    gate = synthesizer.gate_bias[step, 0] + read.clamp(min=0) @ synthesizer.gate[step]
+                    if kind != "across units alone":
+                        gain = gain + read.clamp(min=0) @ synthesizer.gain[step]
+                expected = expected + jacobian @ (gate * (error @ synthesizer.errors[step]))
+                if kind != "across units alone":
+                    expected = expected + gain * torch.cat([error, error, error, error])
+        assert_close(found[row, 0], expected)
+
+
+@pytest.mark.parametrize("valid", [None, VALID], ids=["all valid", "some valid"])
+@every_kind
+def test_it_is_linear_in_the_errors_and_zero_without_any(kind: str, valid: Tensor | None) -> None:
+    synthesizer, state, ahead = learned_error_synthesizer(kind), lstm_state(), errors_ahead(kind, valid)
+
+    def predicted(errors: Tensor) -> Tensor:
+        return synthesizer(state, replace(ahead, errors=errors))
+
+    assert ahead.errors is not None
+    first, second = torch.randn(2, *ahead.errors.shape, dtype=torch.float64)
+    assert_close(predicted(2 * first - 3 * second), 2 * predicted(first) - 3 * predicted(second))
+    parts = [predicted(first * torch.eye(AHEAD)[step].view(-1, 1, 1)) for step in range(AHEAD)]
+    assert_close(torch.stack(parts).sum(dim=0), predicted(first))
+    assert not predicted(torch.zeros_like(first)).any()
+    assert predicted(first)[VALID.any(dim=0)].all()
+
+
+@pytest.mark.parametrize("changed", range(AHEAD))
+@every_kind
+def test_an_errors_coefficient_depends_on_the_inputs_up_to_its_step_and_on_none_later(kind: str, changed: int) -> None:
+    synthesizer, state, ahead = learned_error_synthesizer(kind), lstm_state(), errors_ahead(kind)
+    before = coefficients(synthesizer, state, ahead)
+    inputs = ahead.inputs.clone()
+    inputs[changed, 2] += 1
+    moved = (coefficients(synthesizer, state, replace(ahead, inputs=inputs)) - before).abs().amax(dim=2)
+    expected = torch.zeros(AHEAD, ROWS, dtype=torch.bool)
+    expected[changed : near_steps(kind), 2] = True
+    assert_identical(moved > 1e-6, expected)
+    assert not moved[~expected].any(), "bit for bit"
+
+
+@every_kind
+def test_an_errors_coefficient_depends_on_the_state_but_on_no_error_and_no_target(kind: str) -> None:
+    synthesizer, (hidden, cell), ahead = learned_error_synthesizer(kind), lstm_state(), errors_ahead(kind)
+    before = coefficients(synthesizer, (hidden, cell), ahead)
+    assert ahead.errors is not None
+    others = replace(ahead, errors=ahead.errors - 5, targets=ahead.targets + 5)
+    assert_identical(coefficients(synthesizer, (hidden, cell), others), before)
+    cell[0, 2, 1] += 1
+    moved = (coefficients(synthesizer, (hidden, cell), ahead) - before).abs().amax(dim=2) > 1e-6
+    assert moved.tolist() == [[False, False, step < near_steps(kind), False, False] for step in range(AHEAD)]
+
+
+@every_kind
+def test_steps_that_are_not_valid_contribute_nothing_whatever_stands_there_and_no_row_sees_another(kind: str) -> None:
+    synthesizer, state, ahead = learned_error_synthesizer(kind), lstm_state(), errors_ahead(kind, VALID)
+    before = synthesizer(state, ahead)
+    for step in range(AHEAD):
+        for row in range(ROWS):
+            for which in ("inputs", "errors", "targets"):
+                values = getattr(ahead, which).clone()
+                values[step, row] = 1e6
+                moved = (synthesizer(state, replace(ahead, **{which: values})) - before).abs().amax(dim=(1, 2))
+                seen = bool(VALID[step, row]) and (which == "errors" or (which == "inputs" and step < near_steps(kind)))
+                assert [bool(one) for one in moved] == [other == row and seen for other in range(ROWS)]
+    assert not before[~VALID.any(dim=0)].any()
+
+
+@every_kind
+def test_a_row_of_which_two_steps_are_valid_predicts_as_if_later_errors_were_zero(kind: str) -> None:
+    synthesizer, state, ahead = learned_error_synthesizer(kind), lstm_state(), errors_ahead(kind)
+    assert ahead.errors is not None
+    short = torch.arange(AHEAD).unsqueeze(1).expand(AHEAD, ROWS) < 2
+    silent = replace(ahead, errors=ahead.errors * short.unsqueeze(-1))
+    assert_close(synthesizer(state, replace(ahead, valid=short)), synthesizer(state, silent))
+
+
+@every_kind
+def test_neither_the_scale_of_a_state_nor_a_counter_in_it_is_seen(kind: str) -> None:
+    synthesizer, (hidden, cell), ahead = learned_error_synthesizer(kind), lstm_state(), errors_ahead(kind)
+    expected = synthesizer((hidden, cell), ahead)
+    assert torch.allclose(synthesizer((100 * hidden, 100 * cell), ahead), expected, rtol=1e-3, atol=1e-3)
+    counted = {"hidden": hidden, "count": torch.ones(ROWS, 1, dtype=torch.long), "cell": cell}
+    assert_identical(synthesizer(counted, ahead), expected)
+
+
+@pytest.mark.parametrize("steps", [0, -2])
+def test_an_error_synthesizer_that_sees_no_step_is_refused(steps: int) -> None:
+    message = f"^steps must be at least 1, got {steps}: it sees nothing but the errors ahead$"
+    with pytest.raises(ValueError, match=message):
+        make_error_synthesizer("across units alone", steps=steps)
+
+
+@pytest.mark.parametrize("near", [0, -1])
+def test_an_error_synthesizer_whose_jacobians_see_nothing_is_refused(near: int) -> None:
+    with pytest.raises(ValueError, match=f"^near must be at least 1 step, got {near}$"):
+        make_error_synthesizer("across units alone", near=near)
 
 
 class Fixed(nn.Module):

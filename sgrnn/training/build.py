@@ -39,17 +39,13 @@ def build_policy(recipe: recipes.Recipe, model: LanguageModel) -> policies.Polic
         case recipes.Truncated():
             return policies.Truncated(section.window, parallel=section.parallel)
         case recipes.Synthetic():
-            synthesizer = model.synthesizer(
-                section.lookahead,
-                hidden_sizes=section.hidden_sizes,
-                projection=section.projection,
-                recurrent=section.recurrent,
-                own_embedding=section.own_embedding,
-                auxiliary=section.auxiliary,
-            )
+            options = section.synthesizer.model_dump(exclude={"kind"})
+            made = model.synthesizer if section.synthesizer.kind == "error" else model.mlp_synthesizer
+            synthesizer = made(**options)
             return policies.Synthetic(
                 section.window,
                 synthesizer,
+                ahead=section.ahead,
                 discount=section.discount,
                 center=section.center,
                 tangent=section.tangent,

@@ -148,13 +148,14 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         due = progress["update"] % settings.checkpoint_every == 0
         if progress["update"] % settings.log_every == 0 or ended or done:
             log({"learning_rate": rate, **interval.means(progress["update"], clock())})
-        if ended or done:
+        scored = settings.evaluate_every is not None and progress["update"] % settings.evaluate_every == 0
+        if ended or done or scored:
             progress["seconds"] = clock()
             score = score_split(model, files, "valid")
             if not isfinite(score.loss):
                 raise interval.diverged(f"the validation loss is {score.loss}", progress["update"])
             began = perf_counter() - progress["seconds"]
-            if score.loss < min(progress["losses"], default=float("inf")):
+            if (ended or done) and score.loss < min(progress["losses"], default=float("inf")):
                 progress["best_update"] = progress["update"]
             if ended:
                 progress["losses"].append(score.loss)

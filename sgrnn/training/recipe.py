@@ -107,11 +107,25 @@ class Truncated(Section):
     parallel: bool = False
 
 
-class Synthetic(Section):
-    """Synthetic gradients cross the boundaries."""
+class ErrorSynthesizer(Section):
+    """Carries the errors that the model makes in the next steps back by learned Jacobians."""
 
-    kind: Literal["synthetic"] = "synthetic"
-    window: PositiveInt
+    kind: Literal["error"] = "error"
+    lookahead: PositiveInt = 8
+    hidden_size: PositiveInt = 128
+    """Units of the network that computes the gates."""
+    rank: PositiveInt = 32
+    """Of the learned Jacobian of each step ahead."""
+    projection: PositiveInt = 32
+    """Features that each input ahead is reduced to."""
+    near: PositiveInt = 2
+    """Steps ahead whose Jacobians depend on state and inputs; those beyond are constants."""
+
+
+class MLPSynthesizer(Section):
+    """A multi-layer perceptron that sees the tokens ahead, as in the literature with a lookahead of 0."""
+
+    kind: Literal["mlp"] = "mlp"
     lookahead: NonNegativeInt = 4
     hidden_sizes: tuple[PositiveInt, ...] = (256,)
     """Units of the synthesizer's hidden layers; [] makes it linear."""
@@ -122,8 +136,19 @@ class Synthetic(Section):
     own_embedding: PositiveInt | None = None
     """See the steps ahead through embeddings of this size instead of the model's own."""
     auxiliary: bool = False
+
+
+class Synthetic(Section):
+    """Synthetic gradients cross the boundaries."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    window: PositiveInt
+    synthesizer: Annotated[ErrorSynthesizer | MLPSynthesizer, Field(discriminator="kind")] = ErrorSynthesizer()
+    ahead: NonNegativeInt | None = None
+    """Steps that the model is run beyond the span, for a synthesizer that sees errors to know those there; null for as
+    many as it sees."""
     discount: Annotated[float, Field(ge=0, le=1)] = 1.0
-    center: bool = True
+    center: bool = False
     tangent: bool = True
     gate: bool = True
     follow_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -210,6 +235,8 @@ class Training(Section):
     patience: PositiveInt | None = None
     """Stop when the validation loss has not improved for so many epochs."""
     log_every: PositiveInt = 50
+    evaluate_every: PositiveInt | None = None
+    """Updates between two evaluations on the valid split, besides the one at the end of each epoch."""
     checkpoint_every: PositiveInt = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

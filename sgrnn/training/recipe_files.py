@@ -17,6 +17,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from sgrnn.errors import InputError
 from sgrnn.training.recipe import Recipe
 
+Lines = dict[tuple[str, ...], int | None]  # the line of every field; None where the command line names it
+
 
 def shipped_recipes() -> dict[str, str]:
     """The recipes that come with the package: name to text."""
@@ -90,7 +92,7 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
         lines[field] = None
         for end in range(1, len(field)):
             lines.setdefault(field[:end], None)
-        _override(plain, field, value)
+        _override(plain, lines, field, value)
     _resolve_paths(plain, Path())
     try:
         return Recipe.model_validate(plain)
@@ -124,31 +126,36 @@ def _split_overrides(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...]
             found.append((tuple(name[2:].split(".")), YAML(typ="safe", pure=True).load(value)))
         except YAMLError:
             raise InputError(f"command line: {name}: not a YAML value: {value!r}") from None
-    yield from sorted(found, key=lambda pair: pair[0][-1] != "kind")
+    yield from sorted(found, key=lambda pair: (pair[0][-1] != "kind", len(pair[0])))
 
 
-def _override(tree: dict[str, Any], field: tuple[str, ...], value: Any) -> None:
-    kind = getattr(getattr(Recipe.model_fields.get(field[0]), "default", None), "kind", None)
-    if kind is not None:  # a section that the recipe leaves out is of its default kind
-        tree.setdefault(field[0], {"kind": kind})
-    section = tree
+def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value: Any) -> None:
+    schema: type[BaseModel] | None = Recipe
+    section, options = tree, list[type[BaseModel]]()
     for part in field[:-1]:
-        inner = section.setdefault(part, {})
+        known = schema.model_fields.get(part) if schema else None
+        kind = getattr(getattr(known, "default", None), "kind", None)
+        # A section that the recipe leaves out is of its default kind.
+        inner = section.setdefault(part, {} if kind is None else {"kind": kind})
         if not isinstance(inner, dict):
             raise InputError(f"command line: --{'.'.join(field)}: {part} is no section but {inner!r}")
+        options = _sections_in(known.annotation) if known else []
+        schema = options[0] if len(options) == 1 else _of_kind(options, inner.get("kind"))
         section = inner
     if field[-1] == "kind" and section.get("kind") != value:
         # Another kind has other fields: keep those that both have, so that `--policy.kind=truncated` is enough.
-        kept = _fields(_section((*field[:-1], str(value))))
-        for name in set(section) - kept:
+        chosen = _of_kind(options, value)
+        for name in set(section) - (_fields(chosen) if chosen else {"kind"}):
             del section[name]
+            for place in [place for place in lines if place[: len(field)] == (*field[:-1], name)]:
+                del lines[place]
     section[field[-1]] = value
 
 
-def _mistake(detail: Mapping[str, Any], source: str, lines: Mapping[tuple[str, ...], int | None]) -> str:
+def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
     place = tuple(str(part) for part in detail["loc"])
-    section = _section(place[:-1])
-    field = _without_kinds(place)
+    section, _, _ = _find(place[:-1])
+    _, options, field = _find(place)
     blamed = (*field, "kind") if detail["type"] == "union_tag_invalid" else field
     line = next((lines[blamed[:end]] for end in range(len(blamed), 0, -1) if blamed[:end] in lines), 0)
     where = "command line" if line is None else f"{source}:{line}" if line else source
@@ -159,10 +166,10 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Mapping[tuple[str, .
     if detail["type"] == "missing":
         return f"{where}: {name} is missing"
     if detail["type"] == "union_tag_not_found":
-        return f"{where}: {name}.kind is missing; expected one of {_kinds(field)}"
+        return f"{where}: {name}.kind is missing; expected one of {_kinds(options)}"
     if detail["type"] == "union_tag_invalid":
         found = detail["input"].get("kind") if isinstance(detail["input"], dict) else detail["input"]
-        return f"{where}: {name}.kind must be one of {_kinds(field)}, got {found!r}"
+        return f"{where}: {name}.kind must be one of {_kinds(options)}, got {found!r}"
     if detail["type"] == "value_error":
         return f"{where}: {name}: {detail['ctx']['error']}"
     if detail["type"] in ("model_type", "model_attributes_type"):
@@ -172,19 +179,25 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Mapping[tuple[str, .
     return f"{where}: {name} {rule}, got {detail['input']!r}{guess}"
 
 
-def _section(place: tuple[str, ...]) -> type[BaseModel]:
-    """The section that a place, kinds of unions included, lies in."""
+def _find(place: tuple[str, ...]) -> tuple[type[BaseModel], list[type[BaseModel]], tuple[str, ...]]:
+    """The section that a place of pydantic's lies in, the sections it may be, and the place as the user writes it.
+
+    Pydantic puts the kind of a section into the place, which the user does not.
+    """
     section: type[BaseModel] = Recipe
     options: list[type[BaseModel]] = []
+    field: list[str] = []
     for part in place:
-        chosen = [option for option in options if option.model_fields["kind"].default == part]
+        chosen = _of_kind(options, part)
         if chosen:
-            section, options = chosen[0], []
-        elif part in section.model_fields:
-            options = _sections_in(section.model_fields[part].annotation)
-            if len(options) == 1:
-                section, options = options[0], []
-    return section
+            section, options = chosen, []
+            continue
+        field.append(part)
+        known = section.model_fields.get(part)
+        options = _sections_in(known.annotation) if known else []
+        if len(options) == 1:
+            section, options = options[0], []
+    return section, options, tuple(field)
 
 
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:
@@ -192,18 +205,12 @@ def _sections_in(annotation: Any) -> list[type[BaseModel]]:
     return [option for option in candidates if isclass(option) and issubclass(option, BaseModel)]
 
 
-def _without_kinds(place: tuple[str, ...]) -> tuple[str, ...]:
-    """The place as the user writes it: pydantic puts a union's kind into it."""
-    return tuple(part for index, part in enumerate(place) if not (index == 1 and len(_options(place[0])) > 1))
+def _of_kind(options: list[type[BaseModel]], kind: Any) -> type[BaseModel] | None:
+    return next((option for option in options if option.model_fields["kind"].default == kind), None)
 
 
-def _options(field: str) -> list[type[BaseModel]]:
-    known = Recipe.model_fields.get(field)
-    return _sections_in(known.annotation) if known else []
-
-
-def _kinds(field: tuple[str, ...]) -> str:
-    return ", ".join(str(option.model_fields["kind"].default) for option in _options(field[0]))
+def _kinds(options: list[type[BaseModel]]) -> str:
+    return ", ".join(str(option.model_fields["kind"].default) for option in options)
 
 
 def _fields(section: type[BaseModel]) -> set[str]:

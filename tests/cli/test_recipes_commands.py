@@ -85,5 +85,5 @@ def test_check_reports_all_mistakes_of_file_and_overrides(sgrnn: Commands) -> No
     assert sgrnn.refused("recipes", "check", "tiny.yaml", "--policy.windw=5").splitlines() == [
         "tiny.yaml:3: model.core must be 'lstm', 'gru' or 'rnn', got 'lstn'; did you mean lstm?",
         "command line: policy.windw is not a field; did you mean policy.window?",
-        "tiny.yaml:7: training.span must be greater than 0, got 0",
+        "tiny.yaml:8: training.span must be greater than 0, got 0",
     ]

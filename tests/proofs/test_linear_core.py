@@ -2,6 +2,9 @@
 
 For s' = A s + u and a loss |s'|^2 / 2 per step, the future's gradient at s is G(s) = A^T (s' + G(s')), so that
 G(s) = P s + q with P = A^T (I + P) A and q = A^T (I + P) u + A^T q.
+
+For any targets y and a loss |s' - y|^2 / 2 the errors are d_j = s_j - y_j, and the gradient is sum_j (A^T)^j d_j: an
+error synthesizer that sees n steps ahead finds the first n terms, from windows of a single step.
 """
 
 import pytest
@@ -9,9 +12,10 @@ import torch
 from tolerances import assert_close
 from torch import Tensor, nn
 
+from sgrnn.lookahead import Lookahead
 from sgrnn.policies import Synthetic
 from sgrnn.span import Span
-from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
 
 SIZE = 3
 ROWS = 2 * SIZE
@@ -77,3 +81,95 @@ def test_the_linear_synthesizer_converges_to_the_exact_gradient(window: int, ste
     others = torch.randn(50, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = policy.mean_square.sqrt() * synthesizer(others)[:, 0].detach()
     assert_close(found, exact_gradient(core.weight.detach(), u, others), torch.float32)  # converged, not exact
+
+
+AHEAD = 3
+
+
+def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square().sum(dim=-1) / 2
+
+
+def make_episode(core: LinearCore, rows: int, seed: int) -> tuple[Tensor, Span, Tensor]:
+    """Random states, a step and AHEAD steps of future, and the errors d (1 + AHEAD, rows, SIZE) in them.
+
+    Rows come in pairs that differ in nothing but the sign of the last error, which no prediction at the first state
+    can see: what is learned of it there could only be chance, and in pairs there is no chance.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    state, *drawn = torch.randn(3 + 2 * AHEAD, rows // 2, SIZE, dtype=torch.float64, generator=generator)
+    inputs, errors = torch.stack(drawn).repeat(1, 2, 1).split(1 + AHEAD)
+    errors[AHEAD, rows // 2 :] *= -1
+    state = state.repeat(2, 1)
+    targets = core(inputs, state)[0].detach() - errors
+    return state, Span(inputs[:1], targets[:1], future=Span(inputs[1:], targets[1:])), errors
+
+
+def make_error_policy(rank: int, hidden_size: int) -> Synthetic:
+    torch.manual_seed(0)
+    synthesizer = ErrorSynthesizer(
+        SIZE, SIZE, lambda inputs: inputs, SIZE, steps=AHEAD, hidden_size=hidden_size, rank=rank, projection=2
+    )
+    return Synthetic(1, synthesizer, center=False, tangent=False, gate=False, decay=0.9).double()
+
+
+def found_and_exact(policy: Synthetic, core: LinearCore) -> tuple[Tensor, Tensor]:
+    """What is predicted for states, inputs and errors never seen, and the first AHEAD terms of the true gradient."""
+    state, span, errors = make_episode(core, 200, seed=2)
+    assert span.future is not None
+    inputs, targets = torch.cat([span.inputs, span.future.inputs]), torch.cat([span.targets, span.future.targets])
+    seen = errors[:AHEAD] / policy.error_square.sqrt()
+    predicted = policy.synthesizer(state, Lookahead(inputs[:AHEAD], targets[:AHEAD], None, seen))[:, 0].detach()
+    A = core.weight.detach()
+    exact = sum(errors[j] @ torch.matrix_power(A, j + 1) for j in range(AHEAD))  # of rows: (A^T)^j d is d A^j
+    assert isinstance(exact, Tensor)
+    return policy.mean_square.sqrt() * predicted, exact
+
+
+def test_the_sum_over_errors_is_the_gradient_of_plain_unrolling() -> None:
+    core = LinearCore()
+    _, exact = found_and_exact(make_error_policy(SIZE, 4), core)
+    state, span, _ = make_episode(core, 200, seed=2)
+    assert span.future is not None
+    inputs, targets = torch.cat([span.inputs, span.future.inputs]), torch.cat([span.targets, span.future.targets])
+    state.requires_grad_()
+    half_squared_error(core(inputs[:AHEAD], state)[0], targets[:AHEAD]).sum().backward()
+    assert state.grad is not None
+    assert_close(state.grad, exact)
+
+
+def test_from_windows_of_one_step_errors_are_carried_back_from_as_far_as_they_are_seen_and_no_further() -> None:
+    """With constant gates the prediction is linear in all that is learned, and converges to the exact gradient."""
+    core = LinearCore()
+    policy = make_error_policy(SIZE, 4)
+    synthesizer = policy.synthesizer
+    assert isinstance(synthesizer, ErrorSynthesizer)
+    policy.requires_grad_(False)
+    synthesizer.last.requires_grad_()
+    nn.init.zeros_(synthesizer.gate)
+    with torch.no_grad():
+        synthesizer.errors.copy_(torch.eye(SIZE))
+    optimizer = torch.optim.SGD(synthesizer.last.parameters(), lr=0.5, momentum=0.5)
+    state, span, _ = make_episode(core, 400, seed=1)
+    for _ in range(300):
+        optimizer.zero_grad()
+        policy.backward(core, half_squared_error, span, state)
+        optimizer.step()
+    found, exact = found_and_exact(policy, core)
+    assert_close(found, exact)
+
+
+def test_the_same_with_gates_that_learn_to_be_constant() -> None:
+    core = LinearCore()
+    policy = make_error_policy(2 * SIZE, 4)
+    state, span, _ = make_episode(core, 120, seed=1)
+    updates = 1000
+    optimizer = torch.optim.Adam(policy.parameters(), lr=0.05)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: min(1.0, 10 ** (2 - 5 * update / updates)))
+    for _ in range(updates):
+        optimizer.zero_grad()
+        policy.backward(core, half_squared_error, span, state)
+        optimizer.step()
+        rate.step()
+    found, exact = found_and_exact(policy, core)
+    assert (found - exact).norm() < 0.01 * exact.norm()

@@ -24,6 +24,7 @@ from sgrnn.cores import GRU, LSTM
 from sgrnn.dropout import Dropout
 from sgrnn.language_model import LanguageModel
 from sgrnn.policies import Policy, Step, Synthetic, Truncated
+from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
 
 MakePolicy = Callable[[LanguageModel, int, bool], Policy]
 Starts = list[tuple[int, int]] | None
@@ -73,15 +74,24 @@ def truncated(model: LanguageModel, window: int, parallel: bool) -> Policy:
     return Truncated(window, parallel=parallel)
 
 
-def synthetic(model: LanguageModel, window: int, parallel: bool) -> Policy:
+def learned(synthesizer: ErrorSynthesizer | MLPSynthesizer, window: int, parallel: bool) -> Policy:
     """One that has learned something, so that all it does shows."""
-    torch.manual_seed(5)
-    synthesizer = model.synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True)
     nn.init.normal_(synthesizer.last.weight)
-    policy = Synthetic(window, synthesizer, discount=0.9, parallel=parallel).double()
+    policy = Synthetic(window, synthesizer, discount=0.9, center=True, parallel=parallel).double()
     policy.gate.dot.fill_(0.4)
     policy.gate.square.fill_(0.5)
     return policy
+
+
+def synthetic(model: LanguageModel, window: int, parallel: bool) -> Policy:
+    torch.manual_seed(5)
+    return learned(model.synthesizer(3, hidden_size=8, rank=4, projection=3), window, parallel)
+
+
+def perceptron(model: LanguageModel, window: int, parallel: bool) -> Policy:
+    torch.manual_seed(5)
+    synthesizer = model.mlp_synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True)
+    return learned(synthesizer, window, parallel)
 
 
 @contextmanager
@@ -116,18 +126,19 @@ def assert_same_as_in_order(name: str, make_policy: MakePolicy, window: int, sta
 
 
 @pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
-@pytest.mark.parametrize("make_policy", [truncated, synthetic])
+@pytest.mark.parametrize("make_policy", [truncated, synthetic, perceptron])
 @pytest.mark.parametrize("name", MODELS)
 def test_losses_states_gradients_and_figures_are_the_same(name: str, make_policy: MakePolicy, starts: Starts) -> None:
     assert_same_as_in_order(name, make_policy, 3, starts)
 
 
+@pytest.mark.parametrize("make_policy", [synthetic, perceptron])
 @pytest.mark.parametrize("window", [1, 2, 4, 5, 11, 20])
-def test_whatever_the_window(window: int) -> None:
-    assert_same_as_in_order("LSTM", synthetic, window, STARTS["none"])
+def test_whatever_the_window(window: int, make_policy: MakePolicy) -> None:
+    assert_same_as_in_order("LSTM", make_policy, window, STARTS["none"])
 
 
-@pytest.mark.parametrize("make_policy", [truncated, synthetic])
+@pytest.mark.parametrize("make_policy", [truncated, synthetic, perceptron])
 def test_the_masks_matter(make_policy: MakePolicy) -> None:
     model = MODELS["LSTM"]()
     found, _, _ = train_two_spans(model, make_policy(model, 3, True), None)

@@ -1,12 +1,14 @@
 """With the exact gradient of the future in place of a prediction, short windows train like the whole sequence."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from models import (
     CORES,
     ROWS,
+    SIZE,
     divide,
     make_core,
     make_language_model,
@@ -20,6 +22,8 @@ from models import (
 from tolerances import assert_close
 from torch import Tensor, nn
 
+from sgrnn.cores import initial_state
+from sgrnn.lookahead import Lookahead
 from sgrnn.policies import Full, Loss, Step, Synthetic
 from sgrnn.span import Span
 from sgrnn.state import State, floating_leaves, to_matrix
@@ -48,9 +52,11 @@ class Oracle(nn.Module):
     def __init__(self, states: list[Tensor], answers: list[Tensor]) -> None:
         super().__init__()
         self.states, self.answers = states, answers
+        self.lookahead_steps, self.sees_errors = 0, False
         self.scale: Callable[[], Tensor]
 
-    def forward(self, state: State, lookahead: None) -> Tensor:
+    def forward(self, state: State, lookahead: Lookahead | None) -> Tensor:
+        assert (lookahead is not None and lookahead.errors is not None) is self.sees_errors
         assert_close(to_matrix(state), self.states.pop(0))
         return (self.answers.pop(0) / self.scale()).unsqueeze(1)
 
@@ -84,10 +90,12 @@ def assert_same_as_full(
     *,
     parallel: bool = False,
     futures: bool = False,
+    errors_ahead: int = 0,
 ) -> list[Step]:
     state = make_state(model, whole.batch_size)
     expected, (full,) = train_on(Full(), model, loss, [whole], state)
     oracle = make_oracle(model, loss, whole, state, window, lengths)
+    oracle.lookahead_steps, oracle.sees_errors = errors_ahead, errors_ahead > 0
     policy = Synthetic(window, oracle, center=False, tangent=False, gate=False, parallel=parallel).double()
     oracle.scale = policy.mean_square.sqrt
     found, steps = train_on(policy, model, loss, divide(whole, lengths, futures=futures), state)
@@ -136,6 +144,54 @@ def test_the_same_for_a_language_model_whose_loss_has_parameters(
 def test_the_same_where_it_is_the_future_that_tells_of_an_end(starts: list[tuple[int, int]] | None) -> None:
     whole = make_span(STEPS, starts=starts, ends=ALL_END)
     assert_same_as_full(make_core("GRU-2"), squared_error, whole, *LAYOUTS["even, two spans"], futures=True)
+
+
+class Outputs(nn.Module):
+    """A core whose outputs are a nest: a tensor that the loss reads twice, one it does not read, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = make_core("LSTM-2")
+        self.unread = nn.Linear(SIZE, SIZE).double()
+
+    def initial_state(self, batch_size: int) -> State:
+        return initial_state(self.core, batch_size)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[dict[str, Any], State]:
+        outputs, state = self.core(inputs, state)
+        counts = torch.ones(*outputs.shape[:2], 1, dtype=torch.long)
+        return {"read": (outputs, outputs.sin()), "unread": self.unread(outputs), "counts": counts}, state
+
+
+def loss_of_nest(outputs: dict[str, Any], targets: Tensor) -> Tensor:
+    first, second = outputs["read"]
+    return squared_error(first, targets) + first.square().prod(dim=-1) + (second * targets).sum(dim=-1)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
+def test_the_same_for_outputs_that_are_a_nest_of_which_the_loss_reads_a_part(
+    window: int, lengths: list[int], starts: list[tuple[int, int]] | None, parallel: bool
+) -> None:
+    whole = make_span(STEPS, starts=starts, ends=ALL_END)
+    assert_same_as_full(Outputs(), loss_of_nest, whole, window, lengths, parallel=parallel)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("steps", [1, 3, 20])
+@pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
+def test_the_same_where_the_errors_ahead_are_asked_for(
+    window: int, lengths: list[int], steps: int, parallel: bool
+) -> None:
+    for model, loss, make in (
+        (language_model := make_language_model(tied=True), language_model.loss, make_text),
+        (make_core("LSTM-2"), squared_error, make_span),
+        (Outputs(), loss_of_nest, make_span),
+    ):
+        whole = make(STEPS, starts=STARTS["starts anywhere"], ends=ALL_END)
+        options: dict[str, Any] = {"parallel": parallel, "futures": True, "errors_ahead": steps}
+        assert_same_as_full(model, loss, whole, window, lengths, **options)
 
 
 def test_then_the_predictions_are_what_arrives() -> None:

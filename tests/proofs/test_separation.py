@@ -26,21 +26,31 @@ from sgrnn.lookahead import look_ahead
 from sgrnn.policies import Synthetic, Truncated
 from sgrnn.span import Span
 from sgrnn.state import state_size
-from sgrnn.synthesizers import Follower
+from sgrnn.synthesizers import ErrorSynthesizer, Follower, MLPSynthesizer
 
 STEPS, WINDOW = 7, 3
 SYNTHESIZERS: dict[str, dict[str, Any]] = {
-    "state alone": {"lookahead": 0},
-    "linear": {"lookahead": 0, "hidden_sizes": ()},
-    "model's embeddings": {"lookahead": 4, "hidden_sizes": (8, 8)},
-    "projected": {"lookahead": 4, "projection": 2},
-    "own embedding, auxiliary": {"lookahead": 2, "own_embedding": 3, "auxiliary": True},
-    "recurrent": {"lookahead": 3, "recurrent": 5},
+    "errors, one step": {"kind": "error", "lookahead": 1},
+    "errors, one step near": {"kind": "error", "lookahead": 4, "hidden_size": 8, "near": 1},
+    "errors, four steps": {"kind": "error", "lookahead": 4, "hidden_size": 8, "rank": 5, "projection": 2},
+    "errors, beyond the future": {"kind": "error", "lookahead": 9, "hidden_size": 8, "rank": 2},
+    "state alone": {"kind": "mlp", "lookahead": 0},
+    "linear": {"kind": "mlp", "lookahead": 0, "hidden_sizes": ()},
+    "model's embeddings": {"kind": "mlp", "lookahead": 4, "hidden_sizes": (8, 8)},
+    "projected": {"kind": "mlp", "lookahead": 4, "projection": 2},
+    "own embedding, auxiliary": {"kind": "mlp", "lookahead": 2, "own_embedding": 3, "auxiliary": True},
+    "recurrent": {"kind": "mlp", "lookahead": 3, "recurrent": 5},
 }
+KINDS = {"error": LanguageModel.synthesizer, "mlp": LanguageModel.mlp_synthesizer}
 
 
 def make_model(dtype: torch.dtype = torch.float64) -> LanguageModel:
     return make_language_model(LSTM(SIZE, SIZE, 2, dropout=0.3), dtype, dropout=0.3, tied=True)
+
+
+def make_synthesizer(model: LanguageModel, options: dict[str, Any]) -> ErrorSynthesizer | MLPSynthesizer:
+    rest = {name: value for name, value in options.items() if name != "kind"}
+    return KINDS[options["kind"]](model, **rest)
 
 
 def make_spans() -> list[Span]:
@@ -60,14 +70,15 @@ def trained(policy: Synthetic) -> Synthetic:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize(("gate", "center"), [(False, True), (True, True), (True, False)])
 @pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
 def test_a_fresh_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(
-    options: dict, gate: bool, parallel: bool, dtype: torch.dtype
+    options: dict, gate: bool, center: bool, parallel: bool, dtype: torch.dtype
 ) -> None:
     model = make_model(dtype)
     state = make_state(model)
-    policy = Synthetic(WINDOW, model.synthesizer(**options), gate=gate, parallel=parallel).to(dtype)
+    synthesizer = make_synthesizer(model, options)
+    policy = Synthetic(WINDOW, synthesizer, center=center, gate=gate, parallel=parallel).to(dtype)
     torch.manual_seed(9)
     found, steps = train_on(policy, model, model.loss, make_spans(), state)
     torch.manual_seed(9)
@@ -80,10 +91,13 @@ def test_a_fresh_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_with_discount_0_any_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(parallel: bool) -> None:
+@pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
+def test_with_discount_0_any_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(
+    options: dict, parallel: bool
+) -> None:
     model = make_model()
     state = make_state(model)
-    policy = trained(Synthetic(WINDOW, model.synthesizer(4), discount=0.0, parallel=parallel).double())
+    policy = trained(Synthetic(WINDOW, make_synthesizer(model, options), discount=0.0, parallel=parallel).double())
     torch.manual_seed(9)
     found, _ = train_on(policy, model, model.loss, make_spans(), state)
     torch.manual_seed(9)
@@ -97,7 +111,7 @@ def test_a_follower_that_has_not_moved_is_the_synthesizer(options: dict) -> None
     found = []
     for follow_every in (1, 10):
         model = make_model()
-        policy = trained(Synthetic(WINDOW, model.synthesizer(**options)).double())
+        policy = trained(Synthetic(WINDOW, make_synthesizer(model, options), center=True).double())
         if follow_every > 1:
             policy.follower = Follower(policy.synthesizer, 1.0, follow_every)
         torch.manual_seed(9)
@@ -111,7 +125,7 @@ def test_the_model_gets_the_same_gradients_whether_the_synthesizer_is_trained_or
     found = []
     for train_synthesizer in (True, False):
         model = make_model()
-        policy = trained(Synthetic(WINDOW, model.synthesizer(**options)).double())
+        policy = trained(Synthetic(WINDOW, make_synthesizer(model, options), center=True).double())
         policy.requires_grad_(train_synthesizer)
         torch.manual_seed(9)
         found.append(train_on(policy, model, model.loss, make_spans(), make_state(model))[0])
@@ -124,7 +138,7 @@ def test_the_synthesizer_is_trained_on_its_own_error_alone(options: dict) -> Non
     """Its gradient is that of |M(s_k) - target_k|^2: none comes through what it injected, nor through target_k."""
     model = make_model().eval()
     span = make_text(6, future=make_text(5, seed=8))
-    synthesizer = model.synthesizer(**options)
+    synthesizer = make_synthesizer(model, options)
     policy = trained(Synthetic(WINDOW, synthesizer, gate=False, center=False, tangent=False).double())
     state = make_state(model)
     seen: list[Any] = []
@@ -157,7 +171,7 @@ def test_a_row_whose_sequence_ends_injects_nothing_whatever_is_predicted_there(m
         with torch.no_grad():
             table.values[ROWS] = nonsense  # the second boundary, where row 0 begins anew
             table.values[2 * ROWS + 1] = nonsense  # the last one, where row 1 ends
-        policy = Synthetic(WINDOW, table, gate=False).double()
+        policy = Synthetic(WINDOW, table, center=True, gate=False).double()
         step = policy.backward(model, squared_error, span, state)
         assert table.values.grad is not None
         assert not table.values.grad[[ROWS, 2 * ROWS + 1]].any(), "nor is it trained there"
@@ -167,10 +181,13 @@ def test_a_row_whose_sequence_ends_injects_nothing_whatever_is_predicted_there(m
     assert_identical(found[0], found[1])
 
 
-def test_looking_ahead_needs_no_gradient_of_the_models_embeddings() -> None:
+@pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
+def test_looking_ahead_needs_no_gradient_of_the_models_embeddings(options: dict) -> None:
     model = make_model()
-    policy = trained(Synthetic(WINDOW, model.synthesizer(4)).double())
-    lookahead = look_ahead(make_spans()[0], [0, 3, 6, 7], 4)
+    policy = trained(Synthetic(WINDOW, make_synthesizer(model, options), center=True).double())
+    steps = max(policy.lookahead_steps, 1)
+    errors = torch.randn(STEPS + 5, ROWS, SIZE, dtype=torch.float64)
+    lookahead = look_ahead(make_spans()[0], [0, 3, 6, 7], steps, errors)
     predicted = policy.synthesizer(make_state(model, 4 * ROWS), lookahead)
     model.zero_grad()
     predicted.sum().backward()

@@ -155,7 +155,7 @@ def test_an_auxiliary_head_is_trained_on_what_was_predicted_for_the_next_boundar
         span = make_span(STEPS, starts=STARTS, ends=torch.tensor([False, False, True]))
     state = make_state(model)
     table = Table(len(EDGES) * ROWS, state_size(state), heads=2)
-    policy = Synthetic(WINDOW, table).double()
+    policy = Synthetic(WINDOW, table, center=True).double()
     policy.backward(model, squared_error, span, state)
     inside = open_rows(span)
     values = table.values.detach()

@@ -8,6 +8,8 @@ from torch import nn
 
 from sgrnn import cores, policies
 from sgrnn.errors import InputError
+from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead
+from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
 from sgrnn.training.build import build_model, build_optimizer, build_policy, choose_device
 from sgrnn.training.recipe import Adam, AdamW, Recipe, Sgd
 from sgrnn.training.recipe_files import parse_recipe
@@ -61,16 +63,76 @@ def test_policies() -> None:
     truncated = build_policy(recipe("--policy.kind=truncated", "--policy.parallel=true"), model)
     assert isinstance(truncated, policies.Truncated)
     assert (truncated.window, truncated.parallel) == (3, True)
-    fields = {"discount": 0.9, "center": False, "tangent": False, "gate": False, "parallel": True, "lookahead": 3}
-    built = build_policy(recipe(*(f"--policy.{name}={str(value).lower()}" for name, value in fields.items())), model)
+    for switched in (True, False):
+        names = ("center", "tangent", "gate", "parallel", "shuffle")
+        switches = [f"--policy.{name}={str(switched).lower()}" for name in names]
+        built = build_policy(recipe("--policy.discount=0.9", *switches), model)
+        assert isinstance(built, policies.Synthetic)
+        assert (built.window, built.discount) == (3, 0.9)
+        assert (built.center, built.tangent, built.gated, built.parallel, built.shuffle) == (switched,) * 5
+        assert built.follower is not None
+        assert (built.follower.rate, built.follower.every) == (0.5, 2)
+
+
+def test_how_far_the_model_is_run_ahead() -> None:
+    found = {}
+    for ahead in ("null", "0", "1", "9"):
+        chosen = recipe(f"--policy.ahead={ahead}", "--policy.synthesizer.lookahead=4")
+        found[ahead] = build_policy(chosen, build_model(chosen, 11)).lookahead_steps
+    assert found == {"null": 4, "0": 0, "1": 1, "9": 4}
+
+
+def test_a_policy_is_by_default_as_the_library_has_it() -> None:
+    model = build_model(recipe(), 11)
+    plain = Recipe.model_validate(recipe().model_dump() | {"policy": {"kind": "synthetic", "window": 7}})
+    built, library = build_policy(plain, model), policies.Synthetic(7, model.synthesizer())
+    for name in ("window", "discount", "center", "tangent", "gated", "shuffle", "parallel", "lookahead_steps"):
+        assert getattr(built, name) == getattr(library, name), name
+    assert [(name, one.shape) for name, one in built.state_dict().items()] == [
+        (name, one.shape) for name, one in library.state_dict().items()
+    ]
+    perceptron = Recipe.model_validate(
+        plain.model_dump() | {"policy": {"kind": "synthetic", "window": 7, "synthesizer": {"kind": "mlp"}}}
+    )
+    library = policies.Synthetic(7, model.mlp_synthesizer())
+    assert [(name, one.shape) for name, one in build_policy(perceptron, model).state_dict().items()] == [
+        (name, one.shape) for name, one in library.state_dict().items()
+    ]
+
+
+def synthesizer(*overrides: str) -> ErrorSynthesizer | MLPSynthesizer:
+    chosen = recipe(*(f"--policy.synthesizer.{override}" for override in overrides))
+    built = build_policy(chosen, build_model(chosen, 11))
     assert isinstance(built, policies.Synthetic)
-    assert (built.window, built.discount, built.center, built.tangent, built.gated, built.parallel) == (
-        3, 0.9, False, False, False, True,
-    )  # fmt: skip
-    assert built.lookahead_steps == 3
-    assert built.follower is not None
-    assert (built.follower.rate, built.follower.every) == (0.5, 2)
-    assert build_policy(recipe("--policy.lookahead=0"), model).lookahead_steps == 0
+    assert isinstance(built.synthesizer, ErrorSynthesizer | MLPSynthesizer)
+    assert built.lookahead_steps == built.synthesizer.lookahead_steps
+    return built.synthesizer
+
+
+def test_an_error_synthesizer() -> None:
+    built = synthesizer("lookahead=5", "hidden_size=9", "rank=6", "projection=4", "near=3")
+    assert isinstance(built, ErrorSynthesizer)
+    assert built.lookahead_steps == 5
+    assert built.reduce.shape == (3, 6, 4), "of embeddings of 6 features"
+    assert built.inputs.shape == (3, 4, 9)
+    assert built.gate.shape == (3, 9, 6)
+    assert built.gain.shape == (3, 9, 2 * 12)
+    assert built.errors.shape == (5, 12, 6), "of outputs of 12 features"
+    assert built.last.weight.shape == (2 * 12, 5 * 6)
+
+
+def test_a_perceptron() -> None:
+    built = synthesizer("kind=mlp", "lookahead=0", "hidden_sizes=[9, 8]", "auxiliary=true")
+    assert isinstance(built, MLPSynthesizer)
+    assert (built.lookahead, built.lookahead_steps, built.heads) == (None, 0, 2)
+    assert [layer.out_features for layer in built.hidden if isinstance(layer, nn.Linear)] == [9, 8]
+    reader = synthesizer("kind=mlp", "lookahead=3", "projection=4", "own_embedding=5").lookahead
+    assert isinstance(reader, LookaheadEncoder)
+    assert reader.weight is not None
+    assert reader.weight.shape == (3, 2 * 5, 4)
+    reader = synthesizer("kind=mlp", "lookahead=3", "recurrent=4").lookahead
+    assert isinstance(reader, RecurrentLookahead)
+    assert reader.output_size == 4
 
 
 @pytest.mark.parametrize(("name", "core"), [("lstm", cores.LSTM), ("gru", cores.GRU), ("rnn", cores.RNN)])

@@ -18,9 +18,14 @@ Start = Callable[..., Training]
 
 STATEFUL = {
     "synthetic with a follower, dropout, plateau": (),
-    "auxiliary task, own embeddings, windows as a batch": (
-        "--policy.follow_rate=1", "--policy.follow_every=1", "--policy.auxiliary=true", "--policy.own_embedding=3",
-        "--policy.parallel=true",
+    "errors beyond the span, windows as a batch, no follower": (
+        "--policy.follow_rate=1", "--policy.follow_every=1", "--policy.synthesizer.lookahead=9",
+        "--policy.parallel=true", "--policy.shuffle=true",
+    ),
+    "errors within the span alone": ("--policy.ahead=0", "--policy.synthesizer.near=1"),
+    "perceptron, auxiliary task, own embeddings, windows as a batch": (
+        "--policy.follow_rate=1", "--policy.follow_every=1", "--policy.synthesizer.kind=mlp",
+        "--policy.synthesizer.auxiliary=true", "--policy.synthesizer.own_embedding=3", "--policy.parallel=true",
     ),
     "truncated, SGD with momentum, step decay": (
         "--policy.kind=truncated", "--optimizer.kind=sgd", "--optimizer.momentum=0.9", "--schedule.kind=step",
@@ -29,7 +34,8 @@ STATEFUL = {
         "--policy.kind=full", "--optimizer.kind=adamw", "--schedule.kind=cosine", "--model.core=gru",
     ),
     "linear, recurrent lookahead, two layers of RNN": (
-        "--policy.hidden_sizes=[]", "--policy.recurrent=4", "--model.core=rnn", "--model.num_layers=2",
+        "--policy.synthesizer.kind=mlp", "--policy.synthesizer.hidden_sizes=[]", "--policy.synthesizer.recurrent=4",
+        "--model.core=rnn", "--model.num_layers=2",
     ),
 }  # fmt: skip
 
@@ -134,6 +140,17 @@ def test_a_divergence_between_two_logs_is_dated_exactly(start: Start) -> None:
     seldom = start("seldom", *overrides, "--training.log_every=50", "--training.epochs=1")
     assert diverging(seldom) == often
     assert seldom.latest is None
+
+
+def test_evaluations_inside_an_epoch_are_logged_and_change_nothing(start: Start) -> None:
+    overrides = ("--training.max_updates=20", "--optimizer.learning_rate=0.1")
+    plain, often = start("plain", *overrides), start("often", *overrides, "--training.evaluate_every=4")
+    plain()
+    often(10)
+    often()
+    assert [record["update"] for record in often.metrics if "valid_loss" in record] == [4, 8, 9, 12, 16, 18, 20]
+    assert [record for record in often.metrics if record["update"] in (9, 18, 20) or "loss" in record] == plain.metrics
+    assert same(often.saved, plain.saved)
 
 
 def test_early_stopping_waits_for_its_patience_and_stays_stopped(start: Start) -> None:

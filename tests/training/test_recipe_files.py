@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from sgrnn.errors import InputError
-from sgrnn.training.recipe import Adam, Cosine, Full, Recipe, StepDecay, Synthetic, Truncated
+from sgrnn.training.recipe import (
+    Adam,
+    Cosine,
+    ErrorSynthesizer,
+    Full,
+    MLPSynthesizer,
+    Recipe,
+    StepDecay,
+    Synthetic,
+    Truncated,
+)
 from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe, parse_recipe, shipped_recipes
 
 from .tiny import RECIPE
@@ -13,7 +23,7 @@ from .tiny import RECIPE
 GOOD = """\
 data: {corpus: python-docs}
 model: {hidden_size: 16}
-policy: {kind: synthetic, window: 5, lookahead: 2}
+policy: {kind: synthetic, window: 5, synthesizer: {kind: mlp, lookahead: 2}}
 optimizer: {kind: sgd, learning_rate: 3e-4}
 training: {epochs: 1}
 """
@@ -38,7 +48,10 @@ model: {hidden_size: -1}
 policy:
   kind: synthetic
   windw: 5
-  hidden_sizes: [8, 0]
+  synthesizer:
+    kind: mlp
+    hidden_sizes: [8, 0]
+    lookahed: 3
 optimizer: {kind: sgd}
 trainin: {epochs: 1}
 """
@@ -50,9 +63,10 @@ trainin: {epochs: 1}
         "mine.yaml:4: model.hidden_size must be greater than 0, got -1",
         "mine.yaml:5: policy.window is missing",
         "mine.yaml:7: policy.windw is not a field; did you mean policy.window?",
-        "mine.yaml:8: policy.hidden_sizes.1 must be greater than 0, got 0",
-        "mine.yaml:9: optimizer.learning_rate is missing",
-        "mine.yaml:10: trainin is not a field; did you mean training?",
+        "mine.yaml:10: policy.synthesizer.hidden_sizes.1 must be greater than 0, got 0",
+        "mine.yaml:11: policy.synthesizer.lookahed is not a field; did you mean policy.synthesizer.lookahead?",
+        "mine.yaml:12: optimizer.learning_rate is missing",
+        "mine.yaml:13: trainin is not a field; did you mean training?",
     }
 
 
@@ -66,7 +80,30 @@ trainin: {epochs: 1}
         ("window: 5", "window: 0", "policy.window must be greater than 0, got 0"),
         ("window: 5", "window: 5, discount: 1.5", "policy.discount must be less than or equal to 1, got 1.5"),
         ("window: 5", "window: 5, discount: .nan", "policy.discount must be a finite number, got nan"),
-        ("window: 5", "window: 5, zzz: 1", "policy.zzz is not a field; expected one of auxiliary, center, discount"),
+        ("window: 5", "window: 5, zzz: 1", "policy.zzz is not a field; expected one of ahead, center, discount"),
+        ("window: 5", "window: 5, hidden_sizes: [8]", "policy.hidden_sizes is not a field; expected one of ahead, "),
+        (
+            "kind: mlp",
+            "kind: mlpp",
+            "policy.synthesizer.kind must be one of error, mlp, got 'mlpp'",
+        ),
+        ("kind: mlp, ", "", "policy.synthesizer.kind is missing; expected one of error, mlp"),
+        ("{kind: mlp, lookahead: 2}", "mlp", "policy.synthesizer must be a section, like policy.synthesizer: {field: "),
+        ("kind: mlp", "kind: mlp, hidden_sizes: [8, 0]", "policy.synthesizer.hidden_sizes.1 must be greater than 0"),
+        ("lookahead: 2", "lookahead: -1", "policy.synthesizer.lookahead must be greater than or equal to 0, got -1"),
+        ("kind: mlp, lookahead: 2", "kind: error, lookahead: 0", "policy.synthesizer.lookahead must be greater than 0"),
+        ("kind: mlp", "kind: error, rank: 0", "policy.synthesizer.rank must be greater than 0, got 0"),
+        ("kind: mlp", "kind: error, projection: ~", "policy.synthesizer.projection must be a valid integer, got None"),
+        (
+            "kind: mlp",
+            "kind: error, hidden_sizes: [8]",
+            "policy.synthesizer.hidden_sizes is not a field; did you mean policy.synthesizer.hidden_size?",
+        ),
+        (
+            "kind: mlp",
+            "kind: error, zzz: 1",
+            "policy.synthesizer.zzz is not a field; expected one of hidden_size, kind, lookahead, near, projection, ",
+        ),
         ("hidden_size: 16", "hidden_size: 16, tied: true, embedding_size: 8", "model: tied needs embedding_size"),
         ("{hidden_size: 16}", "sixteen", "model must be a section, like model: {field: value}, got 'sixteen'"),
         ("{hidden_size: 16}", "", "model must be a section, like model: {field: value}, got None"),
@@ -136,9 +173,10 @@ def test_anchors_and_merges_work_and_their_mistakes_have_a_line() -> None:
 
 def test_overrides_replace_values_in_either_spelling() -> None:
     assert good("--policy.window=7", "--training.span", "30").policy == good("--policy.window", "7").policy
-    recipe = good("--policy.hidden_sizes=[8, 4]", "--training.clip=null", "--model.tied=true", "--sample.prompt=a b")
+    wide = "--policy.synthesizer.hidden_sizes=[8, 4]"
+    recipe = good(wide, "--training.clip=null", "--model.tied=true", "--sample.prompt=a b")
     assert isinstance(recipe.policy, Synthetic)
-    assert recipe.policy.hidden_sizes == (8, 4)
+    assert recipe.policy.synthesizer == MLPSynthesizer(lookahead=2, hidden_sizes=(8, 4))
     assert (recipe.training.clip, recipe.model.tied, recipe.sample.prompt) == (None, True, "a b")
     assert good("--data.tokenizer.kind=character").data.tokenizer.kind == "character"
     assert good("--policy.window=1", "--policy.window=2").policy == good("--policy.window=2").policy
@@ -147,21 +185,60 @@ def test_overrides_replace_values_in_either_spelling() -> None:
 def test_another_kind_drops_the_fields_it_lacks_and_keeps_the_others_in_any_order() -> None:
     assert good("--policy.kind=truncated").policy == Truncated(window=5)
     assert good("--policy.kind=full").policy == Full()
-    full = GOOD.replace("{kind: synthetic, window: 5, lookahead: 2}", "{kind: full}")
+    full = GOOD.replace("{kind: synthetic, window: 5, synthesizer: {kind: mlp, lookahead: 2}}", "{kind: full}")
+    assert full != GOOD
     for overrides in (
         ("--policy.kind=truncated", "--policy.window=9"),
         ("--policy.window=9", "--policy.kind=truncated"),
     ):
         assert parse_recipe(full, "mine.yaml", None, overrides).policy == Truncated(window=9)
     assert mistakes(full, "--policy.kind=truncated") == ["mine.yaml:3: policy.window is missing"]
-    (line,) = mistakes(GOOD, "--policy.lookahead=3", "--policy.kind=truncated")
-    assert line.startswith("command line: policy.lookahead is not a field"), "what was asked for is not dropped"
+    for asked in ("discount=0.9", "synthesizer.lookahead=3"):
+        (line,) = mistakes(GOOD, f"--policy.{asked}", "--policy.kind=truncated")
+        name = asked.split(".")[0].split("=")[0]
+        assert line.startswith(f"command line: policy.{name} is not a field"), "what was asked for is not dropped"
     assert good("--optimizer.kind=adam").optimizer == Adam(learning_rate=3e-4)
     assert good("--policy.kind=synthetic").policy == good().policy, "the same kind drops nothing"
     assert good("--schedule.kind=cosine", "--schedule.floor=0.1").schedule == Cosine(floor=0.1)
 
 
+def test_another_kind_of_a_section_within_a_section_does_the_same() -> None:
+    def synthesizer(*overrides: str) -> ErrorSynthesizer | MLPSynthesizer:
+        text = GOOD.replace("lookahead: 2", "lookahead: 2, projection: 7, hidden_sizes: [8]")
+        policy = parse_recipe(text, "mine.yaml", None, overrides).policy
+        assert isinstance(policy, Synthetic)
+        assert policy.window == 5
+        return policy.synthesizer
+
+    rank = "--policy.synthesizer.rank=4"
+    assert synthesizer() == MLPSynthesizer(lookahead=2, projection=7, hidden_sizes=(8,))
+    assert synthesizer("--policy.synthesizer.kind=mlp") == synthesizer(), "the same kind drops nothing"
+    for overrides in ((rank, "--policy.synthesizer.kind=error"), ("--policy.synthesizer.kind=error", rank)):
+        assert synthesizer(*overrides) == ErrorSynthesizer(lookahead=2, projection=7, rank=4)
+    (line,) = mistakes(GOOD, "--policy.synthesizer.auxiliary=true", "--policy.synthesizer.kind=error")
+    assert line.startswith("command line: policy.synthesizer.auxiliary is not a field")
+
+
+def test_a_kind_is_chosen_before_the_kinds_within_it() -> None:
+    truncated = GOOD.replace("{kind: synthetic, window: 5, synthesizer: {kind: mlp, lookahead: 2}}", "{kind: full}")
+    overrides = ["--policy.synthesizer.kind=mlp", "--policy.kind=synthetic", "--policy.window=3"]
+    expected = Synthetic(window=3, synthesizer=MLPSynthesizer())
+    assert parse_recipe(truncated, "mine.yaml", None, overrides).policy == expected
+    (line,) = mistakes(truncated, overrides[0])
+    assert line.startswith("command line: policy.synthesizer is not a field")
+
+
 def test_a_field_of_a_section_that_the_recipe_leaves_out_belongs_to_its_default_kind() -> None:
+    plain = GOOD.replace(", synthesizer: {kind: mlp, lookahead: 2}", "")
+    assert plain != GOOD
+    for overrides, expected in (
+        ((), ErrorSynthesizer()),
+        (("--policy.synthesizer.lookahead=3",), ErrorSynthesizer(lookahead=3)),
+        (("--policy.synthesizer.kind=mlp",), MLPSynthesizer()),
+        (("--policy.synthesizer.lookahead=0", "--policy.synthesizer.kind=mlp"), MLPSynthesizer(lookahead=0)),
+    ):
+        policy = parse_recipe(plain, "mine.yaml", None, overrides).policy
+        assert policy == Synthetic(window=5, synthesizer=expected)
     assert good("--synthesizer_optimizer.learning_rate=0.5").synthesizer_optimizer == Adam(learning_rate=0.5)
     assert good("--schedule.kind=step", "--schedule.after=3").schedule == StepDecay(after=3)
 
@@ -173,6 +250,10 @@ def test_a_field_of_a_section_that_the_recipe_leaves_out_belongs_to_its_default_
         (["--polcy.window=7"], "command line: polcy is not a field; did you mean policy?"),
         (["--policy.window=x"], "command line: policy.window must be a valid integer"),
         (["--policy.kind=trunc"], "command line: policy.kind must be one of full, truncated, synthetic, got 'trunc'"),
+        (["--policy.synthesizer.kind=erorr"], "command line: policy.synthesizer.kind must be one of error, mlp, got "),
+        (["--policy.synthesizer.rank=4"], "command line: policy.synthesizer.rank is not a field; expected one of "),
+        (["--policy.synthesizer=mlp"], "command line: policy.synthesizer must be a section, like policy.synthesizer"),
+        (["--policy.hidden_sizes=[4]"], "command line: policy.hidden_sizes is not a field; expected one of ahead, "),
         (["--schedule.kind=cosin"], "command line: schedule.kind must be one of constant, step, plateau, cosine"),
         (["--training.epochs.x=1"], "command line: --training.epochs.x: epochs is no section but 1"),
         (["--policy.window"], "command line: --policy.window needs a value, like --policy.window=5"),
@@ -235,11 +316,18 @@ def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
     assert data.train == here / "book.txt"
 
 
-@pytest.mark.parametrize("kind", ["full", "truncated", "synthetic"])
+KINDS = {
+    "full": ("--policy.kind=full",),
+    "truncated": ("--policy.kind=truncated",),
+    "synthetic": ("--policy.kind=synthetic",),
+    "perceptron": ("--policy.synthesizer.kind=mlp", "--policy.synthesizer.hidden_sizes=[]"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_written_reads_back_equal(tmp_path: Path, kind: str) -> None:
-    recipe = parse_recipe(
-        RECIPE, "tiny", tmp_path, [f"--policy.kind={kind}", "--sample.prompt='é: #\"\\n'", "--training.clip=null"]
-    )
+    overrides = [*KINDS[kind], "--sample.prompt='é: #\"\\n'", "--training.clip=null"]
+    recipe = parse_recipe(RECIPE, "tiny", tmp_path, overrides)
     again = parse_recipe(dump_recipe(recipe), "written")
     assert again == recipe
     assert dump_recipe(again) == dump_recipe(recipe)
