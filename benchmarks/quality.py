@@ -1,147 +1,371 @@
 """Do synthetic gradients help? Truncation, synthetic gradients and two controls at each window, on real text.
 
-    python benchmarks/quality.py [--quick] [--json FILE] [--windows 1 5] [--seeds 0]
-                                [--policies truncated synthetic zero shuffled] [--out FOLDER] [--figure FILE]
+    python benchmarks/quality.py [--quick] [--json FILE] [--task words] [--windows 1 2 5 10] [--long 20 50]
+                                 [--policies truncated synthetic zero shuffled] [--seeds 0 1 2] [--rates 2e-3 ...]
+                                 [--shapes base] [--jobs 2] [--out FOLDER] [--figure FILE]
 
-Penn Treebank words, one epoch, LSTM 1x200, batch 20. Everybody takes one Adam update (2e-3, clip 1) per span of 20
-steps; only the window differs, and the windows of a span run as one batch. The controls are a zero synthetic gradient
-(discount 0: what the machinery alone does; equal to truncation, or something is wrong) and synthetic gradients
-shuffled across rows (what their noise alone does). Every condition is an ordinary run of `sgrnn train`, in a folder of
-its own under --out: stopped, the benchmark goes on where it was when called again.
---quick trains on the first tenth of an epoch.
+The controls are a zero synthetic gradient (discount 0: what the machinery alone does; equal to truncation, or
+something is wrong) and synthetic gradients shuffled across rows (what their noise alone does). Everybody takes one
+update per span of 20 steps with the same optimizer; only the window differs, and the windows of a span run as one
+batch. A window longer than 20 has a span of its own length, and so fewer updates. --rates trains every condition with
+each learning rate, and the table takes the best of each. --shapes asks the same of other models.
 
-Needs the corpus: sgrnn data fetch ptb
+Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
+long window takes. How long an update takes is measured beforehand, all conditions side by side in interleaved rounds,
+one thread each; --no-seconds leaves that out.
+
+Every condition is an ordinary run of `sgrnn train` in a folder of its own under --out, --jobs of them at a time:
+stopped, the benchmark goes on where it was when called again. --quick trains on the first tenth of an epoch.
+
+Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text: sgrnn data list)
 """
 
+import argparse
+import math
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import torch
 from matplotlib.figure import Figure
 from records import Record, parser, spread, write_records
+from torch import nn
 
-from sgrnn.data import TokenFiles, data_folder, prepare
+from sgrnn.data import data_folder, prepare
 from sgrnn.data.atomic import atomic_write
+from sgrnn.training.build import build_model, build_optimizer, build_policy, build_stream
 from sgrnn.training.loop import train
 from sgrnn.training.memory import keep_freed_memory
+from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import parse_recipe
 from sgrnn.training.run import Run
 from sgrnn.training.text import make_tokenizer, read_corpus
 
-WORDS = """
-data: {corpus: ptb, tokenizer: {kind: word}}
-model: {core: lstm, hidden_size: 200}
-policy: {kind: truncated, window: 20}
-optimizer: {kind: adam, learning_rate: 2.0e-3}
-training: {epochs: 1, batch_size: 20, span: 20, clip: 1.0, checkpoint_every: 500}
-"""
+SPAN = 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned: a recipe without its policy, and the figure that counts."""
+
+    recipe: str
+    figure: str
+    name: str
+    rate: float
+    digits: int
+
+
+TASKS = {
+    "words": Task(
+        """
+        data: {corpus: ptb, tokenizer: {kind: word}}
+        model: {core: lstm, hidden_size: 200}
+        policy: {kind: truncated, window: 20}
+        optimizer: {kind: adam}
+        training: {epochs: 1, batch_size: 20, span: 20, clip: 1.0, precision: bfloat16}
+        """,
+        "valid_perplexity", "validation perplexity", 2e-3, 2,
+    ),
+    "characters": Task(
+        """
+        data: {corpus: ptb-char, tokenizer: {kind: character}}
+        model: {core: lstm, hidden_size: 128}
+        policy: {kind: truncated, window: 20}
+        optimizer: {kind: adam}
+        training: {epochs: 1, batch_size: 64, span: 20, clip: 1.0}
+        """,
+        "valid_bits_per_character", "validation bits per character", 2e-3, 4,
+    ),
+    "words to convergence": Task(
+        """
+        data: {corpus: ptb, tokenizer: {kind: word}}
+        model: {core: lstm, hidden_size: 200, num_layers: 2, initial_range: 0.1}
+        policy: {kind: truncated, window: 20}
+        optimizer: {kind: sgd, learning_rate: 20.0}
+        schedule: {kind: step, factor: 0.5, after: 4}
+        training: {epochs: 13, batch_size: 20, span: 20, clip: 0.25, precision: bfloat16}
+        """,
+        "valid_perplexity", "validation perplexity", 20.0, 2,
+    ),
+    "characters to convergence": Task(
+        """
+        data: {corpus: ptb-char, tokenizer: {kind: character}}
+        model: {core: lstm, hidden_size: 256}
+        policy: {kind: truncated, window: 20}
+        optimizer: {kind: adam}
+        training: {epochs: 40, patience: 2, batch_size: 64, span: 20, clip: 1.0}
+        """,
+        "valid_bits_per_character", "validation bits per character", 2e-3, 4,
+    ),
+}  # fmt: skip
 POLICIES = {
     "truncated": ["--policy.kind=truncated"],
     "synthetic": ["--policy.kind=synthetic"],
     "zero": ["--policy.kind=synthetic", "--policy.discount=0"],
     "shuffled": ["--policy.kind=synthetic", "--policy.shuffle=true"],
 }
+SHAPES = {
+    "base": [],
+    "two layers": ["--model.num_layers=2"],
+    "GRU": ["--model.core=gru"],
+    "RNN": ["--model.core=rnn"],
+    "100 units": ["--model.hidden_size=100"],
+    "650 units": ["--model.hidden_size=650"],
+    "batch 10": ["--training.batch_size=10"],
+    "batch 128": ["--training.batch_size=128"],
+    "dropout": ["--model.dropout=0.2"],
+    "SGD": ["--optimizer.kind=sgd", "--optimizer.learning_rate=20", "--training.clip=0.25"],
+    "pieces": ["--data.tokenizer.kind=unigram", "--data.tokenizer.vocabulary_size=5000"],
+}
 
 
-def run_condition(name: str, overrides: list[str], out: Path, data: Path) -> Run:
-    """Train one condition to its end, or as far as is left."""
-    folder = out / name
+@dataclass(frozen=True)
+class Condition:
+    """One run to be made."""
+
+    task: str
+    shape: str
+    policy: str
+    window: int
+    rate: float
+    seed: int
+    quick: bool
+
+    @property
+    def name(self) -> str:
+        parts = [self.task, self.shape, self.policy, f"T{self.window}", f"rate{self.rate:g}", f"seed{self.seed}"]
+        return "-".join(parts + ["quick"] * self.quick).replace(" ", "_")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The task's, in another shape, with this policy."""
+        overrides = [f"--optimizer.learning_rate={self.rate}", *SHAPES[self.shape], *POLICIES[self.policy]]
+        overrides += [f"--policy.window={self.window}", "--policy.parallel=true", f"--training.seed={self.seed}"]
+        overrides += [f"--training.span={max(SPAN, self.window)}"]
+        if self.quick:
+            overrides += ["--training.max_updates=232"]
+        else:
+            overrides += ["--training.evaluate_every=500"] if "convergence" not in self.task else []
+        return parse_recipe(TASKS[self.task].recipe, self.name, overrides=overrides)
+
+
+def run_condition(condition: Condition, out: Path) -> Record:
+    """Train one condition to its end, or as far as is left, and say how it went."""
+    folder, data = out / condition.name, data_folder()
     if (folder / "recipe.yaml").exists():
         run = Run.open(folder)
         corpus = read_corpus(run.recipe, data)
     else:
-        recipe = parse_recipe(WORDS, name, overrides=overrides)
-        corpus = read_corpus(recipe, data)
-        run = Run.create(folder, recipe, make_tokenizer(recipe, corpus))
-    files: TokenFiles = prepare(corpus, run.tokenizer, data)
-    train(run, files, report=lambda record: None)
-    return run
-
-
-def record_of(run: Run, policy: str, window: int, seed: int) -> Record:
-    """What a finished run has to say, as a flat record."""
+        corpus = read_corpus(condition.recipe, data)
+        run = Run.create(folder, condition.recipe, make_tokenizer(condition.recipe, corpus))
+    train(run, prepare(corpus, run.tokenizer, data), report=lambda record: None)
+    task = TASKS[condition.task]
     rows = list(run.records())
-    valid = [row for row in rows if "valid_loss" in row][-1]
+    scores = [row for row in rows if "valid_loss" in row]
     late = [row for row in rows if "loss" in row][-5:]
+    # to convergence the best epoch counts, as early stopping on the validation loss takes it
+    values = [row[task.figure] for row in scores]
+    value = min(values) if "convergence" in condition.task else values[-1]
     record: Record = {
-        "metric": "validation perplexity", "value": valid["valid_perplexity"], "task": "ptb words", "policy": policy,
-        "window": window, "seed": seed, "updates": valid["update"], "epochs": valid["epoch"],
-        "seconds": valid["seconds"], "hidden_size": run.recipe.model.hidden_size, "threads": torch.get_num_threads(),
+        "metric": task.name, "value": value, "task": condition.task, "shape": condition.shape,
+        "policy": condition.policy, "window": condition.window, "learning_rate": condition.rate,
+        "seed": condition.seed, "updates": scores[-1]["update"], "epochs": scores[-1]["epoch"],
+        "seconds": scores[-1]["seconds"], "span": run.recipe.training.span,
+        "precision": run.recipe.training.precision, "threads": torch.get_num_threads(),
+        "curve": [[row["update"], row[task.figure]] for row in scores],
     }  # fmt: skip
     for figure in ("r2", "gate", "cosine", "cell_norm"):
         if figure in late[-1]:
-            record[figure] = sum(row[figure] for row in late) / len(late)
+            record[figure] = fmean(row[figure] for row in late)
     return record
 
 
-def print_table(records: list[Record]) -> None:
-    """Perplexity by policy and window, over seeds."""
-    windows = sorted({record["window"] for record in records})
-    print(f"\n{'':12s}" + "".join(f"{f'T={window}':>28s}" for window in windows))
-    for policy in sorted({record["policy"] for record in records}, key=list(POLICIES).index):
-        cells = []
-        for window in windows:
-            values = [r["value"] for r in records if (r["policy"], r["window"]) == (policy, window)]
-            cells.append(spread(values, 2) if values else "")
-        print(f"{policy:12s}" + "".join(f"{cell:>28s}" for cell in cells))
+def prepare_process(threads: int) -> None:
+    """Once in every process that trains."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
 
 
-def plot(records: list[Record], path: Path, long: int) -> None:
-    """Perplexity against the window, a line for each policy and one for truncation at the longer window."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    styles = {"truncated": "o-C0", "synthetic": "o-C2", "zero": "x:C7", "shuffled": "s:C3"}
-    for policy, style in styles.items():
-        found = [r for r in records if r["policy"] == policy and r["window"] != long]
-        if not found:
+def seconds_per_update(conditions: Iterable[Condition], rounds: int = 12, updates: int = 8) -> dict[Condition, float]:
+    """Medians over interleaved rounds, on one thread."""
+    prepare_process(1)
+    loops = {condition: Updates(condition.recipe) for condition in conditions}
+    times: dict[Condition, list[float]] = {condition: [] for condition in loops}
+    for number in range(rounds + 1):  # the first round warms up
+        for condition, loop in loops.items():
+            began = time.perf_counter()
+            for _ in range(updates):
+                loop.update()
+            if number:
+                times[condition].append((time.perf_counter() - began) / updates)
+    return {condition: median(values) for condition, values in times.items()}
+
+
+class Updates:
+    """A recipe's training, update by update, without what a run records."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        corpus = read_corpus(recipe, data_folder())
+        files = prepare(corpus, make_tokenizer(recipe, corpus), data_folder())
+        self.clip = recipe.training.clip or math.inf
+        self.model = build_model(recipe, files.vocabulary_size)
+        self.policy = build_policy(recipe, self.model)
+        optimizers = [
+            build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, self.policy),
+        ]  # fmt: skip
+        self.optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
+        self.stream = build_stream(recipe, files, self.policy.lookahead_steps)
+        self.state = self.model.initial_state(recipe.training.batch_size)
+
+    def update(self) -> None:
+        step = self.policy.backward(self.model, self.model.loss, next(self.stream), self.state)
+        self.state = step.state
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def value_at(curve: list[list[float]], update: float) -> float:
+    """A figure between two evaluations, by linear interpolation."""
+    for (before, low), (after, high) in pairwise(curve):
+        if before <= update <= after:
+            return low + (high - low) * (update - before) / (after - before)
+    return curve[-1][1] if update >= curve[-1][0] else math.nan
+
+
+def add_equal_seconds(records: list[Record], costs: dict[tuple[str, str, str, int], float], long: int) -> list[Record]:
+    """For each record another: its figure when the time is up that truncation at the long window takes."""
+    added: list[Record] = []
+    for record in records:
+        key = (record["task"], record["shape"], record["policy"], record["window"])
+        reference = (record["task"], record["shape"], "truncated", long)
+        if key not in costs or reference not in costs:
             continue
-        windows = sorted({r["window"] for r in found})
-        means = [fmean(r["value"] for r in found if r["window"] == window) for window in windows]
-        axes.plot([str(window) for window in windows], means, style, label=policy)
-        axes.plot([str(r["window"]) for r in found], [r["value"] for r in found], ".", color=style[-2:], alpha=0.4)
-    reference = fmean(r["value"] for r in records if r["window"] == long)
-    axes.axhline(reference, color="C0", linestyle="--", label=f"truncated, T={long}")
-    axes.set(xlabel="window T", ylabel="validation perplexity", title="Penn Treebank words, one epoch, LSTM 1x200")
-    axes.legend()
-    axes.grid(alpha=0.3)
+        whole = [r["updates"] for r in records if (r["task"], r["shape"], r["policy"], r["window"]) == reference]
+        ratio = costs[key] / costs[reference]
+        value = value_at(record["curve"], whole[0] / ratio)
+        added.append({**record, "metric": f"{record['metric']} at equal seconds", "value": value, "cost_ratio": ratio})
+    return added
+
+
+def best_rates(records: list[Record]) -> list[Record]:
+    """Of every task, shape, policy and window the records of the learning rate with the best mean."""
+    groups: dict[tuple, dict[float, list[Record]]] = {}
+    for record in records:
+        key = tuple(record[part] for part in ("metric", "task", "shape", "policy", "window"))
+        groups.setdefault(key, {}).setdefault(record["learning_rate"], []).append(record)
+    return [
+        record
+        for rates in groups.values()
+        for record in min(rates.values(), key=lambda found: fmean(r["value"] for r in found))
+    ]
+
+
+def print_tables(records: list[Record]) -> None:
+    """Of every task, shape and metric a table by policy and window, over seeds; before it the learning rates."""
+    keys = ("task", "shape", "metric")
+    for group in sorted({tuple(record[key] for key in keys) for record in records}):
+        found = [record for record in records if tuple(record[key] for key in keys) == group]
+        windows = sorted({record["window"] for record in found})
+        rates = sorted({record["learning_rate"] for record in found})
+        print(f"\n{', '.join(group)}")
+        print(f"{'':26s}" + "".join(f"{f'T={window}':>30s}" for window in windows))
+        policies = sorted({record["policy"] for record in found}, key=list(POLICIES).index)
+        rows = [(policy, rate) for policy in policies for rate in rates] if len(rates) > 1 else []
+        for policy, rate in [*rows, *((policy, None) for policy in policies)]:
+            chosen = best_rates(found) if rate is None else [r for r in found if r["learning_rate"] == rate]
+            cells = []
+            for window in windows:
+                values = [r["value"] for r in chosen if (r["policy"], r["window"]) == (policy, window)]
+                cells.append(spread(values, TASKS[group[0]].digits) if values else "")
+            label = policy if rate is None else f"  {policy}, rate {rate:g}"
+            print(f"{label:26s}" + "".join(f"{cell:>30s}" for cell in cells))
+
+
+def plot(records: list[Record], path: Path) -> None:
+    """For every task the figure against the window, a line for each policy, and the seeds as dots."""
+    wanted = [r for r in best_rates(records) if r["shape"] == "base" and "seconds" not in r["metric"]]
+    tasks = sorted({record["task"] for record in wanted}, key=list(TASKS).index)
+    figure = Figure(figsize=(7 * len(tasks), 4), layout="constrained")
+    styles = {"truncated": "o-C0", "synthetic": "o-C2", "zero": "x:C7", "shuffled": "s:C3"}
+    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        here = [record for record in wanted if record["task"] == task]
+        places = {window: place for place, window in enumerate(sorted({record["window"] for record in here}))}
+        for policy, style in styles.items():
+            found = [record for record in here if record["policy"] == policy]
+            windows = sorted({record["window"] for record in found})
+            means = [fmean(r["value"] for r in found if r["window"] == window) for window in windows]
+            if found:
+                axes.plot([places[window] for window in windows], means, style, label=policy)
+                axes.plot(
+                    [places[r["window"]] for r in found], [r["value"] for r in found], ".", color=style[-2:], alpha=0.4
+                )
+        axes.set_xticks(list(places.values()), [str(window) for window in places])
+        axes.set(xlabel="window T", ylabel=TASKS[task].name, title=f"Penn Treebank {task}")
+        axes.legend()
+        axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=110)
 
 
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    made = parser(__doc__ or "")
+    made.add_argument("--task", choices=TASKS, nargs="+", default=["words"])
+    made.add_argument("--windows", type=int, nargs="+", default=[1, 2, 5, 10])
+    made.add_argument("--long", type=int, nargs="+", default=[20, 50], help="longer windows, for truncation alone")
+    made.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument("--rates", type=float, nargs="+", help="learning rates; the task's own if left out")
+    made.add_argument("--shapes", nargs="+", choices=SHAPES, default=["base"])
+    made.add_argument("--jobs", type=int, default=1, help="conditions trained at a time")
+    made.add_argument("--threads", type=int, default=1, help="of each")
+    made.add_argument("--no-seconds", action="store_true", help="leave out the figures at equal seconds")
+    made.add_argument("--figure", type=Path, metavar="FILE", help="draw the tables there, as PNG")
+    made.add_argument("--out", type=Path, default=Path("benchmarks/out/quality"))
+    return made.parse_args()
+
+
 def main() -> None:
     """Run every condition and report."""
-    made = parser(__doc__ or "")
-    made.add_argument("--windows", type=int, nargs="+", default=[1, 5])
-    made.add_argument("--long", type=int, default=20, help="the longer window that truncation is also given")
-    made.add_argument("--seeds", type=int, nargs="+", default=[0])
-    made.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
-    made.add_argument("--threads", type=int, default=torch.get_num_threads())
-    made.add_argument("--figure", type=Path, metavar="FILE", help="draw the table there, as PNG")
-    made.add_argument("--out", type=Path, default=Path("benchmarks/out/quality"))
-    arguments = made.parse_args()
-    torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
-    conditions = [("truncated", arguments.long)]
-    conditions += [(policy, window) for window in arguments.windows for policy in arguments.policies]
+    arguments = parse_arguments()
+    places = [("truncated", window) for window in arguments.long]
+    places += [(policy, window) for window in arguments.windows for policy in arguments.policies]
+    conditions = [
+        Condition(task, shape, policy, window, rate, seed, arguments.quick)
+        for seed in arguments.seeds
+        for task in arguments.task
+        for shape in arguments.shapes
+        for policy, window in places
+        for rate in arguments.rates or [TASKS[task].rate]
+    ]
+    costs: dict[tuple[str, str, str, int], float] = {}
+    if not arguments.no_seconds:
+        firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(conditions)}
+        for group in {(task, shape) for task, shape, _, _ in firsts}:
+            together = {key: condition for key, condition in firsts.items() if key[:2] == group}
+            found = seconds_per_update(together.values())
+            costs |= {key: found[condition] for key, condition in together.items()}
     records: list[Record] = []
-    for seed in arguments.seeds:
-        for policy, window in conditions:
-            name = f"words-{policy}-T{window}-seed{seed}" + ("-quick" if arguments.quick else "")
-            overrides = [
-                *POLICIES[policy],
-                f"--policy.window={window}",
-                "--policy.parallel=true",
-                f"--training.seed={seed}",
-            ]
-            if arguments.quick:
-                overrides += ["--training.max_updates=232"]
-            record = record_of(run_condition(name, overrides, arguments.out, data_folder()), policy, window, seed)
-            records.append(record)
-            print(f"{name}: {record['value']:.2f} in {record['seconds']:.0f} s", flush=True)
-    print_table(records)
+    with ProcessPoolExecutor(
+        arguments.jobs, get_context("spawn"), initializer=prepare_process, initargs=(arguments.threads,)
+    ) as pool:
+        running = [pool.submit(run_condition, condition, arguments.out) for condition in conditions]
+        for condition, future in zip(conditions, running, strict=True):
+            records.append(future.result())
+            print(f"{condition.name}: {records[-1]['value']:.4g} in {records[-1]['seconds']:.0f} s", flush=True)
+            write_records(records, arguments.json)
+    records += add_equal_seconds(records, costs, arguments.long[0])
+    print_tables(records)
     if arguments.figure is not None:
-        plot(records, arguments.figure, arguments.long)
+        plot(records, arguments.figure)
     write_records(records, arguments.json)
 
 
