@@ -95,7 +95,7 @@ TASKS = {
     "characters to convergence": Task(
         """
         data: {corpus: ptb-char, tokenizer: {kind: character}}
-        model: {core: lstm, hidden_size: 256}
+        model: {core: lstm, hidden_size: 128}
         policy: {kind: truncated, window: 20}
         optimizer: {kind: adam}
         training: {epochs: 40, patience: 2, batch_size: 64, span: 20, clip: 1.0}
@@ -173,7 +173,7 @@ def run_condition(condition: Condition, out: Path) -> Record:
     value = min(values) if "convergence" in condition.task else values[-1]
     record: Record = {
         "metric": task.name, "value": value, "task": condition.task, "shape": condition.shape,
-        "policy": condition.policy, "window": condition.window, "learning_rate": condition.rate,
+        "policy": condition.policy, "window": condition.window, "learning_rate": run.recipe.optimizer.learning_rate,
         "seed": condition.seed, "updates": scores[-1]["update"], "epochs": scores[-1]["epoch"],
         "seconds": scores[-1]["seconds"], "span": run.recipe.training.span,
         "precision": run.recipe.training.precision, "threads": torch.get_num_threads(),
@@ -320,7 +320,7 @@ def parse_arguments() -> argparse.Namespace:
     made = parser(__doc__ or "")
     made.add_argument("--task", choices=TASKS, nargs="+", default=["words"])
     made.add_argument("--windows", type=int, nargs="+", default=[1, 2, 5, 10])
-    made.add_argument("--long", type=int, nargs="+", default=[20, 50], help="longer windows, for truncation alone")
+    made.add_argument("--long", type=int, nargs="*", default=[20, 50], help="longer windows, for truncation alone")
     made.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     made.add_argument("--rates", type=float, nargs="+", help="learning rates; the task's own if left out")
@@ -362,7 +362,8 @@ def main() -> None:
             records.append(future.result())
             print(f"{condition.name}: {records[-1]['value']:.4g} in {records[-1]['seconds']:.0f} s", flush=True)
             write_records(records, arguments.json)
-    records += add_equal_seconds(records, costs, arguments.long[0])
+    if costs and arguments.long:
+        records += add_equal_seconds(records, costs, arguments.long[0])
     print_tables(records)
     if arguments.figure is not None:
         plot(records, arguments.figure)
