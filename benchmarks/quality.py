@@ -98,7 +98,8 @@ TASKS = {
         model: {core: lstm, hidden_size: 128}
         policy: {kind: truncated, window: 20}
         optimizer: {kind: adam}
-        training: {epochs: 40, patience: 2, batch_size: 64, span: 20, clip: 1.0}
+        schedule: {kind: step, factor: 0.5, after: 6}
+        training: {epochs: 12, batch_size: 64, span: 20, clip: 1.0}
         """,
         "valid_bits_per_character", "validation bits per character", 2e-3, 4,
     ),
