@@ -4,18 +4,20 @@
                                  [--policies truncated synthetic zero shuffled] [--seeds 0 1 2] [--rates 2e-3 ...]
                                  [--shapes base] [--jobs 2] [--out FOLDER] [--figure FILE]
 
-The controls are a zero synthetic gradient (discount 0: what the machinery alone does; equal to truncation, or
-something is wrong) and synthetic gradients shuffled across rows (what their noise alone does). Everybody takes one
-update per span of 20 steps with the same optimizer; only the window differs, and the windows of a span run as one
-batch. A window longer than 20 has a span of its own length, and so fewer updates. --rates trains every condition with
-each learning rate, and the table takes the best of each. --shapes asks the same of other models.
+The controls are a zero synthetic gradient (discount 0: what the machinery alone does; without dropout it equals
+truncation to the bit, or something is wrong) and synthetic gradients shuffled across rows (what their noise alone
+does). Everybody takes one update per span of 20 steps with the same optimizer; only the window differs, and the windows
+of a span run as one batch. A window longer than 20 has a span of its own length, and so fewer updates. --rates trains
+every condition at these multiples of the task's learning rate, and the table takes the best of each. --shapes asks the
+same of other models. The tasks to convergence count the best epoch.
 
 Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
-long window takes. How long an update takes is measured beforehand, all conditions side by side in interleaved rounds,
-one thread each; --no-seconds leaves that out.
+long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in
+interleaved rounds, one thread each; --no-seconds leaves that out.
 
 Every condition is an ordinary run of `sgrnn train` in a folder of its own under --out, --jobs of them at a time:
-stopped, the benchmark goes on where it was when called again. --quick trains on the first tenth of an epoch.
+stopped, the benchmark goes on where it was when called again. --quick stops each after 232 updates, for words a tenth
+of an epoch, and leaves out equal seconds.
 
 Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text: sgrnn data list)
 """
@@ -24,26 +26,21 @@ import argparse
 import math
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median
 
-import torch
 from matplotlib.figure import Figure
 from records import Record, parser, spread, write_records
+from runs import prepare_process, train_all
 from torch import nn
 
 from sgrnn.data import data_folder, prepare
 from sgrnn.data.atomic import atomic_write
 from sgrnn.training.build import build_model, build_optimizer, build_policy, build_stream
-from sgrnn.training.loop import train
-from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import parse_recipe
-from sgrnn.training.run import Run
 from sgrnn.training.text import make_tokenizer, read_corpus
 
 SPAN = 20
@@ -120,9 +117,14 @@ SHAPES = {
     "batch 10": ["--training.batch_size=10"],
     "batch 128": ["--training.batch_size=128"],
     "dropout": ["--model.dropout=0.2"],
-    "SGD": ["--optimizer.kind=sgd", "--optimizer.learning_rate=20", "--training.clip=0.25"],
+    "SGD": ["--optimizer.kind=sgd", "--training.clip=0.25"],
     "pieces": ["--data.tokenizer.kind=unigram", "--data.tokenizer.vocabulary_size=5000"],
 }
+
+
+def own_rate(task: str, shape: str) -> float:
+    """The learning rate of a task; the shape SGD has another optimizer's."""
+    return 20.0 if shape == "SGD" else TASKS[task].rate
 
 
 @dataclass(frozen=True)
@@ -155,41 +157,26 @@ class Condition:
         return parse_recipe(TASKS[self.task].recipe, self.name, overrides=overrides)
 
 
-def run_condition(condition: Condition, out: Path) -> Record:
-    """Train one condition to its end, or as far as is left, and say how it went."""
-    folder, data = out / condition.name, data_folder()
-    if (folder / "recipe.yaml").exists():
-        run = Run.open(folder)
-        corpus = read_corpus(run.recipe, data)
-    else:
-        corpus = read_corpus(condition.recipe, data)
-        run = Run.create(folder, condition.recipe, make_tokenizer(condition.recipe, corpus))
-    train(run, prepare(corpus, run.tokenizer, data), report=lambda record: None)
-    task = TASKS[condition.task]
-    rows = list(run.records())
+def summarize(condition: Condition, rows: list[Record]) -> Record:
+    """How a run went; a value of None if it diverged."""
+    task, recipe = TASKS[condition.task], condition.recipe
     scores = [row for row in rows if "valid_loss" in row]
     late = [row for row in rows if "loss" in row][-5:]
     # to convergence the best epoch counts, as early stopping on the validation loss takes it
-    values = [row[task.figure] for row in scores]
-    value = min(values) if "convergence" in condition.task else values[-1]
+    values = [row[task.figure] for row in scores] or [None]
     record: Record = {
-        "metric": task.name, "value": value, "task": condition.task, "shape": condition.shape,
-        "policy": condition.policy, "window": condition.window, "learning_rate": run.recipe.optimizer.learning_rate,
-        "seed": condition.seed, "updates": scores[-1]["update"], "epochs": scores[-1]["epoch"],
-        "seconds": scores[-1]["seconds"], "span": run.recipe.training.span,
-        "precision": run.recipe.training.precision, "threads": torch.get_num_threads(),
+        "metric": task.name, "value": min(values) if "convergence" in condition.task else values[-1],
+        "task": condition.task, "shape": condition.shape, "policy": condition.policy, "window": condition.window,
+        "learning_rate": condition.rate, "seed": condition.seed, "span": recipe.training.span,
+        "precision": recipe.training.precision, "quick": condition.quick,
         "curve": [[row["update"], row[task.figure]] for row in scores],
     }  # fmt: skip
+    if scores:
+        record |= {"updates": scores[-1]["update"], "epochs": scores[-1]["epoch"], "seconds": scores[-1]["seconds"]}
     for figure in ("r2", "gate", "cosine", "cell_norm"):
-        if figure in late[-1]:
+        if late and figure in late[-1]:
             record[figure] = fmean(row[figure] for row in late)
     return record
-
-
-def prepare_process(threads: int) -> None:
-    """Once in every process that trains."""
-    torch.set_num_threads(threads)
-    keep_freed_memory()
 
 
 def seconds_per_update(conditions: Iterable[Condition], rounds: int = 12, updates: int = 8) -> dict[Condition, float]:
@@ -232,40 +219,51 @@ class Updates:
             optimizer.zero_grad()
 
 
-def value_at(curve: list[list[float]], update: float) -> float:
-    """A figure between two evaluations, by linear interpolation."""
+def value_at(curve: list[list[float]], update: float) -> float | None:
+    """A figure between two evaluations, by linear interpolation; None before the first and after the last."""
     for (before, low), (after, high) in pairwise(curve):
         if before <= update <= after:
             return low + (high - low) * (update - before) / (after - before)
-    return curve[-1][1] if update >= curve[-1][0] else math.nan
+    return None
 
 
-def add_equal_seconds(records: list[Record], costs: dict[tuple[str, str, str, int], float], long: int) -> list[Record]:
-    """For each record another: its figure when the time is up that truncation at the long window takes."""
-    added: list[Record] = []
+def at_equal_seconds(records: list[Record], costs: dict[tuple[str, str, str, int], float], long: int) -> list[Record]:
+    """Each record's figure when the time is up that truncation at the long window takes.
+
+    What trains faster than that would have gone on for longer than it did: it is left out, but for the reference.
+    """
+    found: list[Record] = []
     for record in records:
-        key = (record["task"], record["shape"], record["policy"], record["window"])
-        reference = (record["task"], record["shape"], "truncated", long)
-        if key not in costs or reference not in costs:
-            continue
-        whole = [r["updates"] for r in records if (r["task"], r["shape"], r["policy"], r["window"]) == reference]
-        ratio = costs[key] / costs[reference]
-        value = value_at(record["curve"], whole[0] / ratio)
-        added.append({**record, "metric": f"{record['metric']} at equal seconds", "value": value, "cost_ratio": ratio})
-    return added
+        place = (record["task"], record["shape"])
+        key, reference = (*place, record["policy"], record["window"]), (*place, "truncated", long)
+        if key in costs and reference in costs and record["curve"]:
+            ratio = costs[key] / costs[reference]
+            ends = [other["updates"] for other in records if _key(other) == reference and other["curve"]]
+            value = value_at(record["curve"], max(ends) / ratio) if ends else None
+            if value is not None:
+                metric = f"{record['metric']} at equal seconds"
+                found.append({**record, "metric": metric, "value": value, "cost_ratio": ratio})
+    return found
+
+
+def _key(record: Record) -> tuple[str, str, str, int]:
+    return record["task"], record["shape"], record["policy"], record["window"]
 
 
 def best_rates(records: list[Record]) -> list[Record]:
-    """Of every task, shape, policy and window the records of the learning rate with the best mean."""
+    """Of every task, shape, policy and window the records of the learning rate with the best median."""
     groups: dict[tuple, dict[float, list[Record]]] = {}
     for record in records:
-        key = tuple(record[part] for part in ("metric", "task", "shape", "policy", "window"))
-        groups.setdefault(key, {}).setdefault(record["learning_rate"], []).append(record)
+        groups.setdefault((record["metric"], *_key(record)), {}).setdefault(record["learning_rate"], []).append(record)
     return [
         record
         for rates in groups.values()
-        for record in min(rates.values(), key=lambda found: fmean(r["value"] for r in found))
+        for record in min(rates.values(), key=lambda found: median(map(_or_infinity, found)))
     ]
+
+
+def _or_infinity(record: Record) -> float:
+    return math.inf if record["value"] is None else record["value"]
 
 
 def print_tables(records: list[Record]) -> None:
@@ -283,32 +281,35 @@ def print_tables(records: list[Record]) -> None:
             chosen = best_rates(found) if rate is None else [r for r in found if r["learning_rate"] == rate]
             cells = []
             for window in windows:
-                values = [r["value"] for r in chosen if (r["policy"], r["window"]) == (policy, window)]
+                values = [_or_infinity(r) for r in chosen if (r["policy"], r["window"]) == (policy, window)]
                 cells.append(spread(values, TASKS[group[0]].digits) if values else "")
             label = policy if rate is None else f"  {policy}, rate {rate:g}"
             print(f"{label:26s}" + "".join(f"{cell:>30s}" for cell in cells))
 
 
 def plot(records: list[Record], path: Path) -> None:
-    """For every task the figure against the window, a line for each policy, and the seeds as dots."""
-    wanted = [r for r in best_rates(records) if r["shape"] == "base" and "seconds" not in r["metric"]]
-    tasks = sorted({record["task"] for record in wanted}, key=list(TASKS).index)
+    """For every task the figure against the window, a line for each policy through the medians, seeds as dots."""
+    wanted = [r for r in best_rates(records) if "seconds" not in r["metric"] and r["value"] is not None]
+    tasks = sorted(
+        {(record["task"], record["shape"]) for record in wanted}, key=lambda pair: list(TASKS).index(pair[0])
+    )
     figure = Figure(figsize=(7 * len(tasks), 4), layout="constrained")
     styles = {"truncated": "o-C0", "synthetic": "o-C2", "zero": "x:C7", "shuffled": "s:C3"}
-    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        here = [record for record in wanted if record["task"] == task]
+    for axes, (task, shape) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        here = [record for record in wanted if (record["task"], record["shape"]) == (task, shape)]
         places = {window: place for place, window in enumerate(sorted({record["window"] for record in here}))}
         for policy, style in styles.items():
             found = [record for record in here if record["policy"] == policy]
             windows = sorted({record["window"] for record in found})
-            means = [fmean(r["value"] for r in found if r["window"] == window) for window in windows]
+            middles = [median(r["value"] for r in found if r["window"] == window) for window in windows]
             if found:
-                axes.plot([places[window] for window in windows], means, style, label=policy)
+                axes.plot([places[window] for window in windows], middles, style, label=policy)
                 axes.plot(
                     [places[r["window"]] for r in found], [r["value"] for r in found], ".", color=style[-2:], alpha=0.4
                 )
         axes.set_xticks(list(places.values()), [str(window) for window in places])
-        axes.set(xlabel="window T", ylabel=TASKS[task].name, title=f"Penn Treebank {task}")
+        title = f"Penn Treebank {task}" + ("" if shape == "base" else f", {shape}")
+        axes.set(xlabel="window T", ylabel=TASKS[task].name, title=title)
         axes.legend()
         axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -324,7 +325,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--long", type=int, nargs="*", default=[20, 50], help="longer windows, for truncation alone")
     made.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--rates", type=float, nargs="+", help="learning rates; the task's own if left out")
+    made.add_argument("--rates", type=float, nargs="+", default=[1.0], help="multiples of the task's learning rate")
     made.add_argument("--shapes", nargs="+", choices=SHAPES, default=["base"])
     made.add_argument("--jobs", type=int, default=1, help="conditions trained at a time")
     made.add_argument("--threads", type=int, default=1, help="of each")
@@ -340,31 +341,31 @@ def main() -> None:
     places = [("truncated", window) for window in arguments.long]
     places += [(policy, window) for window in arguments.windows for policy in arguments.policies]
     conditions = [
-        Condition(task, shape, policy, window, rate, seed, arguments.quick)
-        for seed in arguments.seeds
-        for task in arguments.task
-        for shape in arguments.shapes
-        for policy, window in places
-        for rate in arguments.rates or [TASKS[task].rate]
+        Condition(task, shape, policy, window, rate * own_rate(task, shape), seed, arguments.quick)
+        for seed in dict.fromkeys(arguments.seeds)
+        for task in dict.fromkeys(arguments.task)
+        for shape in dict.fromkeys(arguments.shapes)
+        for policy, window in dict.fromkeys(places)
+        for rate in dict.fromkeys(arguments.rates)
     ]
+    # Equal seconds compare curves over one epoch: to convergence the learning rate has not come down in time.
+    whole = [c for c in conditions if not arguments.quick and "convergence" not in c.task]
     costs: dict[tuple[str, str, str, int], float] = {}
-    if not arguments.no_seconds:
-        firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(conditions)}
-        for group in {(task, shape) for task, shape, _, _ in firsts}:
+    if arguments.long and not arguments.no_seconds:
+        firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(whole)}
+        for group in {key[:2] for key in firsts}:
             together = {key: condition for key, condition in firsts.items() if key[:2] == group}
             found = seconds_per_update(together.values())
             costs |= {key: found[condition] for key, condition in together.items()}
     records: list[Record] = []
-    with ProcessPoolExecutor(
-        arguments.jobs, get_context("spawn"), initializer=prepare_process, initargs=(arguments.threads,)
-    ) as pool:
-        running = [pool.submit(run_condition, condition, arguments.out) for condition in conditions]
-        for condition, future in zip(conditions, running, strict=True):
-            records.append(future.result())
-            print(f"{condition.name}: {records[-1]['value']:.4g} in {records[-1]['seconds']:.0f} s", flush=True)
-            write_records(records, arguments.json)
-    if costs and arguments.long:
-        records += add_equal_seconds(records, costs, arguments.long[0])
+    recipes = {condition.name: condition.recipe for condition in conditions}
+    runs = train_all(recipes, arguments.out, arguments.jobs, arguments.threads)
+    for condition, (name, rows) in zip(conditions, runs, strict=True):
+        records.append({**summarize(condition, rows), "threads": arguments.threads})
+        print(f"{name}: {_or_infinity(records[-1]):.4g} in {records[-1].get('seconds', math.nan):.0f} s", flush=True)
+        write_records(records, arguments.json)
+    if costs:
+        records += at_equal_seconds(records, costs, arguments.long[0])
     print_tables(records)
     if arguments.figure is not None:
         plot(records, arguments.figure)

@@ -2,8 +2,8 @@
 
 A bootstrapped predictor learns from targets that it takes part in, so that any direction which the core's own
 Jacobian hands back unchanged can feed on itself: above all one common to all rows, and the direction of the state
-itself, along which the open gates of an LSTM carry a gradient through any number of steps. Left in, the two drive
-the norm of the state up without bound (docs/algorithm.md).
+itself, along which the open gates of an LSTM carry a gradient through any number of steps. A predictor free in its
+form needs `center` and `tangent` against the two; `ErrorSynthesizer` needs the second alone (docs/algorithm.md).
 """
 
 import torch

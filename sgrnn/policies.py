@@ -4,8 +4,9 @@ Every policy has one method, ``backward(model, loss, span, state) -> Step``, whi
 gradients of the model's parameters (and of the policy's own, if it has any), and returns the state to go on from.
 It steps no optimizer: that is the training loop's.
 
-`model(inputs, state) -> (outputs, state)` is any module, a bare ``torch.nn.LSTM`` too. `loss(outputs, targets)`
-gives one loss per step and row, (time, batch); the objective is their mean.
+`model(inputs, state) -> (outputs, state)` is any module, a bare ``torch.nn.LSTM`` too; its outputs are a tensor or a
+nest of tensors. `loss(outputs, targets)` gives one loss per step and row, (time, batch); the objective is their mean.
+It sees of the model's computation the outputs alone: what it regularizes of the activations must be among them.
 """
 
 from abc import ABC, abstractmethod
@@ -58,7 +59,7 @@ class Policy(nn.Module, ABC):
             state: the state before the span; a graph behind it is ignored.
 
         Raises:
-            ValueError: the loss is not one number per step and row.
+            ValueError: the loss is not one number per step and row, or reaches into the model's graph past its outputs.
         """
 
 
@@ -97,7 +98,7 @@ class Synthetic(Policy):
     For window k with first state s_k, last state s_{k+1} and loss L_k, summed over its steps:
 
         g_{k+1}  = M(s_{k+1}, lookahead)                 held constant; 0 where the row's sequence ends
-        minimize L_k + <s_{k+1}, g_{k+1}>                one backward pass, which also gives
+        minimize L_k + <s_{k+1}, g_{k+1}>                one pass through the window, which also gives
         target_k = dL_k/ds_k + (ds_{k+1}/ds_k)^T g_{k+1}
         minimize |M(s_k, lookahead) - target_k|^2        over M's parameters only
 
@@ -113,10 +114,11 @@ class Synthetic(Policy):
         synthesizer: M, as `sgrnn.synthesizers` describes. Its parameters are this policy's parameters.
         ahead: steps that the model is run beyond the span, to know the errors there too; None for as many as the
             synthesizer sees. With 0 one that sees errors knows those inside the span, predicts nothing at its end,
-            and needs no `Span.future`. One that sees none is not concerned.
+            and needs no `Span.future`. One that sees none is not concerned. Random generators are put back
+            afterwards; a model with statistics of its own (batch norm) takes these steps into them.
         discount: factor on the injected gradient. As one backward pass serves both, it is the discount of the
             bootstrap and the injection scale (0.1 in public implementations) at once.
-        center: remove the mean, over all boundaries and rows of the span, of what is injected.
+        center: remove the mean, over all boundaries and rows of the span together, of what is injected.
         tangent: remove what is injected along the state itself.
         gate: multiply by `sgrnn.injection.Gate`; without, predictions are trusted from the first update.
         follow_rate, follow_every: bootstrap from a copy of the synthesizer that goes this share of the way
@@ -204,7 +206,7 @@ class Synthetic(Policy):
                 None if open_rows is None else open_rows[span.batch_size :],
             )
         _backward(unrolled, outputs, injected / (span.steps * span.batch_size))
-        target = unrolled_gradient(unrolled) * (span.steps * span.batch_size)
+        target = _first_gradients(unrolled) * (span.steps * span.batch_size)
         figures = self._observe(scale * predicted[:, 0].detach(), target, open_rows)
         self._regress(predicted, target, after, open_rows)
         if self.follower is not None:
@@ -291,7 +293,7 @@ class Synthetic(Policy):
         return f"window={self.window}, discount={self.discount}, center={self.center}, tangent={self.tangent}"
 
 
-def unrolled_gradient(unrolled: Unrolled) -> Tensor:
+def _first_gradients(unrolled: Unrolled) -> Tensor:
     """What the backward pass left at the windows' first states, (K x B, features)."""
     parts = []
     for first in unrolled.firsts:
@@ -367,7 +369,14 @@ def _backward(unrolled: Unrolled, outputs: Any, injected: Tensor | None = None) 
                 if tensor.requires_grad:
                     tensors.append(tensor)
                     gradients.append(part)
-    torch.autograd.backward(tensors, gradients)
+    try:
+        torch.autograd.backward(tensors, gradients)
+    except RuntimeError as error:
+        if "second time" not in str(error):
+            raise
+        raise ValueError(
+            "the loss reaches into the model's graph past its outputs: return what it needs among the model's outputs"
+        ) from error
 
 
 def _mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:

@@ -31,7 +31,7 @@ def map_state(function: Callable[..., Any], *states: State) -> State:
     if isinstance(first, tuple | list):
         parts = [map_state(function, *group) for group in zip(*states, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
-    raise TypeError(f"a state is a tensor or a tuple, list or dict of states, got {type(first).__name__}")
+    raise TypeError(f"states and outputs are tensors, or tuples, lists or dicts of them, got {type(first).__name__}")
 
 
 def leaves(state: State) -> list[Tensor]:

@@ -86,8 +86,8 @@ class ErrorSynthesizer(nn.Module):
     linear in the errors: a part from unit to unit, where the state's vectors are as wide as the outputs, and one
     across units through few dimensions. For the nearest steps the gains a_j and gates g_j are read off a small network
     of s, x_1, ..., x_j, and see no input later than the error's; for steps further ahead they are constants. So M is
-    zero where no errors are made, zero in the mean wherever the model's own predictive distribution holds, and what it
-    predicts of an error leaves it when the error does: nothing in it can feed on itself (docs/algorithm.md).
+    zero where no errors are made, and zero in the mean wherever the model's own predictive distribution holds; and
+    where errors do not foretell each other, it is bootstrapped without a loop (docs/algorithm.md).
 
     Args:
         state_size: features of a row of the state, as `sgrnn.state.state_size` counts them.
@@ -103,7 +103,6 @@ class ErrorSynthesizer(nn.Module):
     """
 
     sees_errors = True
-    heads = 1
 
     def __init__(
         self,
@@ -124,17 +123,17 @@ class ErrorSynthesizer(nn.Module):
         if near < 1:
             raise ValueError(f"near must be at least 1 step, got {near}")
         self.lookahead_steps, self.features = steps, features
-        self.state = nn.Linear(state_size, hidden_size)
+        self.state_projection = nn.Linear(state_size, hidden_size)
         self.near = near = min(near, steps)
-        self.reduce = _drawn(near, feature_size, projection)
-        self.inputs = _drawn(near, projection, hidden_size)
+        self.input_projection = _drawn(near, feature_size, projection)
+        self.input_weight = _drawn(near, projection, hidden_size)
         self.repeats = state_size // error_size if state_size % error_size == 0 else 0
         if self.repeats:
             self.gain = nn.Parameter(torch.zeros(near, hidden_size, state_size))
             self.gain_bias = nn.Parameter(torch.zeros(steps, 1, state_size))
         self.gate = _drawn(near, hidden_size, rank)
         self.gate_bias = nn.Parameter(torch.ones(near, 1, rank))
-        self.errors = _drawn(steps, error_size, rank)
+        self.error_projection = _drawn(steps, error_size, rank)
         self.last = nn.Linear(steps * rank, state_size, bias=False)
         nn.init.zeros_(self.last.weight)
 
@@ -152,10 +151,11 @@ class ErrorSynthesizer(nn.Module):
         assert errors is not None, "the policy hands over errors where the synthesizer asks for them"
         if lookahead.valid is not None:
             errors = errors * lookahead.valid.unsqueeze(-1)
-        crossing = torch.bmm(errors, self.errors)  # (n, R, rank)
+        crossing = torch.bmm(errors, self.error_projection)  # (n, R, rank)
         inputs = self.features(lookahead.inputs[: self.near])
-        read = torch.bmm(torch.bmm(inputs, self.reduce), self.inputs).cumsum(dim=0)  # step j: of inputs 1 to j
-        hidden = F.relu(read + self.state(_standardized(state)))  # (near, R, hidden_size)
+        reduced = torch.bmm(inputs, self.input_projection)
+        read = torch.bmm(reduced, self.input_weight).cumsum(dim=0)  # at step j of inputs 1 to j
+        hidden = F.relu(read + self.state_projection(_standardized(state)))  # (near, R, hidden_size)
         gates = torch.baddbmm(self.gate_bias, hidden, self.gate)
         crossing = torch.cat([gates * crossing[: self.near], crossing[self.near :]])
         predicted = self.last(crossing.transpose(0, 1).flatten(1))

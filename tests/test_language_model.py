@@ -184,9 +184,9 @@ def test_it_makes_synthesizers_that_fit_it(options: dict[str, Any], make_core: C
     steps, rank = options.get("lookahead", 8), options.get("rank", 32)
     assert synthesizer.lookahead_steps == steps
     assert synthesizer.features == model.input_features
-    assert synthesizer.errors.shape == (steps, output_size, rank)
-    assert synthesizer.reduce.shape == (options.get("near", 2), SIZE, options.get("projection", 32))
-    assert synthesizer.state.out_features == options.get("hidden_size", 128)
+    assert synthesizer.error_projection.shape == (steps, output_size, rank)
+    assert synthesizer.input_projection.shape == (options.get("near", 2), SIZE, options.get("projection", 32))
+    assert synthesizer.state_projection.out_features == options.get("hidden_size", 128)
     assert len(synthesizer.gain) == options.get("near", 2)
     state = model.initial_state(ROWS)
     text = make_text(steps)

@@ -1,6 +1,7 @@
 """Policies: the figures they report, what they save, what they refuse."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,9 +23,10 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 import sgrnn
+from sgrnn.cores import initial_state
 from sgrnn.policies import Full, Policy, Synthetic, Truncated
 from sgrnn.span import Span
-from sgrnn.state import leaves, state_size
+from sgrnn.state import State, leaves, state_size
 from sgrnn.synthesizers import MLPSynthesizer
 
 STEPS, WINDOW, BOUNDARIES = 6, 2, 4
@@ -175,6 +177,46 @@ def test_a_loss_that_is_not_one_number_per_step_and_row_is_refused(
     with pytest.raises(ValueError, match=message):
         POLICIES[name](model).backward(model, loss, make_span(STEPS), make_state(model))
     assert not any(gradient.any() for gradient in gradients(model).values())
+
+
+class Leaky(nn.Module):
+    """Keeps its activations for a loss to find."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = make_core("LSTM-1")
+
+    def initial_state(self, batch_size: int) -> State:
+        return initial_state(self.core, batch_size)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        self.activations, state = self.core(inputs, state)
+        return self.activations, state
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_loss_that_reaches_into_the_graph_past_the_outputs_is_refused(name: str) -> None:
+    model = Leaky()
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return squared_error(outputs, targets) + model.activations.square().mean()
+
+    with pytest.raises(ValueError, match=r"^the loss reaches into the model's graph past its outputs: "):
+        POLICIES[name](model).backward(model, loss, make_span(STEPS), make_state(model))
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_outputs_that_are_no_tensors_are_refused(name: str) -> None:
+    class Odd(Leaky):
+        def forward(self, inputs: Tensor, state: State) -> tuple[Any, State]:
+            outputs, state = super().forward(inputs, state)
+            return SimpleNamespace(outputs=outputs), state
+
+    model = Odd()
+    with pytest.raises(
+        TypeError, match=r"^states and outputs are tensors, or tuples, lists or dicts of them, got Simple"
+    ):
+        POLICIES[name](model).backward(model, squared_error, make_span(STEPS), make_state(model))
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_leaves_are_in_order_and_counters_carry_no_gradient() -> None:
 
 @pytest.mark.parametrize(("state", "name"), [(3, "int"), ((torch.zeros(1, 1), None), "NoneType"), ({"a": "b"}, "str")])
 def test_what_is_no_state_is_refused_by_its_type(state: object, name: str) -> None:
-    with pytest.raises(TypeError, match=f"a state is a tensor or a tuple, list or dict of states, got {name}"):
+    with pytest.raises(TypeError, match=f"outputs are tensors, or tuples, lists or dicts of them, got {name}"):
         leaves(state)
 
 

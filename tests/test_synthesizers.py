@@ -177,7 +177,7 @@ def test_a_fresh_error_synthesizer_predicts_zero_and_can_learn(kind: str) -> Non
     synthesizer = make_error_synthesizer(kind)
     predicted = synthesizer(lstm_state(), errors_ahead(kind))
     assert_identical(predicted, torch.zeros(ROWS, 1, SIZE, dtype=torch.float64))
-    assert (synthesizer.lookahead_steps, synthesizer.heads, synthesizer.sees_errors) == (AHEAD, 1, True)
+    assert (synthesizer.lookahead_steps, synthesizer.sees_errors) == (AHEAD, True)
     predicted.backward(torch.ones_like(predicted))
     assert synthesizer.last.weight.grad is not None
     assert synthesizer.last.weight.grad.all()
@@ -187,7 +187,7 @@ def test_a_fresh_error_synthesizer_predicts_zero_and_can_learn(kind: str) -> Non
 @every_kind
 def test_all_of_a_learned_error_synthesizer_goes_on_learning(kind: str, options: dict[str, int]) -> None:
     synthesizer = learned_error_synthesizer(kind, **options)
-    nn.init.constant_(synthesizer.state.bias, 2.0)  # that its one unit is open
+    nn.init.constant_(synthesizer.state_projection.bias, 2.0)  # that its one unit is open
     whole, steps = errors_ahead(kind), synthesizer.lookahead_steps
     assert whole.errors is not None
     ahead = Lookahead(whole.inputs[:steps], whole.targets[:steps], None, whole.errors[:steps])
@@ -207,7 +207,7 @@ def test_it_is_the_sum_over_steps_of_errors_carried_back_as_its_docstring_says(k
         vectors = torch.stack([hidden[0, row], hidden[1, row], cell[0, row], cell[1, row]])
         centered = vectors - vectors.mean(dim=1, keepdim=True)
         units = (centered / (centered.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()).flatten()
-        read = synthesizer.state.weight @ units + synthesizer.state.bias
+        read = synthesizer.state_projection.weight @ units + synthesizer.state_projection.bias
         expected = torch.zeros(SIZE, dtype=torch.float64)
         for step, jacobian in enumerate(synthesizer.last.weight.split(RANK, dim=1)):
             if VALID[step, row]:
@@ -215,11 +215,14 @@ def test_it_is_the_sum_over_steps_of_errors_carried_back_as_its_docstring_says(k
                 gate = torch.ones(RANK, dtype=torch.float64)
                 gain = synthesizer.gain_bias[step, 0] if kind != "across units alone" else torch.zeros(())
                 if step < near_steps(kind):
-                    read = read + ahead.inputs[step, row] @ synthesizer.reduce[step] @ synthesizer.inputs[step]
+                    read = (
+                        read
+                        + ahead.inputs[step, row] @ synthesizer.input_projection[step] @ synthesizer.input_weight[step]
+                    )
                     gate = synthesizer.gate_bias[step, 0] + read.clamp(min=0) @ synthesizer.gate[step]
                     if kind != "across units alone":
                         gain = gain + read.clamp(min=0) @ synthesizer.gain[step]
-                expected = expected + jacobian @ (gate * (error @ synthesizer.errors[step]))
+                expected = expected + jacobian @ (gate * (error @ synthesizer.error_projection[step]))
                 if kind != "across units alone":
                     expected = expected + gain * torch.cat([error, error, error, error])
         assert_close(found[row, 0], expected)

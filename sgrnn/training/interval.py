@@ -8,6 +8,10 @@ from torch import Tensor
 from sgrnn.errors import InputError
 
 
+class Diverged(InputError):
+    """Training went off to infinity: a learning rate or a clip of the recipe is to be mended."""
+
+
 class Interval:
     """What was observed since the last log, kept as tensors so that observing does not wait for the device.
 
@@ -32,7 +36,7 @@ class Interval:
         """Refuse to go on if a loss or a gradient was not finite; `update` is the number of the last one.
 
         Raises:
-            InputError: it was not.
+            Diverged: it was not.
         """
         if not self.values:
             return
@@ -46,13 +50,13 @@ class Interval:
             if not all(map(isfinite, row)):
                 self._model_suspected = False  # the synthesizer's figures were the first to go
 
-    def diverged(self, what: str, update: int) -> InputError:
+    def diverged(self, what: str, update: int) -> "Diverged":
         """The error that says what happened at an update, and which field to look at."""
         if self._model_suspected:
             fields = "optimizer.learning_rate or training.clip"
         else:
             fields = "synthesizer_optimizer.learning_rate or training.synthesizer_clip"
-        return InputError(
+        return Diverged(
             f"{what} at update {update}: training has diverged; lower {fields} in a new run; "
             "the checkpoints of this one are from before"
         )
@@ -61,7 +65,7 @@ class Interval:
         """The mean of each figure since the last call, and the rate of updates.
 
         Raises:
-            InputError: a loss or a gradient is not finite.
+            Diverged: a loss or a gradient is not finite.
         """
         self.require_finite(update)
         means = {name: float(torch.stack(values).double().mean()) for name, values in self.values.items()}

@@ -148,7 +148,7 @@ def test_from_windows_of_one_step_errors_are_carried_back_from_as_far_as_they_ar
     synthesizer.last.requires_grad_()
     nn.init.zeros_(synthesizer.gate)
     with torch.no_grad():
-        synthesizer.errors.copy_(torch.eye(SIZE))
+        synthesizer.error_projection.copy_(torch.eye(SIZE))
     optimizer = torch.optim.SGD(synthesizer.last.parameters(), lr=0.5, momentum=0.5)
     state, span, _ = make_episode(core, 400, seed=1)
     for _ in range(300):
@@ -173,3 +173,51 @@ def test_the_same_with_gates_that_learn_to_be_constant() -> None:
         rate.step()
     found, exact = found_and_exact(policy, core)
     assert (found - exact).norm() < 0.01 * exact.norm()
+
+
+def correlated_coefficient(core: LinearCore, correlation: float, updates: int) -> Tensor:
+    """C of the prediction d C for errors d one step ahead, learned where the next error is correlation d + noise."""
+    generator = torch.Generator().manual_seed(3)
+    state, first, noise, *inputs = torch.randn(5, 200, SIZE, dtype=torch.float64, generator=generator).repeat(1, 2, 1)
+    noise[200:] *= -1
+    errors = torch.stack([first, correlation * first + noise])
+    targets = core(torch.stack(inputs), state)[0].detach() - errors
+    span = Span(inputs[0][None], targets[:1], future=Span(inputs[1][None], targets[1:]))
+    torch.manual_seed(0)
+    synthesizer = ErrorSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, steps=1, hidden_size=2, rank=SIZE)
+    policy = Synthetic(1, synthesizer, tangent=False, gate=False).double()
+    policy.requires_grad_(False)
+    synthesizer.last.requires_grad_()
+    nn.init.zeros_(synthesizer.gate)
+    with torch.no_grad():
+        synthesizer.error_projection.copy_(torch.eye(SIZE))
+    optimizer = torch.optim.SGD(synthesizer.last.parameters(), lr=0.5)
+    for _ in range(updates):
+        optimizer.zero_grad()
+        policy.backward(core, half_squared_error, span, state)
+        optimizer.step()
+    unit = Lookahead(
+        torch.zeros(1, SIZE, SIZE).double(), torch.zeros(1, SIZE, SIZE).double(), None, torch.eye(SIZE)[None].double()
+    )
+    found = synthesizer(torch.zeros(SIZE, SIZE).double(), unit)[:, 0].detach()
+    return policy.mean_square.sqrt() * found / policy.error_square.sqrt()
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_errors_that_tell_of_later_ones_are_carried_back_with_what_they_tell(correlation: float) -> None:
+    """d (A + rA^2 + r^2 A^3 + ...): what is known of the errors out of sight is their expectation, and is learned."""
+    core = LinearCore()
+    A = core.weight.detach()
+    exact = A @ torch.linalg.inv(torch.eye(SIZE, dtype=torch.float64) - correlation * A)
+    assert_close(correlated_coefficient(core, correlation, 1500), exact, torch.float32)
+
+
+def test_without_an_end_they_grow_only_where_the_true_gradient_would() -> None:
+    """A loop of gain correlation x Jacobian above 1: nothing in the form of the prediction stops it."""
+    core = LinearCore()
+    with torch.no_grad():
+        core.weight.copy_(1.2 * torch.eye(SIZE))
+    sizes = [correlated_coefficient(core, 0.9, updates).norm() for updates in (100, 200, 400)]
+    assert sizes[0] < 0.7 * sizes[1] < 0.5 * sizes[2]
+    bounded = correlated_coefficient(core, 0.0, 400)
+    assert_close(bounded, core.weight.detach(), torch.float32)

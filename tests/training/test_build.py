@@ -113,11 +113,11 @@ def test_an_error_synthesizer() -> None:
     built = synthesizer("lookahead=5", "hidden_size=9", "rank=6", "projection=4", "near=3")
     assert isinstance(built, ErrorSynthesizer)
     assert built.lookahead_steps == 5
-    assert built.reduce.shape == (3, 6, 4), "of embeddings of 6 features"
-    assert built.inputs.shape == (3, 4, 9)
+    assert built.input_projection.shape == (3, 6, 4), "of embeddings of 6 features"
+    assert built.input_weight.shape == (3, 4, 9)
     assert built.gate.shape == (3, 9, 6)
     assert built.gain.shape == (3, 9, 2 * 12)
-    assert built.errors.shape == (5, 12, 6), "of outputs of 12 features"
+    assert built.error_projection.shape == (5, 12, 6), "of outputs of 12 features"
     assert built.last.weight.shape == (2 * 12, 5 * 6)
 
 
