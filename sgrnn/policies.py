@@ -10,7 +10,7 @@ It sees of the model's computation the outputs alone: what it regularizes of the
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -174,9 +174,33 @@ class Synthetic(Policy):
         self.register_buffer("error_square", torch.zeros(()))
         self.register_buffer("updates", torch.zeros(()))
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """See `Policy.backward`."""
-        unrolled = unroll(model, span, state, self.window, self.parallel)
+    def backward(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        span: Span,
+        state: State,
+        *,
+        window: int | None = None,
+        share: float = 1.0,
+        real_window: int | None = None,
+    ) -> Step:
+        """See `Policy.backward`.
+
+        Args:
+            model, loss, span, state: as there.
+            window: T of this span alone; None for the policy's.
+            share: of the synthetic gradient in what crosses a boundary, in [0, 1]. Within a real window the rest is the
+                gradient that arrives there from the next window, so that the targets are those of TD(lambda) with
+                lambda = 1 - share.
+            real_window: steps over which real gradients are carried, a multiple of T, as `Truncated` would with this
+                window; None for the whole span.
+        """
+        window = window or self.window
+        # What arrives from the next window is known when that has been gone through: windows in order, one by one.
+        blended = share < 1 and (real_window is None or real_window > window)
+        unrolled = unroll(model, span, state, window, self.parallel and not blended)
+        carried = [1 - share if real_window is None or edge % real_window else 0.0 for edge in unrolled.edges[1:-1]]
         # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
         # depend on the errors at the outputs.
         outputs = cut(unrolled.outputs)
@@ -205,7 +229,7 @@ class Synthetic(Policy):
                 after_states,
                 None if open_rows is None else open_rows[span.batch_size :],
             )
-        _backward(unrolled, outputs, injected / (span.steps * span.batch_size))
+        _backward(unrolled, outputs, share * injected / (span.steps * span.batch_size), carried if blended else ())
         target = _first_gradients(unrolled) * (span.steps * span.batch_size)
         figures = self._observe(scale * predicted[:, 0].detach(), target, open_rows)
         self._regress(predicted, target, after, open_rows)
@@ -354,23 +378,41 @@ def _truncated(model: nn.Module, loss: Loss, span: Span, state: State, window: i
     return Step(mean_loss.detach(), unrolled.last, _norms(unrolled.last))
 
 
-def _backward(unrolled: Unrolled, outputs: Any, injected: Tensor | None = None) -> None:
-    """One pass through all windows: from the outputs by the loss, from the last states by what is injected."""
-    tensors: list[Tensor] = []
-    gradients: list[Tensor] = []
-    for attached, leaf in zip(floating_leaves(unrolled.outputs), floating_leaves(outputs), strict=True):
-        if attached.requires_grad and leaf.grad is not None:
-            tensors.append(attached)
-            gradients.append(leaf.grad)
+def _backward(unrolled: Unrolled, outputs: Any, injected: Tensor | None = None, carried: Sequence[float] = ()) -> None:
+    """Backwards through all windows: from the outputs by the loss, from the last states by what is injected there.
+
+    Args:
+        unrolled: the windows.
+        outputs: the leaves that the loss was computed from, with its gradient.
+        injected: (K x B, features), or None for nothing.
+        carried: for each boundary between two blocks the factor with which the gradient that arrives from the next one
+            crosses it; left out, nothing does, and all blocks are one backward pass.
+    """
+    roots: list[list[tuple[Tensor, Tensor]]] = []
+    steps = [leaves(block)[0].shape[0] for block in unrolled.blocks]
+    given = [[None] * len(steps) if leaf.grad is None else leaf.grad.split(steps) for leaf in floating_leaves(outputs)]
+    for block, *gradients in zip(unrolled.blocks, *given, strict=True):
+        found = zip(floating_leaves(block), gradients, strict=True)
+        roots.append([(tensor, grad) for tensor, grad in found if tensor.requires_grad and grad is not None])
     if injected is not None:
         sizes = [batch_size(last) for last in unrolled.lasts]
-        for last, block in zip(unrolled.lasts, injected.split(sizes), strict=True):
-            for tensor, part in zip(floating_leaves(last), from_matrix(block, last), strict=True):
+        for place, (last, rows_of) in enumerate(zip(unrolled.lasts, injected.split(sizes), strict=True)):
+            for tensor, part in zip(floating_leaves(last), from_matrix(rows_of, last), strict=True):
                 if tensor.requires_grad:
-                    tensors.append(tensor)
-                    gradients.append(part)
+                    roots[place].append((tensor, part))
+    if not carried:
+        _differentiate([root for block in roots for root in block])
+        return
+    for place in reversed(range(len(roots))):
+        if place < len(carried) and carried[place]:
+            arrived = zip(floating_leaves(unrolled.lasts[place]), _gradients(unrolled.firsts[place + 1]), strict=True)
+            roots[place] += [(tensor, carried[place] * grad) for tensor, grad in arrived if tensor.requires_grad]
+        _differentiate(roots[place])
+
+
+def _differentiate(roots: list[tuple[Tensor, Tensor]]) -> None:
     try:
-        torch.autograd.backward(tensors, gradients)
+        torch.autograd.backward([tensor for tensor, _ in roots], [gradient for _, gradient in roots])
     except RuntimeError as error:
         if "second time" not in str(error):
             raise

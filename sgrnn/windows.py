@@ -18,19 +18,25 @@ class Unrolled:
     """The forward pass of a span of K windows of B rows.
 
     Args:
-        outputs: (S, B, ...) the model's outputs, each window's attached to its own graph.
+        blocks: the model's outputs, (steps, B, ...), each window's attached to its own graph; windows that ran as a
+            batch are one block.
         edges: the K + 1 boundaries as steps into the span: 0, T, 2T, ..., S.
-        firsts: the windows' first states, leaves of the graph; one state per block of windows that ran as a batch,
-            together K x B rows, in the order of the windows.
+        firsts: the windows' first states, leaves of the graph; one state per block, together K x B rows, in the order
+            of the windows.
         lasts: the windows' last states, attached to the graph, in the same blocks.
         last: the state after the span, B rows, detached.
     """
 
-    outputs: Any
+    blocks: list[Any]
     edges: list[int]
     firsts: list[State]
     lasts: list[State]
     last: State
+
+    @property
+    def outputs(self) -> Any:
+        """(S, B, ...) the outputs of all windows."""
+        return self.blocks[0] if len(self.blocks) == 1 else map_state(lambda *parts: torch.cat(parts), *self.blocks)
 
     @property
     def boundaries(self) -> State:
@@ -49,7 +55,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     window = min(window or span.steps, span.steps)
     edges = [*range(0, span.steps, window), span.steps]
     folded = span.steps // window if parallel and not _starts_inside(span.starts, window) else 0
-    outputs: list[Any] = []
+    blocks: list[Any] = []
     firsts: list[State] = []
     lasts: list[State] = []
     if folded > 1:
@@ -63,7 +69,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
         starts = None if span.starts is None else _fold(span.starts[: folded * window], folded)
         with replayed_masks(model, folded):
             out, last = run(model, inputs, first, starts)
-        outputs.append(map_state(lambda steps: _unfold(steps, folded), out))
+        blocks.append(map_state(lambda steps: _unfold(steps, folded), out))
         firsts.append(first)
         lasts.append(last)
         edges_left = edges[folded:]
@@ -72,12 +78,11 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     for start, stop in pairwise(edges_left):
         firsts.append(cut(state))
         out, state = _run(model, span, start, stop, firsts[-1])
-        outputs.append(out)
+        blocks.append(out)
         lasts.append(state)
-    joined = outputs[0] if len(outputs) == 1 else map_state(lambda *parts: torch.cat(parts), *outputs)
     # Contiguous, as cuDNN wants it: rows of several layers are strided.
     after = map_state(Tensor.contiguous, detach(rows(lasts[-1], -span.batch_size, None)))
-    return Unrolled(joined, edges, firsts, lasts, after)
+    return Unrolled(blocks, edges, firsts, lasts, after)
 
 
 def run(model: nn.Module, inputs: Tensor, state: State, starts: Tensor | None = None) -> tuple[Any, State]:
