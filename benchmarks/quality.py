@@ -202,7 +202,8 @@ class Updates:
         files = prepare(corpus, make_tokenizer(recipe, corpus), data_folder())
         self.clip = recipe.training.clip or math.inf
         self.model = build_model(recipe, files.vocabulary_size)
-        self.policy = build_policy(recipe, self.model)
+        updates_per_epoch = build_stream(recipe, files).spans_per_epoch
+        self.policy = build_policy(recipe, self.model, updates_per_epoch)
         optimizers = [
             build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, self.policy),
         ]  # fmt: skip

@@ -8,6 +8,7 @@ for span in stream:
     state = step.state
 """
 
+from sgrnn import schedules
 from sgrnn.cores import GRU, LSTM, RNN, initial_state
 from sgrnn.dropout import Dropout
 from sgrnn.errors import InputError
@@ -16,6 +17,7 @@ from sgrnn.generation import generate
 from sgrnn.injection import Gate
 from sgrnn.language_model import LanguageModel
 from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, TokenFeatures, vector_features
+from sgrnn.mixed import Mixed
 from sgrnn.policies import Full, Policy, Step, Synthetic, Truncated
 from sgrnn.span import Span
 from sgrnn.state import State, state_size
@@ -35,6 +37,7 @@ __all__ = [
     "Lookahead",
     "LookaheadEncoder",
     "MLPSynthesizer",
+    "Mixed",
     "Policy",
     "RecurrentLookahead",
     "Score",
@@ -47,6 +50,7 @@ __all__ = [
     "evaluate",
     "generate",
     "initial_state",
+    "schedules",
     "state_size",
     "vector_features",
 ]

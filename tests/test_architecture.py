@@ -7,11 +7,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sgrnn"
 LAYERS = [
-    ["errors", "state", "span", "dropout", "output_loss"],
+    ["errors", "state", "span", "dropout", "output_loss", "schedules"],
     ["cores"],
     ["windows", "lookahead"],
     ["synthesizers", "injection"],
     ["policies"],
+    ["mixed"],
     ["language_model"],
     ["evaluation", "generation"],
     ["data"],

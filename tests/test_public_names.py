@@ -4,8 +4,8 @@ import sgrnn
 
 NAMES = """
     Dropout ErrorSynthesizer Follower Full GRU Gate InputError LSTM LanguageModel Lookahead LookaheadEncoder
-    MLPSynthesizer Policy RNN RecurrentLookahead Score Span State Step Synthetic TokenFeatures Truncated evaluate
-    generate initial_state state_size vector_features
+    MLPSynthesizer Mixed Policy RNN RecurrentLookahead Score Span State Step Synthetic TokenFeatures Truncated evaluate
+    generate initial_state schedules state_size vector_features
 """
 
 

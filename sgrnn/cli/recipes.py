@@ -8,9 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from sgrnn.cli.overrides import TAKES_OVERRIDES
+from sgrnn.data import data_folder
 from sgrnn.data.atomic import atomic_write
 from sgrnn.errors import InputError
+from sgrnn.training.build import build_stream
+from sgrnn.training.preview import needs_updates, preview
+from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe, shipped_recipes
+from sgrnn.training.text import encode_corpus, make_tokenizer, read_corpus
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,12 +42,18 @@ def show(
     context: typer.Context,
     name: _Name,
     resolved: Annotated[bool, typer.Option("--resolved", help="With all defaults filled in.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw its schedules instead.")] = False,
 ) -> None:
-    """Print a recipe, as it is written or with overrides and defaults filled in.
+    """Print a recipe, as it is written or with overrides and defaults filled in, or draw its schedules.
 
     Example: sgrnn recipes show ptb-word-small --resolved --policy.window=5
+
+    Example: sgrnn recipes show ptb-word-alternating --plot
     """
-    if resolved or context.args:
+    if plot:
+        recipe = load_recipe(name, context.args)
+        print(preview(recipe, _updates_per_epoch(recipe) if needs_updates(recipe) else None))
+    elif resolved or context.args:
         print(dump_recipe(load_recipe(name, context.args)), end="")
     else:
         print(find_recipe(name)[0], end="")
@@ -77,3 +88,8 @@ def check(context: typer.Context, name: _Name) -> None:
     """
     load_recipe(name, context.args)
     print(f"{name} is a valid recipe")
+
+
+def _updates_per_epoch(recipe: Recipe) -> int:
+    corpus = read_corpus(recipe, data_folder())
+    return build_stream(recipe, encode_corpus(corpus, make_tokenizer(recipe, corpus), data_folder())).spans_per_epoch

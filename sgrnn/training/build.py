@@ -4,10 +4,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sgrnn import cores, policies
+from sgrnn import cores, policies, schedules
 from sgrnn.data import TokenFiles, TokenStream
 from sgrnn.errors import InputError
 from sgrnn.language_model import LanguageModel
+from sgrnn.mixed import Mixed
 from sgrnn.training import recipe as recipes
 
 _CORES = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
@@ -30,7 +31,7 @@ def build_model(recipe: recipes.Recipe, vocabulary_size: int) -> LanguageModel:
     )
 
 
-def build_policy(recipe: recipes.Recipe, model: LanguageModel) -> policies.Policy:
+def build_policy(recipe: recipes.Recipe, model: LanguageModel, updates_per_epoch: int) -> policies.Policy:
     """The gradient policy that a recipe describes, fitting the model."""
     section = recipe.policy
     match section:
@@ -42,7 +43,7 @@ def build_policy(recipe: recipes.Recipe, model: LanguageModel) -> policies.Polic
             options = section.synthesizer.model_dump(exclude={"kind"})
             made = model.synthesizer if section.synthesizer.kind == "error" else model.mlp_synthesizer
             synthesizer = made(**options)
-            return policies.Synthetic(
+            synthetic = policies.Synthetic(
                 section.window,
                 synthesizer,
                 ahead=section.ahead,
@@ -55,6 +56,43 @@ def build_policy(recipe: recipes.Recipe, model: LanguageModel) -> policies.Polic
                 shuffle=section.shuffle,
                 parallel=section.parallel,
             )
+            schedule = build_schedule(recipe)
+            if schedule == schedules.Constant() and section.grounding is None:
+                return synthetic
+            return Mixed(
+                synthetic,
+                schedule,
+                real_window=section.real_window,
+                ground_every=section.grounding and section.grounding.every,
+                ground_window=section.grounding and section.grounding.window,
+                learn_always=section.learn_always,
+                updates_per_unit=updates_per_epoch if time_unit(recipe) == "epochs" else 1,
+            )
+
+
+def build_schedule(recipe: recipes.Recipe) -> schedules.Schedule:
+    """Who supplies the gradient at a boundary, over the time that `time_unit` counts."""
+    if not isinstance(recipe.policy, recipes.Synthetic):
+        return schedules.Constant(0.0)
+    shares = {"real": 0.0, "synthetic": 1.0}
+    match recipe.policy.source:
+        case recipes.ConstantSource(share=share):
+            return schedules.Constant(share)
+        case recipes.Alternate(every=every, growth=growth, first=first):
+            return schedules.Alternate(schedules.Cycles(every, growth), shares[first])
+        case recipes.AtRestarts(first=first):
+            assert isinstance(recipe.schedule, recipes.Restarts), "checked by the recipe"
+            return schedules.Alternate(schedules.Cycles(recipe.schedule.period, recipe.schedule.growth), shares[first])
+        case recipes.Ramp(start=start, stop=stop, before=before, after=after, shape=shape):
+            return schedules.Ramp(stop, start, before, after, shape)
+        case recipes.Chance(probability=probability, seed=seed):
+            return schedules.Chance(probability, seed)
+
+
+def time_unit(recipe: recipes.Recipe) -> str:
+    """What the schedule of a recipe's gradient source counts: epochs or updates."""
+    source = recipe.policy.source if isinstance(recipe.policy, recipes.Synthetic) else None
+    return "updates" if isinstance(source, recipes.Chance) else getattr(source, "unit", "epochs")
 
 
 def build_optimizer(section: recipes.Sgd | recipes.Adam | recipes.AdamW, module: nn.Module) -> Optimizer | None:

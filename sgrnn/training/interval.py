@@ -1,6 +1,7 @@
 """What was observed between two lines of the log, and whether training has diverged in it."""
 
 from math import isfinite
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -17,19 +18,18 @@ class Interval:
 
     Args:
         clock: seconds trained when it begins.
-        values: what was observed before training was interrupted.
+        values: what was observed before training was interrupted, one dict for each update.
     """
 
-    def __init__(self, clock: float = 0.0, values: dict[str, list[Tensor]] | None = None) -> None:
-        self.values = values or {}
+    def __init__(self, clock: float = 0.0, values: list[dict[str, Tensor]] | None = None) -> None:
+        self.values = values or []
         self._updates = 0
         self._clock = clock
         self._model_suspected = True
 
     def add(self, figures: dict[str, Tensor]) -> None:
-        """Observe one update."""
-        for name, value in figures.items():
-            self.values.setdefault(name, []).append(value.detach())
+        """Observe one update; not every update need bring the same figures."""
+        self.values.append({name: value.detach() for name, value in figures.items()})
         self._updates += 1
 
     def require_finite(self, update: int) -> None:
@@ -38,16 +38,12 @@ class Interval:
         Raises:
             Diverged: it was not.
         """
-        if not self.values:
-            return
-        observed = torch.stack([torch.stack(values).double() for values in self.values.values()], dim=1)
-        for number, row in enumerate(observed.tolist(), start=update - len(observed) + 1):
-            figures = dict(zip(self.values, row, strict=True))
+        for number, figures in enumerate(self._read(), start=update - len(self.values) + 1):
             if not isfinite(figures["loss"]):
                 raise self.diverged(f"the loss is {figures['loss']}", number)
             if not isfinite(figures["gradient_norm"]):
                 raise self.diverged(f"the norm of the gradient is {figures['gradient_norm']}", number)
-            if not all(map(isfinite, row)):
+            if not all(map(isfinite, figures.values())):
                 self._model_suspected = False  # the synthesizer's figures were the first to go
 
     def diverged(self, what: str, update: int) -> "Diverged":
@@ -68,7 +64,18 @@ class Interval:
             Diverged: a loss or a gradient is not finite.
         """
         self.require_finite(update)
-        means = {name: float(torch.stack(values).double().mean()) for name, values in self.values.items()}
+        observed: dict[str, list[float]] = {}
+        for figures in self._read():
+            for name, value in figures.items():
+                observed.setdefault(name, []).append(value)
+        means = {name: fmean(values) for name, values in observed.items()}
         means["updates_per_second"] = self._updates / max(clock - self._clock, 1e-9)
-        self.values, self._updates, self._clock = {}, 0, clock
+        self.values, self._updates, self._clock = [], 0, clock
         return means
+
+    def _read(self) -> list[dict[str, float]]:
+        """The values as numbers, fetched from their device at once."""
+        if not self.values:
+            return []
+        numbers = iter(torch.stack([value.double() for row in self.values for value in row.values()]).tolist())
+        return [{name: next(numbers) for name in row} for row in self.values]

@@ -52,7 +52,8 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
     device = choose_device(settings.device)
     torch.manual_seed(settings.seed)
     model = build_model(recipe, files.vocabulary_size).to(device)
-    policy = build_policy(recipe, model).to(device)
+    updates_per_epoch = build_stream(recipe, files).spans_per_epoch
+    policy = build_policy(recipe, model, updates_per_epoch).to(device)
     optimizer = build_optimizer(recipe.optimizer, model)
     assert optimizer is not None, "a language model has parameters"
     synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, policy)
@@ -111,7 +112,7 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         report(record)
 
     def epoch() -> float:
-        return progress["update"] / stream.spans_per_epoch
+        return progress["update"] / updates_per_epoch
 
     began = perf_counter() - progress["seconds"]
 
@@ -119,7 +120,7 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         """Seconds spent on training, evaluations left out."""
         return perf_counter() - began
 
-    updates = settings.epochs * stream.spans_per_epoch
+    updates = settings.epochs * updates_per_epoch
     updates = min(updates, settings.max_updates or updates)
     done = progress["update"] >= updates or _out_of_patience(progress["losses"], settings.patience)
     while not done:
@@ -142,7 +143,7 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         progress["update"] += 1
         interval.add({"loss": step.loss, "gradient_norm": norm, **step.figures})
 
-        ended = stream.position % stream.spans_per_epoch == 0
+        ended = stream.position % updates_per_epoch == 0
         done = progress["update"] >= updates
         stopped = stop()
         due = progress["update"] % settings.checkpoint_every == 0

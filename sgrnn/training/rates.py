@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from math import cos, pi
 
-from sgrnn.training.recipe import Constant, Cosine, Plateau, StepDecay
+from sgrnn.schedules import Cycles
+from sgrnn.training.recipe import Constant, Cosine, Plateau, Restarts, StepDecay
 
 
 def rate_factor(
-    schedule: Constant | StepDecay | Plateau | Cosine, epoch: float, epochs: int, losses: Sequence[float]
+    schedule: Constant | StepDecay | Plateau | Cosine | Restarts, epoch: float, epochs: int, losses: Sequence[float]
 ) -> float:
     """What the learning rate is multiplied by.
 
@@ -30,6 +31,8 @@ def rate_factor(
                 return epoch / warmup
             progress = min((epoch - warmup) / max(epochs - warmup, 1e-9), 1.0)
             return floor + (1 - floor) * (1 + cos(pi * progress)) / 2
+        case Restarts(period=period, growth=growth, floor=floor):
+            return Cycles(period, growth).annealed(epoch, floor)
         case _:
             return 1.0
 

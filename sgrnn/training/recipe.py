@@ -138,8 +138,73 @@ class MLPSynthesizer(Section):
     auxiliary: bool = False
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Source = Literal["real", "synthetic"]
+Unit = Literal["epochs", "updates"]
+
+
+class ConstantSource(Section):
+    """The same share of synthetic gradients at all times."""
+
+    kind: Literal["constant"] = "constant"
+    share: Share = 1.0
+
+
+class Alternate(Section):
+    """Real and synthetic gradients by turns."""
+
+    kind: Literal["alternate"] = "alternate"
+    every: PositiveFloat
+    """Length of the first turn."""
+    growth: Annotated[float, Field(ge=1)] = 1.0
+    """Of each turn's length over that of the one before."""
+    unit: Unit = "epochs"
+    first: Source = "real"
+
+
+class AtRestarts(Section):
+    """By turns, changing whenever the learning rate restarts: needs the schedule `restarts`."""
+
+    kind: Literal["restarts"] = "restarts"
+    first: Source = "real"
+
+
+class Ramp(Section):
+    """From one share of synthetic gradients to another."""
+
+    kind: Literal["ramp"] = "ramp"
+    start: NonNegativeFloat = 0.0
+    stop: PositiveFloat
+    before: Share = 0.0
+    after: Share = 1.0
+    shape: Literal["linear", "cosine"] = "linear"
+    unit: Unit = "epochs"
+
+    @check(mode="after")
+    def _has_a_length(self) -> Self:
+        if self.stop <= self.start:
+            raise ValueError(f"stop must be above start, {self.start:g}, got {self.stop:g}")
+        return self
+
+
+class Chance(Section):
+    """Synthetic with a probability, drawn for every span."""
+
+    kind: Literal["random"] = "random"
+    probability: Share
+    seed: NonNegativeInt = 0
+
+
+class Grounding(Section):
+    """Now and then a span in which the synthetic gradients are those of a longer window."""
+
+    every: PositiveInt
+    """Spans."""
+    window: PositiveInt
+
+
 class Synthetic(Section):
-    """Synthetic gradients cross the boundaries."""
+    """Synthetic gradients cross the boundaries, always or as `source` says."""
 
     kind: Literal["synthetic"] = "synthetic"
     window: PositiveInt
@@ -156,6 +221,23 @@ class Synthetic(Section):
     shuffle: bool = False
     """A control: every row gets the prediction made for another."""
     parallel: bool = False
+    source: Annotated[ConstantSource | Alternate | AtRestarts | Ramp | Chance, Field(discriminator="kind")] = (
+        ConstantSource()
+    )
+    """Who supplies the gradient at a boundary."""
+    real_window: PositiveInt | None = None
+    """Steps that real gradients go back while it is their turn; null for the whole span."""
+    grounding: Grounding | None = None
+    learn_always: bool = False
+    """Train the synthesizer while it is not used too."""
+
+    @check(mode="after")
+    def _windows_fit(self) -> Self:
+        if self.real_window is not None and self.real_window % self.window:
+            raise ValueError(f"real_window must be a multiple of window, {self.window}, got {self.real_window}")
+        if self.grounding is not None and self.grounding.window < self.window:
+            raise ValueError(f"grounding.window must be at least window, {self.window}, got {self.grounding.window}")
+        return self
 
 
 class Sgd(Section):
@@ -216,6 +298,17 @@ class Cosine(Section):
     warmup: NonNegativeFloat = 0.0
 
 
+class Restarts(Section):
+    """Half a cosine from 1 down to `floor`, again and again (SGDR)."""
+
+    kind: Literal["restarts"] = "restarts"
+    period: PositiveFloat
+    """Epochs to the first restart."""
+    growth: Annotated[float, Field(ge=1)] = 1.0
+    """Of each period over the one before: 2 doubles it."""
+    floor: Fraction = 0.0
+
+
 class Training(Section):
     """How long, how much at once, and what is kept."""
 
@@ -257,7 +350,39 @@ class Recipe(Section):
     policy: Annotated[Full | Truncated | Synthetic, Field(discriminator="kind")]
     optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")] = Adam()
     synthesizer_optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")] = Adam()
-    schedule: Annotated[Constant | StepDecay | Plateau | Cosine, Field(discriminator="kind")] = Constant()
+    schedule: Annotated[Constant | StepDecay | Plateau | Cosine | Restarts, Field(discriminator="kind")] = Constant()
     """Of the model's learning rate; the synthesizer's stays as it is."""
     training: Training
     sample: Sample = Sample()
+
+    @check(mode="after")
+    def _clocks_agree(self) -> Self:
+        epochs, span = self.training.epochs, self.training.span
+        if isinstance(self.schedule, Restarts) and self.schedule.period >= epochs:
+            raise ValueError(
+                f"schedule.period must be below training.epochs, {epochs}, or there is no restart: got "
+                f"{self.schedule.period:g}; without restarts it is kind: cosine"
+            )
+        if not isinstance(self.policy, Synthetic):
+            return self
+        source, grounding = self.policy.source, self.policy.grounding
+        if isinstance(source, AtRestarts) and not isinstance(self.schedule, Restarts):
+            raise ValueError(
+                f"policy.source.kind restarts needs schedule.kind to be restarts, got {self.schedule.kind}: there is "
+                "no restart to change at; alternate has a clock of its own"
+            )
+        if isinstance(source, Alternate) and source.unit == "epochs" and source.every >= epochs:
+            raise ValueError(
+                f"policy.source.every must be below training.epochs, {epochs}, or the source never changes: got "
+                f"{source.every:g}"
+            )
+        if isinstance(source, Ramp) and source.unit == "epochs" and source.start >= epochs:
+            raise ValueError(
+                f"policy.source.start must be below training.epochs, {epochs}, or the share never changes: got "
+                f"{source.start:g}"
+            )
+        if grounding is not None and grounding.window > span:
+            raise ValueError(f"policy.grounding.window must be at most training.span, {span}, got {grounding.window}")
+        if self.policy.real_window is not None and self.policy.real_window > span:
+            raise ValueError(f"policy.real_window must be at most training.span, {span}, got {self.policy.real_window}")
+        return self

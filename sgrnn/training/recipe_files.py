@@ -154,11 +154,13 @@ def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value:
 
 def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
     place = tuple(str(part) for part in detail["loc"])
+    if not place and detail["type"] == "value_error":  # one between sections, which begins with the field to blame
+        message = str(detail["ctx"]["error"])
+        return f"{_where(tuple(message.split()[0].split('.')), source, lines)}: {message}"
     section, _, _ = _find(place[:-1])
     _, options, field = _find(place)
     blamed = (*field, "kind") if detail["type"] == "union_tag_invalid" else field
-    line = next((lines[blamed[:end]] for end in range(len(blamed), 0, -1) if blamed[:end] in lines), 0)
-    where = "command line" if line is None else f"{source}:{line}" if line else source
+    where = _where(blamed, source, lines)
     name = ".".join(field) or "the recipe"
     if detail["type"] == "extra_forbidden":
         guess = _did_you_mean(field[-1], _fields(section), ".".join(field[:-1]))
@@ -177,6 +179,11 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
     rule = detail["msg"].replace("Input should be", "must be").replace("Input should", "must")
     guess = _did_you_mean(str(detail["input"]), _choices(detail))
     return f"{where}: {name} {rule}, got {detail['input']!r}{guess}"
+
+
+def _where(field: tuple[str, ...], source: str, lines: Lines) -> str:
+    line = next((lines[field[:end]] for end in range(len(field), 0, -1) if field[:end] in lines), 0)
+    return "command line" if line is None else f"{source}:{line}" if line else source
 
 
 def _find(place: tuple[str, ...]) -> tuple[type[BaseModel], list[type[BaseModel]], tuple[str, ...]]:

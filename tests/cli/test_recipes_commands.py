@@ -56,6 +56,31 @@ def test_show_prints_the_file_or_the_resolved_recipe(sgrnn: Commands) -> None:
     assert parse_recipe(overridden, "shown") == load_recipe("quickstart", ["--policy.window=9"])
 
 
+TURNS = """\
+data: {corpus: python-docs}
+model: {hidden_size: 16}
+policy: {kind: synthetic, window: 5, source: {kind: restarts}, grounding: {every: 7, window: 20}}
+optimizer: {kind: adam, learning_rate: 2e-3}
+schedule: {kind: restarts, period: 1, growth: 2}
+training: {epochs: 3}
+"""
+
+
+def test_plot_draws_the_schedules(sgrnn: Commands) -> None:
+    Path("turns.yaml").write_text(TURNS)
+    rate, share, epoch, grounding = sgrnn.well("recipes", "show", "turns.yaml", "--plot").splitlines()
+    assert rate.startswith("learning rate    █")
+    assert rate.endswith(" 0 to 0.002")
+    assert rate[17 + 20] == "█", "it restarts after a third"
+    assert share == "synthetic share  " + " " * 20 + "█" * 40 + " 0 to 1"
+    assert epoch == "epoch            0" + "3".rjust(59)
+    assert grounding == "Grounding: every 7 spans one with a window of 20 steps."
+    turns = "--policy.source={kind: alternate, every: 100000, unit: updates}"
+    share = sgrnn.well("recipes", "show", "turns.yaml", "--plot", turns).splitlines()[1]
+    assert share == "synthetic share  " + " " * 60 + " 0 to 1", "counted in updates of the corpus"
+    assert sgrnn.well("recipes", "show", "quickstart", "--plot").splitlines()[1].count("█") == 60
+
+
 def test_a_copy_is_equal_and_never_overwrites(sgrnn: Commands) -> None:
     assert sgrnn.well("recipes", "copy", "quickstart", "my own.yaml").startswith(
         "my own.yaml; train it with: sgrnn train"

@@ -10,7 +10,9 @@ from tolerances import assert_identical
 from torch import Tensor
 
 from sgrnn.cores import LSTM
+from sgrnn.mixed import Mixed
 from sgrnn.policies import Full, Policy, Synthetic, Truncated
+from sgrnn.schedules import Alternate, Chance, Cycles, Ramp
 from sgrnn.state import State
 
 POLICIES = {
@@ -39,7 +41,16 @@ POLICIES = {
         parallel=True,
         decay=0.9,
     ),
-}
+    "by turns": lambda model: Mixed(Synthetic(3, model.synthesizer(4)), Alternate(Cycles(2))),
+    "by turns, doubling, learning always": lambda model: Mixed(
+        Synthetic(3, model.synthesizer(4), parallel=True), Alternate(Cycles(0.5, 2), first=1.0), real_window=3,
+        learn_always=True, updates_per_unit=3,
+    ),
+    "by chance, grounded": lambda model: Mixed(
+        Synthetic(2, model.synthesizer(4)), Chance(0.6, seed=2), ground_every=2, ground_window=4
+    ),
+    "ramp": lambda model: Mixed(Synthetic(3, model.synthesizer(4)), Ramp(start=1, stop=8), real_window=6),
+}  # fmt: skip
 SPANS = divide(
     make_text(60, starts=[(0, 0), (0, 1), (24, 2), (31, 0)], ends=torch.ones(3, dtype=torch.bool)),
     [6] * 10,
@@ -102,15 +113,16 @@ def test_the_same_seed_gives_the_same_losses_figures_and_parameters(kind: str) -
 
 
 @pytest.mark.parametrize("kind", POLICIES)
-def test_ten_updates_are_five_a_save_a_load_and_five(kind: str) -> None:
+@pytest.mark.parametrize("saved_after", [3, 5, 8])
+def test_ten_updates_are_some_a_save_a_load_and_the_rest(kind: str, saved_after: int) -> None:
     whole = train(kind, 1)
     half = Training(kind, 1)
-    half.update(range(5))
+    half.update(range(saved_after))
     file = BytesIO()
     torch.save(half.saved(), file)
     file.seek(0)
     resumed = Training(kind, 2)
     resumed.load(torch.load(file, weights_only=True))
-    resumed.update(range(5, 10))
+    resumed.update(range(saved_after, 10))
     assert_identical(half.seen + resumed.seen, whole.seen)
     assert_identical(resumed.saved(), whole.saved())

@@ -9,6 +9,8 @@ from torch import nn
 from sgrnn import cores, policies
 from sgrnn.errors import InputError
 from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead
+from sgrnn.mixed import Mixed
+from sgrnn.schedules import Alternate, Chance, Constant, Cycles, Ramp, Schedule
 from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
 from sgrnn.training.build import build_model, build_optimizer, build_policy, choose_device
 from sgrnn.training.recipe import Adam, AdamW, Recipe, Sgd
@@ -41,7 +43,7 @@ def test_optimizers(section: Any, expected: type, options: dict[str, Any]) -> No
 
 def test_every_parameter_has_one_optimizer_and_the_synthesizers_are_not_the_models() -> None:
     model = build_model(recipe(), 11)
-    policy = build_policy(recipe(), model)
+    policy = build_policy(recipe(), model, 9)
     optimized = []
     for module in (model, policy):
         optimizer = build_optimizer(recipe().optimizer, module)
@@ -54,19 +56,19 @@ def test_every_parameter_has_one_optimizer_and_the_synthesizers_are_not_the_mode
 @pytest.mark.parametrize("kind", ["full", "truncated"])
 def test_policies_without_parameters_have_no_optimizer(kind: str) -> None:
     chosen = recipe(f"--policy.kind={kind}")
-    assert build_optimizer(chosen.synthesizer_optimizer, build_policy(chosen, build_model(chosen, 11))) is None
+    assert build_optimizer(chosen.synthesizer_optimizer, build_policy(chosen, build_model(chosen, 11), 9)) is None
 
 
 def test_policies() -> None:
     model = build_model(recipe(), 11)
-    assert isinstance(build_policy(recipe("--policy.kind=full"), model), policies.Full)
-    truncated = build_policy(recipe("--policy.kind=truncated", "--policy.parallel=true"), model)
+    assert isinstance(build_policy(recipe("--policy.kind=full"), model, 9), policies.Full)
+    truncated = build_policy(recipe("--policy.kind=truncated", "--policy.parallel=true"), model, 9)
     assert isinstance(truncated, policies.Truncated)
     assert (truncated.window, truncated.parallel) == (3, True)
     for switched in (True, False):
         names = ("center", "tangent", "gate", "parallel", "shuffle")
         switches = [f"--policy.{name}={str(switched).lower()}" for name in names]
-        built = build_policy(recipe("--policy.discount=0.9", *switches), model)
+        built = build_policy(recipe("--policy.discount=0.9", *switches), model, 9)
         assert isinstance(built, policies.Synthetic)
         assert (built.window, built.discount) == (3, 0.9)
         assert (built.center, built.tangent, built.gated, built.parallel, built.shuffle) == (switched,) * 5
@@ -78,14 +80,14 @@ def test_how_far_the_model_is_run_ahead() -> None:
     found = {}
     for ahead in ("null", "0", "1", "9"):
         chosen = recipe(f"--policy.ahead={ahead}", "--policy.synthesizer.lookahead=4")
-        found[ahead] = build_policy(chosen, build_model(chosen, 11)).lookahead_steps
+        found[ahead] = build_policy(chosen, build_model(chosen, 11), 9).lookahead_steps
     assert found == {"null": 4, "0": 0, "1": 1, "9": 4}
 
 
 def test_a_policy_is_by_default_as_the_library_has_it() -> None:
     model = build_model(recipe(), 11)
     plain = Recipe.model_validate(recipe().model_dump() | {"policy": {"kind": "synthetic", "window": 7}})
-    built, library = build_policy(plain, model), policies.Synthetic(7, model.synthesizer())
+    built, library = build_policy(plain, model, 9), policies.Synthetic(7, model.synthesizer())
     for name in ("window", "discount", "center", "tangent", "gated", "shuffle", "parallel", "lookahead_steps"):
         assert getattr(built, name) == getattr(library, name), name
     assert [(name, one.shape) for name, one in built.state_dict().items()] == [
@@ -95,14 +97,41 @@ def test_a_policy_is_by_default_as_the_library_has_it() -> None:
         plain.model_dump() | {"policy": {"kind": "synthetic", "window": 7, "synthesizer": {"kind": "mlp"}}}
     )
     library = policies.Synthetic(7, model.mlp_synthesizer())
-    assert [(name, one.shape) for name, one in build_policy(perceptron, model).state_dict().items()] == [
+    assert [(name, one.shape) for name, one in build_policy(perceptron, model, 9).state_dict().items()] == [
         (name, one.shape) for name, one in library.state_dict().items()
     ]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "schedule", "unit"),
+    [
+        (("--policy.source.share=0.5",), Constant(0.5), 9),
+        (("--policy.source={kind: alternate, every: 2}",), Alternate(Cycles(2)), 9),
+        (("--policy.source={kind: alternate, every: 5, growth: 2, unit: updates, first: synthetic}",),
+         Alternate(Cycles(5, 2), first=1.0), 1),
+        (("--policy.source={kind: restarts, first: synthetic}", "--schedule.kind=restarts", "--schedule.period=3",
+          "--schedule.growth=2"),
+         Alternate(Cycles(3, 2), first=1.0), 9),
+        (("--policy.source={kind: ramp, stop: 2, start: 1, before: 0.1, after: 0.9, shape: cosine}",),
+         Ramp(2, 1, 0.1, 0.9, "cosine"), 9),
+        (("--policy.source={kind: random, probability: 0.3, seed: 4}",), Chance(0.3, 4), 1),
+        (("--policy.grounding={every: 4, window: 6}",), Constant(1.0), 9),
+    ],
+)  # fmt: skip
+def test_mixed_gradients(overrides: tuple[str, ...], schedule: Schedule, unit: int) -> None:
+    chosen = recipe(*overrides, "--policy.real_window=6", "--policy.learn_always=true")
+    built = build_policy(chosen, build_model(chosen, 11), 9)
+    assert isinstance(built, Mixed)
+    assert (built.schedule, built.updates_per_unit) == (schedule, unit)
+    assert (built.real_window, built.learn_always, built.synthetic.window) == (6, True, 3)
+    grounded = (4, 6) if chosen.policy.grounding else (None, None)  # pyright: ignore[reportAttributeAccessIssue]
+    assert (built.ground_every, built.ground_window) == grounded
+    assert built.lookahead_steps == 2
+
+
 def synthesizer(*overrides: str) -> ErrorSynthesizer | MLPSynthesizer:
     chosen = recipe(*(f"--policy.synthesizer.{override}" for override in overrides))
-    built = build_policy(chosen, build_model(chosen, 11))
+    built = build_policy(chosen, build_model(chosen, 11), 9)
     assert isinstance(built, policies.Synthetic)
     assert isinstance(built.synthesizer, ErrorSynthesizer | MLPSynthesizer)
     assert built.lookahead_steps == built.synthesizer.lookahead_steps

@@ -27,6 +27,15 @@ STATEFUL = {
         "--policy.follow_rate=1", "--policy.follow_every=1", "--policy.synthesizer.kind=mlp",
         "--policy.synthesizer.auxiliary=true", "--policy.synthesizer.own_embedding=3", "--policy.parallel=true",
     ),
+    "by turns, at restarts": (
+        "--policy.source.kind=restarts", "--schedule.kind=restarts", "--schedule.period=0.4", "--schedule.growth=1.5",
+    ),
+    "by chance, grounded": (
+        "--policy.source={kind: random, probability: 0.6}", "--policy.grounding={every: 2, window: 6}",
+    ),
+    "ramp, learning always": (
+        "--policy.source={kind: ramp, start: 2, stop: 8, unit: updates}", "--policy.learn_always=true",
+    ),
     "truncated, SGD with momentum, step decay": (
         "--policy.kind=truncated", "--optimizer.kind=sgd", "--optimizer.momentum=0.9", "--schedule.kind=step",
     ),
@@ -198,7 +207,7 @@ def test_clipping_the_core_leaves_the_synthesizers_step_alone_and_the_reverse(st
         checkpoint = latest_checkpoint(training.run.checkpoints)
         assert checkpoint is not None
         model = build_model(training.run.recipe, training.files.vocabulary_size)
-        policy = build_policy(training.run.recipe, model)
+        policy = build_policy(training.run.recipe, model, 9)
         checkpoint.load_model(model)
         policy.load_state_dict(checkpoint.load_state(torch.device("cpu"))["policy"])
         parameters.append(([*model.parameters()], [*policy.parameters()]))

@@ -3,7 +3,7 @@
 import pytest
 
 from sgrnn.training.rates import rate_factor
-from sgrnn.training.recipe import Constant, Cosine, Plateau, StepDecay
+from sgrnn.training.recipe import Constant, Cosine, Plateau, Restarts, StepDecay
 
 
 @pytest.mark.parametrize(
@@ -17,11 +17,13 @@ from sgrnn.training.recipe import Constant, Cosine, Plateau, StepDecay
         (Cosine(floor=0.2), 4, {0: 1, 2: 0.6, 4: 0.2, 9: 0.2}),
         (Cosine(warmup=1), 5, {0: 0, 0.25: 0.25, 1: 1, 2: 0.8535534, 3: 0.5, 5: 0}),
         (Cosine(warmup=0.5, floor=0.5), 1, {0.25: 0.5, 0.5: 1, 0.75: 0.75, 1: 0.5}),
+        (Restarts(period=2), 5, {0: 1, 1: 0.5, 1.5: 0.1464466, 2: 1, 3: 0.5, 4: 1}),
+        (Restarts(period=1, growth=2, floor=0.1), 7, {0: 1, 0.5: 0.55, 1: 1, 2: 0.55, 3: 1, 5: 0.55, 7: 1}),
         (Cosine(warmup=2), 1, {0: 0, 0.5: 0.25, 1: 0.5}),
     ],
 )  # fmt: skip
 def test_schedules_of_the_clock(
-    schedule: Constant | StepDecay | Cosine, epochs: int, table: dict[float, float]
+    schedule: Constant | StepDecay | Cosine | Restarts, epochs: int, table: dict[float, float]
 ) -> None:
     found = {epoch: rate_factor(schedule, epoch, epochs, [3.0, 4.0, 5.0]) for epoch in table}
     assert found == pytest.approx(table, abs=1e-7)

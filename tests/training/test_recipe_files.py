@@ -120,6 +120,16 @@ trainin: {epochs: 1}
             "ptb, tokenizer: {kind: character, vocabulary_size: 300}",
             "data.tokenizer: vocabulary_size is not for character",
         ),
+        ("window: 5", "window: 5, real_window: 7", "policy: real_window must be a multiple of window, 5, got 7"),
+        ("window: 5", "window: 5, grounding: {every: 2, window: 4}", "policy: grounding.window must be at least"),
+        ("window: 5", "window: 5, grounding: {every: 0, window: 9}", "policy.grounding.every must be greater than 0"),
+        ("window: 5", "window: 5, grounding: {every: 2}", "policy.grounding.window is missing"),
+        ("window: 5", "window: 5, source: {kind: rand}", "policy.source.kind must be one of constant, alternate"),
+        ("window: 5", "window: 5, source: {kind: random, probability: 1.5}", "policy.source.probability must be less"),
+        ("window: 5", "window: 5, source: {kind: alternate, every: -1}", "policy.source.every must be greater than 0"),
+        ("window: 5", "window: 5, source: {kind: alternate, every: 1, first: both}", "policy.source.first must be"),
+        ("window: 5", "window: 5, source: {kind: ramp, start: 2, stop: 1}", "policy.source: stop must be above start"),
+        ("window: 5", "window: 5, source: {kind: ramp, stop: 1, after: 2}", "policy.source.after must be less than"),
         ("epochs: 1", "epochs: 1, seed: -1", "training.seed must be greater than or equal to 0, got -1"),
         ("epochs: 1", f"epochs: 1, seed: {2**63}", "training.seed must be less than 9223372036854775808"),
         ("epochs: 1", "epochs: 1, precision: float16", "training.precision must be 'float32' or 'bfloat16'"),
@@ -316,10 +326,34 @@ def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
     assert data.train == here / "book.txt"
 
 
+@pytest.mark.parametrize(
+    ("policy", "rest", "expected"),
+    [
+        ("", "schedule: {kind: restarts, period: 1}", "6: schedule.period must be below training.epochs, 1, or"),
+        ("source: {kind: restarts}", "", "3: policy.source.kind restarts needs schedule.kind to be restarts"),
+        ("source: {kind: alternate, every: 1}", "", "3: policy.source.every must be below training.epochs, 1, or the "),
+        ("source: {kind: ramp, start: 1, stop: 2}", "", "3: policy.source.start must be below training.epochs, 1"),
+        ("grounding: {every: 2, window: 21}", "", "3: policy.grounding.window must be at most training.span, 20"),
+        ("real_window: 25", "", "3: policy.real_window must be at most training.span, 20, got 25"),
+    ],
+)  # fmt: skip
+def test_sections_that_contradict_each_other_are_refused(policy: str, rest: str, expected: str) -> None:
+    text = GOOD.replace("window: 5", f"window: 5, {policy}" if policy else "window: 5") + rest
+    (line,) = mistakes(text)
+    assert line.startswith(f"mine.yaml:{expected}")
+
+
+def test_a_contradiction_of_the_command_line_is_blamed_on_it() -> None:
+    (line,) = mistakes(GOOD, "--policy.grounding={every: 2, window: 21}")
+    assert line.startswith("command line: policy.grounding.window must be at most training.span, 20, got 21")
+
+
 KINDS = {
     "full": ("--policy.kind=full",),
     "truncated": ("--policy.kind=truncated",),
     "synthetic": ("--policy.kind=synthetic",),
+    "by turns": ("--policy.source.kind=restarts", "--schedule.kind=restarts", "--schedule.period=2"),
+    "grounded ramp": ("--policy.source={kind: ramp, stop: 3}", "--policy.grounding={every: 3, window: 6}"),
     "perceptron": ("--policy.synthesizer.kind=mlp", "--policy.synthesizer.hidden_sizes=[]"),
 }
 
