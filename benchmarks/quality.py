@@ -1,7 +1,7 @@
 """Do synthetic gradients help? Truncation, synthetic gradients and two controls at each window, on real text.
 
     python benchmarks/quality.py [--quick] [--json FILE] [--task words] [--windows 1 2 5 10] [--long 20 50]
-                                 [--policies truncated synthetic zero shuffled] [--seeds 0 1 2] [--rates 2e-3 ...]
+                                 [--policies truncated synthetic zero shuffled ...] [--seeds 0 1 2] [--rates 2e-3 ...]
                                  [--shapes base] [--jobs 2] [--out FOLDER] [--figure FILE]
 
 The controls are a zero synthetic gradient (discount 0: what the machinery alone does; without dropout it equals
@@ -10,6 +10,9 @@ does). Everybody takes one update per span of 20 steps with the same optimizer; 
 of a span run as one batch. A window longer than 20 has a span of its own length, and so fewer updates. --rates trains
 every condition at these multiples of the task's learning rate, and the table takes the best of each. --shapes asks the
 same of other models. The tasks to convergence count the best epoch.
+
+Beside these: `grounded` (in one span of four the windows are four times as long) and `lambda 0.5` (TD(lambda) over the
+windows of a span), with --policies.
 
 Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
 long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in
@@ -106,7 +109,10 @@ POLICIES = {
     "synthetic": ["--policy.kind=synthetic"],
     "zero": ["--policy.kind=synthetic", "--policy.discount=0"],
     "shuffled": ["--policy.kind=synthetic", "--policy.shuffle=true"],
+    "grounded": ["--policy.kind=synthetic", "--policy.grounding.every=4", "--policy.grounding.window={longer}"],
+    "lambda 0.5": ["--policy.kind=synthetic", "--policy.trace_decay=0.5"],
 }
+CONTROLS = ["truncated", "synthetic", "zero", "shuffled"]
 SHAPES = {
     "base": [],
     "two layers": ["--model.num_layers=2"],
@@ -147,7 +153,9 @@ class Condition:
     @property
     def recipe(self) -> Recipe:
         """The task's, in another shape, with this policy."""
-        overrides = [f"--optimizer.learning_rate={self.rate}", *SHAPES[self.shape], *POLICIES[self.policy]]
+        longer = min(4 * self.window, SPAN)
+        policy = [override.format(longer=longer) for override in POLICIES[self.policy]]
+        overrides = [f"--optimizer.learning_rate={self.rate}", *SHAPES[self.shape], *policy]
         overrides += [f"--policy.window={self.window}", "--policy.parallel=true", f"--training.seed={self.seed}"]
         overrides += [f"--training.span={max(SPAN, self.window)}"]
         if self.quick:
@@ -295,7 +303,8 @@ def plot(records: list[Record], path: Path) -> None:
         {(record["task"], record["shape"]) for record in wanted}, key=lambda pair: list(TASKS).index(pair[0])
     )
     figure = Figure(figsize=(7 * len(tasks), 4), layout="constrained")
-    styles = {"truncated": "o-C0", "synthetic": "o-C2", "zero": "x:C7", "shuffled": "s:C3"}
+    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "^--C4")
+    styles = dict(zip(POLICIES, lines, strict=True))
     for axes, (task, shape) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         here = [record for record in wanted if (record["task"], record["shape"]) == (task, shape)]
         places = {window: place for place, window in enumerate(sorted({record["window"] for record in here}))}
@@ -324,7 +333,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--task", choices=TASKS, nargs="+", default=["words"])
     made.add_argument("--windows", type=int, nargs="+", default=[1, 2, 5, 10])
     made.add_argument("--long", type=int, nargs="*", default=[20, 50], help="longer windows, for truncation alone")
-    made.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
+    made.add_argument("--policies", nargs="+", choices=POLICIES, default=CONTROLS)
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     made.add_argument("--rates", type=float, nargs="+", default=[1.0], help="multiples of the task's learning rate")
     made.add_argument("--shapes", nargs="+", choices=SHAPES, default=["base"])

@@ -116,6 +116,10 @@ class Synthetic(Policy):
             synthesizer sees. With 0 one that sees errors knows those inside the span, predicts nothing at its end,
             and needs no `Span.future`. One that sees none is not concerned. Random generators are put back
             afterwards; a model with statistics of its own (batch norm) takes these steps into them.
+        trace_decay: lambda of TD(lambda). Inside a span what crosses a boundary is (1 - lambda) x the prediction +
+            lambda x the gradient that arrives there from the next window, and so are the targets weighted over the
+            windows of the span: 0 bootstraps at every boundary, 1 at the span's end alone. Above 0 the windows run one
+            by one.
         discount: factor on the injected gradient. As one backward pass serves both, it is the discount of the
             bootstrap and the injection scale (0.1 in public implementations) at once.
         center: remove the mean, over all boundaries and rows of the span together, of what is injected.
@@ -140,6 +144,7 @@ class Synthetic(Policy):
         synthesizer: nn.Module,
         *,
         ahead: int | None = None,
+        trace_decay: float = 0.0,
         discount: float = 1.0,
         center: bool = False,
         tangent: bool = True,
@@ -153,6 +158,8 @@ class Synthetic(Policy):
         super().__init__()
         if not 0 <= discount <= 1:
             raise ValueError(f"discount must be in [0, 1], got {discount}")
+        if not 0 <= trace_decay <= 1:
+            raise ValueError(f"trace_decay must be in [0, 1], got {trace_decay}")
         if not 0 < decay < 1:
             raise ValueError(f"decay must be in (0, 1), got {decay}")
         if ahead is not None and ahead < 0:
@@ -163,7 +170,7 @@ class Synthetic(Policy):
         self.seen_steps: int = getattr(synthesizer, "lookahead_steps", 0)
         runs = self.seen_steps if ahead is None or not self.sees_errors else ahead
         self.lookahead_steps = min(self.seen_steps, runs)
-        self.discount, self.center, self.tangent = discount, center, tangent
+        self.trace_decay, self.discount, self.center, self.tangent = trace_decay, discount, center, tangent
         self.gate = Gate(decay)
         self.gated = gate
         self.follower = None
@@ -190,17 +197,16 @@ class Synthetic(Policy):
         Args:
             model, loss, span, state: as there.
             window: T of this span alone; None for the policy's.
-            share: of the synthetic gradient in what crosses a boundary, in [0, 1]. Within a real window the rest is the
-                gradient that arrives there from the next window, so that the targets are those of TD(lambda) with
-                lambda = 1 - share.
+            share: of this policy in what crosses a boundary, in [0, 1]. Within a real window the rest is the gradient
+                that arrives there from the next window.
             real_window: steps over which real gradients are carried, a multiple of T, as `Truncated` would with this
                 window; None for the whole span.
         """
         window = window or self.window
         # What arrives from the next window is known when that has been gone through: windows in order, one by one.
-        blended = share < 1 and (real_window is None or real_window > window)
+        blended = self.trace_decay > 0 or (share < 1 and (real_window is None or real_window > window))
         unrolled = unroll(model, span, state, window, self.parallel and not blended)
-        carried = [1 - share if real_window is None or edge % real_window else 0.0 for edge in unrolled.edges[1:-1]]
+        real, ours = self._weights(unrolled.edges, share, real_window)
         # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
         # depend on the errors at the outputs.
         outputs = cut(unrolled.outputs)
@@ -229,13 +235,22 @@ class Synthetic(Policy):
                 after_states,
                 None if open_rows is None else open_rows[span.batch_size :],
             )
-        _backward(unrolled, outputs, share * injected / (span.steps * span.batch_size), carried if blended else ())
+        if ours != [1.0] * len(ours):
+            injected = injected * injected.new_tensor(ours).repeat_interleave(span.batch_size).unsqueeze(1)
+        _backward(unrolled, outputs, injected / (span.steps * span.batch_size), real if blended else ())
         target = _first_gradients(unrolled) * (span.steps * span.batch_size)
         figures = self._observe(scale * predicted[:, 0].detach(), target, open_rows)
         self._regress(predicted, target, after, open_rows)
         if self.follower is not None:
             self.follower.follow()
         return Step(mean_loss.detach(), unrolled.last, {**figures, **_norms(unrolled.last)})
+
+    def _weights(self, edges: list[int], share: float, real_window: int | None) -> tuple[list[float], list[float]]:
+        """At each boundary the factors on the gradient that arrives there and on the synthetic one, first boundary
+        left out; at the last nothing arrives."""
+        inside = [real_window is None or edge % real_window != 0 for edge in edges[1:-1]]
+        real = [share * self.trace_decay + (1 - share) * carries for carries in inside]
+        return real, [share * (1 - self.trace_decay)] * len(inside) + [share]
 
     def _look_ahead(self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any) -> Lookahead:
         if self.lookahead_steps and span.future is None and (span.ends is None or not bool(span.ends.all())):

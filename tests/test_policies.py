@@ -226,6 +226,7 @@ def test_outputs_that_are_no_tensors_are_refused(name: str) -> None:
         ({"window": -3}, "window must be at least 1 step, got -3"),
         ({"discount": -0.1}, r"discount must be in \[0, 1\], got -0.1"),
         ({"discount": 1.1}, r"discount must be in \[0, 1\], got 1.1"),
+        ({"trace_decay": 1.1}, r"trace_decay must be in \[0, 1\], got 1.1"),
         ({"decay": 0.0}, r"decay must be in \(0, 1\), got 0.0"),
         ({"ahead": -1}, "ahead must be at least 0 steps, got -1"),
         ({"decay": 1.0}, r"decay must be in \(0, 1\), got 1.0"),

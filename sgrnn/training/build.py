@@ -47,6 +47,7 @@ def build_policy(recipe: recipes.Recipe, model: LanguageModel, updates_per_epoch
                 section.window,
                 synthesizer,
                 ahead=section.ahead,
+                trace_decay=section.trace_decay,
                 discount=section.discount,
                 center=section.center,
                 tangent=section.tangent,

@@ -212,6 +212,8 @@ class Synthetic(Section):
     ahead: NonNegativeInt | None = None
     """Steps that the model is run beyond the span, for a synthesizer that sees errors to know those there; null for as
     many as it sees."""
+    trace_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """lambda of TD(lambda): how much of the real gradient crosses the boundaries inside a span."""
     discount: Annotated[float, Field(ge=0, le=1)] = 1.0
     center: bool = False
     tangent: bool = True

@@ -1,4 +1,4 @@
-"""Mixed gradients are the pure ones at shares 0 and 1, plain autograd with scaled boundaries in between."""
+"""Mixed gradients are the pure ones at shares 0 and 1, and window by window as defined in between."""
 
 from typing import Any
 
@@ -137,14 +137,20 @@ def blended_by_hand(
 
 
 @pytest.mark.parametrize("core", ["LSTM-2", "GRU-1", "nn.RNN-1", "own"])
-@pytest.mark.parametrize(("share", "real_window"), [(0.3, None), (0.7, 6), (0.3, 2), (0.0, None), (1.0, 6)])
-def test_in_between_both_cross_a_boundary(core: str, share: float, real_window: int | None) -> None:
+@pytest.mark.parametrize(
+    ("share", "real_window", "trace_decay"),
+    [
+        (0.3, None, 0.0), (0.7, 6, 0.0), (0.3, 2, 0.0), (0.0, None, 0.0), (1.0, 6, 0.0),
+        (1.0, None, 0.6), (1.0, None, 1.0), (0.4, 6, 0.6), (0.4, 2, 0.6),
+    ],
+)  # fmt: skip
+def test_in_between_both_cross_a_boundary(core: str, share: float, real_window: int | None, trace_decay: float) -> None:
     model = make_core(core)
     state = make_state(model)
     span = make_span(STEPS, starts=[(4, 1)], ends=torch.tensor([True, False, False]))
     count, boundaries, features = STEPS * ROWS, STEPS // WINDOW + 1, state_size(state)
     table = Table(boundaries * ROWS, features)
-    synthetic = Synthetic(WINDOW, table, tangent=False, gate=False).double()
+    synthetic = Synthetic(WINDOW, table, trace_decay=trace_decay, tangent=False, gate=False, parallel=True).double()
     synthetic.mean_square.fill_(0.25)
     synthetic.updates.fill_(1000)
     model.zero_grad()
@@ -155,8 +161,9 @@ def test_in_between_both_cross_a_boundary(core: str, share: float, real_window: 
     inside[2, 1] = inside[-1, 0] = False
     predicted = table.values.detach()[:, 0].view(boundaries, ROWS, -1)
     injected = 0.5 * share * predicted * inside.unsqueeze(-1)
+    injected[1:-1] *= 1 - trace_decay
     edges = range(WINDOW, STEPS + 1, WINDOW)
-    carried = [1 - share if edge % (real_window or STEPS) else 0.0 for edge in edges]
+    carried = [share * trace_decay + (1 - share if edge % (real_window or STEPS) else 0) for edge in edges]
     expected, targets = blended_by_hand(model, span, state, injected[1:], carried)
     assert_close(found, expected)
 
@@ -168,21 +175,21 @@ def test_in_between_both_cross_a_boundary(core: str, share: float, real_window: 
 
 
 @pytest.mark.parametrize("core", ["LSTM-2", "GRU-1", "own"])
-def test_targets_with_lambda_1_are_the_real_gradients(core: str) -> None:
-    """Share 0 carried window by window: the model's gradients are those of `Full`."""
+@pytest.mark.parametrize("way", ["share 0", "lambda 1, rows end"])
+def test_gradients_with_lambda_1_are_the_real_ones(core: str, way: str) -> None:
+    """Carried window by window, the model's gradients are those of `Full`."""
     model = make_core(core)
     state = make_state(model)
-    span = make_span(STEPS, starts=[(4, 1)])
-    found = []
-    for share in (None, 0.0):
-        model.zero_grad()
-        if share is None:
-            Full().backward(model, squared_error, span, state)
-        else:
-            table = Table((STEPS // WINDOW + 1) * ROWS, state_size(state))
-            Synthetic(WINDOW, table).double().backward(model, squared_error, span, state, share=share)
-        found.append(gradients(model))
-    assert_close(found[1], found[0])
+    span = make_span(STEPS, starts=[(4, 1)], ends=torch.ones(ROWS, dtype=torch.bool))
+    table = Table((STEPS // WINDOW + 1) * ROWS, state_size(state))
+    share, trace_decay = (0.0, 0.0) if way == "share 0" else (1.0, 1.0)
+    model.zero_grad()
+    synthetic = Synthetic(WINDOW, table, trace_decay=trace_decay, gate=False).double()
+    synthetic.backward(model, squared_error, span, state, share=share)
+    found = gradients(model)
+    model.zero_grad()
+    Full().backward(model, squared_error, span, state)
+    assert_close(found, gradients(model))
 
 
 def test_a_share_with_no_real_window_is_a_discount() -> None:

@@ -68,9 +68,9 @@ def test_policies() -> None:
     for switched in (True, False):
         names = ("center", "tangent", "gate", "parallel", "shuffle")
         switches = [f"--policy.{name}={str(switched).lower()}" for name in names]
-        built = build_policy(recipe("--policy.discount=0.9", *switches), model, 9)
+        built = build_policy(recipe("--policy.discount=0.9", "--policy.trace_decay=0.3", *switches), model, 9)
         assert isinstance(built, policies.Synthetic)
-        assert (built.window, built.discount) == (3, 0.9)
+        assert (built.window, built.discount, built.trace_decay) == (3, 0.9, 0.3)
         assert (built.center, built.tangent, built.gated, built.parallel, built.shuffle) == (switched,) * 5
         assert built.follower is not None
         assert (built.follower.rate, built.follower.every) == (0.5, 2)
