@@ -153,7 +153,7 @@ class Condition:
     @property
     def recipe(self) -> Recipe:
         """The task's, in another shape, with this policy."""
-        longer = min(4 * self.window, SPAN)
+        longer = min(4 * self.window, max(SPAN, self.window))
         policy = [override.format(longer=longer) for override in POLICIES[self.policy]]
         overrides = [f"--optimizer.learning_rate={self.rate}", *SHAPES[self.shape], *policy]
         overrides += [f"--policy.window={self.window}", "--policy.parallel=true", f"--training.seed={self.seed}"]
