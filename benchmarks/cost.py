@@ -1,4 +1,5 @@
-"""What a training step costs: plain PyTorch loop, our truncated step, our synthetic step, side by side.
+"""What a training step costs: plain PyTorch loop, our truncated step, our synthetic step and a mixed one while its
+gradients are real, side by side.
 
     python benchmarks/cost.py [--quick] [--json FILE]
 
@@ -89,15 +90,17 @@ def plain_loop(setting: Setting, text: np.ndarray) -> Callable[[], None]:
     return update
 
 
-def our_loop(setting: Setting, text: np.ndarray, synthetic: bool) -> Callable[[], None]:
-    """The same training with this package."""
+def our_loop(setting: Setting, text: np.ndarray, kind: str) -> Callable[[], None]:
+    """The same training with this package: truncated, synthetic, or mixed at a time of real gradients."""
     core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers)
     model = sgrnn.LanguageModel(setting.vocabulary, setting.hidden, core, setting.hidden)
     policy: sgrnn.Policy = sgrnn.Truncated(setting.window)
-    if synthetic:
+    if kind != "truncated":
         policy = sgrnn.Synthetic(setting.window, model.synthesizer())
+    if isinstance(policy, sgrnn.Synthetic) and kind == "mixed":
+        policy = sgrnn.Mixed(policy, sgrnn.schedules.Constant(0.0), real_window=setting.window)
     optimizer = _optimizer(setting, model, fused=True)
-    synthesizer_optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3, fused=True) if synthetic else None
+    synthesizer_optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3, fused=True) if kind != "truncated" else None
     stream = TokenStream(text, 0, setting.batch, setting.span, policy.lookahead_steps)
     state = model.initial_state(setting.batch)
 
@@ -125,8 +128,7 @@ def measure(setting: Setting, rounds: int) -> list[Record]:
     text = np.random.default_rng(0).integers(0, setting.vocabulary, 200_000).astype(np.uint16)
     contenders = {
         "plain": plain_loop(setting, text),
-        "truncated": our_loop(setting, text, synthetic=False),
-        "synthetic": our_loop(setting, text, synthetic=True),
+        **{kind: our_loop(setting, text, kind) for kind in ("truncated", "synthetic", "mixed")},
     }
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):  # the first round warms up
@@ -136,15 +138,20 @@ def measure(setting: Setting, rounds: int) -> list[Record]:
                 update()
             if number:
                 times[name].append((time.perf_counter() - began) / setting.updates)
+    pairs = {
+        "truncated / plain": ("truncated", "plain"),
+        "synthetic / truncated": ("synthetic", "truncated"),
+        "mixed while real / truncated": ("mixed", "truncated"),
+    }
     ratios = {
-        "truncated / plain": [ours / plain for ours, plain in zip(times["truncated"], times["plain"], strict=True)],
-        "synthetic / truncated": [a / b for a, b in zip(times["synthetic"], times["truncated"], strict=True)],
+        name: [ours / theirs for ours, theirs in zip(times[one], times[other], strict=True)]
+        for name, (one, other) in pairs.items()
     }
     print(f"\n{setting.name}: V {setting.vocabulary}, batch {setting.batch}, {setting.optimizer}, {rounds} rounds")
     for name, values in times.items():
-        print(f"  {name:22s} {spread([1e3 * value for value in values], 2)} ms per update")
+        print(f"  {name:28s} {spread([1e3 * value for value in values], 2)} ms per update")
     for name, values in ratios.items():
-        print(f"  {name:22s} {spread(values)}")
+        print(f"  {name:28s} {spread(values)}")
     fixed = {
         "setting": setting.name, "vocabulary": setting.vocabulary, "hidden_size": setting.hidden,
         "num_layers": setting.layers, "batch_size": setting.batch, "window": setting.window, "span": setting.span,

@@ -27,8 +27,6 @@ Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text
 
 import argparse
 import math
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -36,15 +34,11 @@ from statistics import fmean, median
 
 from matplotlib.figure import Figure
 from records import Record, parser, spread, write_records
-from runs import prepare_process, train_all
-from torch import nn
+from runs import seconds_per_update, train_all
 
-from sgrnn.data import data_folder, prepare
 from sgrnn.data.atomic import atomic_write
-from sgrnn.training.build import build_model, build_optimizer, build_policy, build_stream
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import parse_recipe
-from sgrnn.training.text import make_tokenizer, read_corpus
 
 SPAN = 20
 
@@ -187,47 +181,6 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
     return record
 
 
-def seconds_per_update(conditions: Iterable[Condition], rounds: int = 12, updates: int = 8) -> dict[Condition, float]:
-    """Medians over interleaved rounds, on one thread."""
-    prepare_process(1)
-    loops = {condition: Updates(condition.recipe) for condition in conditions}
-    times: dict[Condition, list[float]] = {condition: [] for condition in loops}
-    for number in range(rounds + 1):  # the first round warms up
-        for condition, loop in loops.items():
-            began = time.perf_counter()
-            for _ in range(updates):
-                loop.update()
-            if number:
-                times[condition].append((time.perf_counter() - began) / updates)
-    return {condition: median(values) for condition, values in times.items()}
-
-
-class Updates:
-    """A recipe's training, update by update, without what a run records."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        corpus = read_corpus(recipe, data_folder())
-        files = prepare(corpus, make_tokenizer(recipe, corpus), data_folder())
-        self.clip = recipe.training.clip or math.inf
-        self.model = build_model(recipe, files.vocabulary_size)
-        updates_per_epoch = build_stream(recipe, files).spans_per_epoch
-        self.policy = build_policy(recipe, self.model, updates_per_epoch)
-        optimizers = [
-            build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, self.policy),
-        ]  # fmt: skip
-        self.optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
-        self.stream = build_stream(recipe, files, self.policy.lookahead_steps)
-        self.state = self.model.initial_state(recipe.training.batch_size)
-
-    def update(self) -> None:
-        step = self.policy.backward(self.model, self.model.loss, next(self.stream), self.state)
-        self.state = step.state
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-
-
 def value_at(curve: list[list[float]], update: float) -> float | None:
     """A figure between two evaluations, by linear interpolation; None before the first and after the last."""
     for (before, low), (after, high) in pairwise(curve):
@@ -364,9 +317,7 @@ def main() -> None:
     if arguments.long and not arguments.no_seconds:
         firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(whole)}
         for group in {key[:2] for key in firsts}:
-            together = {key: condition for key, condition in firsts.items() if key[:2] == group}
-            found = seconds_per_update(together.values())
-            costs |= {key: found[condition] for key, condition in together.items()}
+            costs |= seconds_per_update({key: c.recipe for key, c in firsts.items() if key[:2] == group})
     records: list[Record] = []
     recipes = {condition.name: condition.recipe for condition in conditions}
     runs = train_all(recipes, arguments.out, arguments.jobs, arguments.threads)

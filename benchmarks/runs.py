@@ -1,21 +1,29 @@
-"""Training runs by the dozen: every one an ordinary run folder, several at a time, resumable."""
+"""Training runs by the dozen: every one an ordinary run folder, several at a time, resumable; and what they cost."""
 
-from collections.abc import Iterator, Mapping
+import math
+import time
+from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from statistics import median
+from typing import TypeVar
 
 import torch
 from records import Record
+from torch import nn
 
 from sgrnn.data import data_folder, prepare
 from sgrnn.errors import InputError
+from sgrnn.training.build import build_model, build_optimizer, build_policy, build_stream
 from sgrnn.training.interval import Diverged
 from sgrnn.training.loop import train
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.run import Run
 from sgrnn.training.text import make_tokenizer, read_corpus
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def train_all(
@@ -60,3 +68,44 @@ def _train(recipe: Recipe, folder: Path) -> list[Record]:
     except Diverged:
         return []
     return list(run.records())
+
+
+def seconds_per_update(recipes: Mapping[Key, Recipe], rounds: int = 12, updates: int = 8) -> dict[Key, float]:
+    """Medians over interleaved rounds, all recipes side by side on one thread."""
+    prepare_process(1)
+    loops = {key: Updates(recipe) for key, recipe in recipes.items()}
+    times: dict[Key, list[float]] = {key: [] for key in loops}
+    for number in range(rounds + 1):  # the first round warms up
+        for key, loop in loops.items():
+            began = time.perf_counter()
+            for _ in range(updates):
+                loop.update()
+            if number:
+                times[key].append((time.perf_counter() - began) / updates)
+    return {key: median(values) for key, values in times.items()}
+
+
+class Updates:
+    """A recipe's training, update by update, without what a run records."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        corpus = read_corpus(recipe, data_folder())
+        files = prepare(corpus, make_tokenizer(recipe, corpus), data_folder())
+        self.clip = recipe.training.clip or math.inf
+        self.model = build_model(recipe, files.vocabulary_size)
+        updates_per_epoch = build_stream(recipe, files).spans_per_epoch
+        self.policy = build_policy(recipe, self.model, updates_per_epoch)
+        optimizers = [
+            build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, self.policy),
+        ]  # fmt: skip
+        self.optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
+        self.stream = build_stream(recipe, files, self.policy.lookahead_steps)
+        self.state = self.model.initial_state(recipe.training.batch_size)
+
+    def update(self) -> None:
+        step = self.policy.backward(self.model, self.model.loss, next(self.stream), self.state)
+        self.state = step.state
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()

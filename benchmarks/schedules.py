@@ -1,0 +1,150 @@
+"""Real and synthetic gradients by schedule: the recipes `schedule-*` side by side, over several seeds.
+
+    python benchmarks/schedules.py [--quick] [--json FILE] [--recipes NAME ...] [--seeds 0 1 2] [--jobs 2]
+                                   [--out FOLDER] [--figure FILE]
+
+The six conditions of Shang & Zhang (2019), at a size that two CPU cores train to convergence, and our own beside them.
+Two figures for each: the best validation perplexity, and the best one when the time is up that BPTT takes for all its
+epochs. What an update costs on real and on synthetic gradients is measured beforehand, side by side in interleaved
+rounds, one thread each; the time of a run is the sum over its updates, by their source, so that what else the machine
+did meanwhile does not count.
+
+Every run is an ordinary one of `sgrnn train` in a folder of its own under --out, --jobs of them at a time: stopped, the
+benchmark goes on where it was when called again. --quick stops after 300 updates of one seed, before the
+source ever changes: it shows that everything runs.
+
+Needs the corpus: sgrnn data fetch ptb
+"""
+
+import argparse
+import math
+from pathlib import Path
+from statistics import median
+
+from matplotlib.figure import Figure
+from records import Record, parser, spread, write_records
+from runs import seconds_per_update, train_all
+
+from sgrnn.data.atomic import atomic_write
+from sgrnn.training import recipe as recipes
+from sgrnn.training.build import build_schedule, time_unit
+from sgrnn.training.recipe_files import load_recipe, shipped_recipes
+
+PREFIX = "schedule-"
+REFERENCE = PREFIX + "bptt"
+REAL = "real gradients"
+
+
+def cumulative_seconds(recipe: recipes.Recipe, scores: list[Record], real: float, own: float) -> list[float]:
+    """When a run stood at each evaluation, by what an update costs while its share is 0 and while it is not."""
+    schedule, found, total, update = build_schedule(recipe), [], 0.0, 0
+    for row in scores:
+        unit = row["update"] / row["epoch"] if time_unit(recipe) == "epochs" else 1
+        while update < row["update"]:
+            total += real if schedule(update / unit) == 0 else own
+            update += 1
+        found.append(total)
+    return found
+
+
+def summarize(name: str, seed: int, recipe: recipes.Recipe, rows: list[Record], costs: dict[str, float]) -> Record:
+    """The best perplexity of a run and its curve over updates and seconds."""
+    scores = [row for row in rows if "valid_loss" in row]
+    record: Record = {
+        "metric": "best validation perplexity", "recipe": name, "seed": seed, "span": recipe.training.span,
+        "value": min((row["valid_perplexity"] for row in scores), default=None), "epochs": recipe.training.epochs,
+        "cost_ratio": costs[name] / costs[REAL],
+    }  # fmt: skip
+    seconds = cumulative_seconds(recipe, scores, costs[REAL], costs[name])
+    record["curve"] = [[row["epoch"], at, row["valid_perplexity"]] for row, at in zip(scores, seconds, strict=True)]
+    return record
+
+
+def at_equal_seconds(records: list[Record]) -> list[Record]:
+    """Each run's best perplexity within the time that BPTT takes for all its epochs."""
+    budget = min(record["curve"][-1][1] for record in records if record["recipe"] == REFERENCE and record["curve"])
+    found = []
+    for record in records:
+        values = [value for _, seconds, value in record["curve"] if seconds <= budget * (1 + 1e-9)]
+        if values:
+            found.append({**record, "metric": "best validation perplexity at equal seconds", "value": min(values)})
+    return found
+
+
+def print_table(records: list[Record]) -> None:
+    """A line for each recipe."""
+    names = list(dict.fromkeys(record["recipe"] for record in records))
+    metrics = list(dict.fromkeys(record["metric"] for record in records))
+    print(f"\n{'':34s}" + "".join(f"{metric:>50s}" for metric in metrics))
+    for name in names:
+        cells = []
+        for metric in metrics:
+            found = [r["value"] for r in records if (r["recipe"], r["metric"]) == (name, metric)]
+            cells.append(spread([math.inf if value is None else value for value in found], 2) if found else "")
+        print(f"{name:34s}" + "".join(f"{cell:>50s}" for cell in cells))
+
+
+def plot(records: list[Record], path: Path) -> None:
+    """Validation perplexity over epochs and over seconds: medians, and each seed faintly."""
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    by_epoch, by_seconds = figure.subplots(1, 2, sharey=True)
+    records = [record for record in records if record["curve"] and "seconds" not in record["metric"]]
+    for index, name in enumerate(dict.fromkeys(record["recipe"] for record in records)):
+        curves = [record["curve"] for record in records if record["recipe"] == name]
+        for axes, column in ((by_epoch, 0), (by_seconds, 1)):
+            for curve in curves:
+                axes.plot([row[column] for row in curve], [row[2] for row in curve], color=f"C{index}", alpha=0.25)
+            rows = list(zip(*curves, strict=False))
+            middle = [median(row[2] for row in at) for at in rows]
+            axes.plot([at[0][column] for at in rows], middle, "o-", color=f"C{index}", label=name.removeprefix(PREFIX))
+    by_epoch.set(xlabel="epoch", ylabel="validation perplexity", yscale="log")
+    by_seconds.set(xlabel="seconds of one core")
+    by_epoch.legend()
+    for axes in (by_epoch, by_seconds):
+        axes.grid(alpha=0.3, which="both")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    made = parser(__doc__ or "")
+    shipped = [name for name in shipped_recipes() if name.startswith(PREFIX)]
+    made.add_argument("--recipes", nargs="+", choices=shipped, default=shipped)
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument("--jobs", type=int, default=2, help="runs trained at a time")
+    made.add_argument("--figure", type=Path, metavar="FILE", help="draw the curves there, as PNG")
+    made.add_argument("--out", type=Path, default=Path("benchmarks/out/schedules"))
+    return made.parse_args()
+
+
+def main() -> None:
+    """Run every recipe and report."""
+    arguments = parse_arguments()
+    names = list(dict.fromkeys([REFERENCE, *arguments.recipes]))
+    seeds = [arguments.seeds[0]] if arguments.quick else list(dict.fromkeys(arguments.seeds))
+    while_synthetic = {name: load_recipe(name, ["--policy.source.kind=constant"]) for name in names[1:]}
+    costs = seconds_per_update({REAL: load_recipe(REFERENCE), **while_synthetic})
+    costs[REFERENCE] = costs[REAL]
+    planned = {}
+    for seed in seeds:
+        for name in names:
+            overrides = [f"--training.seed={seed}", *["--training.max_updates=300"] * arguments.quick]
+            planned[name, seed] = load_recipe(name, overrides)
+    folders = {f"{name}-seed{seed}" + "-quick" * arguments.quick: recipe for (name, seed), recipe in planned.items()}
+    records: list[Record] = []
+    runs = train_all(folders, arguments.out, arguments.jobs)
+    for ((name, seed), recipe), (folder, rows) in zip(planned.items(), runs, strict=True):
+        records.append(summarize(name, seed, recipe, rows, costs))
+        print(f"{folder}: {records[-1]['value']}", flush=True)
+        write_records(records, arguments.json)
+    records += at_equal_seconds(records)
+    print_table(records)
+    if arguments.figure is not None:
+        plot(records, arguments.figure)
+    write_records(records, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
