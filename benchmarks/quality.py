@@ -11,8 +11,8 @@ of a span run as one batch. A window longer than 20 has a span of its own length
 every condition at these multiples of the task's learning rate, and the table takes the best of each. --shapes asks the
 same of other models. The tasks to convergence count the best epoch.
 
-Beside these: `grounded` (in one span of four the windows are four times as long) and `lambda 0.5` (TD(lambda) over the
-windows of a span), with --policies.
+Beside these, with --policies: `grounded` (in one span of four the windows are four times as long, up to the span) and
+`lambda 0.5` (TD(lambda) over the windows of a span).
 
 Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
 long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from sgrnn.policies import Full, Loss, Policy, Step, Synthetic, Truncated
@@ -17,8 +18,8 @@ class Mixed(Policy):
     between, what crosses a boundary inside a real window is share x synthetic + (1 - share) x the gradient that arrives
     from the next window; at its end, where no gradient arrives, it is share x synthetic.
 
-    **Grounding**: at every so many spans the synthetic gradients are those of a longer window, with true gradients
-    over more steps for the synthesizer to learn from, and for the model.
+    **Grounding**: in one of so many spans that are not left to real gradients alone, the synthetic gradients are those
+    of a longer window, with true gradients over more steps for the synthesizer to learn from, and for the model.
 
     Figures: those of the policy that ran, and ``share``.
 
@@ -26,10 +27,11 @@ class Mixed(Policy):
         synthetic: with its window T and its synthesizer.
         schedule: from time to share (`sgrnn.schedules`).
         real_window: of the real gradients, a multiple of T; None for the whole span, T for none across boundaries.
-        ground_every: of so many spans one is grounded; None for none. One on real gradients alone is not.
-        ground_window: steps of its window.
+        ground_every: of so many spans with a share above 0 one is grounded; None for none.
+        ground_window: steps of its window. A real window is rounded up to a multiple of it in such a span.
         learn_always: train the synthesizer while its share is 0 too, on the real gradients that arrive at the first
-            states of the windows. It costs what the synthesizer costs, and changes nothing for the model.
+            states of the windows of T steps. The model's gradients stay those of truncation, but for rounding
+            and for when dropout draws its masks; it costs what the synthesizer costs, and the windows run one by one.
         updates_per_unit: updates in a unit of the schedule's time: 1, or those of an epoch.
     """
 
@@ -66,6 +68,7 @@ class Mixed(Policy):
         self.updates_per_unit = updates_per_unit
         self.lookahead_steps = synthetic.lookahead_steps
         self.update = 0  # of which the schedule is asked next
+        self.synthetic_spans = 0
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
         """See `Policy.backward`.
@@ -77,24 +80,27 @@ class Mixed(Policy):
         if not 0 <= share <= 1:
             raise ValueError(f"a schedule must give shares in [0, 1], got {share} at update {self.update}")
         self.update += 1
-        grounded = share > 0 and self.ground_every is not None and self.update % self.ground_every == 0
+        self.synthetic_spans += share > 0
         if share == 0 and not self.learn_always:
             step = self.real.backward(model, loss, span, state)
         else:
-            real_window = self.real_window or span.steps
-            window = self.ground_window if grounded else real_window if share == 0 else None
+            window, real_window = None, self.real_window
+            if share > 0 and self.ground_every is not None and self.synthetic_spans % self.ground_every == 0:
+                window = self.ground_window
+                if window is not None and real_window is not None:
+                    real_window = -(-real_window // window) * window
             step = self.synthetic.backward(
                 model, loss, span, state, window=window, share=share, real_window=real_window
             )
-        return Step(step.loss, step.state, {**step.figures, "share": step.loss.new_tensor(share)})
+        return Step(step.loss, step.state, {**step.figures, "share": torch.full_like(step.loss, share)})
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What has to be saved besides parameters and buffers: the clock."""
-        return {"update": self.update}
+        """What has to be saved besides parameters and buffers: the clocks."""
+        return {"update": self.update, "synthetic_spans": self.synthetic_spans}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.update = state["update"]
+        self.update, self.synthetic_spans = state["update"], state["synthetic_spans"]
 
     def extra_repr(self) -> str:
         return f"schedule={self.schedule}, real_window={self.real_window}"

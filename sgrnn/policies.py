@@ -5,8 +5,9 @@ gradients of the model's parameters (and of the policy's own, if it has any), an
 It steps no optimizer: that is the training loop's.
 
 `model(inputs, state) -> (outputs, state)` is any module, a bare ``torch.nn.LSTM`` too; its outputs are a tensor or a
-nest of tensors. `loss(outputs, targets)` gives one loss per step and row, (time, batch); the objective is their mean.
-It sees of the model's computation the outputs alone: what it regularizes of the activations must be among them.
+nest of tensors, time first. `loss(outputs, targets)` gives one loss per step and row, (time, batch); the objective is
+their mean. It sees of the model's computation the outputs alone: what it regularizes of the activations must be among
+them.
 """
 
 from abc import ABC, abstractmethod
@@ -196,17 +197,23 @@ class Synthetic(Policy):
 
         Args:
             model, loss, span, state: as there.
-            window: T of this span alone; None for the policy's.
+            window: T of this span alone, in steps; None for the policy's.
             share: of this policy in what crosses a boundary, in [0, 1]. Within a real window the rest is the gradient
                 that arrives there from the next window.
             real_window: steps over which real gradients are carried, a multiple of T, as `Truncated` would with this
                 window; None for the whole span.
+
+        Raises:
+            ValueError: besides, `share` is out of range or `real_window` no multiple of T.
         """
-        window = window or self.window
+        window = self.window if window is None else _positive("window", window)
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must be in [0, 1], got {share}")
+        if real_window is not None and (real_window < 1 or real_window % window):
+            raise ValueError(f"real_window must be a multiple of the window, {window} steps, got {real_window}")
         # What arrives from the next window is known when that has been gone through: windows in order, one by one.
-        blended = self.trace_decay > 0 or (share < 1 and (real_window is None or real_window > window))
+        blended = share * self.trace_decay > 0 or (share < 1 and (real_window is None or real_window > window))
         unrolled = unroll(model, span, state, window, self.parallel and not blended)
-        real, ours = self._weights(unrolled.edges, share, real_window)
         # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
         # depend on the errors at the outputs.
         outputs = cut(unrolled.outputs)
@@ -230,14 +237,17 @@ class Synthetic(Policy):
             scale = self.mean_square.sqrt()
             if open_rows is not None:
                 after = after * open_rows[span.batch_size :].unsqueeze(1)
-            injected = self._injected(
-                scale * after,
-                after_states,
-                None if open_rows is None else open_rows[span.batch_size :],
-            )
-        if ours != [1.0] * len(ours):
-            injected = injected * injected.new_tensor(ours).repeat_interleave(span.batch_size).unsqueeze(1)
-        _backward(unrolled, outputs, injected / (span.steps * span.batch_size), real if blended else ())
+            injected = None
+            if share > 0:  # or the windows' last states take no part, as in truncation
+                injected = self._injected(
+                    scale * after,
+                    after_states,
+                    None if open_rows is None else open_rows[span.batch_size :],
+                ) / (span.steps * span.batch_size)
+                inner, last = injected[: -span.batch_size], injected[-span.batch_size :]
+                if share * (1 - self.trace_decay) != 1:
+                    injected = torch.cat([share * (1 - self.trace_decay) * inner, share * last])
+        _backward(unrolled, outputs, injected, self._carried(unrolled.edges, share, real_window) if blended else ())
         target = _first_gradients(unrolled) * (span.steps * span.batch_size)
         figures = self._observe(scale * predicted[:, 0].detach(), target, open_rows)
         self._regress(predicted, target, after, open_rows)
@@ -245,12 +255,10 @@ class Synthetic(Policy):
             self.follower.follow()
         return Step(mean_loss.detach(), unrolled.last, {**figures, **_norms(unrolled.last)})
 
-    def _weights(self, edges: list[int], share: float, real_window: int | None) -> tuple[list[float], list[float]]:
-        """At each boundary the factors on the gradient that arrives there and on the synthetic one, first boundary
-        left out; at the last nothing arrives."""
+    def _carried(self, edges: list[int], share: float, real_window: int | None) -> list[float]:
+        """The factor on the gradient that arrives at each boundary inside the span."""
         inside = [real_window is None or edge % real_window != 0 for edge in edges[1:-1]]
-        real = [share * self.trace_decay + (1 - share) * carries for carries in inside]
-        return real, [share * (1 - self.trace_decay)] * len(inside) + [share]
+        return [share * self.trace_decay + (1 - share) * carries for carries in inside]
 
     def _look_ahead(self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any) -> Lookahead:
         if self.lookahead_steps and span.future is None and (span.ends is None or not bool(span.ends.all())):
@@ -403,12 +411,15 @@ def _backward(unrolled: Unrolled, outputs: Any, injected: Tensor | None = None, 
         carried: for each boundary between two blocks the factor with which the gradient that arrives from the next one
             crosses it; left out, nothing does, and all blocks are one backward pass.
     """
-    roots: list[list[tuple[Tensor, Tensor]]] = []
-    steps = [leaves(block)[0].shape[0] for block in unrolled.blocks]
-    given = [[None] * len(steps) if leaf.grad is None else leaf.grad.split(steps) for leaf in floating_leaves(outputs)]
-    for block, *gradients in zip(unrolled.blocks, *given, strict=True):
-        found = zip(floating_leaves(block), gradients, strict=True)
-        roots.append([(tensor, grad) for tensor, grad in found if tensor.requires_grad and grad is not None])
+    roots: list[list[tuple[Tensor, Tensor]]] = [[] for _ in unrolled.blocks]
+    for attached, leaf in zip(
+        zip(*map(floating_leaves, unrolled.blocks), strict=True), floating_leaves(outputs), strict=True
+    ):
+        if leaf.grad is not None:
+            parts = [leaf.grad] if len(attached) == 1 else leaf.grad.split([len(part) for part in attached])
+            for place, (tensor, gradient) in enumerate(zip(attached, parts, strict=True)):
+                if tensor.requires_grad:
+                    roots[place].append((tensor, gradient))
     if injected is not None:
         sizes = [batch_size(last) for last in unrolled.lasts]
         for place, (last, rows_of) in enumerate(zip(unrolled.lasts, injected.split(sizes), strict=True)):

@@ -7,10 +7,11 @@ had never stopped. Time is counted in whatever unit the user counts it: updates,
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, floor, pi
 from random import Random
 
 Schedule = Callable[[float], float]
+_ROUNDING = 1e-9  # that a cycle of 0.1 ends at 0.3 where 3 x 0.1 does not
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,21 @@ class Cycles:
         [(0, 0.0), (0, 0.8), (1, 0.0), (1, 0.5), (2, 0.0)]
         """
         if self.growth == 1:
-            number, passed = divmod(time, self.period)
-            return int(number), passed / self.period
-        number, length = 0, self.period
-        while time >= length:
-            time -= length
-            length *= self.growth
-            number += 1
-        return number, time / length
+            number, length = floor(time / self.period + _ROUNDING), self.period
+            start = number * length
+        else:
+            number, start, length = 0, 0.0, self.period
+            while time >= (start + length) * (1 - _ROUNDING):
+                start, length, number = start + length, length * self.growth, number + 1
+        return number, max(time - start, 0.0) / length
 
-    def annealed(self, time: float, floor: float = 0.0) -> float:
+    def annealed(self, time: float, lowest: float = 0.0) -> float:
         """The factor on a learning rate that falls by half a cosine within each cycle (SGDR, equation 5).
 
-        >>> [round(Cycles(4).annealed(time, floor=0.1), 3) for time in (0, 2, 3.999, 4)]
+        >>> [round(Cycles(4).annealed(time, lowest=0.1), 3) for time in (0, 2, 3.999, 4)]
         [1.0, 0.55, 0.1, 1.0]
         """
-        return floor + (1 - floor) * (1 + cos(pi * self.position(time)[1])) / 2
+        return lowest + (1 - lowest) * half_cosine(self.position(time)[1])
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Ramp:
         """The share."""
         passed = min(max((time - self.start) / (self.stop - self.start), 0.0), 1.0)
         if self.shape == "cosine":
-            passed = (1 - cos(pi * passed)) / 2
+            passed = 1 - half_cosine(passed)
         return self.before + (self.after - self.before) * passed
 
 
@@ -154,6 +154,11 @@ class Chance:
     def __call__(self, time: float) -> float:
         """The share: 0 or 1."""
         return float(Random(f"{self.seed} {float(time)!r}").random() < self.probability)
+
+
+def half_cosine(passed: float) -> float:
+    """From 1 at 0 down to 0 at 1."""
+    return (1 + cos(pi * passed)) / 2
 
 
 def _check(name: str, share: float) -> None:

@@ -40,18 +40,31 @@ def test_chance_has_its_probability_and_says_the_same_at_the_same_time(probabili
     assert [Chance(probability, seed=4)(time) for time in range(4000)] != drawn
 
 
-@pytest.mark.parametrize(("period", "growth"), [(5, 1), (5, 2), (1, 2), (0.5, 3)])
+@pytest.mark.parametrize(("period", "growth"), [(5, 1), (5, 2), (1, 2), (0.5, 3), (0.1, 1), (0.2, 2), (0.3, 1.1)])
 def test_a_restarted_cosine_follows_the_published_formula(period: float, growth: float) -> None:
     """eta = eta_min + (eta_max - eta_min)(1 + cos(pi T_cur / T_i)) / 2, T_i = T_0 T_mult^i (SGDR, section 3)."""
     cycles, floor = Cycles(period, growth), 0.01
     start = 0.0
     for number in range(5):
         length = period * growth**number
-        for part in (0.0, 0.25, 0.75):
+        for part in (0.0, 0.25, 0.75, 0.999):
             expected = floor + (1 - floor) * (1 + cos(pi * part)) / 2
             assert cycles.annealed(start + part * length, floor) == pytest.approx(expected)
             assert cycles.position(start + part * length) == pytest.approx((number, part))
         start += length
+
+
+@pytest.mark.parametrize(("period", "updates_per_epoch"), [(0.1, 1000), (0.1, 100), (0.2, 100), (0.3, 100), (0.7, 30)])
+def test_restarts_come_at_their_update_whatever_a_period_is_in_binary(period: float, updates_per_epoch: int) -> None:
+    length = round(period * updates_per_epoch)
+    for growth in (1, 2):
+        cycles, start, expected = Cycles(period, growth), 0, length
+        for number in range(6):
+            for update in (start, start + 1, start + expected - 1):
+                found, passed = cycles.position(update / updates_per_epoch)
+                assert found == number
+                assert passed == pytest.approx((update - start) / expected, abs=1e-6)
+            start, expected = start + expected, expected * growth
 
 
 @pytest.mark.parametrize(

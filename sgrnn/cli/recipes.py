@@ -48,7 +48,7 @@ def show(
 
     Example: sgrnn recipes show ptb-word-small --resolved --policy.window=5
 
-    Example: sgrnn recipes show ptb-word-alternating --plot
+    Example: sgrnn recipes show schedule-alternating-doubling --plot
     """
     if plot:
         recipe = load_recipe(name, context.args)

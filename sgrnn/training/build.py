@@ -10,6 +10,7 @@ from sgrnn.errors import InputError
 from sgrnn.language_model import LanguageModel
 from sgrnn.mixed import Mixed
 from sgrnn.training import recipe as recipes
+from sgrnn.training.rates import cycles
 
 _CORES = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
 
@@ -83,7 +84,7 @@ def build_schedule(recipe: recipes.Recipe) -> schedules.Schedule:
             return schedules.Alternate(schedules.Cycles(every, growth), shares[first])
         case recipes.AtRestarts(first=first):
             assert isinstance(recipe.schedule, recipes.Restarts), "checked by the recipe"
-            return schedules.Alternate(schedules.Cycles(recipe.schedule.period, recipe.schedule.growth), shares[first])
+            return schedules.Alternate(cycles(recipe.schedule), shares[first])
         case recipes.Ramp(start=start, stop=stop, before=before, after=after, shape=shape):
             return schedules.Ramp(stop, start, before, after, shape)
         case recipes.Chance(probability=probability, seed=seed):

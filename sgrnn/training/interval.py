@@ -22,6 +22,8 @@ class Interval:
     """
 
     def __init__(self, clock: float = 0.0, values: list[dict[str, Tensor]] | None = None) -> None:
+        if values is not None and not isinstance(values, list):
+            raise TypeError(f"expected a list of figures for each update, got {type(values).__name__}")
         self.values = values or []
         self._updates = 0
         self._clock = clock

@@ -1,13 +1,16 @@
 """What a recipe's schedules will do, drawn before training."""
 
+import sys
+from itertools import pairwise
 from statistics import fmean
 
+from sgrnn.schedules import Chance
 from sgrnn.training import recipe as recipes
 from sgrnn.training.build import build_schedule, time_unit
 from sgrnn.training.rates import rate_factor
 
 _BARS = " ▁▂▃▄▅▆▇█"
-_LOOKS = 25  # at each column
+_LOOKS = 97  # at each column, where updates are not counted
 
 
 def preview(recipe: recipes.Recipe, updates_per_epoch: int | None = None, columns: int = 60) -> str:
@@ -15,42 +18,51 @@ def preview(recipe: recipes.Recipe, updates_per_epoch: int | None = None, column
 
     Args:
         recipe: the recipe.
-        updates_per_epoch: needed where `needs_updates` says so.
+        updates_per_epoch: needed where `needs_updates` says so; every update is then looked at.
         columns: width of the drawing.
     """
-    epochs = recipe.training.epochs
+    epochs: float = recipe.training.epochs
     source = build_schedule(recipe)
+    if updates_per_epoch is None:
+        drawn = [
+            [(column + (look + 0.5) / _LOOKS) / columns * epochs for look in range(_LOOKS)] for column in range(columns)
+        ]
+    else:
+        updates = min(recipe.training.epochs * updates_per_epoch, recipe.training.max_updates or sys.maxsize)
+        epochs, columns = updates / updates_per_epoch, min(columns, updates)
+        edges = [column * updates // columns for column in range(columns + 1)]
+        drawn = [[update / updates_per_epoch for update in range(*pair)] for pair in pairwise(edges)]
 
     def share(epoch: float) -> float:
+        if isinstance(source, Chance):
+            return source.probability
         if time_unit(recipe) == "epochs":
             return source(epoch)
         assert updates_per_epoch is not None, "needed, see needs_updates"
-        return source(int(epoch * updates_per_epoch))
+        return source(round(epoch * updates_per_epoch))
 
     def rate(epoch: float) -> float:
-        return recipe.optimizer.learning_rate * rate_factor(recipe.schedule, epoch, epochs, [])
+        return recipe.optimizer.learning_rate * rate_factor(recipe.schedule, epoch, recipe.training.epochs, [])
 
-    drawn = [
-        [(column + (look + 0.5) / _LOOKS) / columns * epochs for look in range(_LOOKS)] for column in range(columns)
-    ]
     rates = [fmean(map(rate, times)) for times in drawn]
     highest = max(rate(time) for times in drawn for time in times)
     lines = [
         f"learning rate    {_bars(rates, highest)} 0 to {highest:.3g}",
         f"synthetic share  {_bars([fmean(map(share, times)) for times in drawn], 1.0)} 0 to 1",
-        f"epoch            0{epochs:>{columns - 1}}",
+        f"epoch            0{epochs:>{max(columns - 1, 1)}g}",
     ]
     if isinstance(recipe.schedule, recipes.Plateau):
         lines.append("The learning rate falls whenever the validation loss stops improving: not drawn.")
     if isinstance(recipe.policy, recipes.Synthetic) and recipe.policy.grounding is not None:
         every, window = recipe.policy.grounding.every, recipe.policy.grounding.window
-        lines.append(f"Grounding: every {every} spans one with a window of {window} steps.")
+        lines.append(f"Grounding: in one of {every} spans that are not real the window is {window} steps long.")
     return "\n".join(lines)
 
 
 def needs_updates(recipe: recipes.Recipe) -> bool:
     """Whether the drawing depends on how many updates an epoch of the text takes."""
-    return time_unit(recipe) == "updates"
+    counted = time_unit(recipe) == "updates" and not isinstance(build_schedule(recipe), Chance)
+    return counted or recipe.training.max_updates is not None
 
 
 def _bars(values: list[float], highest: float) -> str:

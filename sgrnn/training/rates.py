@@ -1,9 +1,8 @@
 """Learning-rate schedules as pure functions of the clock and of past validation losses."""
 
 from collections.abc import Sequence
-from math import cos, pi
 
-from sgrnn.schedules import Cycles
+from sgrnn.schedules import Cycles, half_cosine
 from sgrnn.training.recipe import Constant, Cosine, Plateau, Restarts, StepDecay
 
 
@@ -30,11 +29,16 @@ def rate_factor(
             if epoch < warmup:
                 return epoch / warmup
             progress = min((epoch - warmup) / max(epochs - warmup, 1e-9), 1.0)
-            return floor + (1 - floor) * (1 + cos(pi * progress)) / 2
-        case Restarts(period=period, growth=growth, floor=floor):
-            return Cycles(period, growth).annealed(epoch, floor)
+            return floor + (1 - floor) * half_cosine(progress)
+        case Restarts(floor=floor):
+            return cycles(schedule).annealed(epoch, floor)
         case _:
             return 1.0
+
+
+def cycles(schedule: Restarts) -> Cycles:
+    """The clock that a learning rate and a gradient source share."""
+    return Cycles(schedule.period, schedule.growth)
 
 
 def _plateaus(losses: Sequence[float], patience: int) -> int:

@@ -4,6 +4,7 @@ A recipe is a YAML file of the sections below; a field left out takes the defaul
 `sgrnn.training` and the command line alone: the library's classes take plain keyword arguments.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -233,14 +234,6 @@ class Synthetic(Section):
     learn_always: bool = False
     """Train the synthesizer while it is not used too."""
 
-    @check(mode="after")
-    def _windows_fit(self) -> Self:
-        if self.real_window is not None and self.real_window % self.window:
-            raise ValueError(f"real_window must be a multiple of window, {self.window}, got {self.real_window}")
-        if self.grounding is not None and self.grounding.window < self.window:
-            raise ValueError(f"grounding.window must be at least window, {self.window}, got {self.grounding.window}")
-        return self
-
 
 class Sgd(Section):
     """Stochastic gradient descent."""
@@ -358,33 +351,45 @@ class Recipe(Section):
     sample: Sample = Sample()
 
     @check(mode="after")
-    def _clocks_agree(self) -> Self:
-        epochs, span = self.training.epochs, self.training.span
+    def _sections_agree(self) -> Self:
+        mistakes = list(self._contradictions())
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """What no section can see by itself, each beginning with the field to blame."""
+        epochs, updates, span = self.training.epochs, self.training.max_updates, self.training.span
         if isinstance(self.schedule, Restarts) and self.schedule.period >= epochs:
-            raise ValueError(
+            yield (
                 f"schedule.period must be below training.epochs, {epochs}, or there is no restart: got "
                 f"{self.schedule.period:g}; without restarts it is kind: cosine"
             )
         if not isinstance(self.policy, Synthetic):
-            return self
-        source, grounding = self.policy.source, self.policy.grounding
+            return
+        policy, source, grounding = self.policy, self.policy.source, self.policy.grounding
         if isinstance(source, AtRestarts) and not isinstance(self.schedule, Restarts):
-            raise ValueError(
+            yield (
                 f"policy.source.kind restarts needs schedule.kind to be restarts, got {self.schedule.kind}: there is "
                 "no restart to change at; alternate has a clock of its own"
             )
-        if isinstance(source, Alternate) and source.unit == "epochs" and source.every >= epochs:
-            raise ValueError(
-                f"policy.source.every must be below training.epochs, {epochs}, or the source never changes: got "
-                f"{source.every:g}"
-            )
-        if isinstance(source, Ramp) and source.unit == "epochs" and source.start >= epochs:
-            raise ValueError(
-                f"policy.source.start must be below training.epochs, {epochs}, or the share never changes: got "
-                f"{source.start:g}"
-            )
+        if isinstance(source, Alternate | Ramp):
+            name, first = ("every", source.every) if isinstance(source, Alternate) else ("start", source.start)
+            field, limit = ("training.epochs", epochs) if source.unit == "epochs" else ("training.max_updates", updates)
+            if limit is not None and first >= limit:
+                yield f"policy.source.{name} must be below {field}, {limit}, or nothing ever changes: got {first:g}"
+        if isinstance(source, Alternate) and source.unit == "updates" and source.every != int(source.every):
+            yield f"policy.source.every must be a whole number of updates, got {source.every:g}"
+        if policy.real_window is not None and policy.real_window % policy.window:
+            yield f"policy.real_window must be a multiple of policy.window, {policy.window}, got {policy.real_window}"
+        if policy.real_window is not None and policy.real_window > span:
+            yield f"policy.real_window must be at most training.span, {span}, got {policy.real_window}"
+        if grounding is not None and grounding.window < policy.window:
+            yield f"policy.grounding.window must be at least policy.window, {policy.window}, got {grounding.window}"
         if grounding is not None and grounding.window > span:
-            raise ValueError(f"policy.grounding.window must be at most training.span, {span}, got {grounding.window}")
-        if self.policy.real_window is not None and self.policy.real_window > span:
-            raise ValueError(f"policy.real_window must be at most training.span, {span}, got {self.policy.real_window}")
-        return self
+            yield f"policy.grounding.window must be at most training.span, {span}, got {grounding.window}"
+        if source == ConstantSource() and (policy.real_window is not None or policy.learn_always):
+            name = "learn_always" if policy.real_window is None else "real_window"
+            yield f"policy.{name} is for when gradients are real, and policy.source says they never are: remove one"
+        if source == ConstantSource(share=0.0) and grounding is not None:
+            yield "policy.grounding is for synthetic gradients, and policy.source says there are none: remove one"

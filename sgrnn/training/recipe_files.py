@@ -97,7 +97,7 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
-        mistakes = [_mistake(detail, source, lines) for detail in error.errors(include_url=False)]
+        mistakes = [line for detail in error.errors(include_url=False) for line in _mistakes(detail, source, lines)]
         raise InputError("\n".join(mistakes)) from None
 
 
@@ -152,11 +152,16 @@ def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value:
     section[field[-1]] = value
 
 
+def _mistakes(detail: Mapping[str, Any], source: str, lines: Lines) -> list[str]:
+    if detail["loc"] or detail["type"] != "value_error":
+        return [_mistake(detail, source, lines)]
+    # between sections: one a line, each beginning with the field to blame
+    messages = str(detail["ctx"]["error"]).splitlines()
+    return [f"{_where(tuple(message.split()[0].split('.')), source, lines)}: {message}" for message in messages]
+
+
 def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
     place = tuple(str(part) for part in detail["loc"])
-    if not place and detail["type"] == "value_error":  # one between sections, which begins with the field to blame
-        message = str(detail["ctx"]["error"])
-        return f"{_where(tuple(message.split()[0].split('.')), source, lines)}: {message}"
     section, _, _ = _find(place[:-1])
     _, options, field = _find(place)
     blamed = (*field, "kind") if detail["type"] == "union_tag_invalid" else field

@@ -74,10 +74,16 @@ def test_plot_draws_the_schedules(sgrnn: Commands) -> None:
     assert rate[17 + 20] == "█", "it restarts after a third"
     assert share == "synthetic share  " + " " * 20 + "█" * 40 + " 0 to 1"
     assert epoch == "epoch            0" + "3".rjust(59)
-    assert grounding == "Grounding: every 7 spans one with a window of 20 steps."
-    turns = "--policy.source={kind: alternate, every: 100000, unit: updates}"
-    share = sgrnn.well("recipes", "show", "turns.yaml", "--plot", turns).splitlines()[1]
-    assert share == "synthetic share  " + " " * 60 + " 0 to 1", "counted in updates of the corpus"
+    assert grounding == "Grounding: in one of 7 spans that are not real the window is 20 steps long."
+    for every, drawn in ((100000, " "), (1, "▄")):
+        turns = f"--policy.source={{kind: alternate, every: {every}, unit: updates}}"
+        share = sgrnn.well("recipes", "show", "turns.yaml", "--plot", turns).splitlines()[1]
+        assert set(share[17:77]) <= {drawn, "▃", "▅"} - {" "} | {drawn}, "counted in updates of the corpus"
+    chance = "--policy.source={kind: random, probability: 0.25}"
+    assert sgrnn.well("recipes", "show", "turns.yaml", "--plot", chance).splitlines()[1].count("▂") == 60
+    share, epoch = sgrnn.well("recipes", "show", "turns.yaml", "--plot", "--training.max_updates=30").splitlines()[1:3]
+    assert share == "synthetic share  " + " " * 30 + " 0 to 1", "no further than it trains"
+    assert epoch.startswith("epoch            0 ")
     assert sgrnn.well("recipes", "show", "quickstart", "--plot").splitlines()[1].count("█") == 60
 
 

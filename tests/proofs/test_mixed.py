@@ -32,8 +32,8 @@ from sgrnn.state import State, detach, floating_leaves, state_size, to_matrix
 STEPS, WINDOW = 12, 2
 
 
-def make_model() -> LanguageModel:
-    return make_language_model(LSTM(SIZE, SIZE, 2, dropout=0.2), dropout=0.2)
+def make_model(dropout: float = 0.2) -> LanguageModel:
+    return make_language_model(LSTM(SIZE, SIZE, 2, dropout=dropout), dropout=dropout)
 
 
 def make_synthetic(model: LanguageModel, **options: Any) -> Synthetic:
@@ -66,18 +66,39 @@ def test_share_1_is_synthetic_to_the_bit(parallel: bool) -> None:
     assert_identical(trained, gradients(pure))
 
 
-@pytest.mark.parametrize("learn_always", [False, True])
+@pytest.mark.parametrize("options", [{}, {"shuffle": True, "trace_decay": 0.5}])
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("real_window", [None, 2, 6])
-def test_share_0_is_truncation_to_the_bit(real_window: int | None, parallel: bool, learn_always: bool) -> None:
+def test_share_0_is_truncation_to_the_bit(real_window: int | None, parallel: bool, options: dict[str, Any]) -> None:
     model = make_model()
-    mixed = Mixed(
-        make_synthetic(model, parallel=parallel), Constant(0.0), real_window=real_window, learn_always=learn_always
-    )
+    mixed = Mixed(make_synthetic(model, parallel=parallel, **options), Constant(0.0), real_window=real_window)
     found = results(mixed, model)
     pure = Full() if real_window is None else Truncated(real_window, parallel=parallel)
     assert_identical(found, results(pure, model))
-    assert any(gradient.any() for gradient in gradients(mixed).values()) == learn_always
+    assert not any(gradient.any() for gradient in gradients(mixed).values())
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True, "trace_decay": 0.5}])
+@pytest.mark.parametrize("real_window", [None, 2, 6])
+def test_so_it_is_but_for_rounding_while_the_synthesizer_learns(
+    real_window: int | None, options: dict[str, Any]
+) -> None:
+    model = make_model(dropout=0.0)
+    mixed = Mixed(
+        make_synthetic(model, **options), Constant(0.0), real_window=real_window, learn_always=True,
+        ground_every=1, ground_window=6,
+    )  # fmt: skip
+    found = results(mixed, model)
+    assert_close(found, results(Full() if real_window is None else Truncated(real_window), model))
+    assert any(gradient.any() for gradient in gradients(mixed).values())
+
+
+def test_what_the_synthesizer_predicts_while_it_learns_does_not_matter() -> None:
+    model = make_model(dropout=0.0)
+    mixed = Mixed(make_synthetic(model), Constant(0.0), learn_always=True)
+    for parameter in mixed.parameters():
+        nn.init.constant_(parameter, float("nan"))
+    assert_close(results(mixed, model), results(Full(), model))
 
 
 class Refusing(nn.Module):
@@ -212,6 +233,66 @@ def test_grounded_spans_are_those_of_a_longer_window() -> None:
 
     assert_identical(found, results(ByHand(), model))
     assert_identical(trained, gradients(synthetic))
+
+
+def test_grounding_counts_the_spans_that_are_not_real() -> None:
+    model = make_model()
+    mixed = Mixed(make_synthetic(model), Alternate(Cycles(1), first=1.0), ground_every=2, ground_window=6)
+    found, trained = results(mixed, model), gradients(mixed.synthetic)
+    model = make_model()
+    synthetic = make_synthetic(model)
+    windows = [2, None, 6, None]
+
+    class ByHand(Policy):
+        def backward(self, model: Any, loss: Any, span: Span, state: State) -> Any:
+            window = windows.pop(0)
+            if window is None:
+                return Full().backward(model, loss, span, state)
+            return synthetic.backward(model, loss, span, state, window=window)
+
+    assert_identical(found, results(ByHand(), model))
+    assert_identical(trained, gradients(synthetic))
+
+
+@pytest.mark.parametrize(("real_window", "rounded"), [(None, None), (2, 4), (6, 8)])
+def test_a_grounded_span_of_a_blend_rounds_its_real_window_up(real_window: int | None, rounded: int | None) -> None:
+    model = make_model()
+    mixed = Mixed(make_synthetic(model), Constant(0.4), real_window=real_window, ground_every=1, ground_window=4)
+    found = results(mixed, model)
+    synthetic = make_synthetic(make_model())
+
+    class ByHand(Policy):
+        def backward(self, model: Any, loss: Any, span: Span, state: State) -> Any:
+            return synthetic.backward(model, loss, span, state, window=4, share=0.4, real_window=rounded)
+
+    assert_identical(found, results(ByHand(), model))
+
+
+@pytest.mark.parametrize("name", ["perceptron with a second head", "follower"])
+def test_other_synthesizers_can_be_mixed(name: str) -> None:
+    model = make_model()
+    if name == "follower":
+        synthetic = make_synthetic(model, follow_rate=0.5, follow_every=2)
+    else:
+        synthetic = Synthetic(WINDOW, model.mlp_synthesizer(3, hidden_sizes=(8,), auxiliary=True)).double()
+    mixed = Mixed(synthetic, Ramp(stop=3), ground_every=2, ground_window=6)
+    (found, _), (expected, _) = results(mixed, model), results(Full(), make_model())
+    assert all(gradient.isfinite().all() for gradient in found.values())
+    assert any(not torch.equal(found[key], expected[key]) for key in found)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"share": 1.1}, r"share must be in \[0, 1\], got 1.1"),
+        ({"window": 0}, "window must be at least 1 step, got 0"),
+        ({"window": 4, "real_window": 6}, "real_window must be a multiple of the window, 4 steps, got 6"),
+    ],
+)
+def test_a_span_of_its_own_kind_is_checked(options: dict[str, Any], message: str) -> None:
+    model = make_model()
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        make_synthetic(model).backward(model, model.loss, SPANS[0], make_state(model), **options)
 
 
 def test_the_share_is_reported_and_time_counted_in_the_schedules_unit() -> None:

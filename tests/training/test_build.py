@@ -115,10 +115,10 @@ def test_a_policy_is_by_default_as_the_library_has_it() -> None:
         (("--policy.source={kind: ramp, stop: 2, start: 1, before: 0.1, after: 0.9, shape: cosine}",),
          Ramp(2, 1, 0.1, 0.9, "cosine"), 9),
         (("--policy.source={kind: random, probability: 0.3, seed: 4}",), Chance(0.3, 4), 1),
-        (("--policy.grounding={every: 4, window: 6}",), Constant(1.0), 9),
+        (("--policy.source.share=0.7", "--policy.grounding={every: 4, window: 6}",), Constant(0.7), 9),
     ],
 )  # fmt: skip
-def test_mixed_gradients(overrides: tuple[str, ...], schedule: Schedule, unit: int) -> None:
+def test_mixed_policies(overrides: tuple[str, ...], schedule: Schedule, unit: int) -> None:
     chosen = recipe(*overrides, "--policy.real_window=6", "--policy.learn_always=true")
     built = build_policy(chosen, build_model(chosen, 11), 9)
     assert isinstance(built, Mixed)

@@ -1,6 +1,7 @@
 """The training loop: the same seed gives the same run, and an interruption leaves no trace."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import isfinite
 
 import pytest
@@ -66,7 +67,7 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit_and_another_does_not(start
 
 
 @pytest.mark.parametrize("overrides", STATEFUL.values(), ids=STATEFUL.keys())
-@pytest.mark.parametrize("stop_after", [5, 9], ids=["inside an epoch", "at the end of an epoch"])
+@pytest.mark.parametrize("stop_after", [2, 5, 9], ids=["early", "inside an epoch", "at the end of an epoch"])
 def test_ten_updates_equal_some_a_save_and_the_rest(start: Start, overrides: tuple[str, ...], stop_after: int) -> None:
     whole, parts = start("whole", *overrides), start("parts", *overrides)
     whole()
@@ -76,6 +77,23 @@ def test_ten_updates_equal_some_a_save_and_the_rest(start: Start, overrides: tup
     parts()
     assert parts.metrics == whole.metrics
     assert same(parts.saved, whole.saved)
+
+
+@pytest.mark.parametrize(("period", "growth"), [(0.2, 1), (1, 1), (0.3, 2)])
+def test_the_source_changes_at_the_very_update_at_which_the_learning_rate_restarts(
+    start: Start, period: float, growth: float
+) -> None:
+    training = start(
+        "turns", "--policy.source.kind=restarts", "--schedule.kind=restarts", f"--schedule.period={period}",
+        f"--schedule.growth={growth}", "--training.log_every=1", "--training.max_updates=27",
+    )  # fmt: skip
+    training()
+    rows = [row for row in training.metrics if "learning_rate" in row]
+    changed = [one["update"] for one, other in pairwise(rows) if one["share"] != other["share"]]
+    restarted = [one["update"] for one, other in pairwise(rows) if one["learning_rate"] < other["learning_rate"]]
+    assert changed == restarted
+    assert len(changed) >= 2
+    assert all(("r2" in row) == (row["share"] > 0) for row in rows)
 
 
 def test_any_number_of_interruptions_leave_no_trace_across_epochs_and_plateaus(start: Start) -> None:

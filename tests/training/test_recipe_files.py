@@ -120,8 +120,6 @@ trainin: {epochs: 1}
             "ptb, tokenizer: {kind: character, vocabulary_size: 300}",
             "data.tokenizer: vocabulary_size is not for character",
         ),
-        ("window: 5", "window: 5, real_window: 7", "policy: real_window must be a multiple of window, 5, got 7"),
-        ("window: 5", "window: 5, grounding: {every: 2, window: 4}", "policy: grounding.window must be at least"),
         ("window: 5", "window: 5, grounding: {every: 0, window: 9}", "policy.grounding.every must be greater than 0"),
         ("window: 5", "window: 5, grounding: {every: 2}", "policy.grounding.window is missing"),
         ("window: 5", "window: 5, source: {kind: rand}", "policy.source.kind must be one of constant, alternate"),
@@ -331,16 +329,33 @@ def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
     [
         ("", "schedule: {kind: restarts, period: 1}", "6: schedule.period must be below training.epochs, 1, or"),
         ("source: {kind: restarts}", "", "3: policy.source.kind restarts needs schedule.kind to be restarts"),
-        ("source: {kind: alternate, every: 1}", "", "3: policy.source.every must be below training.epochs, 1, or the "),
+        ("source: {kind: alternate, every: 1}", "", "3: policy.source.every must be below training.epochs, 1, or"),
+        ("source: {kind: alternate, every: 0.5, unit: updates}", "", "3: policy.source.every must be a whole"),
+        ("grounding: {every: 2, window: 4}", "", "3: policy.grounding.window must be at least policy.window, 5, got 4"),
+        ("real_window: 7, source: {kind: constant, share: 0}", "", "3: policy.real_window must be a multiple"),
+        ("real_window: 10", "", "3: policy.real_window is for when gradients are real, and"),
+        ("learn_always: true", "", "3: policy.learn_always is for when gradients are real, and"),
+        ("source: {kind: constant, share: 0}, grounding: {every: 2, window: 10}", "", "3: policy.grounding is for"),
         ("source: {kind: ramp, start: 1, stop: 2}", "", "3: policy.source.start must be below training.epochs, 1"),
         ("grounding: {every: 2, window: 21}", "", "3: policy.grounding.window must be at most training.span, 20"),
-        ("real_window: 25", "", "3: policy.real_window must be at most training.span, 20, got 25"),
+        ("source: {kind: constant, share: 0}, real_window: 25", "", "3: policy.real_window must be at most"),
     ],
 )  # fmt: skip
 def test_sections_that_contradict_each_other_are_refused(policy: str, rest: str, expected: str) -> None:
     text = GOOD.replace("window: 5", f"window: 5, {policy}" if policy else "window: 5") + rest
     (line,) = mistakes(text)
     assert line.startswith(f"mine.yaml:{expected}")
+
+
+def test_all_contradictions_are_reported_at_once() -> None:
+    text = GOOD.replace("window: 5", "window: 5, source: {kind: restarts}, grounding: {every: 2, window: 21}")
+    text = text.replace("epochs: 1", "epochs: 1, max_updates: 9") + "schedule: {kind: restarts, period: 2}"
+    assert [line.split(" must ")[0] for line in mistakes(text)] == [
+        "mine.yaml:6: schedule.period", "mine.yaml:3: policy.grounding.window"
+    ]  # fmt: skip
+    late = GOOD.replace("window: 5", "window: 5, source: {kind: alternate, every: 9, unit: updates}")
+    (line,) = mistakes(late.replace("epochs: 1", "epochs: 1, max_updates: 9"))
+    assert line.startswith("mine.yaml:3: policy.source.every must be below training.max_updates, 9, or nothing ever")
 
 
 def test_a_contradiction_of_the_command_line_is_blamed_on_it() -> None:
