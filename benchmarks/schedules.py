@@ -4,10 +4,11 @@
                                    [--out FOLDER] [--figure FILE]
 
 The six conditions of Shang & Zhang (2019), at a size that two CPU cores train to convergence, and our own beside them.
-Two figures for each: the best validation perplexity, and the best one when the time is up that BPTT takes for all its
-epochs. What an update costs on real and on synthetic gradients is measured beforehand, side by side in interleaved
-rounds, one thread each; the time of a run is the sum over its updates, by their source, so that what else the machine
-did meanwhile does not count.
+For each: the best validation perplexity, and the time of the whole run over that of BPTT's. What an update costs on
+real and on synthetic gradients is measured beforehand, side by side in interleaved rounds, one thread each; the time of
+a run is the sum over its updates, by their source, so that what else the machine did meanwhile does not count. The
+figure shows the curves over epochs and over that time. A run that is dearer is not cut off at another's time: its
+learning rate would not have come down.
 
 Every run is an ordinary one of `sgrnn train` in a folder of its own under --out, --jobs of them at a time: stopped, the
 benchmark goes on where it was when called again. --quick stops after 300 updates of one seed, before the
@@ -26,8 +27,8 @@ from records import Record, parser, spread, write_records
 from runs import seconds_per_update, train_all
 
 from sgrnn.data.atomic import atomic_write
-from sgrnn.training import recipe as recipes
 from sgrnn.training.build import build_schedule, time_unit
+from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import load_recipe, shipped_recipes
 
 PREFIX = "schedule-"
@@ -35,7 +36,7 @@ REFERENCE = PREFIX + "bptt"
 REAL = "real gradients"
 
 
-def cumulative_seconds(recipe: recipes.Recipe, scores: list[Record], real: float, own: float) -> list[float]:
+def cumulative_seconds(recipe: Recipe, scores: list[Record], real: float, own: float) -> list[float]:
     """When a run stood at each evaluation, by what an update costs while its share is 0 and while it is not."""
     schedule, found, total, update = build_schedule(recipe), [], 0.0, 0
     for row in scores:
@@ -47,48 +48,36 @@ def cumulative_seconds(recipe: recipes.Recipe, scores: list[Record], real: float
     return found
 
 
-def summarize(name: str, seed: int, recipe: recipes.Recipe, rows: list[Record], costs: dict[str, float]) -> Record:
+def summarize(name: str, seed: int, recipe: Recipe, rows: list[Record], costs: dict[str, float]) -> Record:
     """The best perplexity of a run and its curve over updates and seconds."""
     scores = [row for row in rows if "valid_loss" in row]
     record: Record = {
         "metric": "best validation perplexity", "recipe": name, "seed": seed, "span": recipe.training.span,
         "value": min((row["valid_perplexity"] for row in scores), default=None), "epochs": recipe.training.epochs,
-        "cost_ratio": costs[name] / costs[REAL],
+        "synthetic_cost_ratio": costs[name] / costs[REAL],
     }  # fmt: skip
     seconds = cumulative_seconds(recipe, scores, costs[REAL], costs[name])
     record["curve"] = [[row["epoch"], at, row["valid_perplexity"]] for row, at in zip(scores, seconds, strict=True)]
+    if scores:
+        record["time_ratio"] = seconds[-1] / (scores[-1]["update"] * costs[REAL])
     return record
-
-
-def at_equal_seconds(records: list[Record]) -> list[Record]:
-    """Each run's best perplexity within the time that BPTT takes for all its epochs."""
-    budget = min(record["curve"][-1][1] for record in records if record["recipe"] == REFERENCE and record["curve"])
-    found = []
-    for record in records:
-        values = [value for _, seconds, value in record["curve"] if seconds <= budget * (1 + 1e-9)]
-        if values:
-            found.append({**record, "metric": "best validation perplexity at equal seconds", "value": min(values)})
-    return found
 
 
 def print_table(records: list[Record]) -> None:
     """A line for each recipe."""
-    names = list(dict.fromkeys(record["recipe"] for record in records))
-    metrics = list(dict.fromkeys(record["metric"] for record in records))
-    print(f"\n{'':34s}" + "".join(f"{metric:>50s}" for metric in metrics))
-    for name in names:
-        cells = []
-        for metric in metrics:
-            found = [r["value"] for r in records if (r["recipe"], r["metric"]) == (name, metric)]
-            cells.append(spread([math.inf if value is None else value for value in found], 2) if found else "")
-        print(f"{name:34s}" + "".join(f"{cell:>50s}" for cell in cells))
+    print(f"\n{'':34s}{'best validation perplexity':>34s}{'time over BPTT':>18s}")
+    for name in dict.fromkeys(record["recipe"] for record in records):
+        found = [record for record in records if record["recipe"] == name]
+        values = spread([math.inf if r["value"] is None else r["value"] for r in found], 2)
+        times = [r["time_ratio"] for r in found if "time_ratio" in r]
+        print(f"{name:34s}{values:>34s}{median(times) if times else math.nan:18.2f}")
 
 
 def plot(records: list[Record], path: Path) -> None:
     """Validation perplexity over epochs and over seconds: medians, and each seed faintly."""
     figure = Figure(figsize=(13, 5), layout="constrained")
     by_epoch, by_seconds = figure.subplots(1, 2, sharey=True)
-    records = [record for record in records if record["curve"] and "seconds" not in record["metric"]]
+    records = [record for record in records if record["curve"]]
     for index, name in enumerate(dict.fromkeys(record["recipe"] for record in records)):
         curves = [record["curve"] for record in records if record["recipe"] == name]
         for axes, column in ((by_epoch, 0), (by_seconds, 1)):
@@ -139,7 +128,6 @@ def main() -> None:
         records.append(summarize(name, seed, recipe, rows, costs))
         print(f"{folder}: {records[-1]['value']}", flush=True)
         write_records(records, arguments.json)
-    records += at_equal_seconds(records)
     print_table(records)
     if arguments.figure is not None:
         plot(records, arguments.figure)
