@@ -11,7 +11,7 @@ them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,12 +21,11 @@ from torch import Tensor, nn
 
 from sgrnn.injection import Gate, center, tangent
 from sgrnn.lookahead import Lookahead, look_ahead
+from sgrnn.objective import Loss, differentiate, errors, gradients, mean_loss, norms
 from sgrnn.span import Span
-from sgrnn.state import State, batch_size, cut, floating_leaves, from_matrix, leaves, rows, to_matrix
+from sgrnn.state import State, batch_size, cut, floating_leaves, from_matrix, rows, to_matrix
 from sgrnn.synthesizers import Follower
 from sgrnn.windows import Unrolled, unroll
-
-Loss = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -217,8 +216,8 @@ class Synthetic(Policy):
         # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
         # depend on the errors at the outputs.
         outputs = cut(unrolled.outputs)
-        mean_loss = _mean_loss(loss, outputs, span)
-        mean_loss.backward()
+        objective = mean_loss(loss, outputs, span)
+        objective.backward()
         states = unrolled.boundaries
         open_rows = _open_rows(span, unrolled.edges)
         lookahead = self._look_ahead(model, loss, span, unrolled, outputs) if self.seen_steps else None
@@ -248,12 +247,12 @@ class Synthetic(Policy):
                 if share * (1 - self.trace_decay) != 1:
                     injected = torch.cat([share * (1 - self.trace_decay) * inner, share * last])
         _backward(unrolled, outputs, injected, self._carried(unrolled.edges, share, real_window) if blended else ())
-        target = _first_gradients(unrolled) * (span.steps * span.batch_size)
+        target = _firstgradients(unrolled) * (span.steps * span.batch_size)
         figures = self._observe(scale * predicted[:, 0].detach(), target, open_rows)
         self._regress(predicted, target, after, open_rows)
         if self.follower is not None:
             self.follower.follow()
-        return Step(mean_loss.detach(), unrolled.last, {**figures, **_norms(unrolled.last)})
+        return Step(objective.detach(), unrolled.last, {**figures, **norms(unrolled.last)})
 
     def _carried(self, edges: list[int], share: float, real_window: int | None) -> list[float]:
         """The factor on the gradient that arrives at each boundary inside the span."""
@@ -267,14 +266,14 @@ class Synthetic(Policy):
                 "follow it, or ends for the rows that have none"
             )
         span = replace(span, future=_first_steps(span.future, self.lookahead_steps))
-        errors = None
+        found = None
         if self.sees_errors:
-            parts = [_errors(outputs) * (span.steps * span.batch_size)]
+            parts = [errors(outputs) * (span.steps * span.batch_size)]
             if span.future is not None:
-                parts.append(_errors(_run_ahead(model, loss, span.future, unrolled.last)))
+                parts.append(errors(_run_ahead(model, loss, span.future, unrolled.last)))
             self.error_square.lerp_(parts[0].square().mean().to(self.error_square), self._weight(self.updates + 1))
-            errors = torch.cat(parts) / self.error_square.sqrt().clamp(min=1e-30)
-        return look_ahead(span, unrolled.edges, self.seen_steps, errors)
+            found = torch.cat(parts) / self.error_square.sqrt().clamp(min=1e-30)
+        return look_ahead(span, unrolled.edges, self.seen_steps, found)
 
     def _injected(self, gradient: Tensor, states: State, open_rows: Tensor | None) -> Tensor:
         """What crosses the boundaries, (K x B, features), from what was predicted there."""
@@ -340,17 +339,12 @@ class Synthetic(Policy):
         return f"window={self.window}, discount={self.discount}, center={self.center}, tangent={self.tangent}"
 
 
-def _first_gradients(unrolled: Unrolled) -> Tensor:
+def _firstgradients(unrolled: Unrolled) -> Tensor:
     """What the backward pass left at the windows' first states, (K x B, features)."""
     parts = []
     for first in unrolled.firsts:
-        parts.append(to_matrix(_gradients(first)))
+        parts.append(to_matrix(gradients(first)))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _errors(outputs: Any) -> Tensor:
-    """(time, batch, error_size): the gradient that the loss left at the model's outputs."""
-    return torch.cat([gradient.reshape(*gradient.shape[:2], -1) for gradient in _gradients(outputs)], dim=2)
 
 
 def _run_ahead(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
@@ -388,17 +382,13 @@ def _devices(span: Span) -> list[torch.device]:
     return [span.inputs.device] if span.inputs.is_cuda else []
 
 
-def _gradients(state: State) -> list[Tensor]:
-    return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in floating_leaves(state)]
-
-
 def _truncated(model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool) -> Step:
     unrolled = unroll(model, span, state, window, parallel)
     outputs = cut(unrolled.outputs)  # in two parts as `Synthetic`, to equal it bit for bit where nothing is injected
-    mean_loss = _mean_loss(loss, outputs, span)
-    mean_loss.backward()
+    objective = mean_loss(loss, outputs, span)
+    objective.backward()
     _backward(unrolled, outputs)
-    return Step(mean_loss.detach(), unrolled.last, _norms(unrolled.last))
+    return Step(objective.detach(), unrolled.last, norms(unrolled.last))
 
 
 def _backward(unrolled: Unrolled, outputs: Any, injected: Tensor | None = None, carried: Sequence[float] = ()) -> None:
@@ -427,34 +417,13 @@ def _backward(unrolled: Unrolled, outputs: Any, injected: Tensor | None = None, 
                 if tensor.requires_grad:
                     roots[place].append((tensor, part))
     if not carried:
-        _differentiate([root for block in roots for root in block])
+        differentiate([root for block in roots for root in block])
         return
     for place in reversed(range(len(roots))):
         if place < len(carried) and carried[place]:
-            arrived = zip(floating_leaves(unrolled.lasts[place]), _gradients(unrolled.firsts[place + 1]), strict=True)
+            arrived = zip(floating_leaves(unrolled.lasts[place]), gradients(unrolled.firsts[place + 1]), strict=True)
             roots[place] += [(tensor, carried[place] * grad) for tensor, grad in arrived if tensor.requires_grad]
-        _differentiate(roots[place])
-
-
-def _differentiate(roots: list[tuple[Tensor, Tensor]]) -> None:
-    try:
-        torch.autograd.backward([tensor for tensor, _ in roots], [gradient for _, gradient in roots])
-    except RuntimeError as error:
-        if "second time" not in str(error):
-            raise
-        raise ValueError(
-            "the loss reaches into the model's graph past its outputs: return what it needs among the model's outputs"
-        ) from error
-
-
-def _mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
-    losses = loss(outputs, span.targets)
-    if losses.shape != (span.steps, span.batch_size):
-        raise ValueError(
-            f"loss must give one number per step and row, {(span.steps, span.batch_size)}, "
-            f"got {tuple(losses.shape)}: switch off its own averaging (reduction='none')"
-        )
-    return losses.mean()
+        differentiate(roots[place])
 
 
 def _open_rows(span: Span, edges: list[int]) -> Tensor | None:
@@ -470,12 +439,6 @@ def _open_rows(span: Span, edges: list[int]) -> Tensor | None:
     if after is not None:
         closed[-1] |= after[0]
     return ~closed.flatten()
-
-
-def _norms(state: State) -> dict[str, Tensor]:
-    """Mean over rows of the norm of the state's last tensor: an LSTM's cell, which tells of drift first."""
-    cell = leaves(state)[-1]
-    return {"cell_norm": cell.movedim(-2, 0).flatten(1).norm(dim=1).mean()} if cell.is_floating_point() else {}
 
 
 def _positive(name: str, value: int) -> int:
