@@ -1,0 +1,73 @@
+"""A task that grows harder as it is mastered."""
+
+from abc import abstractmethod
+from typing import Any
+
+from sgrnn.tasks.task import Task, at_least
+
+
+class CurriculumTask(Task):
+    """A task whose difficulty, N vectors to be given R times, is raised whenever the loss falls under a threshold.
+
+    Args:
+        input_size, output_size, batch_size, seed, settings: as `Task`.
+        vectors: N to begin with; the attribute is that of the next episode, as it is with `repeats`.
+        repeats: R to begin with.
+        threshold: loss, in bits per output bit, under which an episode counts as mastered.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        batch_size: int,
+        seed: int,
+        *,
+        vectors: int,
+        repeats: int,
+        threshold: float,
+        **settings: int | str,
+    ) -> None:
+        super().__init__(input_size, output_size, batch_size, seed, **settings)
+        if threshold <= 0:
+            raise ValueError(f"threshold must be above 0 bits, got {threshold}")
+        self.vectors, self.repeats = at_least("vectors", vectors, 1), at_least("repeats", repeats, 1)
+        self.threshold = threshold
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """The length by which results on the task are reported, at the present difficulty."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """S, the steps of an episode of the present difficulty."""
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Raise the difficulty by one step."""
+
+    def observe(self, loss_in_bits: float) -> bool:
+        """Advance if the loss is under the threshold.
+
+        Args:
+            loss_in_bits: of the latest episode, per output bit of the steps with a target, over all rows: what
+                `loss_per_target` makes of the mean loss.
+
+        Returns:
+            Whether it has advanced.
+        """
+        if not loss_in_bits < self.threshold:
+            return False
+        self.advance()
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Task.state_dict`."""
+        return {**super().state_dict(), "vectors": self.vectors, "repeats": self.repeats}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Task.load_state_dict`; the threshold is not part of the state."""
+        super().load_state_dict(state)
+        self.vectors, self.repeats = state["vectors"], state["repeats"]

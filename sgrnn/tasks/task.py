@@ -1,0 +1,136 @@
+"""What all tasks share: episodes from a seed, a state to resume from, and how an episode is cut into spans."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgrnn.span import Span
+
+
+class Task(ABC):
+    """Episodes without end, for B rows at once; all rows of an episode begin and end together.
+
+    Two tasks of the same arguments and the same seed draw the same episodes. The generator is the task's own: what
+    else is drawn at random changes nothing.
+
+    Args:
+        input_size: features of an input step.
+        output_size: features of what the model should give at a step.
+        batch_size: B, the number of rows.
+        seed: of the episodes.
+        settings: what else the episodes depend on, by name; of two tasks that differ in it neither goes on from the
+            other's state.
+    """
+
+    def __init__(self, input_size: int, output_size: int, batch_size: int, seed: int, **settings: int | str) -> None:
+        at_least("batch_size", batch_size, 1)
+        self.input_size, self.output_size, self.batch_size = input_size, output_size, batch_size
+        self.episodes = 0  # drawn so far
+        self._generator = torch.Generator().manual_seed(seed)
+        self._settings = {"batch_size": batch_size, **settings}
+
+    def draw(self) -> Span:
+        """The next episode.
+
+        Returns:
+            A span of S steps with inputs (S, B, input_size) and targets (S, B, output_size + 1), float32, the last
+            channel of the targets saying where there is one. It starts all rows in its first step and ends them with
+            its last.
+        """
+        inputs, targets = self._draw()
+        self.episodes += 1
+        starts = torch.zeros(inputs.shape[:2], dtype=torch.bool)
+        starts[0] = True
+        return Span(inputs, targets, starts, ends=torch.ones(self.batch_size, dtype=torch.bool))
+
+    @abstractmethod
+    def _draw(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of an episode, as `draw` describes them."""
+
+    @staticmethod
+    @abstractmethod
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        """A loss per step and row, zero where there is no target, as the policies want it.
+
+        Args:
+            outputs: (time, batch, output_size).
+            targets: (time, batch, output_size + 1).
+
+        Returns:
+            (time, batch).
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it takes to go on from here with the same episodes: tensors, numbers and strings."""
+        return {"task": repr(self), "episodes": self.episodes, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where a task of the same arguments stood; seeds may differ.
+
+        Raises:
+            ValueError: the state is that of another task.
+        """
+        if state["task"] != repr(self):
+            raise ValueError(f"state must be that of {self!r}, got that of {state['task']}")
+        self.episodes = state["episodes"]
+        self._generator.set_state(state["generator"].cpu())
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings.items())
+        return f"{type(self).__name__}({settings})"
+
+
+def cut(episode: Span, steps: int, lookahead: int | None = None) -> list[Span]:
+    """Divide an episode into consecutive spans; the last may be shorter.
+
+    Args:
+        episode: with which all rows end.
+        steps: the most steps of a span.
+        lookahead: the most steps of `Span.future`, as a policy's `lookahead_steps` asks for; None for all that follow.
+
+    Returns:
+        The spans, without copies of the data: the first starts the rows, the last ends them and has no future.
+
+    Raises:
+        ValueError: steps or lookahead out of range, or rows that go on after the span.
+
+    >>> episode = Span(torch.arange(5.0).view(5, 1), torch.zeros(5, 1), ends=torch.ones(1, dtype=torch.bool))
+    >>> for span in cut(episode, steps=2, lookahead=1):
+    ...     print(span.inputs.flatten().tolist(), span.future and span.future.inputs.flatten().tolist(), span.ends)
+    [0.0, 1.0] [2.0] None
+    [2.0, 3.0] [4.0] None
+    [4.0] None tensor([True])
+    """
+    at_least("steps", steps, 1)
+    at_least("lookahead", 0 if lookahead is None else lookahead, 0)
+    if episode.ends is None or not episode.ends.all():
+        raise ValueError("episode must end all its rows, got one that goes on")
+    spans = []
+    for first in range(0, episode.steps, steps):
+        stop = min(first + steps, episode.steps)
+        reach = episode.steps if lookahead is None else min(stop + lookahead, episode.steps)
+        future = _part(episode, stop, reach) if reach > stop else None
+        spans.append(_part(episode, first, stop, future))
+    return spans
+
+
+def _part(episode: Span, first: int, stop: int, future: Span | None = None) -> Span:
+    part = slice(first, stop)
+    starts = None if episode.starts is None else episode.starts[part]
+    if starts is not None and not starts.any():
+        starts = None
+    ends = episode.ends if stop == episode.steps else None
+    return Span(episode.inputs[part], episode.targets[part], starts, ends, future)
+
+
+def at_least(name: str, value: int, least: int) -> int:
+    """The value.
+
+    Raises:
+        ValueError: it is smaller; names the argument.
+    """
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return value

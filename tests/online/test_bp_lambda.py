@@ -1,0 +1,333 @@
+"""BP(lambda) computes its equations, written out in NumPy, and finds the true gradient where that is linear."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models import (
+    CORES,
+    ROWS,
+    SIZE,
+    divide,
+    gradients,
+    make_core,
+    make_span,
+    make_state,
+    mark,
+    squared_error,
+    train_on,
+)
+from numpy.typing import NDArray
+from tolerances import TOLERANCES, assert_close, assert_identical
+from torch import Tensor, nn
+from wrapped import WithReadout
+
+from sgrnn.cores import initial_state
+from sgrnn.online import BPLambda
+from sgrnn.policies import Truncated
+from sgrnn.span import Span
+from sgrnn.state import State, cut, detach, floating_leaves, state_size, to_matrix, where_rows
+
+Array = NDArray[np.float64]
+STEPS = 9
+STARTS = [(0, 0), (3, 1), (4, 0), (4, 2), (5, 2)]
+ENDS = torch.tensor([False, True, False])
+
+
+def make_policy(model: nn.Module, **options: Any) -> BPLambda:
+    return BPLambda(state_size(make_state(model)), **{"learning_rate": 0.1} | options).double()
+
+
+def make_random_synthesizer(model: nn.Module, **options: Any) -> BPLambda:
+    policy = make_policy(model, **options)
+    generator = torch.Generator().manual_seed(7)
+    for buffer in (policy.weight, policy.bias):
+        buffer.copy_(torch.randn(buffer.shape, dtype=buffer.dtype, generator=generator))
+    return policy
+
+
+def rnn_step(weights: list[Array], x: Array, state: Array) -> tuple[Array, Array, Array]:
+    """The state after a step, its Jacobian with respect to the state before, and that to the sums before the tanh."""
+    W, U, b, c = weights
+    h = np.tanh(W @ x + b + U @ state + c)
+    inner = np.diag(1 - h**2)
+    return h, inner @ U, inner
+
+
+def lstm_step(weights: list[Array], x: Array, state: Array) -> tuple[Array, Array, Array]:
+    """The same for the state (h, c) and the sums before the gates i, f, g, o."""
+    W, U, b_i, b_h = weights
+    before_h, before_c = np.split(state, 2)
+    sums = W @ x + b_i + U @ before_h + b_h
+    i, f, _, o = np.split(1 / (1 + np.exp(-sums)), 4)
+    g = np.tanh(np.split(sums, 4)[2])
+    c = f * before_c + i * g
+    slope = o * (1 - np.tanh(c) ** 2)
+    zero = np.zeros((SIZE, SIZE))
+    of_c = np.hstack([np.diag(g * i * (1 - i)), np.diag(before_c * f * (1 - f)), np.diag(i * (1 - g**2)), zero])
+    of_h = slope[:, None] * of_c + np.hstack([zero, zero, zero, np.diag(np.tanh(c) * o * (1 - o))])
+    J = np.block([[of_h @ U, np.diag(slope * f)], [of_c @ U, np.diag(f)]])
+    return np.concatenate([o * np.tanh(c), c]), J, np.vstack([of_h, of_c])
+
+
+Stepping = Callable[[list[Array], Array, Array], tuple[Array, Array, Array]]
+KINDS: dict[str, Stepping] = {"nn.RNN-1": rnn_step, "nn.LSTM-1": lstm_step}
+
+
+def clipped(update: Array, norms: list[float]) -> Array:
+    norms.append(float(np.linalg.norm(update)))
+    return update / max(1.0, norms[-1])
+
+
+def bp_lambda_by_hand(
+    step: Stepping,
+    weights: list[Array],
+    span: Span,
+    state: Array,
+    alpha: float,
+    gamma: float,
+    lambda_: float,
+    w: float,
+) -> tuple[Array, Array, Array, list[float]]:
+    """The equations, row by row: the core's summed gradient, theta, b, and the norms that were clipped."""
+    N = state.shape[1]
+    one = np.eye(N)
+    theta, b = np.zeros((N, N)), np.zeros(N)
+    h = [row.copy() for row in state]
+    e = [np.zeros((N, N * N + N)) for _ in range(ROWS)]
+    J = [np.zeros((N, N)) for _ in range(ROWS)]
+    gradient, norms = np.zeros(sum(part.size for part in weights)), []
+    assert span.starts is not None
+    assert span.ends is not None
+    for t in range(span.steps):
+        begins = span.starts[t].tolist()
+        last = (span.ends if t == span.steps - 1 else span.starts[t + 1]).tolist()
+        deltas, losses, inners, befores = [], [], [], []
+        for row in range(ROWS):
+            if begins[row]:
+                h[row], e[row] = np.zeros(N), np.zeros_like(e[row])
+            before = h[row]
+            e[row] = gamma * lambda_ * J[row] @ e[row] + np.hstack([np.kron(one, before[None]), one])
+            h[row], J[row], inner = step(weights, span.inputs[t, row].numpy(), before)
+            loss = np.zeros(N)  # dL_t/dh_t
+            loss[:SIZE] = 2 * (h[row][:SIZE] - span.targets[t, row].numpy())
+            g_after = np.zeros(N) if last[row] else theta @ h[row] + b
+            deltas.append(loss @ J[row] + gamma * g_after @ J[row] - (theta @ before + b))
+            losses.append(loss)
+            inners.append(inner)
+            befores.append(before)
+        update = np.mean([delta @ trace for delta, trace in zip(deltas, e, strict=True)], axis=0)
+        theta = theta + alpha * clipped(update[: N * N].reshape(N, N), norms)
+        b = b + alpha * clipped(update[N * N :], norms)
+        for row in range(ROWS):
+            g_after = np.zeros(N) if last[row] else theta @ h[row] + b
+            sums = (losses[row] + w * g_after) @ inners[row]
+            x, hidden = span.inputs[t, row].numpy(), befores[row][:SIZE]
+            gradient += np.concatenate([np.outer(sums, x).ravel(), np.outer(sums, hidden).ravel(), sums, sums])
+    return gradient, theta, b, norms
+
+
+@pytest.mark.parametrize("options", [(1.0, 1.0, 1.0), (0.9, 1.0, 0.1), (0.8, 0.5, 0.7), (1.0, 0.0, 1.0)])
+@pytest.mark.parametrize("lengths", [[STEPS], [1, 5, 3], [1] * STEPS])
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_the_equations(kind: str, lengths: list[int], options: tuple[float, float, float]) -> None:
+    model = make_core(kind)
+    span, state = make_span(STEPS, starts=STARTS, ends=ENDS), make_state(model)
+    span = replace(span, targets=2 * span.targets)
+    gamma, lambda_, w = options
+    policy = make_policy(model, gamma=gamma, lambda_=lambda_, w=w)
+    found, _ = train_on(policy, model, squared_error, divide(span, lengths), state)
+    weights = [parameter.detach().numpy() for parameter in model.parameters()]
+    gradient, theta, b, norms = bp_lambda_by_hand(
+        KINDS[kind], weights, span, to_matrix(state).numpy(), policy.learning_rate, gamma, lambda_, w
+    )
+    relative, absolute = TOLERANCES[torch.float64]
+    flat = torch.cat([part.flatten() for part in found.values()])
+    np.testing.assert_allclose(flat.numpy(), gradient, rtol=relative, atol=absolute)
+    np.testing.assert_allclose(policy.weight.numpy(), theta, rtol=relative, atol=absolute)
+    np.testing.assert_allclose(policy.bias.numpy(), b, rtol=relative, atol=absolute)
+    assert min(norms) < 1 < max(norms)  # clipped at some steps, and not at others
+
+
+@pytest.mark.parametrize("futures", [True, False])
+def test_it_does_not_matter_where_a_sequence_is_divided(futures: bool) -> None:
+    """Whether the span before a start is told so by its ends or by its future."""
+    model = make_core("GRU-2")
+    span, state = make_span(STEPS, starts=STARTS, ends=ENDS), make_state(model)
+    whole, parts = make_policy(model), make_policy(model)
+    expected, _ = train_on(whole, model, squared_error, [span], state)
+    found, _ = train_on(parts, model, squared_error, divide(span, [4, 1, 4], futures=futures), state)
+    assert_close(found, expected)
+    assert_close(parts.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("core", [*CORES, "readout"])
+def test_with_nothing_learned_it_is_truncation_at_every_step(core: str) -> None:
+    model = WithReadout(make_core("nn.LSTM-2")) if core == "readout" else make_core(core)
+    spans, state = divide(make_span(STEPS, starts=STARTS), [5, 4]), make_state(model)
+    expected, plain = train_on(Truncated(1), model, squared_error, spans, state)
+    found, steps = train_on(make_policy(model, learning_rate=0.0), model, squared_error, spans, state)
+    assert_close(found, expected)
+    for step, other in zip(steps, plain, strict=True):
+        assert_close([step.loss, step.state], [other.loss, other.state])
+        assert_close(step.figures, {**other.figures, "td_rms": step.figures["td_rms"]})
+
+
+def injected_by_hand(model: nn.Module, policy: BPLambda, span: Span, state: State) -> dict[str, Tensor]:
+    """By autograd, the graph cut before every step: gradients of the sum of L_t + w <s_t, g(s_t)>, g held constant."""
+    model.zero_grad()
+    assert span.starts is not None
+    assert span.ends is not None
+    for t in range(span.steps):
+        before = where_rows(span.starts[t], initial_state(model, ROWS), detach(state))
+        outputs, state = model(span.inputs[t : t + 1], before)
+        after = to_matrix(state)
+        closed = span.ends if t == span.steps - 1 else span.starts[t + 1]
+        injected = policy.w * policy.predict(after.detach()) * ~closed[:, None]
+        (squared_error(outputs, span.targets[t : t + 1]).sum() + (after * injected).sum()).backward()
+    return gradients(model)
+
+
+@pytest.mark.parametrize("core", [*CORES, "readout"])
+def test_the_model_gets_what_is_injected_through_one_step(core: str) -> None:
+    model = WithReadout(make_core("own")) if core == "readout" else make_core(core)
+    span, state = make_span(STEPS, starts=STARTS, ends=ENDS), make_state(model)
+    policy = make_random_synthesizer(model, learning_rate=0.0, w=0.3)
+    found, _ = train_on(policy, model, squared_error, divide(span, [2, 7]), state)
+    assert_close(found, injected_by_hand(model, policy, span, state))
+
+
+@pytest.mark.parametrize("core", ["RNN-1", "LSTM-2", "own", "readout"])
+def test_the_td_error_is_what_arrives_at_the_state_before(core: str) -> None:
+    """From an untrained synthesizer; with a small loss, so that nothing is clipped."""
+    model = WithReadout(make_core("GRU-1")) if core == "readout" else make_core(core)
+    span, state = make_span(1), make_state(model)
+    policy = make_policy(model, learning_rate=1.0)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return squared_error(outputs, targets) / 1000
+
+    step = policy.backward(model, loss, span, state)
+    first = cut(state)
+    loss(model(span.inputs, first)[0], span.targets).sum().backward()
+    arrived = to_matrix([torch.zeros_like(x) if x.grad is None else x.grad for x in floating_leaves(first)])
+    assert_close(policy.weight, arrived.T @ to_matrix(state) / ROWS)
+    assert_close(policy.bias, arrived.mean(dim=0))
+    assert_close(step.figures["td_rms"], arrived.square().mean().sqrt())
+
+
+class LinearCore(nn.Module):
+    """s' = A s + x, sequences beginning at the corners of a cross."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        rotation, _ = torch.linalg.qr(torch.randn(SIZE, SIZE, dtype=torch.float64, generator=generator))
+        self.weight = nn.Parameter(rotation @ torch.diag(torch.tensor([0.8, 0.6, 0.3], dtype=torch.float64)))
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        corners = torch.cat([torch.eye(SIZE), -torch.eye(SIZE)]).to(self.weight)
+        return corners[torch.arange(batch_size) % len(corners)]
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = []
+        for step in inputs:
+            state = state @ self.weight.T + step
+            outputs.append(state)
+        return torch.stack(outputs), state
+
+
+def half_square(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs.square().sum(dim=-1) / 2
+
+
+def exact_gradient(A: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """P and q of the endless future's gradient G(s) = P s + q = A^T (s' + G(s')) at s, with s' = A s + u."""
+    one, through = torch.eye(SIZE, dtype=A.dtype), torch.kron(A.T, A.T)
+    P = torch.linalg.solve(torch.eye(SIZE**2, dtype=A.dtype) - through, through @ one.flatten()).view(SIZE, SIZE)
+    return P, torch.linalg.solve(one - A.T, A.T @ (one + P) @ u)
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 1.0])
+def test_on_a_linear_core_it_finds_the_true_gradient(lambda_: float) -> None:
+    core, rows = LinearCore(), 2 * SIZE
+    policy = BPLambda(SIZE, learning_rate=0.5, lambda_=lambda_).double()
+    u = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
+    inputs = u.expand(8, rows, SIZE)
+    span = Span(inputs, inputs, mark(8, rows, [(0, row) for row in range(rows)]))
+    state = core.initial_state(rows)
+    rms = [policy.backward(core, half_square, span, state).figures["td_rms"] for _ in range(150)]
+    P, q = exact_gradient(core.weight.detach(), u)
+    torch.testing.assert_close(policy.weight, P, rtol=0, atol=1e-3)
+    torch.testing.assert_close(policy.bias, q, rtol=0, atol=1e-3)
+    assert rms[-1] < 1e-3 * rms[0]
+
+
+def test_it_steps_its_synthesizer_itself() -> None:
+    model = make_core("LSTM-1")
+    policy = make_policy(model)
+    assert list(policy.parameters()) == []
+    policy.backward(model, squared_error, make_span(STEPS), make_state(model))
+    assert policy.weight.any()
+    assert policy.bias.any()
+
+
+def test_memory_is_a_trace_per_row() -> None:
+    model = make_core("LSTM-1")
+    policy = make_policy(model)
+    policy.backward(model, squared_error, make_span(STEPS), make_state(model))
+    N = 2 * SIZE
+    assert policy.trace.numel() == ROWS * N * (N**2 + N)
+
+
+@pytest.mark.parametrize("told", ["by the ends of the one", "by the starts of the other"])
+def test_nothing_but_the_synthesizer_goes_on_from_a_sequence_to_another(told: str) -> None:
+    model = make_core("LSTM-1")
+    ends = torch.ones(ROWS, dtype=torch.bool) if "ends" in told else None
+    starts = [(0, row) for row in range(ROWS)] if "starts" in told else None
+    policies = [make_policy(model), make_policy(model)]
+    policies[0].backward(model, squared_error, make_span(STEPS, ends=ends), make_state(model))
+    policies[1].weight.copy_(policies[0].weight)
+    policies[1].bias.copy_(policies[0].bias)
+    span = make_span(STEPS, starts=starts, seed=3)
+    for policy in policies:
+        policy.backward(model, squared_error, span, make_state(model))
+    assert_identical(policies[0].state_dict(), policies[1].state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"state_size": 0}, "^state_size must be at least 1, got 0$"),
+        ({"learning_rate": -0.1}, r"^learning_rate must be at least 0, got -0\.1$"),
+        ({"gamma": 1.5}, r"^gamma must be in \[0, 1\], got 1\.5$"),
+        ({"lambda_": -1.0}, r"^lambda_ must be in \[0, 1\], got -1\.0$"),
+        ({"w": -1.0}, r"^w must be at least 0, got -1\.0$"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BPLambda(**{"state_size": 4, "learning_rate": 0.1} | options)
+
+
+def test_a_state_of_another_size_is_refused() -> None:
+    model = make_core("LSTM-1")
+    with pytest.raises(ValueError, match=r"^state_size must be 6, the features of the model's state, got 5$"):
+        BPLambda(5, learning_rate=0.1).backward(model, squared_error, make_span(STEPS), make_state(model))
+
+
+def test_dropout_is_refused_in_training() -> None:
+    model = nn.LSTM(SIZE, SIZE, 2, dropout=0.3).double()
+    with pytest.raises(ValueError, match=r"^dropout must be 0 .* got 0\.3 in the model$"):
+        make_policy(model).backward(model, squared_error, make_span(STEPS), make_state(model))
+
+
+def test_other_rows_in_the_midst_of_sequences_are_refused() -> None:
+    model = make_core("RNN-1")
+    policy = make_policy(model)
+    policy.backward(model, squared_error, make_span(3), make_state(model))
+    with pytest.raises(ValueError, match=r"^trace must be .* carried \(3, 3, 3, 4\), got \(5, 3, 3, 4\)$"):
+        policy.backward(model, squared_error, make_span(3, rows=5), make_state(model, rows=5))

@@ -1,0 +1,91 @@
+"""Training that was saved half way, what is carried forwards included, goes on bit for bit."""
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+import torch
+from models import ROWS, SIZE, divide, make_span, squared_error
+from tolerances import assert_identical
+from torch import Tensor
+from wrapped import WithReadout
+
+from sgrnn.cores import GRU
+from sgrnn.online import UORO, BPLambda, RealTime, SnAp1
+from sgrnn.policies import Policy
+from sgrnn.state import State
+
+POLICIES = {
+    "RealTime": lambda seed: RealTime(),
+    "SnAp1": lambda seed: SnAp1(),
+    "UORO": lambda seed: UORO(seed),
+    "BPLambda": lambda seed: BPLambda(2 * SIZE, learning_rate=0.1, gamma=0.9, w=0.5).double(),
+}
+SPANS = divide(make_span(16, starts=[(0, 0), (0, 1), (5, 2), (11, 0)]), [2] * 8, futures=True)
+
+
+class Training:
+    """Eight updates, as a user writes them."""
+
+    def __init__(self, kind: str, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.model = WithReadout(GRU(SIZE, SIZE, 2).double(), seed)
+        self.policy: Policy = POLICIES[kind](seed)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-2)
+        self.state: State = self.model.initial_state(ROWS)
+        self.seen: list[dict[str, Tensor]] = []
+
+    def update(self, numbers: range) -> None:
+        for number in numbers:
+            step = self.policy.backward(self.model, squared_error, SPANS[number], self.state)
+            self.state = step.state
+            self.seen.append({"loss": step.loss, **step.figures})
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+    def saved(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "policy": self.policy.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "state": self.state,
+        }
+
+    def load(self, saved: dict[str, Any]) -> None:
+        self.model.load_state_dict(saved["model"])
+        self.policy.load_state_dict(saved["policy"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.state = saved["state"]
+
+
+@pytest.mark.parametrize("used", [0, 2])
+@pytest.mark.parametrize("saved_after", [0, 3])
+@pytest.mark.parametrize("kind", POLICIES)
+def test_eight_updates_are_some_a_save_a_load_and_the_rest(kind: str, saved_after: int, used: int) -> None:
+    """Into a policy that is new, or one that carries something already."""
+    whole = Training(kind, 1)
+    whole.update(range(8))
+    half = Training(kind, 1)
+    half.update(range(saved_after))
+    file = BytesIO()
+    torch.save(half.saved(), file)
+    file.seek(0)
+    resumed = Training(kind, 2)
+    resumed.update(range(used))
+    resumed.seen.clear()
+    resumed.load(torch.load(file, weights_only=True))
+    resumed.update(range(saved_after, 8))
+    assert_identical(half.seen + resumed.seen, whole.seen)
+    assert_identical(resumed.saved(), whole.saved())
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_what_is_carried_is_detached_and_saved(kind: str) -> None:
+    training = Training(kind, 1)
+    training.update(range(3))
+    carried = dict(training.policy.named_buffers())
+    assert carried
+    for name, tensor in carried.items():
+        assert not tensor.requires_grad
+        assert tensor.any()
+        assert torch.equal(training.policy.state_dict()[name], tensor)

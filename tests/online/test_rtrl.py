@@ -1,0 +1,236 @@
+"""Real-time recurrent learning gives the gradients of back-propagation through the sequence, wherever it is divided."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from models import (
+    CORES,
+    ROWS,
+    SIZE,
+    divide,
+    gradients,
+    make_core,
+    make_language_model,
+    make_span,
+    make_state,
+    make_text,
+    squared_error,
+    train_on,
+)
+from tolerances import assert_close
+from torch import Tensor, nn
+from wrapped import WithReadout
+
+from sgrnn.cores import LSTM
+from sgrnn.online import UORO, RealTime, SnAp1
+from sgrnn.online.stepwise import run_steps
+from sgrnn.policies import Full, Policy, Truncated
+from sgrnn.span import Span
+from sgrnn.state import State, to_matrix
+
+STEPS = 8
+STARTS = {"no starts": None, "starts": [(0, 0), (3, 1), (4, 0), (4, 2), (6, 1)]}
+DIVISIONS = {"whole": [STEPS], "spans": [1, 4, 3], "steps": [1] * STEPS}
+SMALL = [name for name in CORES if not name.endswith("-3")]
+FORWARD = {"RealTime": RealTime, "SnAp1": SnAp1, "UORO": UORO}
+
+
+def assert_same_as_full(model: nn.Module, loss: Any, span: Span, lengths: list[int]) -> None:
+    state = make_state(model)
+    expected, whole = train_on(Full(), model, loss, [span], state)
+    found, steps = train_on(RealTime(), model, loss, divide(span, lengths), state)
+    assert_close(found, expected)
+    weights = [length / STEPS for length in lengths]
+    losses = [weight * step.loss for weight, step in zip(weights, steps, strict=True)]
+    assert_close(torch.stack(losses).sum(), whole[0].loss)
+    assert_close(steps[-1].state, whole[0].state)
+    assert_close(steps[-1].figures, whole[0].figures)
+
+
+@pytest.mark.parametrize("lengths", DIVISIONS.values(), ids=DIVISIONS)
+@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("core", SMALL)
+def test_the_spans_of_a_sequence_add_up_to_back_propagation_through_it(
+    core: str, starts: list[tuple[int, int]] | None, lengths: list[int]
+) -> None:
+    assert_same_as_full(make_core(core), squared_error, make_span(STEPS, starts=starts), lengths)
+
+
+@pytest.mark.parametrize("core", ["LSTM-1", "nn.GRU-2", "own"])
+def test_so_they_do_with_a_readout_around_the_core(core: str) -> None:
+    model = WithReadout(make_core(core))
+    assert_same_as_full(model, squared_error, make_span(STEPS, starts=STARTS["starts"]), [5, 3])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_so_they_do_in_a_language_model(tied: bool) -> None:
+    model = make_language_model(LSTM(SIZE, SIZE), tied=tied)
+    assert_same_as_full(model, model.loss, make_text(STEPS, starts=STARTS["starts"]), [5, 3])
+
+
+def test_without_what_is_carried_they_do_not() -> None:
+    model = make_core("LSTM-1")
+    span, state = make_span(STEPS), make_state(model)
+    expected, _ = train_on(Full(), model, squared_error, [span], state)
+    fresh: dict[str, Tensor] = {}
+    for part in divide(span, [5, 3]):
+        found, steps = train_on(RealTime(), model, squared_error, [part], state)
+        fresh = {name: fresh.get(name, 0) + gradient for name, gradient in found.items()}
+        state = steps[-1].state
+    assert any(not torch.allclose(fresh[name], expected[name], rtol=1e-3) for name in expected)
+
+
+def test_the_influence_is_the_derivative_of_the_state() -> None:
+    model = make_core("GRU-2")
+    policy, state, span = RealTime(), make_state(model), make_span(STEPS)
+    policy.backward(model, squared_error, span, state)
+    _, after = model(span.inputs, state)
+    for row in range(ROWS):
+        for feature, entry in enumerate(to_matrix(after)[row]):
+            found = torch.autograd.grad(entry, list(model.parameters()), retain_graph=True)
+            assert_close(policy.influence[row, feature], torch.cat([part.flatten() for part in found]))
+
+
+def test_no_influence_is_kept_for_what_only_the_outputs_depend_on() -> None:
+    model, policy = WithReadout(make_core("nn.RNN-1")), RealTime()
+    policy.backward(model, squared_error, make_span(STEPS), make_state(model))
+    assert policy.influence.shape == (ROWS, SIZE, sum(part.numel() for part in model.core.parameters()))
+    assert not policy.influence.requires_grad
+
+
+@pytest.mark.parametrize("frozen", [["weight_hh_l0"], ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]])
+def test_frozen_parameters_get_no_gradient(frozen: list[str]) -> None:
+    core = make_core("nn.LSTM-1")
+    for name in frozen:
+        core.get_parameter(name).requires_grad_(False)
+    model = WithReadout(core)
+    assert_same_as_full(model, squared_error, make_span(STEPS), [5, 3])
+    assert all(core.get_parameter(name).grad is None for name in frozen)
+
+
+@pytest.mark.parametrize("kind", FORWARD)
+def test_a_model_that_learns_nothing_is_run(kind: str) -> None:
+    model = make_core("LSTM-1").requires_grad_(False)
+    span, state = make_span(STEPS, starts=STARTS["starts"]), make_state(model)
+    expected = Full().backward(WithReadout(make_core("LSTM-1")), squared_error, span, state)
+    found = FORWARD[kind]().backward(model, squared_error, span, state)
+    assert_close(found.state, expected.state)
+
+
+def test_nothing_goes_back_beyond_the_end_of_a_sequence() -> None:
+    """With all rows ended it is as if each span were alone, though the spans say of no row that it starts."""
+    model = make_core("GRU-1")
+    spans = [replace(part, ends=torch.ones(ROWS, dtype=torch.bool)) for part in divide(make_span(STEPS), [5, 3])]
+    state = make_state(model)
+    expected, _ = train_on(Full(), model, squared_error, spans, state)
+    found, _ = train_on(RealTime(), model, squared_error, spans, state)
+    assert_close(found, expected)
+
+
+def test_gradients_are_added_to_those_that_are_there() -> None:
+    model = make_core("GRU-1")
+    span, state = make_span(STEPS), make_state(model)
+    once, _ = train_on(RealTime(), model, squared_error, [span], state)
+    RealTime().backward(model, squared_error, span, state)  # train_on left one
+    assert_close(gradients(model), {name: 2 * gradient / (STEPS * ROWS) for name, gradient in once.items()})
+
+
+@pytest.mark.parametrize("kind", FORWARD)
+def test_the_first_step_of_a_sequence_has_a_direct_part_alone(kind: str) -> None:
+    model = make_core("LSTM-2")
+    spans = [make_span(1, starts=[(0, row) for row in range(ROWS)], seed=seed) for seed in range(3)]
+    expected, _ = train_on(Truncated(1), model, squared_error, spans, make_state(model))
+    found, _ = train_on(FORWARD[kind](), model, squared_error, spans, make_state(model))
+    assert_close(found, expected)
+
+
+def test_other_rows_may_follow_once_all_begin_anew() -> None:
+    model, policy = make_core("LSTM-1"), RealTime()
+    policy.backward(model, squared_error, make_span(3), make_state(model))
+    starts = [(0, row) for row in range(5)]
+    span, state = make_span(STEPS, rows=5, starts=starts), make_state(model, rows=5)
+    expected, _ = train_on(Full(), model, squared_error, [span], state)
+    assert_close(train_on(policy, model, squared_error, [span], state)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("RealTime", r"^influence must be of the same model and rows .* carried \(3, 6, 96\), got \(5, 6, 96\)$"),
+        ("SnAp1", r"^influence must be .* carried \(3, 6, 96\), got \(5, 6, 96\)$"),
+        ("UORO", r"^state_vector must be .* carried \(3, 6\), got \(5, 6\)$"),
+    ],
+)
+def test_other_rows_in_the_midst_of_sequences_are_refused(kind: str, message: str) -> None:
+    model, policy = make_core("LSTM-1"), FORWARD[kind]()
+    policy.backward(model, squared_error, make_span(3), make_state(model))
+    before = gradients(model)
+    with pytest.raises(ValueError, match=message):
+        policy.backward(model, squared_error, make_span(3, rows=5), make_state(model, rows=5))
+    assert_close(gradients(model), before)
+
+
+DROPPING = {
+    "core.dropout": lambda: WithReadout(LSTM(SIZE, SIZE, 2, dropout=0.2).double()),
+    "core": lambda: WithReadout(nn.LSTM(SIZE, SIZE, 2, dropout=0.2).double()),
+}
+
+
+@pytest.mark.parametrize("kind", FORWARD)
+@pytest.mark.parametrize("where", DROPPING)
+def test_dropout_is_refused_in_training(where: str, kind: str) -> None:
+    model = DROPPING[where]()
+    span, state = make_span(STEPS), make_state(model)
+    with pytest.raises(ValueError, match=rf"^dropout must be 0 .* got 0\.2 in {where}$"):
+        FORWARD[kind]().backward(model, squared_error, span, state)
+    FORWARD[kind]().backward(model.eval(), squared_error, span, state)
+
+
+def mean_over_rows(outputs: Tensor, targets: Tensor) -> Tensor:
+    return squared_error(outputs, targets).mean(dim=1)
+
+
+@pytest.mark.parametrize("policy", [RealTime(), UORO()])
+def test_a_loss_that_averages_is_refused(policy: Policy) -> None:
+    model = make_core("LSTM-1")
+    with pytest.raises(ValueError, match="loss must give one number per step and row"):
+        policy.backward(model, mean_over_rows, make_span(STEPS), make_state(model))
+
+
+def test_a_loss_that_reaches_past_the_outputs_is_refused() -> None:
+    class Leaking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.core = make_core("GRU-1")
+            self.seen: list[Tensor] = []
+
+        def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            outputs, state = self.core(inputs, state)
+            self.seen.append(outputs)
+            return outputs, state
+
+    model = Leaking()
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return squared_error(outputs, targets) + torch.cat(model.seen[-STEPS:]).square().sum(dim=-1)
+
+    with pytest.raises(ValueError, match="the loss reaches into the model's graph past its outputs"):
+        RealTime().backward(model, loss, make_span(STEPS), make_state(model.core))
+
+
+def test_a_span_that_starts_where_nothing_is_known_of_the_beginning_starts_from_zero() -> None:
+    class Anonymous(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.core = make_core("GRU-1")
+
+        def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            return self.core(inputs, state)
+
+    model, span = Anonymous(), make_span(STEPS, starts=STARTS["starts"])
+    state = make_state(model.core)
+    expected, _ = train_on(Full(), model, squared_error, [span], state)
+    assert_close(train_on(RealTime(), model, squared_error, [span], state)[0], expected)
+    assert torch.equal(run_steps(model, span, state).befores[0][:, 0], torch.zeros(1, SIZE, dtype=torch.float64))

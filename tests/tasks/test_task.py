@@ -1,0 +1,277 @@
+"""What holds for all tasks: episodes from a seed, resumed to the bit, cut without loss."""
+
+import io
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models import gradients, train_on
+from tolerances import assert_close, assert_identical
+
+from sgrnn import LSTM, ErrorSynthesizer, Full, Span, Synthetic, Truncated, vector_features
+from sgrnn.lookahead import LookaheadEncoder
+from sgrnn.state import state_size
+from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.tasks import (
+    Adding,
+    Copy,
+    CurriculumTask,
+    DelayedRecall,
+    Readout,
+    RepeatCopy,
+    SequentialMNIST,
+    Task,
+    cut,
+    loss_per_target,
+)
+
+ROWS = 3
+
+
+def digits(rows: int = ROWS, **options: Any) -> SequentialMNIST:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (10, 28, 28), dtype=np.uint8)
+    return SequentialMNIST(images, np.arange(10), rows, by="row", **options)
+
+
+TASKS: dict[str, Callable[..., Task]] = {
+    "copy": lambda rows=ROWS, **options: Copy(rows, bits=2, vectors=3, **options),
+    "repeat copy": lambda rows=ROWS, **options: RepeatCopy(rows, bits=2, vectors=3, repeats=2, **options),
+    "adding": lambda rows=ROWS, **options: Adding(4, rows, **options),
+    "recall": lambda rows=ROWS, **options: DelayedRecall(5, rows, **options),
+    "digits": digits,
+}
+every_task = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS.keys())
+
+
+def same(one: Span, other: Span) -> bool:
+    return torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
+
+
+def make_model(task: Task, seed: int = 0) -> Readout:
+    torch.manual_seed(seed)
+    return Readout(LSTM(task.input_size, 6), 6, task.output_size)
+
+
+@every_task
+def test_an_episode_has_the_announced_sizes_and_starts_and_ends_all_rows(make: Callable[..., Task]) -> None:
+    task = make()
+    episode = task.draw()
+    assert episode.batch_size == task.batch_size == ROWS
+    assert episode.inputs.shape[2:] == (task.input_size,)
+    assert episode.targets.shape[2:] == (task.output_size + 1,)
+    for tensor in (episode.inputs, episode.targets):
+        assert tensor.dtype == torch.float32
+        assert tensor.is_contiguous()
+    assert episode.starts is not None
+    assert episode.starts.tolist() == [[True] * ROWS] + [[False] * ROWS] * (episode.steps - 1)
+    assert episode.ends is not None
+    assert episode.ends.tolist() == [True] * ROWS
+    assert episode.future is None
+    assert set(episode.targets[..., -1].unique().tolist()) == {0.0, 1.0}
+
+
+@every_task
+def test_what_is_said_where_there_is_no_target_neither_costs_nor_teaches(make: Callable[..., Task]) -> None:
+    task = make()
+    episode = task.draw()
+    outputs = torch.randn(*episode.targets.shape[:2], task.output_size, requires_grad=True)
+    losses = task.loss(outputs, episode.targets)
+    losses.sum().backward()
+    assert outputs.grad is not None
+    mask = episode.targets[..., -1].bool()
+    anything = episode.targets.clone()
+    anything[..., :-1][~mask] = 7.0
+    assert torch.equal(task.loss(outputs, anything), losses)
+    assert losses.shape == mask.shape
+    assert (losses[mask] > 0).all()
+    assert (losses[~mask] == 0).all()
+    assert (outputs.grad[mask] != 0).any(dim=-1).all()
+    assert (outputs.grad[~mask] == 0).all()
+
+
+@every_task
+def test_the_loss_per_target_is_the_mean_of_the_losses_that_count(make: Callable[..., Task]) -> None:
+    task = make()
+    episode = task.draw()
+    losses = task.loss(torch.randn(*episode.targets.shape[:2], task.output_size), episode.targets)
+    expected = losses[episode.targets[..., -1].bool()].mean()
+    assert loss_per_target(losses.mean(), episode) == pytest.approx(float(expected))
+    spans = cut(episode, 4)
+    parts = [losses[first : first + 4].mean() * span.steps for first, span in zip(range(0, 99, 4), spans, strict=False)]
+    assert loss_per_target(float(sum(parts)) / episode.steps, episode) == pytest.approx(float(expected))
+
+
+def test_a_loss_per_target_of_nothing_is_refused() -> None:
+    episode = Span(torch.zeros(4, ROWS, 2), torch.zeros(4, ROWS, 2))
+    message = "^episode must have a step with a target, got one with none: give the whole episode$"
+    with pytest.raises(ValueError, match=message):
+        loss_per_target(1.0, episode)
+
+
+@every_task
+def test_a_seed_says_which_episodes_and_nothing_else_does(make: Callable[..., Task]) -> None:
+    first, second, other = make(seed=1), make(seed=1), make(seed=2)
+    before = torch.random.get_rng_state()
+    drawn = [first.draw() for _ in range(5)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(99)
+    assert all(same(episode, second.draw()) for episode in drawn)
+    assert not all(same(episode, other.draw()) for episode in drawn)
+    assert not all(same(one, following) for one, following in pairwise(drawn))
+    assert first.episodes == 5
+
+
+@every_task
+@pytest.mark.parametrize("drawn", [0, 1, 2, 3, 5])
+def test_a_task_resumed_from_a_file_goes_on_the_same_to_the_bit(make: Callable[..., Task], drawn: int) -> None:
+    task = make(seed=1)
+    for number in range(drawn):
+        task.draw()
+        if number % 2 and isinstance(task, CurriculumTask):
+            task.advance()
+    file = io.BytesIO()
+    torch.save(task.state_dict(), file)
+    file.seek(0)
+    resumed = make(seed=7)
+    resumed.draw()
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    assert resumed.episodes == drawn
+    for _ in range(8):
+        assert same(task.draw(), resumed.draw())
+    assert_identical(resumed.state_dict(), task.state_dict())
+
+
+@every_task
+def test_a_state_does_not_change_after_it_was_taken(make: Callable[..., Task]) -> None:
+    task = make()
+    state = task.state_dict()
+    expected = [task.draw() for _ in range(6)]
+    for _ in range(2):
+        task.load_state_dict(state)
+        assert all(same(task.draw(), episode) for episode in expected)
+
+
+def test_the_state_of_another_task_is_refused_by_both_names() -> None:
+    message = (
+        r"^state must be that of Copy\(batch_size=3, bits=2\), "
+        r"got that of RepeatCopy\(batch_size=3, bits=2, repeats_scale=10\)$"
+    )
+    with pytest.raises(ValueError, match=message):
+        Copy(ROWS, bits=2).load_state_dict(RepeatCopy(ROWS, bits=2).state_dict())
+    with pytest.raises(ValueError, match=r"lag=5, tokens=8\), got that of DelayedRecall\(batch_size=3, lag=4, "):
+        DelayedRecall(5, ROWS).load_state_dict(DelayedRecall(4, ROWS).state_dict())
+
+
+@every_task
+def test_a_batch_without_rows_is_refused(make: Callable[..., Task]) -> None:
+    with pytest.raises(ValueError, match=r"^batch_size must be at least 1, got 0$"):
+        make(rows=0)
+
+
+@every_task
+@pytest.mark.parametrize("steps", [1, 3, 8, 1000])
+@pytest.mark.parametrize("lookahead", [None, 0, 1, 5])
+def test_spans_cut_from_an_episode_hold_all_of_it_once(
+    make: Callable[..., Task], steps: int, lookahead: int | None
+) -> None:
+    episode = make().draw()
+    spans = cut(episode, steps, lookahead)
+    assert torch.equal(torch.cat([span.inputs for span in spans]), episode.inputs)
+    assert torch.equal(torch.cat([span.targets for span in spans]), episode.targets)
+    assert [span.steps for span in spans[:-1]] == [steps] * (len(spans) - 1)
+    assert 1 <= spans[-1].steps <= steps
+    stop = 0
+    for number, span in enumerate(spans):
+        stop += span.steps
+        last = number == len(spans) - 1
+        assert (span.starts is None) == (number > 0)
+        assert (span.ends is None) == (not last)
+        known = episode.steps - stop if lookahead is None else min(lookahead, episode.steps - stop)
+        assert (span.future is None) == (known == 0)
+        if span.future is not None:
+            assert torch.equal(span.future.inputs, episode.inputs[stop : stop + known])
+            assert torch.equal(span.future.targets, episode.targets[stop : stop + known])
+            assert span.future.starts is None
+            assert (span.future.ends is not None) == (stop + known == episode.steps)
+    assert spans[0].starts is not None
+    assert spans[0].starts[0].all()
+    assert int(spans[0].starts.sum()) == ROWS
+    assert spans[-1].ends is not None
+    assert spans[-1].ends.all()
+
+
+def test_cutting_copies_nothing() -> None:
+    episode = Copy(ROWS, vectors=4).draw()
+    for number, span in enumerate(cut(episode, 3)):
+        assert span.inputs.data_ptr() == episode.inputs[3 * number].data_ptr()
+
+
+def test_sequences_that_begin_inside_keep_their_starts() -> None:
+    starts = torch.zeros(6, 2, dtype=torch.bool)
+    starts[0] = starts[3, 1] = True
+    episode = Span(torch.zeros(6, 2), torch.zeros(6, 2), starts, ends=torch.ones(2, dtype=torch.bool))
+    spans = cut(episode, 2)
+    assert spans[0].starts is not None
+    assert spans[1].starts is not None
+    assert spans[0].future is not None
+    assert spans[0].future.starts is not None
+    assert spans[1].starts.tolist() == [[False, False], [False, True]]
+    assert torch.equal(spans[0].future.starts, starts[2:])
+    assert spans[2].starts is None
+
+
+@every_task
+def test_training_on_cut_spans_is_training_on_windows(make: Callable[..., Task]) -> None:
+    """Spans of three steps one after another have the gradients of the whole episode in windows of three."""
+    task = make()
+    model = make_model(task)
+    episode = task.draw()
+    state = model.initial_state(ROWS)
+    found, steps = train_on(Full(), model, task.loss, cut(episode, 3), state)
+    expected, whole = train_on(Truncated(3), model, task.loss, [episode], state)
+    assert_close(found, expected)
+    assert_close(steps[-1].state, whole[0].state)
+
+
+@every_task
+@pytest.mark.parametrize("sees", ["nothing", "steps", "errors"])
+def test_synthesizers_can_be_trained_on_cut_spans(make: Callable[..., Task], sees: str) -> None:
+    task = make()
+    model = make_model(task)
+    state = model.initial_state(ROWS)
+    size = state_size(state)
+    if sees == "errors":
+        synthesizer: Any = ErrorSynthesizer(size, task.output_size, torch.Tensor.float, task.input_size, steps=4)
+    else:
+        width = task.input_size + task.output_size + 1
+        encoder = LookaheadEncoder(4, vector_features, width, 3) if sees == "steps" else None
+        synthesizer = MLPSynthesizer(size, (8,), lookahead=encoder)
+    policy = Synthetic(2, synthesizer)
+    torch.nn.init.normal_(next(iter(synthesizer.parameters())))
+    for _ in range(2):
+        for span in cut(task.draw(), 6, policy.lookahead_steps):
+            state = policy.backward(model, task.loss, span, state).state
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(model).values())
+    assert any(gradient.any() for gradient in gradients(policy).values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"steps": 2, "lookahead": -1}, "lookahead must be at least 0, got -1"),
+    ],
+)
+def test_a_cut_out_of_range_is_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        cut(Copy(ROWS).draw(), **options)
+
+
+@pytest.mark.parametrize("ends", [None, torch.tensor([True, False])])
+def test_only_whole_episodes_are_cut(ends: torch.Tensor | None) -> None:
+    with pytest.raises(ValueError, match=r"^episode must end all its rows, got one that goes on$"):
+        cut(Span(torch.zeros(4, 2), torch.zeros(4, 2), ends=ends), 2)
