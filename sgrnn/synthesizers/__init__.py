@@ -1,0 +1,14 @@
+"""Synthesizers: predictors of the gradient that the future would send to a state.
+
+A synthesizer is any module ``synthesizer(state, lookahead) -> (rows, heads, features)`` that predicts, for every
+row of a state, the gradient of the row's summed future loss with respect to all the floating-point tensors of the
+state, flattened as by `sgrnn.state.to_matrix` and divided by a scale that the policy keeps. An attribute
+``lookahead_steps`` tells how many upcoming steps it wants to see, and ``sees_errors`` whether it wants the errors that
+the model makes there.
+"""
+
+from sgrnn.synthesizers.error import ErrorSynthesizer
+from sgrnn.synthesizers.follower import Follower
+from sgrnn.synthesizers.mlp import MLPSynthesizer
+
+__all__ = ["ErrorSynthesizer", "Follower", "MLPSynthesizer"]
