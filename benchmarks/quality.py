@@ -11,8 +11,8 @@ of a span run as one batch. A window longer than 20 has a span of its own length
 every condition at these multiples of the task's learning rate, and the table takes the best of each. --shapes asks the
 same of other models. The tasks to convergence count the best epoch.
 
-Beside these, with --policies: `grounded` (in one span of four the windows are four times as long, up to the span) and
-`lambda 0.5` (TD(lambda) over the windows of a span).
+Beside these, with --policies: `grounded` (in one span of four the windows are four times as long, up to the span),
+`adjoint` (a learned backward pass through the windows of a span) and `lambda 0.5` (TD(lambda) over them).
 
 Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
 long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in
@@ -104,6 +104,7 @@ POLICIES = {
     "zero": ["--policy.kind=synthetic", "--policy.discount=0"],
     "shuffled": ["--policy.kind=synthetic", "--policy.shuffle=true"],
     "grounded": ["--policy.kind=synthetic", "--policy.grounding.every=4", "--policy.grounding.window={longer}"],
+    "adjoint": ["--policy.kind=synthetic", "--policy.synthesizer.kind=adjoint"],
     "lambda 0.5": ["--policy.kind=synthetic", "--policy.trace_decay=0.5"],
 }
 CONTROLS = ["truncated", "synthetic", "zero", "shuffled"]
@@ -256,7 +257,7 @@ def plot(records: list[Record], path: Path) -> None:
         {(record["task"], record["shape"]) for record in wanted}, key=lambda pair: list(TASKS).index(pair[0])
     )
     figure = Figure(figsize=(7 * len(tasks), 4), layout="constrained")
-    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "^--C4")
+    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "D--C5", "^--C4")
     styles = dict(zip(POLICIES, lines, strict=True))
     for axes, (task, shape) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         here = [record for record in wanted if (record["task"], record["shape"]) == (task, shape)]

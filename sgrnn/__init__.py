@@ -21,12 +21,13 @@ from sgrnn.mixed import Mixed
 from sgrnn.policies import Full, Policy, Step, Synthetic, Truncated
 from sgrnn.span import Span
 from sgrnn.state import State, state_size
-from sgrnn.synthesizers import ErrorSynthesizer, Follower, MLPSynthesizer
+from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, Follower, MLPSynthesizer
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdjointSynthesizer",
     "Dropout",
     "ErrorSynthesizer",
     "Follower",

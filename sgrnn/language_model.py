@@ -9,7 +9,7 @@ from sgrnn.dropout import Dropout
 from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead, TokenFeatures
 from sgrnn.output_loss import output_loss
 from sgrnn.state import State, state_size
-from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
+from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
 
 
 class LanguageModel(nn.Module):
@@ -125,6 +125,27 @@ class LanguageModel(nn.Module):
             self.input_features,
             self.embedding.embedding_dim,
             steps=lookahead,
+            hidden_size=hidden_size,
+            rank=rank,
+            projection=projection,
+            near=near,
+        )
+
+    def adjoint_synthesizer(
+        self, window: int, *, hidden_size: int = 128, rank: int = 32, projection: int = 32, near: int | None = None
+    ) -> AdjointSynthesizer:
+        """A synthesizer that fits this model: a learned backward pass through windows of this many steps.
+
+        Args:
+            window: T, that of the policy.
+            hidden_size, rank, projection, near: as `AdjointSynthesizer`.
+        """
+        return AdjointSynthesizer(
+            state_size(self.initial_state(batch_size=1)),
+            self.output.in_features,
+            self.input_features,
+            self.embedding.embedding_dim,
+            window=window,
             hidden_size=hidden_size,
             rank=rank,
             projection=projection,

@@ -43,7 +43,9 @@ class Lookahead:
         return Lookahead(self.inputs[:, chosen], self.targets[:, chosen], valid, errors)
 
 
-def look_ahead(span: Span, edges: list[int], steps: int, errors: Tensor | None = None) -> Lookahead:
+def look_ahead(
+    span: Span, edges: list[int], steps: int, errors: Tensor | None = None, *, within: bool = False
+) -> Lookahead:
     """The next steps after each boundary of a span, rows ordered boundary by boundary: R = len(edges) x B.
 
     Args:
@@ -51,12 +53,13 @@ def look_ahead(span: Span, edges: list[int], steps: int, errors: Tensor | None =
         edges: the boundaries, as steps into the span.
         steps: n, how many steps to look at.
         errors: (S + as much of n as is known, B, error_size), or None.
+        within: whether the steps from the next boundary on are not valid.
     """
     future = span.future
     inputs, targets = span.inputs, span.targets
     if future is not None:
         inputs, targets = torch.cat([inputs, future.inputs]), torch.cat([targets, future.targets])
-    index, in_reach = _places(tuple(edges), steps, inputs.shape[0])
+    index, in_reach = _places(tuple(edges), steps, inputs.shape[0], within)
     index = index.to(inputs.device)
     valid = None if in_reach is None else in_reach.to(inputs.device).repeat_interleave(span.batch_size, dim=1)
     same = _same_sequence(span, index)
@@ -67,10 +70,10 @@ def look_ahead(span: Span, edges: list[int], steps: int, errors: Tensor | None =
 
 
 @lru_cache(maxsize=64)
-def _places(edges: tuple[int, ...], steps: int, known: int) -> tuple[Tensor, Tensor | None]:
+def _places(edges: tuple[int, ...], steps: int, known: int, within: bool) -> tuple[Tensor, Tensor | None]:
     """(n, K + 1) the steps to look at, and which of them are known; None if all are. The same for most spans."""
     index = torch.arange(steps).unsqueeze(1) + torch.tensor(edges)
-    in_reach = index < known
+    in_reach = index < (torch.tensor([*edges[1:], known]) if within else known)
     return index.clamp(max=known - 1), None if bool(in_reach.all()) else in_reach
 
 

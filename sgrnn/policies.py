@@ -11,9 +11,10 @@ them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from sgrnn.lookahead import Lookahead, look_ahead
 from sgrnn.objective import Loss, differentiate, errors, gradients, mean_loss, norms
 from sgrnn.span import Span
 from sgrnn.state import State, batch_size, cut, floating_leaves, from_matrix, rows, to_matrix
-from sgrnn.synthesizers import Follower
+from sgrnn.synthesizers import AdjointSynthesizer, Follower
 from sgrnn.windows import Unrolled, unroll
 
 
@@ -168,6 +169,11 @@ class Synthetic(Policy):
         self.synthesizer = synthesizer
         self.sees_errors = getattr(synthesizer, "sees_errors", False)
         self.seen_steps: int = getattr(synthesizer, "lookahead_steps", 0)
+        self.chained = isinstance(synthesizer, AdjointSynthesizer)
+        if self.chained and self.seen_steps != window:
+            raise ValueError(f"window must be that of the synthesizer, {self.seen_steps} steps, got {window}")
+        if self.chained and (follow_rate, follow_every) != (1.0, 1):
+            raise ValueError("follow_rate and follow_every are for synthesizers that bootstrap: this one is chained")
         runs = self.seen_steps if ahead is None or not self.sees_errors else ahead
         self.lookahead_steps = min(self.seen_steps, runs)
         self.trace_decay, self.discount, self.center, self.tangent = trace_decay, discount, center, tangent
@@ -206,6 +212,10 @@ class Synthetic(Policy):
             ValueError: besides, `share` is out of range or `real_window` no multiple of T.
         """
         window = self.window if window is None else _positive("window", window)
+        if self.chained and window != self.window:
+            raise ValueError(
+                f"window must be {self.window}, which the synthesizer carries gradients over, got {window}"
+            )
         if not 0 <= share <= 1:
             raise ValueError(f"share must be in [0, 1], got {share}")
         if real_window is not None and (real_window < 1 or real_window % window):
@@ -221,6 +231,36 @@ class Synthetic(Policy):
         states = unrolled.boundaries
         open_rows = _open_rows(span, unrolled.edges)
         lookahead = self._look_ahead(model, loss, span, unrolled, outputs) if self.seen_steps else None
+        found = (self._predict_in_turn if self.chained else self._predict)(states, lookahead, span, unrolled, open_rows)
+        tokens = span.steps * span.batch_size
+        with torch.no_grad():
+            injected = None
+            if share > 0:  # or the windows' last states take no part, as in truncation
+                injected = found.injected / tokens
+                inner, last = injected[: -span.batch_size], injected[-span.batch_size :]
+                if share * (1 - self.trace_decay) != 1:
+                    injected = torch.cat([share * (1 - self.trace_decay) * inner, share * last])
+        carried = self._carried(unrolled.edges, share, real_window) if blended else ()
+        _backward(unrolled, outputs, injected, carried)
+        target = _firstgradients(unrolled) * tokens
+        predicted = found.trained
+        if callable(predicted):
+            arrived = torch.zeros_like(target) if injected is None else injected * tokens
+            for place, factor in enumerate(carried, start=1):
+                arrived[(place - 1) * span.batch_size : place * span.batch_size] += (
+                    factor * target[place * span.batch_size : (place + 1) * span.batch_size]
+                )
+            predicted = predicted(arrived)
+        figures = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, open_rows)
+        self._regress(predicted, target, found.after, open_rows)
+        if self.follower is not None:
+            self.follower.follow()
+        return Step(objective.detach(), unrolled.last, {**figures, **norms(unrolled.last)})
+
+    def _predict(
+        self, states: State, lookahead: Lookahead | None, span: Span, unrolled: Unrolled, open_rows: Tensor | None
+    ) -> "_Predictions":
+        """At all boundaries at once."""
         # M is trained at all boundaries but the last, which has no target yet, and injects at all but the first,
         # behind which there is nothing. One pass serves both, unless it is the follower that injects.
         rows_before = span.batch_size * (len(unrolled.edges) - 1)
@@ -233,26 +273,44 @@ class Synthetic(Policy):
             with torch.no_grad():
                 after = self.follower(after_states, lookahead and lookahead.rows(span.batch_size, None))[:, 0]
         with torch.no_grad():
-            scale = self.mean_square.sqrt()
-            if open_rows is not None:
-                after = after * open_rows[span.batch_size :].unsqueeze(1)
-            injected = None
-            if share > 0:  # or the windows' last states take no part, as in truncation
-                injected = self._injected(
-                    scale * after,
-                    after_states,
-                    None if open_rows is None else open_rows[span.batch_size :],
-                ) / (span.steps * span.batch_size)
-                inner, last = injected[: -span.batch_size], injected[-span.batch_size :]
-                if share * (1 - self.trace_decay) != 1:
-                    injected = torch.cat([share * (1 - self.trace_decay) * inner, share * last])
-        _backward(unrolled, outputs, injected, self._carried(unrolled.edges, share, real_window) if blended else ())
-        target = _firstgradients(unrolled) * (span.steps * span.batch_size)
-        figures = self._observe(scale * predicted[:, 0].detach(), target, open_rows)
-        self._regress(predicted, target, after, open_rows)
-        if self.follower is not None:
-            self.follower.follow()
-        return Step(objective.detach(), unrolled.last, {**figures, **norms(unrolled.last)})
+            open_after = None if open_rows is None else open_rows[span.batch_size :]
+            if open_after is not None:
+                after = after * open_after.unsqueeze(1)
+            injected = self._injected(self.mean_square.sqrt() * after, after_states, open_after)
+        return _Predictions(injected, after, predicted)
+
+    def _predict_in_turn(
+        self, states: State, lookahead: Lookahead | None, span: Span, unrolled: Unrolled, open_rows: Tensor | None
+    ) -> "_Predictions":
+        """From the last boundary to the first, each knowing what is injected at the one that follows."""
+        assert isinstance(self.synthesizer, AdjointSynthesizer)
+        assert lookahead is not None
+        synthesizer, size, windows = self.synthesizer, span.batch_size, len(unrolled.edges) - 1
+        reading = synthesizer.look(states, lookahead)
+        unbroken = _unbroken(span, unrolled.edges)
+        scale = self.mean_square.sqrt()
+        found: list[Tensor] = []
+        injected: list[Tensor] = []
+        with torch.no_grad():
+            following = torch.zeros_like(reading.own[:size])
+            for place in reversed(range(1, windows + 1)):
+                here, stop = place * size, (place + 1) * size
+                open_here = None if open_rows is None else open_rows[here:stop]
+                if unbroken is not None and place < windows:
+                    following = following * unbroken[here:stop]
+                found.append(synthesizer.carry(reading.rows(here, stop), following))
+                if open_here is not None:
+                    found[-1] = found[-1] * open_here.unsqueeze(1)
+                injected.append(self._injected(scale * found[-1], rows(states, here, stop), open_here))
+                following = injected[-1] / scale.clamp(min=1e-30)
+
+        def trained(arrived: Tensor) -> Tensor:
+            following = arrived / scale.clamp(min=1e-30)
+            if unbroken is not None:
+                following = following * unbroken
+            return synthesizer.carry(reading.rows(0, windows * size), following).unsqueeze(1)
+
+        return _Predictions(torch.cat(injected[::-1]), torch.cat(found[::-1]), trained)
 
     def _carried(self, edges: list[int], share: float, real_window: int | None) -> list[float]:
         """The factor on the gradient that arrives at each boundary inside the span."""
@@ -273,7 +331,7 @@ class Synthetic(Policy):
                 parts.append(errors(_run_ahead(model, loss, span.future, unrolled.last)))
             self.error_square.lerp_(parts[0].square().mean().to(self.error_square), self._weight(self.updates + 1))
             found = torch.cat(parts) / self.error_square.sqrt().clamp(min=1e-30)
-        return look_ahead(span, unrolled.edges, self.seen_steps, found)
+        return look_ahead(span, unrolled.edges, self.seen_steps, found, within=self.chained)
 
     def _injected(self, gradient: Tensor, states: State, open_rows: Tensor | None) -> Tensor:
         """What crosses the boundaries, (K x B, features), from what was predicted there."""
@@ -337,6 +395,30 @@ class Synthetic(Policy):
 
     def extra_repr(self) -> str:
         return f"window={self.window}, discount={self.discount}, center={self.center}, tangent={self.tangent}"
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """What a synthesizer says at the boundaries of a span of K windows of B rows.
+
+    Args:
+        injected: (K x B, features) the gradient to inject at all boundaries but the first.
+        after: (K x B, features) what was predicted there, in units of the target scale.
+        trained: (K x B, heads, features) what is to be trained, the predictions at all boundaries but the last; or a
+            function that makes it of what did arrive at the boundary after each, (K x B, features).
+    """
+
+    injected: Tensor
+    after: Tensor
+    trained: Tensor | Callable[[Tensor], Tensor]
+
+
+def _unbroken(span: Span, edges: list[int]) -> Tensor | None:
+    """(K x B, 1) bool: the windows' rows in which no sequence begins after the first step; None where none does."""
+    if span.starts is None:
+        return None
+    broken = torch.stack([span.starts[start + 1 : stop].any(dim=0) for start, stop in pairwise(edges)])
+    return ~broken.view(-1, 1) if bool(broken.any()) else None
 
 
 def _firstgradients(unrolled: Unrolled) -> Tensor:

@@ -4,11 +4,12 @@ A synthesizer is any module ``synthesizer(state, lookahead) -> (rows, heads, fea
 row of a state, the gradient of the row's summed future loss with respect to all the floating-point tensors of the
 state, flattened as by `sgrnn.state.to_matrix` and divided by a scale that the policy keeps. An attribute
 ``lookahead_steps`` tells how many upcoming steps it wants to see, and ``sees_errors`` whether it wants the errors that
-the model makes there.
+the model makes there. `AdjointSynthesizer` alone is also told what is injected at the next boundary.
 """
 
+from sgrnn.synthesizers.adjoint import AdjointSynthesizer
 from sgrnn.synthesizers.error import ErrorSynthesizer
 from sgrnn.synthesizers.follower import Follower
 from sgrnn.synthesizers.mlp import MLPSynthesizer
 
-__all__ = ["ErrorSynthesizer", "Follower", "MLPSynthesizer"]
+__all__ = ["AdjointSynthesizer", "ErrorSynthesizer", "Follower", "MLPSynthesizer"]

@@ -84,21 +84,27 @@ class ErrorSynthesizer(nn.Module):
         Returns:
             (R, 1, state_size), in units of the policy's target scale.
         """
+        return self.carry_errors(self.read(state, lookahead), lookahead).unsqueeze(1)
+
+    def read(self, state: State, lookahead: Lookahead) -> Tensor:
+        """What gains and gates are read off, (near, R, hidden_size): at step j of the state and of inputs 1 to j."""
+        inputs = self.features(lookahead.inputs[: self.near])
+        reduced = torch.bmm(inputs, self.input_projection)
+        return F.relu(torch.bmm(reduced, self.input_weight).cumsum(dim=0) + self.state_projection(standardized(state)))
+
+    def carry_errors(self, hidden: Tensor, lookahead: Lookahead) -> Tensor:
+        """The errors ahead, carried back, (R, state_size), by what `read` gave."""
         errors = lookahead.errors
         assert errors is not None, "the policy hands over errors where the synthesizer asks for them"
         if lookahead.valid is not None:
             errors = errors * lookahead.valid.unsqueeze(-1)
         crossing = torch.bmm(errors, self.error_projection)  # (n, R, rank)
-        inputs = self.features(lookahead.inputs[: self.near])
-        reduced = torch.bmm(inputs, self.input_projection)
-        read = torch.bmm(reduced, self.input_weight).cumsum(dim=0)  # at step j of inputs 1 to j
-        hidden = F.relu(read + self.state_projection(standardized(state)))  # (near, R, hidden_size)
         gates = torch.baddbmm(self.gate_bias, hidden, self.gate)
         crossing = torch.cat([gates * crossing[: self.near], crossing[self.near :]])
-        predicted = self.last(crossing.transpose(0, 1).flatten(1))
+        carried = self.last(crossing.transpose(0, 1).flatten(1))
         if self.repeats:
-            predicted = predicted + self._unit_to_unit(hidden, errors)
-        return predicted.unsqueeze(1)
+            carried = carried + self._unit_to_unit(hidden, errors)
+        return carried
 
     def _unit_to_unit(self, hidden: Tensor, errors: Tensor) -> Tensor:
         """Σ_j a_j * d_j, (R, state_size), the errors repeated for each of the state's vectors."""

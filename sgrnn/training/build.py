@@ -42,8 +42,13 @@ def build_policy(recipe: recipes.Recipe, model: LanguageModel, updates_per_epoch
             return policies.Truncated(section.window, parallel=section.parallel)
         case recipes.Synthetic():
             options = section.synthesizer.model_dump(exclude={"kind"})
-            made = model.synthesizer if section.synthesizer.kind == "error" else model.mlp_synthesizer
-            synthesizer = made(**options)
+            match section.synthesizer:
+                case recipes.ErrorSynthesizer():
+                    synthesizer = model.synthesizer(**options)
+                case recipes.AdjointSynthesizer():
+                    synthesizer = model.adjoint_synthesizer(section.window, **options)
+                case recipes.MLPSynthesizer():
+                    synthesizer = model.mlp_synthesizer(**options)
             synthetic = policies.Synthetic(
                 section.window,
                 synthesizer,

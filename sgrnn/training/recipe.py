@@ -123,6 +123,20 @@ class ErrorSynthesizer(Section):
     """Steps ahead whose Jacobians depend on state and inputs; those beyond are constants."""
 
 
+class AdjointSynthesizer(Section):
+    """A learned backward pass: carries errors, and what arrives at the next boundary, back by learned Jacobians."""
+
+    kind: Literal["adjoint"] = "adjoint"
+    hidden_size: PositiveInt = 128
+    """Units of the network that computes gains and gates."""
+    rank: PositiveInt = 32
+    """Of the learned Jacobian."""
+    projection: PositiveInt = 32
+    """Features that each input of a window is reduced to."""
+    near: PositiveInt | None = None
+    """Steps of a window whose Jacobians depend on state and inputs; null for all."""
+
+
 class MLPSynthesizer(Section):
     """A multi-layer perceptron that sees the tokens ahead, as in the literature with a lookahead of 0."""
 
@@ -209,7 +223,9 @@ class Synthetic(Section):
 
     kind: Literal["synthetic"] = "synthetic"
     window: PositiveInt
-    synthesizer: Annotated[ErrorSynthesizer | MLPSynthesizer, Field(discriminator="kind")] = ErrorSynthesizer()
+    synthesizer: Annotated[ErrorSynthesizer | AdjointSynthesizer | MLPSynthesizer, Field(discriminator="kind")] = (
+        ErrorSynthesizer()
+    )
     ahead: NonNegativeInt | None = None
     """Steps that the model is run beyond the span, for a synthesizer that sees errors to know those there; null for as
     many as it sees."""
