@@ -213,9 +213,7 @@ class Synthetic(Policy):
         """
         window = self.window if window is None else _positive("window", window)
         if self.chained and window != self.window:
-            raise ValueError(
-                f"window must be {self.window}, which the synthesizer carries gradients over, got {window}"
-            )
+            raise ValueError(f"window must be that of the synthesizer, {self.window} steps, got {window}")
         if not 0 <= share <= 1:
             raise ValueError(f"share must be in [0, 1], got {share}")
         if real_window is not None and (real_window < 1 or real_window % window):

@@ -215,3 +215,25 @@ class Table(nn.Module):
     def forward(self, state: State, lookahead: Any = None) -> Tensor:
         assert to_matrix(state).shape == (self.values.shape[0], self.values.shape[2])
         return self.values * 1  # a graph, as a true synthesizer has
+
+
+class LinearCore(nn.Module):
+    """s' = A s + u; the outputs are the states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        rotation, _ = torch.linalg.qr(torch.randn(SIZE, SIZE, dtype=torch.float64, generator=generator))
+        self.weight = nn.Parameter(rotation @ torch.diag(torch.tensor([0.9, 0.6, 0.3], dtype=torch.float64)))
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = []
+        for step in inputs:
+            state = state @ self.weight.T + step
+            outputs.append(state)
+        return torch.stack(outputs), state
+
+
+def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """A loss of which the errors are outputs - targets."""
+    return (outputs - targets).square().sum(dim=-1) / 2

@@ -404,6 +404,12 @@ class Recipe(Section):
             yield f"policy.grounding.window must be at least policy.window, {policy.window}, got {grounding.window}"
         if grounding is not None and grounding.window > span:
             yield f"policy.grounding.window must be at most training.span, {span}, got {grounding.window}"
+        if isinstance(policy.synthesizer, AdjointSynthesizer):
+            if grounding is not None:
+                yield "policy.grounding has other windows than policy.synthesizer.kind adjoint learns of: remove one"
+            for name in ("follow_rate", "follow_every"):
+                if getattr(policy, name) != 1:
+                    yield f"policy.{name} is for bootstrapping, which policy.synthesizer.kind adjoint does not do"
         if source == ConstantSource() and (policy.real_window is not None or policy.learn_always):
             name = "learn_always" if policy.real_window is None else "real_window"
             yield f"policy.{name} is for when gradients are real, and policy.source says they never are: remove one"

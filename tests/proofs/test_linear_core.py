@@ -9,6 +9,7 @@ error synthesizer that sees n steps ahead finds the first n terms, from windows 
 
 import pytest
 import torch
+from models import SIZE, LinearCore, half_squared_error
 from tolerances import assert_close
 from torch import Tensor, nn
 
@@ -17,23 +18,7 @@ from sgrnn.policies import Synthetic
 from sgrnn.span import Span
 from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
 
-SIZE = 3
 ROWS = 2 * SIZE
-
-
-class LinearCore(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        rotation, _ = torch.linalg.qr(torch.randn(SIZE, SIZE, dtype=torch.float64, generator=generator))
-        self.weight = nn.Parameter(rotation @ torch.diag(torch.tensor([0.9, 0.6, 0.3], dtype=torch.float64)))
-
-    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = []
-        for step in inputs:
-            state = state @ self.weight.T + step
-            outputs.append(state)
-        return torch.stack(outputs), state
 
 
 def half_square(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -84,10 +69,6 @@ def test_the_linear_synthesizer_converges_to_the_exact_gradient(window: int, ste
 
 
 AHEAD = 3
-
-
-def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs - targets).square().sum(dim=-1) / 2
 
 
 def make_episode(core: LinearCore, rows: int, seed: int) -> tuple[Tensor, Span, Tensor]:

@@ -88,6 +88,13 @@ def synthetic(model: LanguageModel, window: int, parallel: bool) -> Policy:
     return learned(model.synthesizer(3, hidden_size=8, rank=4, projection=3), window, parallel)
 
 
+def adjoint(model: LanguageModel, window: int, parallel: bool) -> Policy:
+    torch.manual_seed(5)
+    synthesizer = model.adjoint_synthesizer(window, hidden_size=8, rank=4, projection=3)
+    nn.init.normal_(synthesizer.next_last.weight, std=0.3)
+    return learned(synthesizer, window, parallel)
+
+
 def perceptron(model: LanguageModel, window: int, parallel: bool) -> Policy:
     torch.manual_seed(5)
     synthesizer = model.mlp_synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True)
@@ -126,7 +133,7 @@ def assert_same_as_in_order(name: str, make_policy: MakePolicy, window: int, sta
 
 
 @pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
-@pytest.mark.parametrize("make_policy", [truncated, synthetic, perceptron])
+@pytest.mark.parametrize("make_policy", [truncated, synthetic, adjoint, perceptron])
 @pytest.mark.parametrize("name", MODELS)
 def test_losses_states_gradients_and_figures_are_the_same(name: str, make_policy: MakePolicy, starts: Starts) -> None:
     assert_same_as_in_order(name, make_policy, 3, starts)
@@ -138,7 +145,7 @@ def test_whatever_the_window(window: int, make_policy: MakePolicy) -> None:
     assert_same_as_in_order("LSTM", make_policy, window, STARTS["none"])
 
 
-@pytest.mark.parametrize("make_policy", [truncated, synthetic, perceptron])
+@pytest.mark.parametrize("make_policy", [truncated, synthetic, adjoint, perceptron])
 def test_the_masks_matter(make_policy: MakePolicy) -> None:
     model = MODELS["LSTM"]()
     found, _, _ = train_two_spans(model, make_policy(model, 3, True), None)

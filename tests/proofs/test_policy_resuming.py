@@ -19,6 +19,7 @@ POLICIES = {
     "full": lambda model: Full(),
     "truncated": lambda model: Truncated(3, parallel=True),
     "synthetic": lambda model: Synthetic(3, model.synthesizer(4)),
+    "adjoint": lambda model: Synthetic(3, model.adjoint_synthesizer(3), parallel=True),
     "perceptron": lambda model: Synthetic(3, model.mlp_synthesizer(4)),
     "synthetic, all at once": lambda model: Synthetic(
         3,

@@ -41,7 +41,15 @@ SYNTHESIZERS: dict[str, dict[str, Any]] = {
     "own embedding, auxiliary": {"kind": "mlp", "lookahead": 2, "own_embedding": 3, "auxiliary": True},
     "recurrent": {"kind": "mlp", "lookahead": 3, "recurrent": 5},
 }
-KINDS = {"error": LanguageModel.synthesizer, "mlp": LanguageModel.mlp_synthesizer}
+ADJOINT: dict[str, dict[str, Any]] = {
+    "adjoint": {"kind": "adjoint", "window": WINDOW, "hidden_size": 8, "rank": 5, "projection": 2},
+    "adjoint, one step near": {"kind": "adjoint", "window": WINDOW, "hidden_size": 8, "near": 1},
+}
+KINDS: dict[str, Any] = {
+    "error": LanguageModel.synthesizer,
+    "adjoint": LanguageModel.adjoint_synthesizer,
+    "mlp": LanguageModel.mlp_synthesizer,
+}
 
 
 def make_model(dtype: torch.dtype = torch.float64) -> LanguageModel:
@@ -71,7 +79,7 @@ def trained(policy: Synthetic) -> Synthetic:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize(("gate", "center"), [(False, True), (True, True), (True, False)])
-@pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
+@pytest.mark.parametrize("options", (SYNTHESIZERS | ADJOINT).values(), ids=SYNTHESIZERS | ADJOINT)
 def test_a_fresh_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(
     options: dict, gate: bool, center: bool, parallel: bool, dtype: torch.dtype
 ) -> None:
@@ -91,7 +99,7 @@ def test_a_fresh_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
+@pytest.mark.parametrize("options", (SYNTHESIZERS | ADJOINT).values(), ids=SYNTHESIZERS | ADJOINT)
 def test_with_discount_0_any_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(
     options: dict, parallel: bool
 ) -> None:
@@ -120,7 +128,7 @@ def test_a_follower_that_has_not_moved_is_the_synthesizer(options: dict) -> None
     assert_close(found[1], found[0])
 
 
-@pytest.mark.parametrize("options", SYNTHESIZERS.values(), ids=SYNTHESIZERS)
+@pytest.mark.parametrize("options", (SYNTHESIZERS | ADJOINT).values(), ids=SYNTHESIZERS | ADJOINT)
 def test_the_model_gets_the_same_gradients_whether_the_synthesizer_is_trained_or_not(options: dict) -> None:
     found = []
     for train_synthesizer in (True, False):

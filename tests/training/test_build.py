@@ -11,7 +11,7 @@ from sgrnn.errors import InputError
 from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead
 from sgrnn.mixed import Mixed
 from sgrnn.schedules import Alternate, Chance, Constant, Cycles, Ramp, Schedule
-from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
+from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
 from sgrnn.training.build import build_model, build_optimizer, build_policy, choose_device
 from sgrnn.training.recipe import Adam, AdamW, Recipe, Sgd
 from sgrnn.training.recipe_files import parse_recipe
@@ -148,6 +148,22 @@ def test_an_error_synthesizer() -> None:
     assert built.gain.shape == (3, 9, 2 * 12)
     assert built.error_projection.shape == (5, 12, 6), "of outputs of 12 features"
     assert built.last.weight.shape == (2 * 12, 5 * 6)
+
+
+def test_an_adjoint_synthesizer_has_the_policys_window() -> None:
+    made = []
+    for options in ({"hidden_size": 9, "rank": 6, "projection": 4, "near": 2}, {}):
+        policy = {"kind": "synthetic", "window": 7, "synthesizer": {"kind": "adjoint", **options}}
+        chosen = Recipe.model_validate(recipe().model_dump() | {"policy": policy})
+        built = build_policy(chosen, build_model(chosen, 11), 9)
+        assert isinstance(built, policies.Synthetic)
+        assert isinstance(built.synthesizer, AdjointSynthesizer)
+        made.append(built.synthesizer)
+    assert [each.lookahead_steps for each in made] == [7, 7]
+    assert [each.near for each in made] == [2, 7]
+    assert made[0].input_projection.shape == (2, 6, 4)
+    assert made[0].next_projection.weight.shape == (6, 2 * 12)
+    assert made[0].next_gain.shape == (9, 2 * 2 * 12)
 
 
 def test_a_perceptron() -> None:

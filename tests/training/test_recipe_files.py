@@ -85,7 +85,7 @@ trainin: {epochs: 1}
         (
             "kind: mlp",
             "kind: mlpp",
-            "policy.synthesizer.kind must be one of error, mlp, got 'mlpp'",
+            "policy.synthesizer.kind must be one of error, adjoint, mlp, got 'mlpp'",
         ),
         ("kind: mlp, ", "", "policy.synthesizer.kind is missing; expected one of error, mlp"),
         ("{kind: mlp, lookahead: 2}", "mlp", "policy.synthesizer must be a section, like policy.synthesizer: {field: "),
@@ -211,7 +211,7 @@ def test_another_kind_drops_the_fields_it_lacks_and_keeps_the_others_in_any_orde
 
 
 def test_another_kind_of_a_section_within_a_section_does_the_same() -> None:
-    def synthesizer(*overrides: str) -> ErrorSynthesizer | MLPSynthesizer:
+    def synthesizer(*overrides: str) -> object:
         text = GOOD.replace("lookahead: 2", "lookahead: 2, projection: 7, hidden_sizes: [8]")
         policy = parse_recipe(text, "mine.yaml", None, overrides).policy
         assert isinstance(policy, Synthetic)
@@ -380,3 +380,16 @@ def test_what_is_written_reads_back_equal(tmp_path: Path, kind: str) -> None:
     again = parse_recipe(dump_recipe(recipe), "written")
     assert again == recipe
     assert dump_recipe(again) == dump_recipe(recipe)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("grounding={every: 2, window: 10}", "policy.grounding has other windows than policy.synthesizer.kind adjoint"),
+        ("follow_rate=0.5", "policy.follow_rate is for bootstrapping, which policy.synthesizer.kind adjoint does not"),
+        ("follow_every=2", "policy.follow_every is for bootstrapping"),
+    ],
+)
+def test_what_an_adjoint_synthesizer_cannot_do_is_refused(override: str, expected: str) -> None:
+    (line,) = mistakes(GOOD, "--policy.synthesizer={kind: adjoint}", f"--policy.{override}")
+    assert line.startswith(f"command line: {expected}")

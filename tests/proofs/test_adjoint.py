@@ -1,0 +1,170 @@
+"""With the windows' true Jacobians an adjoint synthesizer is back-propagation through the span; it learns them.
+
+On a linear core s' = A s + u with a loss |s' - y|^2 / 2, errors are d_j = s_j - y_j, the transposed Jacobian of T
+steps is A^T to the T-th power, and the errors of a window arrive at its first state as sum_j (A^T)^j d_j.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from models import SIZE, LinearCore, gradients, half_squared_error, mark
+from tolerances import assert_close
+from torch import Tensor
+
+from sgrnn.policies import Full, Synthetic
+from sgrnn.span import Span
+from sgrnn.synthesizers import AdjointSynthesizer
+
+ROWS = 4
+ENDS = torch.ones(ROWS, dtype=torch.bool)
+
+
+def make_episode(steps: int, starts: list[tuple[int, int]] | None = None, rows: int = ROWS, seed: int = 1) -> Span:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(2, steps, rows, SIZE, dtype=torch.float64, generator=generator)
+    return Span(drawn[0], drawn[1], mark(steps, rows, starts), ends=torch.ones(rows, dtype=torch.bool))
+
+
+def make_policy(window: int, hidden_size: int = 4, **options: Any) -> Synthetic:
+    torch.manual_seed(0)
+    synthesizer = AdjointSynthesizer(
+        SIZE, SIZE, lambda inputs: inputs, SIZE, window=window, hidden_size=hidden_size, rank=SIZE, projection=2
+    )
+    return Synthetic(window, synthesizer, tangent=False, gate=False, **options).double()
+
+
+def know_the_jacobians(policy: Synthetic, core: LinearCore) -> None:
+    """Weights with which the prediction is exact, once the policy's scales are known."""
+    synthesizer = policy.synthesizer
+    assert isinstance(synthesizer, AdjointSynthesizer)
+    A, window = core.weight.detach(), policy.window
+    with torch.no_grad():
+        for parameter in (synthesizer.gate, synthesizer.next_gate.weight):
+            parameter.zero_()
+        synthesizer.error_projection.copy_(torch.eye(SIZE))
+        synthesizer.next_projection.weight.copy_(torch.eye(SIZE))
+        scale = policy.error_square.sqrt() / policy.mean_square.sqrt()
+        powers = [torch.linalg.matrix_power(A.T, step + 1) for step in range(window)]
+        synthesizer.last.weight.copy_(scale * torch.cat(powers, dim=1))
+        synthesizer.next_last.weight.copy_(powers[-1])
+
+
+def full_gradient(core: LinearCore, span: Span, state: Tensor) -> dict[str, Tensor]:
+    core.zero_grad()
+    Full().backward(core, half_squared_error, span, state)
+    return gradients(core)
+
+
+STARTS: dict[str, list[tuple[int, int]] | None] = {
+    "none": None,
+    "with the span": [(0, row) for row in range(ROWS)],
+    "at a boundary": [(6, 1)],
+    "inside windows": [(4, 0), (5, 2), (7, 2)],
+    "in the last window": [(10, 3)],
+}
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("window", [1, 2, 3, 4, 20])
+def test_with_the_true_jacobians_it_is_back_propagation_through_the_span(
+    window: int, starts: list[tuple[int, int]] | None, parallel: bool
+) -> None:
+    core, span = LinearCore(), make_episode(11, starts)
+    state = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    expected = full_gradient(core, span, state)
+    policy = make_policy(window, parallel=parallel)
+    policy.backward(core, half_squared_error, span, state)  # the scales are now known
+    know_the_jacobians(policy, core)
+    core.zero_grad()
+    step = policy.backward(core, half_squared_error, span, state)
+    assert_close(gradients(core), expected)
+    if window < 11:
+        assert_close(step.figures["r2"], torch.ones((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("trace_decay", [0.0, 0.6])
+def test_its_target_is_what_the_core_makes_of_what_did_arrive(share: float, trace_decay: float) -> None:
+    """Whatever else crosses the boundary: with the true Jacobians the prediction is exact, and there is no error."""
+    core, span = LinearCore(), make_episode(11)
+    state = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    policy = make_policy(2, trace_decay=trace_decay)
+    policy.backward(core, half_squared_error, span, state)
+    know_the_jacobians(policy, core)
+    policy.zero_grad()
+    step = policy.backward(core, half_squared_error, span, state, share=share)
+    assert_close(step.figures["r2"], torch.ones((), dtype=torch.float64))
+
+
+def test_it_learns_the_jacobians_from_windows_of_one_step() -> None:
+    """Linear in all that is learned, it converges to the exact gradient of the whole span, 8 windows long."""
+    core, policy = LinearCore(), make_policy(1)
+    synthesizer = policy.synthesizer
+    assert isinstance(synthesizer, AdjointSynthesizer)
+    policy.requires_grad_(False)
+    synthesizer.last.requires_grad_()
+    synthesizer.next_last.requires_grad_()
+    with torch.no_grad():
+        synthesizer.gate.zero_()
+        synthesizer.next_gate.weight.zero_()
+        synthesizer.error_projection.copy_(torch.eye(SIZE))
+        synthesizer.next_projection.weight.copy_(torch.eye(SIZE))
+    learned = [*synthesizer.last.parameters(), *synthesizer.next_last.parameters()]
+    optimizer = torch.optim.SGD(learned, lr=0.5)
+    state = torch.randn(32, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for number in range(600):
+        optimizer.zero_grad()
+        policy.backward(core, half_squared_error, make_episode(8, rows=32, seed=number), state)
+        optimizer.step()
+    span = make_episode(8, rows=32, seed=5000)
+    expected = full_gradient(core, span, state)
+    core.zero_grad()
+    policy.backward(core, half_squared_error, span, state)
+    assert (gradients(core)["weight"] - expected["weight"]).norm() < 0.01 * expected["weight"].norm()
+
+
+def test_beyond_the_span_it_sees_the_errors_of_one_more_window() -> None:
+    """A span and its future of one window give the gradient of both, but for what comes later still."""
+    core, whole = LinearCore(), make_episode(8)
+    state = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    span = Span(whole.inputs[:6], whole.targets[:6], future=Span(whole.inputs[6:], whole.targets[6:]))
+    policy = make_policy(2)
+    policy.backward(core, half_squared_error, span, state)
+    know_the_jacobians(policy, core)
+    core.zero_grad()
+    policy.backward(core, half_squared_error, span, state)
+    found = gradients(core)["weight"]
+    core.zero_grad()
+    # the weights of the future's steps are others, as they will have been updated by then
+    between = core(whole.inputs[:6], state)
+    fixed = LinearCore().requires_grad_(False)
+    after = fixed(whole.inputs[6:], between[1])
+    outputs = torch.cat([between[0], after[0]])
+    (half_squared_error(outputs, whole.targets).sum() / (6 * ROWS)).backward()
+    assert_close(found, gradients(core)["weight"])
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_states_that_are_not_as_wide_as_the_outputs(rank: int) -> None:
+    synthesizer = AdjointSynthesizer(5, 3, lambda inputs: inputs, 2, window=2, rank=rank, hidden_size=4)
+    assert synthesizer.vectors == 1
+    assert synthesizer.next_gain.shape == (4, 5)
+
+
+def test_the_window_must_be_its_own() -> None:
+    synthesizer = AdjointSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, window=3)
+    with pytest.raises(ValueError, match="window must be that of the synthesizer, 3 steps, got 2"):
+        Synthetic(2, synthesizer)
+    policy = Synthetic(3, synthesizer)
+    state = torch.zeros(ROWS, SIZE)
+    span = Span(torch.zeros(6, ROWS, SIZE), torch.zeros(6, ROWS, SIZE), ends=ENDS)
+    with pytest.raises(ValueError, match="window must be that of the synthesizer, 3 steps, got 6"):
+        policy.backward(LinearCore().float(), half_squared_error, span, state, window=6)
+
+
+def test_it_does_not_bootstrap_so_that_nothing_can_follow_it() -> None:
+    synthesizer = AdjointSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, window=3)
+    with pytest.raises(ValueError, match="follow_rate and follow_every are for synthesizers that bootstrap"):
+        Synthetic(3, synthesizer, follow_every=2)
