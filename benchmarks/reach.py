@@ -1,0 +1,298 @@
+"""How long a sequence can be learned? Copy and repeat copy under every policy, within equal steps and equal seconds.
+
+    python benchmarks/reach.py [--quick] [--json FILE] [--tasks copy repeat-copy] [--windows 1 2 3 4 5 8]
+                               [--methods truncated synthetic shuffled state zero full ...] [--seeds 0 1 2 3 4]
+                               [--rates 1e-2 ...] [--steps 3e6] [--seconds 100] [--hidden-size 128] [--batch-size 32]
+                               [--jobs 2] [--out FOLDER] [--figure FILE]
+
+A figure is the longest sequence that was mastered: on which the loss of an episode fell under 0.15 bits per output bit
+while it was the curriculum's turn. For copy it is N, for repeat copy (R + 1)N + 3 (`sgrnn.tasks` has both curricula).
+Every method takes one update per episode, with Adam at the same rates; of several --rates each method and window has
+its best. A run goes on until it has had both budgets: so many steps of the environment (an episode's steps x its rows),
+and so many seconds of one thread's CPU time.
+
+Methods with a window: `truncated`; `synthetic`, the adjoint synthesizer; its controls `shuffled` (across rows) and
+`zero` (discount 0); `errors`, the error synthesizer, 8 steps ahead; `state` and `state, auxiliary`, a perceptron that
+sees the state alone, as in the literature. Without one, in the column T=0: `full` back-propagation, and for small cores
+the online `bp-lambda`, `rtrl`, `snap-1` and `uoro`.
+
+Every run leaves a file under --out: stopped, the benchmark goes on when called again. --quick takes T=4, two seeds and
+budgets of 2e5 steps and 10 seconds.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from records import Record, parser, write_records
+from runs import prepare_process
+from torch import Tensor, nn
+
+import sgrnn
+from sgrnn.data.atomic import atomic_write
+from sgrnn.online import UORO, BPLambda, RealTime, SnAp1
+from sgrnn.policies import Policy
+from sgrnn.tasks import Copy, CurriculumTask, RepeatCopy, loss_per_target
+
+TASKS: dict[str, type[Copy] | type[RepeatCopy]] = {"copy": Copy, "repeat-copy": RepeatCopy}
+WINDOWED = ("truncated", "synthetic", "shuffled", "zero", "errors", "state", "state, auxiliary")
+WHOLE = ("full", "bp-lambda", "rtrl", "snap-1", "uoro")
+PUBLISHED = {
+    "copy": {"BPTT": {2: 7, 3: 8, 4: 10, 5: 8}, "DNI": {2: 16, 3: 14, 4: 18, 5: 18}},
+    "repeat-copy": {"BPTT": {2: 7, 3: 5, 4: 19, 5: 23}, "DNI": {2: 39, 3: 33, 4: 39, 5: 59}},
+}
+"""Jaderberg et al. 2016, table 1."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One run to be made."""
+
+    task: str
+    method: str
+    window: int
+    rate: float
+    seed: int
+    steps: float
+    seconds: float
+    hidden_size: int
+    batch_size: int
+
+    @property
+    def name(self) -> str:
+        parts = [self.task, self.method, f"T{self.window}", f"rate{self.rate:g}", f"h{self.hidden_size}"]
+        parts += [f"b{self.batch_size}", f"seed{self.seed}", f"{self.steps:g}steps", f"{self.seconds:g}s"]
+        return "-".join(parts).replace(" ", "_").replace(",", "")
+
+
+def make_policy(condition: Condition, core: nn.Module, task: CurriculumTask) -> Policy:
+    """The policy of a method, for a bare LSTM as the model."""
+    size, width, window = 2 * condition.hidden_size, condition.hidden_size, condition.window
+    adjoint: dict[str, Any] = {"shuffled": {"shuffle": True}, "zero": {"discount": 0.0}, "synthetic": {}}
+    match condition.method:
+        case "full":
+            return sgrnn.Full()
+        case "truncated":
+            return sgrnn.Truncated(window, parallel=True)
+        case "synthetic" | "shuffled" | "zero":
+            synthesizer = sgrnn.AdjointSynthesizer(
+                size, width, _as_they_are, task.input_size, window=window, hidden_size=64
+            )
+            return sgrnn.Synthetic(window, synthesizer, parallel=True, **adjoint[condition.method])
+        case "errors":
+            synthesizer = sgrnn.ErrorSynthesizer(size, width, _as_they_are, task.input_size, hidden_size=64)
+            return sgrnn.Synthetic(window, synthesizer, parallel=True)
+        case "state" | "state, auxiliary":
+            synthesizer = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in condition.method)
+            return sgrnn.Synthetic(window, synthesizer, center=True, parallel=True)
+        case "bp-lambda":
+            return BPLambda(size, learning_rate=1e-5, gamma=0.9)
+        case "rtrl":
+            return RealTime()
+        case "snap-1":
+            return SnAp1()
+        case "uoro":
+            return UORO()
+        case _:
+            raise ValueError(f"method must be one of {', '.join(WINDOWED + WHOLE)}, got {condition.method!r}")
+
+
+def _as_they_are(inputs: Tensor) -> Tensor:
+    return inputs
+
+
+def train(condition: Condition) -> Record:
+    """Train until both budgets are used up.
+
+    Returns:
+        ``mastered``: for every length its steps and seconds at the time; and what was used in all.
+    """
+    torch.manual_seed(condition.seed)
+    task = TASKS[condition.task](condition.batch_size, seed=condition.seed)
+    core = sgrnn.LSTM(task.input_size, condition.hidden_size)
+    readout = nn.Linear(condition.hidden_size, task.output_size)
+    policy = make_policy(condition, core, task)
+    parameters = [*core.parameters(), *readout.parameters()]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(parameters, condition.rate, fused=True)]
+    if list(policy.parameters()):
+        optimizers.append(torch.optim.Adam(policy.parameters(), 1e-3, fused=True))
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return task.loss(readout(outputs), targets)
+
+    mastered: list[list[float]] = []
+    steps = episodes = 0
+    r2 = 0.0
+    began = time.process_time()
+    while steps < condition.steps or time.process_time() - began < condition.seconds:
+        episode = task.draw()
+        step = policy.backward(core, loss, episode, core.initial_state(condition.batch_size))
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        steps += episode.steps * condition.batch_size
+        episodes += 1
+        if "r2" in step.figures:
+            r2 += 0.01 * (float(step.figures["r2"]) - r2)
+        length = task.length
+        if task.observe(loss_per_target(step.loss, episode)):
+            mastered.append([length, steps, time.process_time() - began])
+    used = {"steps": steps, "seconds": time.process_time() - began, "episodes": episodes, "r2": r2}
+    return {"condition": asdict(condition), "mastered": mastered, "used": used}
+
+
+def reached(mastered: list[list[float]], budget: float, column: int) -> int:
+    """The longest length mastered within a budget of steps (column 1) or seconds (column 2); 0 for none."""
+    return max((int(row[0]) for row in mastered if row[column] <= budget), default=0)
+
+
+def run_all(conditions: list[Condition], out: Path, jobs: int) -> Iterator[Record]:
+    """The results of all conditions in their order, those already there read from their files."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / f"{condition.name}.json" for condition in conditions]
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=prepare_process, initargs=(1,)) as pool:
+        running = [pool.submit(_run, *pair) for pair in zip(conditions, paths, strict=True)]
+        try:
+            for path, future in zip(paths, running, strict=True):
+                future.result()
+                yield json.loads(path.read_text("utf-8"))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run(condition: Condition, path: Path) -> None:
+    if path.exists():
+        return
+    result = train(condition)
+    with atomic_write(path) as file:
+        file.write((json.dumps(result) + "\n").encode())
+
+
+def to_records(result: Record) -> list[Record]:
+    """What was reached within either budget."""
+    condition, used = result["condition"], result["used"]
+    measured = {
+        key: condition[key] for key in ("task", "method", "window", "rate", "seed", "hidden_size", "batch_size")
+    }
+    return [
+        {
+            "metric": f"length at equal {name}", "value": reached(result["mastered"], condition[name], column),
+            "budget": condition[name], **measured, "episodes": used["episodes"], "r2": used["r2"],
+        }
+        for column, name in enumerate(("steps", "seconds"), start=1)
+    ]  # fmt: skip
+
+
+def best_rates(records: list[Record]) -> list[Record]:
+    """Of every metric, task, method and window the records of the learning rate with the highest median."""
+    groups: dict[tuple, dict[float, list[Record]]] = {}
+    for record in records:
+        key = tuple(record[name] for name in ("metric", "task", "method", "window"))
+        groups.setdefault(key, {}).setdefault(record["rate"], []).append(record)
+    return [
+        record
+        for rates in groups.values()
+        for record in max(rates.values(), key=lambda found: median(one["value"] for one in found))
+    ]
+
+
+def print_tables(records: list[Record]) -> None:
+    """For every task and budget a table by method and window: median and range over seeds."""
+    for metric, task in sorted({(record["metric"], record["task"]) for record in records}):
+        found = [record for record in records if (record["metric"], record["task"]) == (metric, task)]
+        windows = sorted({record["window"] for record in found})
+        print(f"\n{task}, {metric}, {found[0]['budget']:g}")
+        print(f"{'':20s}" + "".join(f"{f'T={window}' if window else 'no window':>18s}" for window in windows))
+        for method in [name for name in WHOLE + WINDOWED if name in {record["method"] for record in found}]:
+            cells = []
+            for window in windows:
+                values = [r["value"] for r in best_rates(found) if (r["method"], r["window"]) == (method, window)]
+                cells.append(f"{median(values):g} ({min(values)} to {max(values)})" if values else "")
+            print(f"{method:20s}" + "".join(f"{cell:>18s}" for cell in cells))
+
+
+def plot(records: list[Record], path: Path) -> None:
+    """Length against window for every task, at equal steps: medians as lines, seeds as dots, the published beside."""
+    found = [record for record in best_rates(records) if record["metric"] == "length at equal steps"]
+    tasks = [name for name in TASKS if name in {record["task"] for record in found}]
+    figure = Figure(figsize=(7 * len(tasks), 4.5), layout="constrained")
+    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        here = [record for record in found if record["task"] == task]
+        for number, method in enumerate(name for name in WINDOWED if name in {r["method"] for r in here}):
+            of = [record for record in here if record["method"] == method]
+            windows = sorted({record["window"] for record in of})
+            middles = [median(r["value"] for r in of if r["window"] == window) for window in windows]
+            axes.plot(windows, middles, "o-", color=f"C{number}", label=method)
+            axes.plot([r["window"] for r in of], [r["value"] for r in of], ".", color=f"C{number}", alpha=0.4)
+        for method in {record["method"] for record in here} & set(WHOLE):
+            axes.axhline(median(r["value"] for r in here if r["method"] == method), ls=":", color="gray")
+            axes.text(axes.get_xlim()[1], median(r["value"] for r in here if r["method"] == method), method)
+        for name, style in (("BPTT", "x:k"), ("DNI", "+:k")):
+            row = PUBLISHED[task][name]
+            axes.plot(list(row), list(row.values()), style, alpha=0.5, label=f"published {name} (other budget)")
+        axes.set(xlabel="window T", ylabel="longest sequence mastered", title=task)
+        axes.legend(fontsize="small")
+        axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    made = parser(__doc__ or "")
+    made.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    made.add_argument("--windows", type=int, nargs="+", default=[1, 2, 3, 4, 5, 8])
+    default = ["truncated", "synthetic", "shuffled", "state", "full"]
+    made.add_argument("--methods", nargs="+", choices=WINDOWED + WHOLE, default=default)
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    made.add_argument("--rates", type=float, nargs="+", default=[1e-2])
+    made.add_argument("--steps", type=float, default=3e6, help="budget of environment steps, rows counted")
+    made.add_argument("--seconds", type=float, default=100.0, help="budget of CPU seconds")
+    made.add_argument("--hidden-size", type=int, default=128)
+    made.add_argument("--batch-size", type=int, default=32)
+    made.add_argument("--jobs", type=int, default=1)
+    made.add_argument("--figure", type=Path, metavar="FILE")
+    made.add_argument("--out", type=Path, default=Path("benchmarks/out/reach"))
+    found = made.parse_args()
+    if found.quick:
+        found.windows, found.seeds, found.steps, found.seconds = [4], found.seeds[:2], 2e5, 10.0
+    return found
+
+
+def main() -> None:
+    """Run every condition and report."""
+    asked = parse_arguments()
+    places = [(method, 0) for method in asked.methods if method in WHOLE]
+    places += [(method, window) for window in asked.windows for method in asked.methods if method in WINDOWED]
+    conditions = [
+        Condition(task, method, window, rate, seed, asked.steps, asked.seconds, asked.hidden_size, asked.batch_size)
+        for seed in dict.fromkeys(asked.seeds)
+        for task in asked.tasks
+        for method, window in dict.fromkeys(places)
+        for rate in dict.fromkeys(asked.rates)
+    ]
+    records: list[Record] = []
+    for condition, result in zip(conditions, run_all(conditions, asked.out, asked.jobs), strict=True):
+        made = to_records(result)
+        records += made
+        print(f"{condition.name}: {made[0]['value']} at equal steps, {made[1]['value']} at equal seconds", flush=True)
+        write_records(records, asked.json)
+    print_tables(records)
+    if asked.figure is not None:
+        plot(records, asked.figure)
+
+
+if __name__ == "__main__":
+    main()
