@@ -4,15 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sgrnn.cores import initial_state
 from sgrnn.dropout import Dropout
-from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead, TokenFeatures
+from sgrnn.lookahead import TokenFeatures
 from sgrnn.output_loss import output_loss
-from sgrnn.state import State, state_size
-from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
+from sgrnn.sequence_model import SequenceModel
+from sgrnn.state import State
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(SequenceModel):
     """Predicts the next token from all that came before.
 
     As a model for a gradient policy it reads tokens and gives features; `loss` holds the output layer, so that it
@@ -50,7 +49,7 @@ class LanguageModel(nn.Module):
         initial_range: float | None = None,
         output_precision: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(embedding_size, embedding_size + output_size)
         if tied and embedding_size != output_size:
             raise ValueError(f"tied needs embedding_size {embedding_size} and output_size {output_size} to be equal")
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
@@ -65,10 +64,6 @@ class LanguageModel(nn.Module):
                 nn.init.uniform_(parameter, -initial_range, initial_range)
         if tied:
             self.output.weight = self.embedding.weight
-
-    def initial_state(self, batch_size: int) -> State:
-        """The core's."""
-        return initial_state(self.core, batch_size)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Read tokens (time, batch); returns features (time, batch, output_size), not yet logits, and the state."""
@@ -110,82 +105,12 @@ class LanguageModel(nn.Module):
         """
         return torch.cat([_standardized(self.embedding, inputs), _standardized(self.output, targets)], dim=-1)
 
-    def synthesizer(
-        self, lookahead: int = 8, *, hidden_size: int = 128, rank: int = 32, projection: int = 32, near: int = 2
-    ) -> ErrorSynthesizer:
-        """A synthesizer that fits this model: the errors ahead, carried back by learned Jacobians.
+    step_features = token_features
+    """What `SequenceModel` calls it."""
 
-        Args:
-            lookahead: upcoming steps it sees.
-            hidden_size, rank, projection, near: as `ErrorSynthesizer`.
-        """
-        return ErrorSynthesizer(
-            state_size(self.initial_state(batch_size=1)),
-            self.output.in_features,
-            self.input_features,
-            self.embedding.embedding_dim,
-            steps=lookahead,
-            hidden_size=hidden_size,
-            rank=rank,
-            projection=projection,
-            near=near,
-        )
-
-    def adjoint_synthesizer(
-        self, window: int, *, hidden_size: int = 128, rank: int = 32, projection: int = 32, near: int | None = None
-    ) -> AdjointSynthesizer:
-        """A synthesizer that fits this model: a learned backward pass through windows of this many steps.
-
-        Args:
-            window: T, that of the policy.
-            hidden_size, rank, projection, near: as `AdjointSynthesizer`.
-        """
-        return AdjointSynthesizer(
-            state_size(self.initial_state(batch_size=1)),
-            self.output.in_features,
-            self.input_features,
-            self.embedding.embedding_dim,
-            window=window,
-            hidden_size=hidden_size,
-            rank=rank,
-            projection=projection,
-            near=near,
-        )
-
-    def mlp_synthesizer(
-        self,
-        lookahead: int = 4,
-        *,
-        hidden_sizes: tuple[int, ...] = (256,),
-        projection: int | None = 32,
-        recurrent: int | None = None,
-        own_embedding: int | None = None,
-        auxiliary: bool = False,
-    ) -> MLPSynthesizer:
-        """A perceptron that fits this model and sees the tokens ahead, not the errors: for where no step ahead has run.
-
-        Args:
-            lookahead: upcoming steps it sees; 0 for the state alone.
-            hidden_sizes, auxiliary: as `MLPSynthesizer`.
-            projection: as `LookaheadEncoder`; with 32 the predictions are as good as with none, at half the cost.
-            recurrent: read the steps by a GRU of so many units (`RecurrentLookahead`) instead.
-            own_embedding: see the tokens through embeddings of its own, of this size, instead of the model's.
-        """
-        encoder = None
-        if lookahead:
-            features, feature_size = (
-                self.token_features,
-                self.embedding.embedding_dim + self.output.in_features,
-            )
-            if own_embedding is not None:
-                features = TokenFeatures(self.embedding.num_embeddings, own_embedding)
-                feature_size = features.feature_size
-            if recurrent is not None:
-                encoder = RecurrentLookahead(lookahead, features, feature_size, recurrent)
-            else:
-                encoder = LookaheadEncoder(lookahead, features, feature_size, projection)
-        size = state_size(self.initial_state(batch_size=1))
-        return MLPSynthesizer(size, hidden_sizes, lookahead=encoder, auxiliary=auxiliary)
+    def own_features(self, size: int) -> TokenFeatures:
+        """See `SequenceModel.own_features`."""
+        return TokenFeatures(self.embedding.num_embeddings, size)
 
 
 @torch.no_grad()

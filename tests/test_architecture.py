@@ -13,6 +13,7 @@ LAYERS = [
     ["synthesizers", "injection", "objective"],
     ["policies"],
     ["mixed", "online"],
+    ["sequence_model"],
     ["language_model"],
     ["evaluation", "generation"],
     ["data", "tasks"],

@@ -1,13 +1,13 @@
 """Tasks with known dependencies in time: endless episodes, drawn at random, each a span of its own.
 
 task = Copy(batch_size=32)
-model = Readout(LSTM(task.input_size, 64), 64, task.output_size)
+model = Readout(LSTM(task.input_size, 64), 64, task.output_size, task.loss)
 state = model.initial_state(task.batch_size)
 while task.length < 20:
     episode = task.draw()
     total = 0.0
     for span in cut(episode, steps=10, lookahead=policy.lookahead_steps):
-        step = policy.backward(model, task.loss, span, state)   # fills .grad
+        step = policy.backward(model, model.loss, span, state)   # fills .grad
         ...                                                     # step the optimizers
         state = step.state
         total += float(step.loss) * span.steps

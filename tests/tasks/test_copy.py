@@ -137,13 +137,13 @@ def test_bits_are_balanced_and_know_nothing_of_each_other(make: Callable[[], Cur
 def test_a_small_lstm_learns_the_first_lesson(make: Callable[..., CurriculumTask]) -> None:
     task = make(32, bits=2, seed=3)
     torch.manual_seed(0)
-    model = Readout(LSTM(task.input_size, 16), 16, task.output_size)
+    model = Readout(LSTM(task.input_size, 16), 16, task.output_size, task.loss)
     optimizer = torch.optim.Adam(model.parameters(), 0.03)
     state = model.initial_state(task.batch_size)
     losses = []
     for _ in range(60):
         episode = task.draw()
-        step = Full().backward(model, task.loss, episode, state)
+        step = Full().backward(model, model.loss, episode, state)
         optimizer.step()
         optimizer.zero_grad()
         state = step.state

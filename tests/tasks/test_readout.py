@@ -1,4 +1,4 @@
-"""A core with a linear layer on top is a model for any policy."""
+"""A core with a linear layer on top is a model for any policy, and synthesizers can be made for it."""
 
 import pytest
 import torch
@@ -6,36 +6,45 @@ from models import OwnCore, gradients
 from tolerances import assert_close, assert_identical
 from torch import nn
 
-from sgrnn import GRU, LSTM, Full, Truncated, initial_state
+from sgrnn import GRU, LSTM, Full, Synthetic, Truncated, initial_state
 from sgrnn.state import leaves
-from sgrnn.tasks import DelayedRecall, Readout
+from sgrnn.tasks import Copy, DelayedRecall, Readout
 
 
-@pytest.mark.parametrize("core", [LSTM(3, 5, 2), GRU(3, 5), nn.LSTM(3, 5), nn.RNN(3, 5)], ids=lambda core: str(core))
-def test_the_outputs_are_linear_in_the_cores(core: nn.Module) -> None:
-    model = Readout(core, 5, 4)
+@pytest.mark.parametrize("core", [LSTM(9, 5, 2), GRU(9, 5), nn.LSTM(9, 5), nn.RNN(9, 5)], ids=lambda core: str(core))
+def test_predictions_are_linear_in_the_cores_outputs_and_the_loss_is_the_tasks(core: nn.Module) -> None:
+    task = DelayedRecall(4, 2)
+    model = Readout(core, 5, task.output_size, task.loss)
     state = model.initial_state(2)
     assert_identical(leaves(state), leaves(initial_state(core, 2)))
-    inputs = torch.randn(6, 2, 3)
-    outputs, after = model(inputs, state)
-    expected, expected_after = core(inputs, state)
-    assert_close(outputs, expected @ model.output.weight.T + model.output.bias)
-    assert_close(leaves(after), leaves(expected_after))
+    episode = task.draw()
+    outputs, after = model(episode.inputs, state)
+    expected, expected_after = core(episode.inputs, state)
+    assert_identical(outputs, expected)
+    assert_identical(leaves(after), leaves(expected_after))
+    predictions = expected @ model.output.weight.T + model.output.bias
+    assert_close(model.predict(outputs), predictions)
+    assert_close(model.loss(outputs, episode.targets), task.loss(predictions, episode.targets))
 
 
-def test_a_core_of_the_users_own_keeps_its_first_state() -> None:
-    core = OwnCore()
-    assert_identical(leaves(Readout(core, 3, 2).initial_state(4)), leaves(core.initial_state(4)))
+def test_a_core_of_the_users_own_keeps_its_first_state_and_says_what_it_reads() -> None:
+    core, task = OwnCore(), Copy(4)
+    assert_identical(
+        leaves(Readout(core, 3, 2, task.loss, input_size=3).initial_state(4)), leaves(core.initial_state(4))
+    )
+    message = "^input_size must be given for a core without this attribute, got a OwnCore$"
+    with pytest.raises(ValueError, match=message):
+        Readout(core, 3, 2, task.loss)
 
 
 def test_a_window_as_long_as_the_episode_is_the_whole_gradient() -> None:
     task = DelayedRecall(6, 3)
-    model = Readout(LSTM(task.input_size, 5), 5, task.output_size)
+    model = Readout(LSTM(task.input_size, 5), 5, task.output_size, task.loss)
     episode = task.draw()
     found = []
     for policy in (Full(), Truncated(7), Truncated(3)):
         model.zero_grad()
-        policy.backward(model, task.loss, episode, model.initial_state(3))
+        policy.backward(model, model.loss, episode, model.initial_state(3))
         found.append(gradients(model))
     assert_identical(found[1], found[0])
     reads = "core.layers.0.weight_ih_l0"
@@ -43,12 +52,17 @@ def test_a_window_as_long_as_the_episode_is_the_whole_gradient() -> None:
     assert not found[2][reads][:, :-1].any()  # cut within the lag, nothing is learned of how to read a token
 
 
-def test_the_loss_may_hold_the_linear_layer_instead() -> None:
-    task = DelayedRecall(6, 3)
-    model = Readout(LSTM(task.input_size, 5), 5, task.output_size)
-    episode, state = task.draw(), model.initial_state(3)
-    Full().backward(model, task.loss, episode, state)
-    expected = gradients(model)
-    model.zero_grad()
-    Full().backward(model.core, lambda outputs, targets: task.loss(model.output(outputs), targets), episode, state)
-    assert_close(gradients(model), expected)
+def test_errors_are_as_wide_as_the_states_vectors_whatever_the_task_asks_for() -> None:
+    task = Copy(3, bits=2)
+    model = Readout(LSTM(task.input_size, 5), 5, task.output_size, task.loss)
+    for synthesizer in (model.synthesizer(2), model.adjoint_synthesizer(2)):
+        assert synthesizer.gain is not None, "errors go back from unit to unit"
+        step = Synthetic(2, synthesizer).backward(model, model.loss, task.draw(), model.initial_state(3))
+        assert step.loss.isfinite()
+
+
+def test_an_embedding_of_its_own_is_refused_where_vectors_are_read() -> None:
+    task = Copy(3)
+    model = Readout(LSTM(task.input_size, 5), 5, task.output_size, task.loss)
+    with pytest.raises(ValueError, match="^own_embedding is for models that read tokens, got 3 for a Readout$"):
+        model.mlp_synthesizer(own_embedding=3)

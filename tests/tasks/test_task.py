@@ -11,10 +11,7 @@ import torch
 from models import gradients, train_on
 from tolerances import assert_close, assert_identical
 
-from sgrnn import LSTM, ErrorSynthesizer, Full, Span, Synthetic, Truncated, vector_features
-from sgrnn.lookahead import LookaheadEncoder
-from sgrnn.state import state_size
-from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn import LSTM, Full, Span, Synthetic, Truncated
 from sgrnn.tasks import (
     Adding,
     Copy,
@@ -53,7 +50,7 @@ def same(one: Span, other: Span) -> bool:
 
 def make_model(task: Task, seed: int = 0) -> Readout:
     torch.manual_seed(seed)
-    return Readout(LSTM(task.input_size, 6), 6, task.output_size)
+    return Readout(LSTM(task.input_size, 6), 6, task.output_size, task.loss)
 
 
 @every_task
@@ -231,30 +228,29 @@ def test_training_on_cut_spans_is_training_on_windows(make: Callable[..., Task])
     model = make_model(task)
     episode = task.draw()
     state = model.initial_state(ROWS)
-    found, steps = train_on(Full(), model, task.loss, cut(episode, 3), state)
-    expected, whole = train_on(Truncated(3), model, task.loss, [episode], state)
+    found, steps = train_on(Full(), model, model.loss, cut(episode, 3), state)
+    expected, whole = train_on(Truncated(3), model, model.loss, [episode], state)
     assert_close(found, expected)
     assert_close(steps[-1].state, whole[0].state)
 
 
 @every_task
-@pytest.mark.parametrize("sees", ["nothing", "steps", "errors"])
+@pytest.mark.parametrize("sees", ["nothing", "steps", "errors", "errors and what arrives"])
 def test_synthesizers_can_be_trained_on_cut_spans(make: Callable[..., Task], sees: str) -> None:
     task = make()
     model = make_model(task)
     state = model.initial_state(ROWS)
-    size = state_size(state)
-    if sees == "errors":
-        synthesizer: Any = ErrorSynthesizer(size, task.output_size, torch.Tensor.float, task.input_size, steps=4)
-    else:
-        width = task.input_size + task.output_size + 1
-        encoder = LookaheadEncoder(4, vector_features, width, 3) if sees == "steps" else None
-        synthesizer = MLPSynthesizer(size, (8,), lookahead=encoder)
+    synthesizer = {
+        "nothing": lambda: model.mlp_synthesizer(0, hidden_sizes=(8,)),
+        "steps": lambda: model.mlp_synthesizer(4, hidden_sizes=(8,), projection=3),
+        "errors": lambda: model.synthesizer(4),
+        "errors and what arrives": lambda: model.adjoint_synthesizer(2),
+    }[sees]()
     policy = Synthetic(2, synthesizer)
     torch.nn.init.normal_(next(iter(synthesizer.parameters())))
     for _ in range(2):
         for span in cut(task.draw(), 6, policy.lookahead_steps):
-            state = policy.backward(model, task.loss, span, state).state
+            state = policy.backward(model, model.loss, span, state).state
     assert all(torch.isfinite(gradient).all() for gradient in gradients(model).values())
     assert any(gradient.any() for gradient in gradients(policy).values())
 
