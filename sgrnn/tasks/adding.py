@@ -37,10 +37,15 @@ class Adding(Task):
 
     def __init__(self, lag: int, batch_size: int, *, steps: int | None = None, seed: int = 0) -> None:
         self.lag = at_least("lag", lag, 1)
-        self.steps = 2 * lag if steps is None else steps
-        if self.steps <= lag:
+        self._steps = 2 * lag if steps is None else steps
+        if self._steps <= lag:
             raise ValueError(f"steps must be more than the lag, {lag}, got {steps}")
-        super().__init__(2, 1, batch_size, seed, lag=lag, steps=self.steps)
+        super().__init__(2, 1, batch_size, seed, lag=lag, steps=self._steps)
+
+    @property
+    def steps(self) -> int:
+        """S."""
+        return self._steps
 
     def _draw(self) -> tuple[Tensor, Tensor]:
         numbers = torch.rand(self.steps, self.batch_size, generator=self._generator)

@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from sgrnn.tasks.accuracy import bits_correct
 from sgrnn.tasks.curriculum import CurriculumTask
 from sgrnn.tasks.losses import binary_cross_entropy
 from sgrnn.tasks.task import at_least
@@ -42,6 +43,7 @@ class Copy(CurriculumTask):
     """
 
     loss = staticmethod(binary_cross_entropy)
+    correct = staticmethod(bits_correct)
 
     def __init__(
         self, batch_size: int, *, bits: int = 8, vectors: int = 1, threshold: float = 0.15, seed: int = 0
@@ -109,6 +111,7 @@ class RepeatCopy(CurriculumTask):
     """
 
     loss = staticmethod(binary_cross_entropy)
+    correct = staticmethod(bits_correct)
 
     def __init__(
         self,

@@ -39,11 +39,6 @@ class CurriculumTask(Task):
     def length(self) -> int:
         """The length by which results on the task are reported, at the present difficulty."""
 
-    @property
-    @abstractmethod
-    def steps(self) -> int:
-        """S, the steps of an episode of the present difficulty."""
-
     @abstractmethod
     def advance(self) -> None:
         """Raise the difficulty by one step."""

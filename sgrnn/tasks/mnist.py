@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sgrnn.errors import InputError
+from sgrnn.tasks.accuracy import class_correct
 from sgrnn.tasks.losses import cross_entropy
 from sgrnn.tasks.task import Task, at_least
 
@@ -49,6 +50,7 @@ class SequentialMNIST(Task):
     """
 
     loss = staticmethod(cross_entropy)
+    correct = staticmethod(class_correct)
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sgrnn.tasks.accuracy import class_correct
 from sgrnn.tasks.losses import cross_entropy
 from sgrnn.tasks.task import Task, at_least
 
@@ -38,6 +39,7 @@ class DelayedRecall(Task):
     """
 
     loss = staticmethod(cross_entropy)
+    correct = staticmethod(class_correct)
 
     def __init__(self, lag: int, batch_size: int, *, tokens: int = 8, seed: int = 0) -> None:
         self.lag, self.tokens = at_least("lag", lag, 1), at_least("tokens", tokens, 2)

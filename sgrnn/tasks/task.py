@@ -45,6 +45,11 @@ class Task(ABC):
         starts[0] = True
         return Span(inputs, targets, starts, ends=torch.ones(self.batch_size, dtype=torch.bool))
 
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """S, the steps of the next episode."""
+
     @abstractmethod
     def _draw(self) -> tuple[Tensor, Tensor]:
         """Inputs and targets of an episode, as `draw` describes them."""
@@ -61,6 +66,18 @@ class Task(ABC):
         Returns:
             (time, batch).
         """
+
+    @staticmethod
+    def correct(outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Whether the outputs are right, (time, batch) bool, False where there is no target.
+
+        None for a task whose outputs are numbers, which are never quite right.
+
+        Args:
+            outputs: (time, batch, output_size).
+            targets: (time, batch, output_size + 1).
+        """
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """All that it takes to go on from here with the same episodes: tensors, numbers and strings."""

@@ -1,7 +1,6 @@
 """A core with a linear layer on top is a model for any policy, and synthesizers can be made for it."""
 
 import pytest
-import torch
 from models import OwnCore, gradients
 from tolerances import assert_close, assert_identical
 from torch import nn
@@ -64,5 +63,5 @@ def test_errors_are_as_wide_as_the_states_vectors_whatever_the_task_asks_for() -
 def test_an_embedding_of_its_own_is_refused_where_vectors_are_read() -> None:
     task = Copy(3)
     model = Readout(LSTM(task.input_size, 5), 5, task.output_size, task.loss)
-    with pytest.raises(ValueError, match="^own_embedding is for models that read tokens, got 3 for a Readout$"):
+    with pytest.raises(ValueError, match=r"^own_embedding is for models that read tokens, got 3 for a Readout$"):
         model.mlp_synthesizer(own_embedding=3)

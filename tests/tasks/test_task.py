@@ -91,6 +91,26 @@ def test_what_is_said_where_there_is_no_target_neither_costs_nor_teaches(make: C
 
 
 @every_task
+def test_perfect_outputs_are_correct_wherever_there_is_a_target_and_spoilt_ones_are_not(
+    make: Callable[..., Task],
+) -> None:
+    task = make()
+    episode = task.draw()
+    mask = episode.targets[..., -1].bool()
+    outputs = 2 * episode.targets[..., :-1] - 1  # what is wanted, as log-odds or unnormalized log-probabilities
+    correct = task.correct(outputs, episode.targets)
+    assert (correct is None) == isinstance(task, Adding)
+    if correct is None:
+        return
+    assert torch.equal(correct, mask)
+    steps, rows = mask.nonzero()[0]
+    outputs[steps, rows] = -outputs[steps, rows]
+    spoilt = task.correct(outputs, episode.targets)
+    assert spoilt is not None
+    assert (correct ^ spoilt).nonzero().tolist() == [[steps, rows]]
+
+
+@every_task
 def test_the_loss_per_target_is_the_mean_of_the_losses_that_count(make: Callable[..., Task]) -> None:
     task = make()
     episode = task.draw()
