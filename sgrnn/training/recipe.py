@@ -16,6 +16,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic import model_validator as check
 
@@ -69,6 +71,77 @@ class Data(Section):
         if self.corpus != "text" and any((self.train, self.valid, self.test)):
             raise ValueError(f"train, valid and test are for corpus text, not {self.corpus}: remove them")
         return self
+
+
+class Mnist(Section):
+    """Sequential MNIST; an epoch goes once through the images."""
+
+    kind: Literal["mnist"] = "mnist"
+    by: Literal["pixel", "row"] = "pixel"
+    """What is read at a step."""
+
+
+class _Drawn(Section):
+    """A task whose episodes are drawn without end."""
+
+    episodes_per_epoch: PositiveInt = 1000
+    """Between two evaluations. Where episodes grow and are cut into spans, an epoch has as many updates as so many
+    episodes of the first length have."""
+
+
+class Copy(_Drawn):
+    """Give the vectors that were read; their number is raised as they are mastered."""
+
+    kind: Literal["copy"] = "copy"
+    bits: PositiveInt = 8
+    vectors: PositiveInt = 1
+    """To begin with."""
+    threshold: PositiveFloat = 0.15
+    """Loss in bits per output bit under which an episode counts as mastered."""
+
+
+class RepeatCopy(_Drawn):
+    """Give the vectors that were read several times over; both numbers are raised as they are mastered."""
+
+    kind: Literal["repeat-copy"] = "repeat-copy"
+    bits: PositiveInt = 8
+    vectors: PositiveInt = 1
+    """To begin with."""
+    repeats: PositiveInt = 1
+    """To begin with."""
+    repeats_scale: PositiveInt = 10
+    """The number of repeats that is shown as 1."""
+    threshold: PositiveFloat = 0.15
+    """Loss in bits per output bit under which an episode counts as mastered."""
+
+
+class Adding(_Drawn):
+    """Give the sum of the two numbers that were marked."""
+
+    kind: Literal["adding"] = "adding"
+    lag: PositiveInt
+    """Steps from one to the other."""
+    steps: PositiveInt | None = None
+    """Of an episode; null for twice the lag."""
+
+    @check(mode="after")
+    def _has_room_for_the_lag(self) -> Self:
+        if self.steps is not None and self.steps <= self.lag:
+            raise ValueError(f"steps must be more than the lag, {self.lag}, got {self.steps}")
+        return self
+
+
+class Recall(_Drawn):
+    """Name a token some steps after it was read."""
+
+    kind: Literal["recall"] = "recall"
+    lag: PositiveInt
+    """Steps in between."""
+    tokens: Annotated[int, Field(ge=2)] = 8
+    """How many there are."""
+
+
+Task = Copy | RepeatCopy | Adding | Recall | Mnist
 
 
 class Model(Section):
@@ -325,8 +398,8 @@ class Training(Section):
 
     epochs: PositiveInt
     batch_size: PositiveInt = 20
-    span: PositiveInt = 20
-    """Steps between two updates."""
+    span: PositiveInt | None = None
+    """Steps between two updates; null for 20 of a text, and for a whole episode of a task."""
     max_updates: PositiveInt | None = None
     """Stop after so many updates, whatever `epochs` says."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -337,7 +410,7 @@ class Training(Section):
     synthesizer_clip: PositiveFloat | None = None
     """Largest norm of the synthesizer's gradient, which is clipped by itself; null for no limit."""
     patience: PositiveInt | None = None
-    """Stop when the validation loss has not improved for so many epochs."""
+    """Stop when the validation loss has not improved for so many epochs; of a task that grows, length and loss."""
     log_every: PositiveInt = 50
     evaluate_every: PositiveInt | None = None
     """Updates between two evaluations on the valid split, besides the one at the end of each epoch."""
@@ -353,10 +426,14 @@ class Sample(Section):
     temperature: NonNegativeFloat = 0.8
 
 
-class Recipe(Section):
-    """A training run."""
+_TEXT_SPAN = 20
 
-    data: Data
+
+class Recipe(Section):
+    """A training run, on a text (`data`) or on a task."""
+
+    data: Data | None = None
+    task: Annotated[Task | None, Field(discriminator="kind", validate_default=True)] = None
     model: Model
     policy: Annotated[Full | Truncated | Synthetic, Field(discriminator="kind")]
     optimizer: Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")] = Adam()
@@ -365,6 +442,20 @@ class Recipe(Section):
     """Of the model's learning rate; the synthesizer's stays as it is."""
     training: Training
     sample: Sample = Sample()
+
+    @field_validator("task")
+    @classmethod
+    def _either_data_or_task(cls, task: Task | None, info: ValidationInfo) -> Task | None:
+        """A field's check and not one between sections, so that it is reported beside the mistakes of others."""
+        if "data" in info.data and (info.data["data"] is None) == (task is None):
+            found = "neither" if task is None else "both"
+            raise ValueError(f"a recipe learns either a text (data) or a task (task), got {found}")
+        return task
+
+    @property
+    def span(self) -> int | None:
+        """Steps between two updates; None for a whole episode."""
+        return self.training.span or (_TEXT_SPAN if self.task is None else None)
 
     @check(mode="after")
     def _sections_agree(self) -> Self:
@@ -375,7 +466,9 @@ class Recipe(Section):
 
     def _contradictions(self) -> Iterator[str]:
         """What no section can see by itself, each beginning with the field to blame."""
-        epochs, updates, span = self.training.epochs, self.training.max_updates, self.training.span
+        epochs, updates, span = self.training.epochs, self.training.max_updates, self.span
+        if self.task is not None:
+            yield from self._only_for_texts()
         if isinstance(self.schedule, Restarts) and self.schedule.period >= epochs:
             yield (
                 f"schedule.period must be below training.epochs, {epochs}, or there is no restart: got "
@@ -398,11 +491,11 @@ class Recipe(Section):
             yield f"policy.source.every must be a whole number of updates, got {source.every:g}"
         if policy.real_window is not None and policy.real_window % policy.window:
             yield f"policy.real_window must be a multiple of policy.window, {policy.window}, got {policy.real_window}"
-        if policy.real_window is not None and policy.real_window > span:
+        if policy.real_window is not None and span is not None and policy.real_window > span:
             yield f"policy.real_window must be at most training.span, {span}, got {policy.real_window}"
         if grounding is not None and grounding.window < policy.window:
             yield f"policy.grounding.window must be at least policy.window, {policy.window}, got {grounding.window}"
-        if grounding is not None and grounding.window > span:
+        if grounding is not None and span is not None and grounding.window > span:
             yield f"policy.grounding.window must be at most training.span, {span}, got {grounding.window}"
         if isinstance(policy.synthesizer, AdjointSynthesizer):
             if grounding is not None:
@@ -415,3 +508,20 @@ class Recipe(Section):
             yield f"policy.{name} is for when gradients are real, and policy.source says they never are: remove one"
         if source == ConstantSource(share=0.0) and grounding is not None:
             yield "policy.grounding is for synthetic gradients, and policy.source says there are none: remove one"
+
+    def _only_for_texts(self) -> Iterator[str]:
+        """Fields that say nothing of a task, and are not as they are when left out."""
+        synthesizer = self.policy.synthesizer if isinstance(self.policy, Synthetic) else None
+        for field, is_set in (
+            ("model.embedding_size", self.model.embedding_size is not None),
+            ("model.tied", self.model.tied),
+            ("model.dropout", self.model.dropout > 0),
+            (
+                "policy.synthesizer.own_embedding",
+                isinstance(synthesizer, MLPSynthesizer) and synthesizer.own_embedding is not None,
+            ),
+            ("training.precision", self.training.precision != "float32"),
+            ("sample", self.sample != Sample()),
+        ):
+            if is_set:
+                yield f"{field} is for a text, and says nothing of a task: remove it"

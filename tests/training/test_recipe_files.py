@@ -186,7 +186,9 @@ def test_overrides_replace_values_in_either_spelling() -> None:
     assert isinstance(recipe.policy, Synthetic)
     assert recipe.policy.synthesizer == MLPSynthesizer(lookahead=2, hidden_sizes=(8, 4))
     assert (recipe.training.clip, recipe.model.tied, recipe.sample.prompt) == (None, True, "a b")
-    assert good("--data.tokenizer.kind=character").data.tokenizer.kind == "character"
+    data = good("--data.tokenizer.kind=character").data
+    assert data is not None
+    assert data.tokenizer.kind == "character"
     assert good("--policy.window=1", "--policy.window=2").policy == good("--policy.window=2").policy
 
 
@@ -319,8 +321,10 @@ def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
     (there / "mine.yaml").write_text(GOOD.replace("python-docs", "text, train: book.txt, test: /abs/test.txt"))
     monkeypatch.chdir(here)
     data = load_recipe("../there/mine.yaml", ["--data.valid=valid.txt"]).data
+    assert data is not None
     assert (data.train, data.valid, data.test) == (there / "book.txt", here / "valid.txt", Path("/abs/test.txt"))
     data = load_recipe("quickstart", ["--data.corpus=text", "--data.train=book.txt"]).data
+    assert data is not None
     assert data.train == here / "book.txt"
 
 
