@@ -13,15 +13,15 @@ import torch
 from records import Record
 from torch import nn
 
-from sgrnn.data import data_folder, prepare
+from sgrnn.data import data_folder
 from sgrnn.errors import InputError
-from sgrnn.training.build import build_model, build_optimizer, build_policy, build_stream
+from sgrnn.training.build import build_optimizer, build_policy
 from sgrnn.training.interval import Diverged
 from sgrnn.training.loop import train
 from sgrnn.training.memory import keep_freed_memory
+from sgrnn.training.problems import new_problem, problem_of
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.run import Run
-from sgrnn.training.text import make_tokenizer, read_corpus
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -60,11 +60,14 @@ def prepare_process(threads: int) -> None:
 
 
 def _train(recipe: Recipe, folder: Path) -> list[Record]:
-    corpus = read_corpus(recipe, data_folder())
-    begun = (folder / "recipe.yaml").exists()
-    run = Run.open(folder) if begun else Run.create(folder, recipe, make_tokenizer(recipe, corpus))
+    if (folder / "recipe.yaml").exists():
+        run = Run.open(folder)
+        problem = problem_of(run, data_folder())
+    else:
+        problem, tokenizer = new_problem(recipe, data_folder())
+        run = Run.create(folder, recipe, tokenizer)
     try:
-        train(run, prepare(corpus, run.tokenizer, data_folder()), report=lambda record: None)
+        train(run, problem, report=lambda record: None)
     except Diverged:
         return []
     return list(run.records())
@@ -89,22 +92,21 @@ class Updates:
     """A recipe's training, update by update, without what a run records."""
 
     def __init__(self, recipe: Recipe) -> None:
-        corpus = read_corpus(recipe, data_folder())
-        files = prepare(corpus, make_tokenizer(recipe, corpus), data_folder())
+        self.problem, _ = new_problem(recipe, data_folder())
         self.clip = recipe.training.clip or math.inf
-        self.model = build_model(recipe, files.vocabulary_size)
-        updates_per_epoch = build_stream(recipe, files).spans_per_epoch
-        self.policy = build_policy(recipe, self.model, updates_per_epoch)
+        self.model = self.problem.build_model()
+        self.policy = build_policy(recipe, self.model, self.problem.updates_per_epoch)
         optimizers = [
             build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, self.policy),
         ]  # fmt: skip
         self.optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
-        self.stream = build_stream(recipe, files, self.policy.lookahead_steps)
+        self.problem.start(self.policy.lookahead_steps)
         self.state = self.model.initial_state(recipe.training.batch_size)
 
     def update(self) -> None:
-        step = self.policy.backward(self.model, self.model.loss, next(self.stream), self.state)
+        step = self.policy.backward(self.model, self.model.loss, self.problem.draw(), self.state)
         self.state = step.state
+        self.problem.observe(step)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         for optimizer in self.optimizers:
             optimizer.step()

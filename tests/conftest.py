@@ -1,4 +1,4 @@
-"""What tests of every part need: one thread, and the real Penn Treebank."""
+"""What tests of every part need: one thread, and the real Penn Treebank and MNIST."""
 
 import os
 from pathlib import Path
@@ -29,4 +29,12 @@ def ptb_folder(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A data folder into which the Penn Treebank was imported."""
     folder = tmp_path_factory.mktemp("data")
     fetch("ptb", folder, source=test_data)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mnist_folder(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder into which MNIST was imported."""
+    folder = tmp_path_factory.mktemp("data")
+    fetch("mnist", folder, source=test_data)
     return folder

@@ -1,18 +1,32 @@
 """From a recipe to the objects it describes: recipes stop here, and the library's plain classes begin."""
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
-from sgrnn import cores, policies, schedules
+from sgrnn import cores, policies, schedules, tasks
 from sgrnn.data import TokenFiles, TokenStream
 from sgrnn.errors import InputError
 from sgrnn.language_model import LanguageModel
 from sgrnn.mixed import Mixed
+from sgrnn.sequence_model import SequenceModel
 from sgrnn.training import recipe as recipes
 from sgrnn.training.rates import cycles
 
 _CORES = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
+_TASKS: dict[str, type[tasks.Task]] = {
+    "copy": tasks.Copy,
+    "repeat-copy": tasks.RepeatCopy,
+    "adding": tasks.Adding,
+    "recall": tasks.DelayedRecall,
+    "mnist": tasks.SequentialMNIST,
+}
+
+Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # images (n, 28, 28) and labels (n,)
 
 
 def build_model(recipe: recipes.Recipe, vocabulary_size: int) -> LanguageModel:
@@ -32,7 +46,38 @@ def build_model(recipe: recipes.Recipe, vocabulary_size: int) -> LanguageModel:
     )
 
 
-def build_policy(recipe: recipes.Recipe, model: LanguageModel, updates_per_epoch: int) -> policies.Policy:
+def build_task(
+    recipe: recipes.Recipe, batch_size: int, seed: int, digits: Digits | None = None, *, shuffle: bool = True
+) -> tasks.Task:
+    """The task that a recipe describes.
+
+    Args:
+        recipe: with the section `task`.
+        batch_size: rows of an episode.
+        seed: of the episodes.
+        digits: for the task `mnist`, which has no others.
+        shuffle: whether these come in an order of their own every epoch.
+    """
+    assert recipe.task is not None, "a recipe for a task"
+    options: dict[str, Any] = recipe.task.model_dump(exclude={"kind", "episodes_per_epoch"})
+    if digits is not None:
+        images, labels = digits
+        options |= {"images": images, "labels": labels, "shuffle": shuffle}
+    return _TASKS[recipe.task.kind](batch_size=batch_size, seed=seed, **options)
+
+
+def build_readout(recipe: recipes.Recipe, task: tasks.Task) -> tasks.Readout:
+    """The model that a recipe describes, for a task."""
+    section = recipe.model
+    core = _CORES[section.core](task.input_size, section.hidden_size, section.num_layers)
+    model = tasks.Readout(core, section.hidden_size, task.output_size, task.loss)
+    if section.initial_range is not None:
+        for parameter in model.parameters():
+            nn.init.uniform_(parameter, -section.initial_range, section.initial_range)
+    return model
+
+
+def build_policy(recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int) -> policies.Policy:
     """The gradient policy that a recipe describes, fitting the model."""
     section = recipe.policy
     match section:
@@ -121,11 +166,13 @@ def build_stream(recipe: recipes.Recipe, files: TokenFiles, lookahead: int = 0) 
     Raises:
         InputError: the text is too short for one span per row.
     """
+    assert recipe.data is not None, "a recipe for a text"
+    assert recipe.span is not None, "of a text"
     return TokenStream(
         files["train"].array,
         files.eos_id,
         recipe.training.batch_size,
-        recipe.training.span,
+        recipe.span,
         lookahead,
         source=f"{recipe.data.corpus} train",
     )

@@ -1,5 +1,6 @@
 """What a person sees of a run while it trains."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from math import exp
 from os import getpid
@@ -31,7 +32,8 @@ class Display:
 
     def __init__(self, run: Run, console: Console, seconds_between_lines: float = 10.0) -> None:
         self._console = console
-        self._settings = run.recipe.training
+        self._span, self._settings = run.recipe.span, run.recipe.training
+        self._reads_text = run.recipe.data is not None
         self._between = seconds_between_lines
         self._printed = float("-inf")
         self._figures = Text("starting", style="dim")
@@ -57,10 +59,7 @@ class Display:
         """Show a record of the run."""
         if "valid_loss" in record:
             self._console.print(
-                f"epoch {record['epoch']:.3g}: validation loss {record['valid_loss']:.4f}, "
-                f"perplexity {record['valid_perplexity']:.2f}, "
-                f"{record['valid_bits_per_character']:.3f} bits per character",
-                highlight=False,
+                f"epoch {record['epoch']:.3g}: validation {score_text(record, 'valid_')}", highlight=False
             )
             return
         line = self._line(record)
@@ -76,15 +75,40 @@ class Display:
         return max(share, record["update"] / self._settings.max_updates) if self._settings.max_updates else share
 
     def _line(self, record: dict[str, Any]) -> str:
-        parts = [
-            f"epoch {record['epoch']:.2f}/{self._settings.epochs}",
-            f"loss {record['loss']:.3f}",
-            f"perplexity {exp(min(record['loss'], 700.0)):.4g}",
-        ]
+        parts = [f"epoch {record['epoch']:.2f}/{self._settings.epochs}"]
+        parts.append(f"loss {record.get('loss_per_target', record['loss']):.3f}")
+        if self._reads_text:
+            parts.append(f"perplexity {exp(min(record['loss'], 700.0)):.4g}")
+        if "length" in record:
+            parts.append(f"length {record['length']:.3g}")
         if "r2" in record:
             parts += [f"R² {record['r2']:.2f}", f"gate {record['gate']:.2f}"]
-        tokens = record["updates_per_second"] * self._settings.batch_size * self._settings.span
-        return "  ".join([*parts, f"{tokens:,.0f} tokens/s"])
+        updates = record["updates_per_second"]
+        if self._reads_text and self._span is not None:
+            parts.append(f"{updates * self._settings.batch_size * self._span:,.0f} tokens/s")
+        else:
+            parts.append(f"{updates:,.1f} updates/s")
+        return "  ".join(parts)
+
+
+def score_text(figures: Mapping[str, float], prefix: str = "") -> str:
+    """A score in words.
+
+    Args:
+        figures: as `Problem.score` gives them.
+        prefix: of their names.
+
+    >>> score_text({"loss": 0.25, "accuracy": 0.5, "length": 7})
+    'loss 0.2500, accuracy 50.00%, length 7'
+    """
+    forms = {
+        "loss": "loss {:.4f}",
+        "perplexity": "perplexity {:.2f}",
+        "bits_per_character": "{:.3f} bits per character",
+        "accuracy": "accuracy {:.2%}",
+        "length": "length {:.0f}",
+    }
+    return ", ".join(form.format(figures[prefix + name]) for name, form in forms.items() if prefix + name in figures)
 
 
 class TensorBoard:

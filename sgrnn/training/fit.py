@@ -1,10 +1,10 @@
-"""Whether a checkpoint belongs to the run it lies in: the same text, and the same recipe in all that matters."""
+"""Whether a checkpoint belongs to the run it lies in: the same text or task, and the same recipe where it matters."""
 
 from typing import Any
 
-from sgrnn.data import TokenFiles
 from sgrnn.errors import InputError
 from sgrnn.training.checkpoints import Checkpoint
+from sgrnn.training.problem import Problem
 from sgrnn.training.recipe_files import parse_recipe
 from sgrnn.training.run import Run
 
@@ -16,18 +16,13 @@ _MAY_CHANGE: dict[str, Any] = {
 """Fields of a run's recipe that may be edited before it is resumed."""
 
 
-def require_fit(checkpoint: Checkpoint, run: Run, files: TokenFiles) -> None:
+def require_fit(checkpoint: Checkpoint, run: Run, problem: Problem) -> None:
     """Refuse a checkpoint that a run cannot go on from.
 
     Raises:
-        InputError: it was trained on another text, or by another recipe but for fields that say how long to train,
-            what to keep and where.
+        InputError: it was trained on another text or task, or by another recipe but for fields that say how long to
+            train, what to keep and where.
     """
-    if checkpoint.progress["text"] != files.folder.name:
-        raise InputError(
-            f"the text is not the one that {run.folder} was trained on: expected {checkpoint.progress['text']}, "
-            f"got {files.folder.name}; point --data to the folder used then, or restore the files"
-        )
     path = checkpoint.folder / "recipe.yaml"
     began = parse_recipe(checkpoint.recipe, str(path)).model_dump(exclude=_MAY_CHANGE)
     changed = [name for name, value in run.recipe.model_dump(exclude=_MAY_CHANGE).items() if began[name] != value]
@@ -35,4 +30,10 @@ def require_fit(checkpoint: Checkpoint, run: Run, files: TokenFiles) -> None:
         raise InputError(
             f"{run.folder / 'recipe.yaml'}: {', '.join(changed)} must stay as in {path}, which the run began with; "
             "restore the file, or begin a new run"
+        )
+    found = checkpoint.progress.get(problem.kind)
+    if found != problem.identity:
+        raise InputError(
+            f"the {problem.kind} is not the one that {run.folder} was trained on: expected {found}, "
+            f"got {problem.identity}; point --data to the folder used then, or restore the files"
         )

@@ -1,7 +1,8 @@
 """The training loop, written out once.
 
-It does not know which gradient policy it runs. An update is: a span from the stream, `policy.backward`, clip, step.
-Around it stand three things that happen now and then: log, save, and at the end of an epoch evaluate.
+It knows neither which gradient policy it runs nor what is learned. An update is: a span from the problem,
+`policy.backward`, clip, step. Around it stand three things that happen now and then: log, save, and at the end of an
+epoch evaluate.
 """
 
 from collections.abc import Callable
@@ -12,17 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.data import TokenFiles
 from sgrnn.errors import InputError
-from sgrnn.language_model import LanguageModel
-from sgrnn.training.build import build_model, build_optimizer, build_policy, build_stream, choose_device
+from sgrnn.sequence_model import SequenceModel
+from sgrnn.training.build import build_optimizer, build_policy, choose_device
 from sgrnn.training.checkpoints import latest_checkpoint, save_checkpoint
 from sgrnn.training.fit import require_fit
 from sgrnn.training.interval import Interval
+from sgrnn.training.problem import Problem, rank
 from sgrnn.training.rates import rate_factor
 from sgrnn.training.recipe_files import dump_recipe
 from sgrnn.training.run import Run
-from sgrnn.training.scoring import score_figures, score_split
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -31,12 +31,12 @@ class Interrupted(Exception):
     """Training was asked to stop, and did, after saving."""
 
 
-def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] = lambda: False) -> LanguageModel:
+def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] = lambda: False) -> SequenceModel:
     """Train a run to its end, from its latest checkpoint if it has one.
 
     Args:
         run: the run folder.
-        files: the corpus, encoded with the run's tokenizer.
+        problem: what its recipe says is to be learned.
         report: called with every record that is logged.
         stop: asked after every update whether to stop early.
 
@@ -44,29 +44,30 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         The model after the last update.
 
     Raises:
-        InputError: text or recipe are not those the run began with, training diverges, or a file cannot be written.
+        InputError: text, task or recipe are not those the run began with, training diverges, or a file cannot be
+            written.
         Interrupted: `stop` said so; a checkpoint was saved.
     """
     recipe = run.recipe
     settings = recipe.training
     device = choose_device(settings.device)
     torch.manual_seed(settings.seed)
-    model = build_model(recipe, files.vocabulary_size).to(device)
-    updates_per_epoch = build_stream(recipe, files).spans_per_epoch
+    model = problem.build_model().to(device)
+    updates_per_epoch = problem.updates_per_epoch
     policy = build_policy(recipe, model, updates_per_epoch).to(device)
     optimizer = build_optimizer(recipe.optimizer, model)
-    assert optimizer is not None, "a language model has parameters"
+    assert optimizer is not None, "a model has parameters"
     synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, policy)
-    stream = build_stream(recipe, files, policy.lookahead_steps)
+    problem.start(policy.lookahead_steps)
     state = model.initial_state(settings.batch_size)
     interval = Interval()
-    progress: dict[str, Any] = {
-        "update": 0, "seconds": 0.0, "losses": [], "best_update": None, "text": files.folder.name
+    progress: dict[str, Any] = {  # losses: what `rank` makes of the scores, a text's loss
+        "update": 0, "seconds": 0.0, "losses": [], "best_update": None, problem.kind: problem.identity
     }  # fmt: skip
 
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is not None:
-        require_fit(checkpoint, run, files)
+        require_fit(checkpoint, run, problem)
         checkpoint.load_model(model)
         saved = checkpoint.load_state(device)
         try:
@@ -74,7 +75,8 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
             optimizer.load_state_dict(saved["optimizer"])
             if synthesizer_optimizer is not None:
                 synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])
-            state, stream.position = saved["state"], saved["position"]
+            state = saved["state"]
+            problem.load_state_dict(saved)
             torch.set_rng_state(saved["random"].cpu())
             if device.type == "cuda" and saved["random_cuda"] is not None:
                 torch.cuda.set_rng_state(saved["random_cuda"].cpu(), device)
@@ -97,7 +99,7 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
                 "optimizer": optimizer.state_dict(),
                 "synthesizer_optimizer": synthesizer_optimizer and synthesizer_optimizer.state_dict(),
                 "state": state,
-                "position": stream.position,
+                **problem.state_dict(),
                 "interval": interval.values,
                 "random": torch.get_rng_state(),
                 "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -129,7 +131,7 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        span = next(stream).to(device)
+        span = problem.draw().to(device)
         step = policy.backward(model, model.loss, span, state)
         state = step.state
         norm = _clip(model, settings.clip)
@@ -141,9 +143,9 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
             synthesizer_optimizer.step()
             synthesizer_optimizer.zero_grad()
         progress["update"] += 1
-        interval.add({"loss": step.loss, "gradient_norm": norm, **step.figures})
+        interval.add({"loss": step.loss, "gradient_norm": norm, **step.figures, **problem.observe(step)})
 
-        ended = stream.position % updates_per_epoch == 0
+        ended = progress["update"] % updates_per_epoch == 0
         done = progress["update"] >= updates
         stopped = stop()
         due = progress["update"] % settings.checkpoint_every == 0
@@ -152,15 +154,15 @@ def train(run: Run, files: TokenFiles, report: Report, stop: Callable[[], bool] 
         scored = settings.evaluate_every is not None and progress["update"] % settings.evaluate_every == 0
         if ended or done or scored:
             progress["seconds"] = clock()
-            score = score_split(model, files, "valid")
-            if not isfinite(score.loss):
-                raise interval.diverged(f"the validation loss is {score.loss}", progress["update"])
+            score = problem.score(model, "valid")
+            if not isfinite(score["loss"]):
+                raise interval.diverged(f"the validation loss is {score['loss']}", progress["update"])
             began = perf_counter() - progress["seconds"]
-            if (ended or done) and score.loss < min(progress["losses"], default=float("inf")):
+            if (ended or done) and rank(score) < min(progress["losses"], default=float("inf")):
                 progress["best_update"] = progress["update"]
             if ended:
-                progress["losses"].append(score.loss)
-            log({f"valid_{name}": value for name, value in score_figures(score).items()})
+                progress["losses"].append(rank(score))
+            log({f"valid_{name}": value for name, value in score.items()})
             done = done or _out_of_patience(progress["losses"], settings.patience)
         if due or ended or done or stopped:
             interval.require_finite(progress["update"])

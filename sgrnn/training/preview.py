@@ -60,7 +60,7 @@ def preview(recipe: recipes.Recipe, updates_per_epoch: int | None = None, column
 
 
 def needs_updates(recipe: recipes.Recipe) -> bool:
-    """Whether the drawing depends on how many updates an epoch of the text takes."""
+    """Whether the drawing depends on how many updates an epoch takes."""
     counted = time_unit(recipe) == "updates" and not isinstance(build_schedule(recipe), Chance)
     return counted or recipe.training.max_updates is not None
 

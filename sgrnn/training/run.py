@@ -2,7 +2,7 @@
 
 RUN/
     recipe.yaml        the resolved recipe
-    tokenizer/         the tokenizer it was trained with
+    tokenizer/         of a text: the tokenizer it was trained with
     metrics.jsonl      the record: a line for each interval of updates and each evaluation
     tensorboard/       the same for the viewer
     checkpoints/       the latest and the best
@@ -30,15 +30,15 @@ class Run:
     Args:
         folder: where it lies.
         recipe: what it was or is to be trained by.
-        tokenizer: what its tokens mean.
+        tokenizer: what the tokens of its text mean; None if it learns a task.
     """
 
     folder: Path
     recipe: Recipe
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, tokenizer: Tokenizer) -> "Run":
+    def create(cls, folder: Path, recipe: Recipe, tokenizer: Tokenizer | None) -> "Run":
         """Make the folder of a new run.
 
         Raises:
@@ -50,7 +50,8 @@ class Run:
             )
         try:
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            tokenizer.save(folder / "tokenizer")
+            if tokenizer is not None:
+                tokenizer.save(folder / "tokenizer")
             with atomic_write(folder / "recipe.yaml") as file:
                 file.write(dump_recipe(recipe).encode())
         except OSError as error:
@@ -71,7 +72,8 @@ class Run:
             raise InputError(f"{folder} holds no run: expected {path}, which a run begins by writing") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {path}: {error}") from None
-        return cls(folder, parse_recipe(text, str(path)), load_tokenizer(folder / "tokenizer"))
+        recipe = parse_recipe(text, str(path))
+        return cls(folder, recipe, None if recipe.data is None else load_tokenizer(folder / "tokenizer"))
 
     @property
     def checkpoints(self) -> Path:

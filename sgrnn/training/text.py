@@ -14,6 +14,7 @@ def read_corpus(recipe: Recipe, folder: Path) -> Corpus:
         InputError: a file is missing or unfit; the message says how to get it.
     """
     section = recipe.data
+    assert section is not None, "a recipe for a text"
     return load_texts(
         section.corpus,
         folder,
@@ -27,6 +28,7 @@ def read_corpus(recipe: Recipe, folder: Path) -> Corpus:
 
 def make_tokenizer(recipe: Recipe, corpus: Corpus) -> Tokenizer:
     """The tokenizer that a recipe describes, from the train text alone."""
+    assert recipe.data is not None, "a recipe for a text"
     section = recipe.data.tokenizer
     return train_tokenizer(
         section.kind,

@@ -84,7 +84,7 @@ def test_tensorboard_holds_what_was_logged_once_even_after_a_kill_and_a_resumpti
 
     def train(stop: Callable[[], bool]) -> None:
         with TensorBoard(training.run) as board:
-            loop.train(training.run, training.files, board, stop)
+            loop.train(training.run, training.problem, board, stop)
 
     def die() -> bool:
         if len(list(training.run.records())) == 7:

@@ -120,7 +120,7 @@ def test_what_was_logged_after_the_last_checkpoint_is_logged_once(start: Start) 
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        loop.train(parts.run, parts.files, lambda record: None, die)
+        loop.train(parts.run, parts.problem, lambda record: None, die)
     with (parts.run.folder / "metrics.jsonl").open("a") as file:
         file.write('{"update": 8, "los')  # cut short, as by a kill
     assert (parts.latest, len(parts.metrics)) == (4, 7)
@@ -291,6 +291,17 @@ def test_a_run_whose_recipe_was_edited_is_refused(start: Start, change: str, nam
     with pytest.raises(InputError, match=rf"recipe\.yaml: {named} must stay as in .*update-000000004"):
         Training(type(training.run)(training.run.folder, edited.run.recipe, training.run.tokenizer), training.files)()
     assert training.latest == 4
+
+
+def test_a_checkpoint_of_a_text_is_laid_out_as_ever(start: Start) -> None:
+    """Runs that began before there were tasks go on."""
+    training = start("run")
+    training(4)
+    assert training.saved["state"].keys() == {
+        "policy", "optimizer", "synthesizer_optimizer", "state", "position", "interval", "random", "random_cuda"
+    }  # fmt: skip
+    assert training.saved["state"]["position"] == 4
+    assert training.saved["progress"]["text"] == training.files.folder.name
 
 
 def test_a_run_may_be_made_longer(start: Start) -> None:

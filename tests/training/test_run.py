@@ -19,6 +19,8 @@ def test_a_run_that_was_created_opens_as_it_was(start: Start) -> None:
     run = start("run").run
     opened = Run.open(run.folder)
     assert opened.recipe == run.recipe
+    assert opened.tokenizer is not None
+    assert run.tokenizer is not None
     assert opened.tokenizer.digest == run.tokenizer.digest
     assert list(opened.records()) == []
 
@@ -43,7 +45,7 @@ def test_a_folder_that_cannot_be_made_is_refused(start: Start, folder: Path, nam
     ("damage", "expected"),
     [
         ("", "recipe.yaml: a recipe is a mapping"),
-        ("model: {}\n", "data is missing"),
+        ("model: {}\n", r"a recipe learns either a text \(data\) or a task \(task\), got neither"),
         (None, "holds no run: expected .*recipe.yaml"),
     ],
 )

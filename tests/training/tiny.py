@@ -1,12 +1,18 @@
 """A recipe that uses every part that has a state, on a text so small that an epoch takes nine updates."""
 
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from sgrnn.data import TokenFiles
 from sgrnn.training import loop
 from sgrnn.training.checkpoints import latest_checkpoint
+from sgrnn.training.episodes import Episodes
+from sgrnn.training.problem import Problem
+from sgrnn.training.reading import Reading
 from sgrnn.training.run import Run
 
 RECIPE = """
@@ -21,11 +27,16 @@ training: {epochs: 100, max_updates: 10, batch_size: 4, span: 6, log_every: 3, d
 WALL_CLOCK = ("seconds", "updates_per_second")
 
 
-class Training(NamedTuple):
+@dataclass(frozen=True)
+class AnyTraining(ABC):
     """A run that was created, not yet trained."""
 
     run: Run
-    files: TokenFiles
+
+    @property
+    @abstractmethod
+    def problem(self) -> Problem:
+        """What it learns, from the beginning."""
 
     def __call__(self, stop_after: int | None = None) -> list[dict[str, Any]]:
         """Train on, to the end or until so many updates were made in all; what was reported."""
@@ -38,7 +49,7 @@ class Training(NamedTuple):
             return made == stop_after
 
         try:
-            loop.train(self.run, self.files, reported.append, stop)
+            loop.train(self.run, self.problem, reported.append, stop)
         except loop.Interrupted:
             assert made == stop_after
         return reported
@@ -54,7 +65,7 @@ class Training(NamedTuple):
         """All that the latest checkpoint holds, without what a clock says."""
         checkpoint = latest_checkpoint(self.run.checkpoints)
         assert checkpoint is not None
-        progress = {name: checkpoint.progress[name] for name in ("update", "losses", "best_update", "text")}
+        progress = {name: checkpoint.progress[name] for name in ("update", "losses", "best_update", self.problem.kind)}
         model = (checkpoint.folder / "model.safetensors").read_bytes()
         return {"model": model, "state": checkpoint.load_state(torch.device("cpu")), "progress": progress}
 
@@ -64,6 +75,34 @@ class Training(NamedTuple):
         return [
             {name: value for name, value in record.items() if name not in WALL_CLOCK} for record in self.run.records()
         ]
+
+
+@dataclass(frozen=True)
+class Training(AnyTraining):
+    """A run on a text."""
+
+    files: TokenFiles
+
+    @property
+    def problem(self) -> Reading:
+        """See `AnyTraining`."""
+        return Reading(self.run.recipe, self.files)
+
+
+@dataclass(frozen=True)
+class Practice(AnyTraining):
+    """A run on a task.
+
+    Args:
+        data: the data folder.
+    """
+
+    data: Path
+
+    @property
+    def problem(self) -> Episodes:
+        """See `AnyTraining`."""
+        return Episodes(self.run.recipe, self.data)
 
 
 def same(one: Any, other: Any) -> bool:
