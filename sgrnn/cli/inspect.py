@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -13,36 +14,61 @@ from sgrnn import generation
 from sgrnn.cli.train import DataOption, RunArgument
 from sgrnn.data import data_folder
 from sgrnn.errors import InputError
-from sgrnn.language_model import LanguageModel
 from sgrnn.training.build import build_model
 from sgrnn.training.checkpoints import Checkpoint, best_checkpoint
 from sgrnn.training.curves import plot_curves
+from sgrnn.training.display import score_text
 from sgrnn.training.fit import require_fit
+from sgrnn.training.problem import rank
+from sgrnn.training.problems import problem_of
+from sgrnn.training.reading import Reading
 from sgrnn.training.run import Run
-from sgrnn.training.scoring import score_split
-from sgrnn.training.text import encode_corpus, read_corpus
+
+_FORMS = {
+    "loss": "{:.4f}",
+    "perplexity": "{:.2f}",
+    "per word": "{:.2f}",
+    "bits/char": "{:.3f}",
+    "accuracy": "{:.2%}",
+    "length": "{:.0f}",
+    "epochs": "{:.3g}",
+    "seconds": "{:.0f}",
+    "R²": "{:.3f}",
+    "gate": "{:.3f}",
+}
+"""The columns of `sgrnn compare`, of which those are shown that some run has a figure for."""
 
 
 def evaluate(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows side by side; the result does not depend on it.")] = 20,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows of a text side by side; the result does not depend on it.")
+    ] = None,
     data: DataOption = None,
 ) -> None:
-    """Perplexity and bits per character of a run's best checkpoint, every token of a split counted once.
+    """How well a run's best checkpoint does: perplexity of a text, every token counted once; accuracy on a task.
 
     Example: sgrnn evaluate runs/ptb-word-small-1 --split test
     """
     opened = Run.open(run)
     checkpoint = _best_checkpoint(opened)
-    files = encode_corpus(read_corpus(opened.recipe, data_folder(data)), opened.tokenizer, data_folder(data))
-    require_fit(checkpoint, opened, files)
-    score = score_split(_load_model(opened, checkpoint), files, split, batch_size)
+    problem = problem_of(opened, data_folder(data))
+    require_fit(checkpoint, opened, problem)
+    model = problem.build_model()
+    checkpoint.load_model(model)
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{opened.recipe.data.corpus} {split}: {score.tokens:,} tokens, {score.words:,} words,", end=" ")
-    console.print(f"{score.characters:,} characters")
-    console.print(f"{score.loss:.4f} nats per token, perplexity {score.perplexity:.2f} per token")
-    console.print(f"{score.word_perplexity:.2f} per word, {score.bits_per_character:.4f} bits per character")
+    if isinstance(problem, Reading):
+        score = problem.exact_score(model, split, batch_size or 20)
+        console.print(f"{problem.name} {split}: {score.tokens:,} tokens, {score.words:,} words,", end=" ")
+        console.print(f"{score.characters:,} characters")
+        console.print(f"{score.loss:.4f} nats per token, perplexity {score.perplexity:.2f} per token")
+        console.print(f"{score.word_perplexity:.2f} per word, {score.bits_per_character:.4f} bits per character")
+        return
+    if batch_size is not None:
+        raise InputError(f"--batch-size is for a text, and {run} learned the task {problem.name}: remove it")
+    problem.load_state_dict(checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
+    console.print(f"{problem.name} {split}: {score_text(problem.score(model, split))}")
 
 
 def generate(
@@ -57,6 +83,8 @@ def generate(
     Example: sgrnn generate runs/quickstart-1 --prompt "The " --length 300 --seed 1
     """
     opened = Run.open(run)
+    if opened.tokenizer is None:
+        raise InputError(f"{run} learned a task, which has no text to generate: try `sgrnn evaluate {run}`")
     try:
         prompt.encode()
     except UnicodeEncodeError:
@@ -65,7 +93,8 @@ def generate(
     if encoded.unknown:
         print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}", file=sys.stderr)
     read = encoded.tokens.tolist()
-    model = _load_model(opened, _best_checkpoint(opened))
+    model = build_model(opened.recipe, opened.tokenizer.vocabulary_size)
+    _best_checkpoint(opened).load_model(model)
     drawn = generation.generate(model, [opened.tokenizer.eos_id, *read], length, temperature=temperature, seed=seed)
     print(opened.tokenizer.decode(np.array([*read, *drawn], np.int32)))
 
@@ -79,30 +108,18 @@ def compare(
     Example: sgrnn compare runs/truncated runs/synthetic --output compare.png
     """
     opened = [Run.open(folder) for folder in runs]
-    table = Table("run", "policy", title="best on the validation text", title_justify="left")
-    for heading in ("loss", "perplexity", "per word", "bits/char", "epochs", "seconds", "R²", "gate"):
+    rows = [_compared(run) for run in opened]
+    shown = [heading for heading in _FORMS if any(heading in row for row in rows)]
+    table = Table("run", "policy", title="best on the validation split", title_justify="left")
+    for heading in shown:
         table.add_column(heading, justify="right", no_wrap=True)
-    for run in opened:
-        records = list(run.records())
-        valid = [record for record in records if "valid_loss" in record]
-        if not valid:
-            raise InputError(f"{run.folder} was never evaluated: go on with `sgrnn resume {run.folder}`")
-        best = min(valid, key=lambda record: record["valid_loss"])
-        last = next((record for record in reversed(records) if "loss" in record), {})
+    for run, row in zip(opened, rows, strict=True):
         policy = run.recipe.policy
-        table.add_row(
-            run.name,
-            f"{policy.kind} {policy.window}" if policy.kind != "full" else policy.kind,
-            f"{best['valid_loss']:.4f}",
-            f"{best['valid_perplexity']:.2f}",
-            f"{best['valid_word_perplexity']:.2f}",
-            f"{best['valid_bits_per_character']:.3f}",
-            f"{valid[-1]['epoch']:.3g}",
-            f"{valid[-1]['seconds']:.0f}",
-            f"{last['r2']:.3f}" if "r2" in last else "",
-            f"{last['gate']:.3f}" if "gate" in last else "",
-        )
+        cells = [_FORMS[heading].format(row[heading]) if heading in row else "" for heading in shown]
+        table.add_row(run.name, f"{policy.kind} {policy.window}" if policy.kind != "full" else policy.kind, *cells)
     console = Console(markup=False)
+    if not console.is_terminal:  # nobody's screen is too narrow
+        console.width = max(console.width, console.measure(table).maximum)
     console.print(table)
     try:
         plot_curves(opened, output)
@@ -118,7 +135,24 @@ def _best_checkpoint(run: Run) -> Checkpoint:
     return checkpoint
 
 
-def _load_model(run: Run, checkpoint: Checkpoint) -> LanguageModel:
-    model = build_model(run.recipe, run.tokenizer.vocabulary_size)
-    checkpoint.load_model(model)
-    return model
+def _compared(run: Run) -> dict[str, float]:
+    """What is known of a run, by heading."""
+    records = list(run.records())
+    valid = [record for record in records if "valid_loss" in record]
+    if not valid:
+        raise InputError(f"{run.folder} was never evaluated: go on with `sgrnn resume {run.folder}`")
+    best = min(valid, key=lambda record: rank(record, "valid_"))
+    last = next((record for record in reversed(records) if "loss" in record), {})
+    found = {
+        "loss": best.get("valid_loss"),
+        "perplexity": best.get("valid_perplexity"),
+        "per word": best.get("valid_word_perplexity"),
+        "bits/char": best.get("valid_bits_per_character"),
+        "accuracy": best.get("valid_accuracy"),
+        "length": best.get("valid_length"),
+        "epochs": valid[-1]["epoch"],
+        "seconds": valid[-1]["seconds"],
+        "R²": last.get("r2"),
+        "gate": last.get("gate"),
+    }
+    return {heading: value for heading, value in found.items() if value is not None}

@@ -11,11 +11,9 @@ from sgrnn.cli.overrides import TAKES_OVERRIDES
 from sgrnn.data import data_folder
 from sgrnn.data.atomic import atomic_write
 from sgrnn.errors import InputError
-from sgrnn.training.build import build_stream
 from sgrnn.training.preview import needs_updates, preview
-from sgrnn.training.recipe import Recipe
+from sgrnn.training.problems import new_problem
 from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe, shipped_recipes
-from sgrnn.training.text import encode_corpus, make_tokenizer, read_corpus
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +50,8 @@ def show(
     """
     if plot:
         recipe = load_recipe(name, context.args)
-        print(preview(recipe, _updates_per_epoch(recipe) if needs_updates(recipe) else None))
+        problem = new_problem(recipe, data_folder())[0] if needs_updates(recipe) else None
+        print(preview(recipe, problem and problem.updates_per_epoch))
     elif resolved or context.args:
         print(dump_recipe(load_recipe(name, context.args)), end="")
     else:
@@ -88,8 +87,3 @@ def check(context: typer.Context, name: _Name) -> None:
     """
     load_recipe(name, context.args)
     print(f"{name} is a valid recipe")
-
-
-def _updates_per_epoch(recipe: Recipe) -> int:
-    corpus = read_corpus(recipe, data_folder())
-    return build_stream(recipe, encode_corpus(corpus, make_tokenizer(recipe, corpus), data_folder())).spans_per_epoch

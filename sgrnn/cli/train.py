@@ -4,7 +4,6 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import exp
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,16 +12,19 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from sgrnn.data import TokenFiles, data_folder
+from sgrnn.data import Tokenizer, data_folder
 from sgrnn.generation import generate
+from sgrnn.language_model import LanguageModel
 from sgrnn.training import loop
-from sgrnn.training.build import build_stream, choose_device
+from sgrnn.training.build import choose_device
 from sgrnn.training.curves import plot_curves
-from sgrnn.training.display import Display, TensorBoard
+from sgrnn.training.display import Display, TensorBoard, score_text
 from sgrnn.training.memory import keep_freed_memory
+from sgrnn.training.problem import Problem, rank
+from sgrnn.training.problems import new_problem, problem_of
+from sgrnn.training.recipe import Sample
 from sgrnn.training.recipe_files import load_recipe
 from sgrnn.training.run import Run, free_folder
-from sgrnn.training.text import encode_corpus, make_tokenizer, read_corpus
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; else $SGRNN_DATA, else ./data.")]
 RunArgument = Annotated[Path, typer.Argument(help="The run's folder.")]
@@ -34,19 +36,15 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Folder of the run; else runs/RECIPE-1, -2, ...")] = None,
     data: DataOption = None,
 ) -> None:
-    """Train a language model from a recipe; every field can be overridden.
+    """Train a model from a recipe, on a text or on a task; every field can be overridden.
 
     Example: sgrnn train ptb-word-small --policy.kind=synthetic --policy.window=5 --run runs/mine
     """
     checked = load_recipe(recipe, context.args)
     choose_device(checked.training.device)
-    corpus = read_corpus(checked, data_folder(data))
-    tokenizer = make_tokenizer(checked, corpus)
-    tokenizer.encode_prompt(checked.sample.prompt)
-    files = encode_corpus(corpus, tokenizer, data_folder(data))
-    build_stream(checked, files)
+    problem, tokenizer = new_problem(checked, data_folder(data))
     # What can be refused has been by now, so that a refusal leaves no folder behind.
-    _train(Run.create(run or free_folder(Path(recipe).stem), checked, tokenizer), files, data)
+    _train(Run.create(run or free_folder(Path(recipe).stem), checked, tokenizer), problem, data)
 
 
 def resume(run: RunArgument, data: DataOption = None) -> None:
@@ -55,17 +53,13 @@ def resume(run: RunArgument, data: DataOption = None) -> None:
     Example: sgrnn resume runs/quickstart-1
     """
     opened = Run.open(run)
-    files = encode_corpus(read_corpus(opened.recipe, data_folder(data)), opened.tokenizer, data_folder(data))
-    _train(opened, files, data)
+    _train(opened, problem_of(opened, data_folder(data)), data)
 
 
-def _train(run: Run, files: TokenFiles, data: Path | None) -> None:
+def _train(run: Run, problem: Problem, data: Path | None) -> None:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     keep_freed_memory()
-    console.print(
-        f"training {run.folder}: {run.recipe.data.corpus}, {files['train'].tokens:,} tokens, "
-        f"vocabulary {files.vocabulary_size:,}, policy {run.recipe.policy.kind}"
-    )
+    console.print(f"training {run.folder}: {problem.description}, policy {run.recipe.policy.kind}")
     with Display(run, console) as display, TensorBoard(run) as board, _stop_requested() as stop:
 
         def report(record: dict[str, float]) -> None:
@@ -73,29 +67,35 @@ def _train(run: Run, files: TokenFiles, data: Path | None) -> None:
             board(record)
 
         try:
-            model = loop.train(run, files, report, stop)
+            model = loop.train(run, problem, report, stop)
         except loop.Interrupted:
             again = ["sgrnn", "resume", str(run.folder), *(["--data", str(data)] if data else [])]
             console.print(f"stopped and saved; go on with: {shlex.join(again)}")
             raise typer.Exit(130) from None
     with run.writing("curves.png") as path:
         plot_curves([run], path)
-    sample = run.recipe.sample
-    prompt = run.tokenizer.encode_prompt(sample.prompt).tokens.tolist()
-    drawn = list(
-        generate(
-            model, [files.eos_id, *prompt], sample.length, temperature=sample.temperature,
-            seed=run.recipe.training.seed,
-        )
-    )  # fmt: skip
-    losses = [record["valid_loss"] for record in run.records() if "valid_loss" in record]
-    console.rule("sample")
-    console.print(run.tokenizer.decode(np.array(prompt + drawn, np.int32)))
-    console.rule()
-    if losses:
-        console.print(f"validation perplexity {exp(min(losses)):.2f} (best of {len(losses)} evaluations)")
+    if isinstance(model, LanguageModel):
+        assert run.tokenizer is not None, "of a text"
+        console.rule("sample")
+        console.print(_sample(model, run.tokenizer, run.recipe.sample, run.recipe.training.seed))
+        console.rule()
+    scores = [record for record in run.records() if "valid_loss" in record]
+    if scores:
+        best = min(scores, key=lambda record: rank(record, "valid_"))
+        perplexity = best.get("valid_perplexity")
+        shown = score_text(best, "valid_") if perplexity is None else f"perplexity {perplexity:.2f}"
+        console.print(f"validation {shown} (best of {len(scores)} evaluations)")
     console.print(f"the run lies in {run.folder}: metrics.jsonl, curves.png, tensorboard/, checkpoints/")
-    console.print(f"next: {shlex.join(['sgrnn', 'generate', str(run.folder)])} --length 300")
+    folder = shlex.quote(str(run.folder))
+    text = isinstance(model, LanguageModel)
+    console.print("next: " + (f"sgrnn generate {folder} --length 300" if text else f"sgrnn evaluate {folder}"))
+
+
+def _sample(model: LanguageModel, tokenizer: Tokenizer, sample: Sample, seed: int) -> str:
+    prompt = tokenizer.encode_prompt(sample.prompt).tokens.tolist()
+    read = [tokenizer.eos_id, *prompt]
+    drawn = list(generate(model, read, sample.length, temperature=sample.temperature, seed=seed))
+    return tokenizer.decode(np.array(prompt + drawn, np.int32))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`sgrnn recipes`: every shipped recipe is valid, takes two steps and reads back equal."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from sgrnn.training.run import Run
 from .commands import Commands
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
-NEEDS = {"python-docs": None, "ptb": "ptb_folder", "ptb-char": "ptb_folder"}
-"""The fixture with the data of a corpus; a recipe for another corpus needs an entry, or its test fails."""
+NEEDS = {
+    "python-docs": None, "ptb": "ptb_folder", "ptb-char": "ptb_folder", "copy": None, "mnist": "mnist_folder"
+}  # fmt: skip
+"""The fixture with the data of a corpus or task; a recipe for another needs an entry, or its test fails."""
 
 
 def test_every_recipe_file_is_shipped() -> None:
@@ -25,7 +28,7 @@ def test_a_shipped_recipe_is_valid_takes_two_steps_and_reads_back_equal(
 ) -> None:
     assert sgrnn.well("recipes", "check", path.stem) == f"{path.stem} is a valid recipe\n"
     recipe = load_recipe(path.stem, ["--training.max_updates=2"])
-    fixture = NEEDS[recipe.data.corpus]
+    fixture = NEEDS[recipe.data.corpus if recipe.data else recipe.task.kind if recipe.task else ""]
     data = request.getfixturevalue(fixture) if fixture else "data"
     sgrnn.well("train", path.stem, "--training.max_updates=2", "--run", "smoke", "--data", data)
     run = Run.open(Path("smoke"))
@@ -36,7 +39,7 @@ def test_a_shipped_recipe_is_valid_takes_two_steps_and_reads_back_equal(
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_shipped_recipe_begins_by_saying_what_it_does_and_how_to_run_it(path: Path) -> None:
-    comment = path.read_text("utf-8").partition("\ndata:")[0].splitlines()
+    comment = re.split(r"\n(?:data|task):", path.read_text("utf-8"))[0].splitlines()
     assert all(line.startswith("#") for line in comment)
     assert any(f"sgrnn train {path.stem}" in line for line in comment)
 

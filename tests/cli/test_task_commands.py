@@ -1,0 +1,110 @@
+"""The commands on runs that learn a task."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from .commands import Commands
+
+RECIPE = """
+task: {kind: copy, bits: 2, threshold: 10, episodes_per_epoch: 5}
+model: {core: lstm, hidden_size: 12}
+policy: {kind: synthetic, window: 3, synthesizer: {kind: mlp, lookahead: 2, projection: ~, hidden_sizes: [8]}}
+training: {epochs: 2, batch_size: 4, log_every: 2, device: cpu}
+"""
+SUMS = ("--task.kind=adding", "--task.lag=3", "--task.episodes_per_epoch=4")
+
+
+@pytest.fixture(autouse=True)
+def recipe(folder: Path) -> None:
+    """task.yaml in the current folder."""
+    (folder / "task.yaml").write_text(RECIPE)
+
+
+def records_of(run: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_begins_with_its_task_and_ends_with_the_length_it_has_reached(sgrnn: Commands) -> None:
+    first, *lines = sgrnn.well("train", "task.yaml", "--run", "mine").splitlines()
+    assert first == "training mine: copy, episodes of 4 steps to begin with, 5 an epoch, policy synthetic"
+    figures = r"loss [\d.]+  length 1\.5  R² -?[\d.]+  gate [\d.]+  [\d.,]+ updates/s"
+    assert re.fullmatch(rf"epoch 0\.40/2  {figures}", lines[0])
+    assert re.fullmatch(r"epoch 1: validation loss [\d.]+, accuracy [\d.]+%, length 6", lines[1])
+    score = r"loss ([\d.]+), accuracy ([\d.]+)%, length 11"
+    end = re.fullmatch(rf"validation {score} \(best of 2 evaluations\)", lines[-3])
+    assert end is not None
+    assert lines[-1] == "next: sgrnn evaluate mine"
+    found = {path.name for path in Path("mine").iterdir()}
+    assert found == {"recipe.yaml", "metrics.jsonl", "tensorboard", "checkpoints", "curves.png"}
+    last = records_of("mine")[-1]
+    assert [f"{last['valid_loss']:.4f}", f"{last['valid_accuracy']:.2%}", last["valid_length"]] == [
+        end[1], end[2] + "%", 11
+    ]  # fmt: skip
+    evaluated = sgrnn.well("evaluate", "mine", "--split", "valid")
+    assert evaluated == f"copy valid: loss {end[1]}, accuracy {end[2]}%, length 11\n"
+    assert re.fullmatch(rf"copy test: {score}\n", sgrnn.well("evaluate", "mine"))
+
+
+def test_numbers_have_a_loss_alone(sgrnn: Commands) -> None:
+    output = sgrnn.well("train", "task.yaml", *SUMS, "--run", "mine")
+    assert output.startswith("training mine: adding, episodes of 6 steps, 4 an epoch, policy synthetic\n")
+    assert re.search(r"\nvalidation loss [\d.]+ \(best of 2 evaluations\)\n", output)
+    assert re.fullmatch(r"adding test: loss [\d.]+\n", sgrnn.well("evaluate", "mine"))
+
+
+def test_a_run_resumes_inside_an_episode_to_the_same_end(sgrnn: Commands) -> None:
+    cut = ("train", "task.yaml", "--training.span=3")
+    sgrnn.well(*cut, "--run", "whole")
+    sgrnn.well(*cut, "--run", "parts", "--training.max_updates=5", "--training.checkpoint_every=5")
+    path = Path("parts/recipe.yaml")
+    path.write_text(path.read_text().replace("max_updates: 5", "max_updates:"))
+    sgrnn.well("resume", "parts")
+    models = [Path(run, "checkpoints/update-000000020/model.safetensors").read_bytes() for run in ("whole", "parts")]
+    assert models[0] == models[1]
+
+
+def test_what_is_for_texts_is_refused(sgrnn: Commands) -> None:
+    sgrnn.well("train", "task.yaml", "--run", "mine")
+    assert sgrnn.refused("generate", "mine") == (
+        "mine learned a task, which has no text to generate: try `sgrnn evaluate mine`"
+    )
+    assert sgrnn.refused("evaluate", "mine", "--batch-size", 3) == (
+        "--batch-size is for a text, and mine learned the task copy: remove it"
+    )
+    assert sgrnn.refused("evaluate", "mine", "--split", "dev") == (
+        "copy has no split named 'dev'; expected one of train, valid, test"
+    )
+
+
+def test_missing_digits_are_refused_before_a_folder_is_made(sgrnn: Commands) -> None:
+    assert "run `sgrnn data fetch mnist`" in sgrnn.refused("train", "task.yaml", "--task.kind=mnist", "--run", "mine")
+    assert not Path("mine").exists()
+
+
+def test_texts_and_tasks_are_compared_with_blanks_where_they_have_no_figure(sgrnn: Commands) -> None:
+    sgrnn.well("train", "task.yaml", "--run", "copies")
+    sgrnn.well("train", "task.yaml", "--run", "sums", *SUMS)
+    sgrnn.well("train", "tiny.yaml", "--run", "letters")
+    headings, *rows = [
+        [cell.strip() for cell in re.split("[┃│]", line)[1:-1]]
+        for line in sgrnn.well("compare", "copies", "sums", "letters").splitlines()
+        if re.match("[┃│]", line)
+    ]
+    table = {row[0]: dict(zip(headings, row, strict=True)) for row in rows}
+    shown = ("loss", "perplexity", "accuracy", "length")
+    assert [bool(table["copies"][heading]) for heading in shown] == [True, False, True, True]
+    assert [bool(table["sums"][heading]) for heading in shown] == [True, False, False, False]
+    assert [bool(table["letters"][heading]) for heading in shown] == [True, True, False, False]
+    assert table["copies"]["length"] == "11"
+    assert table["copies"]["loss"] == f"{records_of('copies')[-1]['valid_loss']:.4f}", "of the greatest length"
+    assert "perplexity" not in sgrnn.well("compare", "copies", "sums")
+    assert "accuracy" not in sgrnn.well("compare", "letters")
+
+
+def test_a_schedule_counted_in_updates_is_drawn_without_training(sgrnn: Commands) -> None:
+    turns = "--policy.source={kind: alternate, every: 5, unit: updates}"
+    share = sgrnn.well("recipes", "show", "task.yaml", "--plot", turns).splitlines()[1]
+    assert share == "synthetic share  " + " " * 5 + "█" * 5 + " 0 to 1", "ten updates, five real"
