@@ -109,6 +109,17 @@ def test_an_epoch_has_an_update_for_each_span_of_its_episodes(span: str, updates
 
 
 @every_task
+def test_a_problem_that_is_started_again_begins_anew(task: str) -> None:
+    problem = Episodes(read(task, "--training.span=4"), Path())
+    begun = []
+    for lookahead in (0, 0, 1):
+        problem.start(lookahead)
+        begun.append(torch.cat([problem.draw().inputs for _ in range(3)]))
+    assert torch.equal(begun[0], begun[1])
+    assert torch.equal(begun[0], begun[2])
+
+
+@every_task
 @spans
 def test_the_figures_of_an_episode_come_at_its_end_and_master_it(task: str, span: str) -> None:
     problem = Episodes(read(task, f"--training.span={span}"), Path())
