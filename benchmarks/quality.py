@@ -63,7 +63,7 @@ TASKS = {
         optimizer: {kind: adam}
         training: {epochs: 1, batch_size: 20, span: 20, clip: 1.0, precision: bfloat16}
         """,
-        "valid_perplexity", "validation perplexity", 2e-3, 2,
+        "valid_perplexity", "validation perplexity", 4e-3, 2,
     ),
     "characters": Task(
         """
