@@ -33,10 +33,9 @@ from pathlib import Path
 from statistics import fmean, median
 
 from matplotlib.figure import Figure
-from records import Record, parser, spread, write_records
+from records import Record, parser, save_figure, spread, write_records
 from runs import seconds_per_update, train_all
 
-from sgrnn.data.atomic import atomic_write
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import parse_recipe
 
@@ -276,9 +275,7 @@ def plot(records: list[Record], path: Path) -> None:
         axes.set(xlabel="window T", ylabel=TASKS[task].name, title=title)
         axes.legend()
         axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def parse_arguments() -> argparse.Namespace:

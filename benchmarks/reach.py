@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from records import Record, parser, write_records
+from records import Record, parser, save_figure, write_records
 from runs import prepare_process
 from torch import Tensor, nn
 
@@ -244,9 +244,7 @@ def plot(records: list[Record], path: Path) -> None:
         axes.set(xlabel="window T", ylabel="longest sequence mastered", title=task)
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def parse_arguments() -> argparse.Namespace:

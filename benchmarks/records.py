@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from sgrnn.data.atomic import atomic_write
 
 Record = dict[str, Any]
@@ -27,6 +29,13 @@ def write_records(records: Sequence[Record], path: Path | None) -> None:
         with atomic_write(path) as file:
             file.write((json.dumps(list(records), indent=1) + "\n").encode())
         print(f"records: {path}")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=110)
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:

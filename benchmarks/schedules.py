@@ -23,10 +23,9 @@ from pathlib import Path
 from statistics import median
 
 from matplotlib.figure import Figure
-from records import Record, parser, spread, write_records
+from records import Record, parser, save_figure, spread, write_records
 from runs import seconds_per_update, train_all
 
-from sgrnn.data.atomic import atomic_write
 from sgrnn.training.build import build_schedule, time_unit
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import load_recipe, shipped_recipes
@@ -91,9 +90,7 @@ def plot(records: list[Record], path: Path) -> None:
     by_epoch.legend()
     for axes in (by_epoch, by_seconds):
         axes.grid(alpha=0.3, which="both")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def parse_arguments() -> argparse.Namespace:

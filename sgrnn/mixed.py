@@ -59,6 +59,8 @@ class Mixed(Policy):
             raise ValueError(
                 f"ground_window must be at least the window, {synthetic.window} steps, got {ground_window}"
             )
+        if ground_window is not None and synthetic.chained:
+            raise ValueError("ground_every and ground_window need a synthesizer of any window: this one has its own")
         if updates_per_unit < 1:
             raise ValueError(f"updates_per_unit must be at least 1, got {updates_per_unit}")
         self.synthetic, self.schedule = synthetic, schedule

@@ -12,6 +12,7 @@ from tolerances import TOLERANCES, assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import GRU, LSTM, RNN
+from sgrnn.cores.stacked import StackedCore
 from sgrnn.state import leaves
 
 Array = NDArray[np.float64]
@@ -62,11 +63,11 @@ all_kinds = pytest.mark.parametrize("kind", KINDS)
 all_layers = pytest.mark.parametrize("layers", [1, 2, 3])
 
 
-def unroll_by_hand(step: Step, core: nn.Module, inputs: Array, state: list[Array]) -> tuple[Array, list[Array]]:
+def unroll_by_hand(step: Step, core: StackedCore, inputs: Array, state: list[Array]) -> tuple[Array, list[Array]]:
     """Layer by layer, row by row, step by step; the state is a list of arrays (layers, rows, hidden)."""
     after = [tensor.copy() for tensor in state]
     values = inputs
-    for index, layer in enumerate(core.layers):  # type: ignore[arg-type]
+    for index, layer in enumerate(core.layers):
         W, U, b_i, b_h = (
             getattr(layer, f"{name}_l0").detach().double().numpy()
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -83,7 +84,7 @@ def unroll_by_hand(step: Step, core: nn.Module, inputs: Array, state: list[Array
     return values, after
 
 
-def make(kind: str, layers: int, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor, Any]:
+def make(kind: str, layers: int, dtype: torch.dtype = torch.float64) -> tuple[StackedCore, Tensor, Any]:
     """A core, inputs and a state in the midst of a sequence."""
     torch.manual_seed(0)
     core = KINDS[kind][0](INPUTS, HIDDEN, layers).to(dtype)

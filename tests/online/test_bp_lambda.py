@@ -11,6 +11,7 @@ from models import (
     CORES,
     ROWS,
     SIZE,
+    LinearCore,
     divide,
     gradients,
     make_core,
@@ -219,25 +220,12 @@ def test_the_td_error_is_what_arrives_at_the_state_before(core: str) -> None:
     assert_close(step.figures["td_rms"], arrived.square().mean().sqrt())
 
 
-class LinearCore(nn.Module):
-    """s' = A s + x, sequences beginning at the corners of a cross."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        rotation, _ = torch.linalg.qr(torch.randn(SIZE, SIZE, dtype=torch.float64, generator=generator))
-        self.weight = nn.Parameter(rotation @ torch.diag(torch.tensor([0.8, 0.6, 0.3], dtype=torch.float64)))
+class FromCorners(LinearCore):
+    """Sequences begin at the corners of a cross."""
 
     def initial_state(self, batch_size: int) -> Tensor:
         corners = torch.cat([torch.eye(SIZE), -torch.eye(SIZE)]).to(self.weight)
         return corners[torch.arange(batch_size) % len(corners)]
-
-    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = []
-        for step in inputs:
-            state = state @ self.weight.T + step
-            outputs.append(state)
-        return torch.stack(outputs), state
 
 
 def half_square(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -253,7 +241,7 @@ def exact_gradient(A: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("lambda_", [0.0, 1.0])
 def test_on_a_linear_core_it_finds_the_true_gradient(lambda_: float) -> None:
-    core, rows = LinearCore(), 2 * SIZE
+    core, rows = FromCorners(), 2 * SIZE
     policy = BPLambda(SIZE, learning_rate=0.5, lambda_=lambda_).double()
     u = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
     inputs = u.expand(8, rows, SIZE)

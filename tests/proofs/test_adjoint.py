@@ -10,9 +10,12 @@ import pytest
 import torch
 from models import SIZE, LinearCore, gradients, half_squared_error, mark
 from tolerances import assert_close
-from torch import Tensor
+from torch import Tensor, nn
 
+from sgrnn.lookahead import Lookahead
+from sgrnn.mixed import Mixed
 from sgrnn.policies import Full, Synthetic
+from sgrnn.schedules import Constant
 from sgrnn.span import Span
 from sgrnn.synthesizers import AdjointSynthesizer
 
@@ -146,11 +149,23 @@ def test_beyond_the_span_it_sees_the_errors_of_one_more_window() -> None:
     assert_close(found, gradients(core)["weight"])
 
 
-@pytest.mark.parametrize("rank", [1, 3])
-def test_states_that_are_not_as_wide_as_the_outputs(rank: int) -> None:
-    synthesizer = AdjointSynthesizer(5, 3, lambda inputs: inputs, 2, window=2, rank=rank, hidden_size=4)
-    assert synthesizer.vectors == 1
-    assert synthesizer.next_gain.shape == (4, 5)
+@pytest.mark.parametrize(("state_size", "vectors"), [(5, 1), (6, 2)])
+def test_the_prediction_is_linear_in_the_errors_and_in_what_is_injected_next(state_size: int, vectors: int) -> None:
+    torch.manual_seed(0)
+    synthesizer = AdjointSynthesizer(state_size, 3, lambda inputs: inputs, 2, window=2, rank=2, hidden_size=4).double()
+    assert synthesizer.vectors == vectors, "as wide as the outputs, or none"
+    for parameter in synthesizer.parameters():
+        nn.init.normal_(parameter)
+    state, inputs = torch.randn(7, state_size).double(), torch.randn(2, 7, 2).double()
+    errors, following = torch.randn(2, 2, 7, 3).double(), torch.randn(2, 7, state_size).double()
+
+    def predict(errors: Tensor, following: Tensor) -> Tensor:
+        return synthesizer(state, Lookahead(inputs, inputs, None, errors), following)
+
+    both = predict(2 * errors[0] + errors[1], 2 * following[0] + following[1])
+    assert both.shape == (7, 1, state_size)
+    assert both.all()
+    assert_close(both, 2 * predict(errors[0], following[0]) + predict(errors[1], following[1]))
 
 
 def test_the_window_must_be_its_own() -> None:
@@ -168,3 +183,9 @@ def test_it_does_not_bootstrap_so_that_nothing_can_follow_it() -> None:
     synthesizer = AdjointSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, window=3)
     with pytest.raises(ValueError, match="follow_rate and follow_every are for synthesizers that bootstrap"):
         Synthetic(3, synthesizer, follow_every=2)
+
+
+def test_it_cannot_be_grounded() -> None:
+    synthesizer = AdjointSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, window=3)
+    with pytest.raises(ValueError, match="ground_every and ground_window need a synthesizer of any window"):
+        Mixed(Synthetic(3, synthesizer), Constant(), ground_every=2, ground_window=6)

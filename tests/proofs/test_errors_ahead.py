@@ -141,6 +141,12 @@ class Recorder(nn.Module):
         return torch.zeros_like(to_matrix(state)).unsqueeze(1)
 
 
+def with_leaves(outputs: Any, leaves: list[Tensor]) -> Any:
+    """The same nest with other floating-point tensors."""
+    remaining = iter(leaves)
+    return map_state(lambda one: next(remaining) if one.is_floating_point() else one, outputs)
+
+
 def errors_by_hand(model: nn.Module, loss: Loss, pieces: list[Span | None], state: State) -> tuple[Tensor, State]:
     """(steps, ROWS, error size): step by step, the gradient of each row's loss; and the state after the first piece."""
     errors, states = [], []
@@ -152,8 +158,7 @@ def errors_by_hand(model: nn.Module, loss: Loss, pieces: list[Span | None], stat
                 state = where_rows(span.starts[step], initial, state)
             outputs, state = model(span.inputs[step : step + 1], detach(state))
             leaves = [tensor.detach().requires_grad_() for tensor in floating_leaves(outputs)]
-            remaining = iter(leaves)
-            again = map_state(lambda one: next(remaining) if one.is_floating_point() else one, outputs)  # noqa: B023
+            again = with_leaves(outputs, leaves)
             rows = [
                 torch.autograd.grad(loss(again, span.targets[step : step + 1])[0, row], leaves, retain_graph=True)
                 for row in range(ROWS)
@@ -330,6 +335,10 @@ def test_errors_of_zero_are_handed_over_as_zero() -> None:
     assert all(figure.isfinite() for figure in step.figures.values())
 
 
+def noisy(model: LanguageModel, noise: Dropout) -> Loss:
+    return lambda outputs, targets: model.loss(noise(outputs), targets)
+
+
 @pytest.mark.parametrize("parallel", [False, True])
 def test_running_ahead_leaves_no_trace_where_the_loss_draws_at_random_too(parallel: bool) -> None:
     """A fresh synthesizer injects nothing, so that two spans train as truncation does, bit for bit."""
@@ -340,10 +349,11 @@ def test_running_ahead_leaves_no_trace_where_the_loss_draws_at_random_too(parall
         synthetic = Synthetic(3, model.synthesizer(4, rank=3, hidden_size=5), parallel=parallel).double()
         policy = synthetic if kind == "errors ahead" else Truncated(3, parallel=parallel)
         state, steps = make_state(model), []
+        loss = noisy(model, noise)
         torch.manual_seed(9)
         for seed in (2, 3):
             span = make_text(STEPS, seed=seed)
-            step = policy.backward(model, lambda outputs, targets: model.loss(noise(outputs), targets), span, state)  # noqa: B023
+            step = policy.backward(model, loss, span, state)
             state = step.state
             steps.append((step.loss, step.state))
         found.append((gradients(model), steps, torch.rand(3)))
