@@ -1,20 +1,7 @@
-"""Gradient policies: what crosses a boundary backwards when a span is trained on.
+"""Synthetic gradients: `Synthetic.backward` is the algorithm."""
 
-Every policy has one method, ``backward(model, loss, span, state) -> Step``, which runs one span, fills the
-gradients of the model's parameters (and of the policy's own, if it has any), and returns the state to go on from.
-It steps no optimizer: that is the training loop's.
-
-`model(inputs, state) -> (outputs, state)` is any module, a bare ``torch.nn.LSTM`` too; its outputs are a tensor or a
-nest of tensors, time first. `loss(outputs, targets)` gives one loss per step and row, (time, batch); the objective is
-their mean. It sees of the model's computation the outputs alone: what it regularizes of the activations must be among
-them.
-"""
-
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,75 +9,31 @@ from torch import Tensor, nn
 
 from sgrnn.injection import Gate, center, tangent
 from sgrnn.lookahead import Lookahead, look_ahead
-from sgrnn.objective import Loss, differentiate, errors, gradients, mean_loss, norms
+from sgrnn.objective import Loss, errors, mean_loss, norms
+from sgrnn.policies.ahead import first_steps, run_ahead
+from sgrnn.policies.backward import backpropagate, first_gradients
+from sgrnn.policies.policy import Policy, Step, positive
+from sgrnn.policies.rows import open_rows_at, unbroken_rows
 from sgrnn.span import Span
-from sgrnn.state import State, batch_size, cut, floating_leaves, from_matrix, rows, to_matrix
+from sgrnn.state import State, cut, rows
 from sgrnn.synthesizers import AdjointSynthesizer, Follower
 from sgrnn.windows import Unrolled, unroll
 
 
 @dataclass(frozen=True)
-class Step:
-    """What a policy hands back from one span.
+class _Predictions:
+    """What a synthesizer says at the boundaries of a span of K windows of B rows.
 
     Args:
-        loss: mean loss per step and row, a detached scalar.
-        state: the state after the span, detached.
-        figures: scalars worth logging, by name; tensors, so that reading them is the caller's choice.
+        injected: (K x B, features) the gradient to inject at all boundaries but the first; None where none is to be.
+        after: (K x B, features) what was predicted there, in units of the target scale.
+        trained: (K x B, heads, features) what is to be trained, the predictions at all boundaries but the last; or a
+            function that makes it of what did arrive at the boundary after each, (K x B, features).
     """
 
-    loss: Tensor
-    state: State
-    figures: dict[str, Tensor] = field(default_factory=dict)
-
-
-class Policy(nn.Module, ABC):
-    """What crosses a boundary backwards. A module, since a policy may have parameters and a state to save."""
-
-    lookahead_steps: int = 0  # how far beyond a span it wants to see
-
-    @abstractmethod
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """Run a span, add to the gradients of the model's and the policy's parameters, and go on.
-
-        Args:
-            model: ``model(inputs, state) -> (outputs, state)``.
-            loss: ``loss(outputs, targets) -> (time, batch)``, a loss per step and row, not averaged.
-            span: the data.
-            state: the state before the span; a graph behind it is ignored.
-
-        Raises:
-            ValueError: the loss is not one number per step and row, or reaches into the model's graph past its outputs.
-        """
-
-
-class Truncated(Policy):
-    """Truncated back-propagation through time (Williams & Peng 1990): nothing crosses a boundary.
-
-    Args:
-        window: T, steps back-propagated together.
-        parallel: run a span's windows as one batch (`sgrnn.windows.unroll`).
-    """
-
-    def __init__(self, window: int, *, parallel: bool = False) -> None:
-        super().__init__()
-        self.window = _positive("window", window)
-        self.parallel = parallel
-
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """See `Policy.backward`."""
-        return _truncated(model, loss, span, state, self.window, self.parallel)
-
-    def extra_repr(self) -> str:
-        return f"window={self.window}"
-
-
-class Full(Policy):
-    """Back-propagation through the whole span: the window is as long as the span."""
-
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """See `Policy.backward`."""
-        return _truncated(model, loss, span, state, None, False)
+    injected: Tensor | None
+    after: Tensor
+    trained: Tensor | Callable[[Tensor], Tensor]
 
 
 class Synthetic(Policy):
@@ -165,7 +108,7 @@ class Synthetic(Policy):
             raise ValueError(f"decay must be in (0, 1), got {decay}")
         if ahead is not None and ahead < 0:
             raise ValueError(f"ahead must be at least 0 steps, got {ahead}")
-        self.window = _positive("window", window)
+        self.window = positive("window", window)
         self.synthesizer = synthesizer
         self.sees_errors = getattr(synthesizer, "sees_errors", False)
         self.seen_steps: int = getattr(synthesizer, "lookahead_steps", 0)
@@ -211,7 +154,7 @@ class Synthetic(Policy):
         Raises:
             ValueError: besides, `share` is out of range or `real_window` no multiple of T.
         """
-        window = self.window if window is None else _positive("window", window)
+        window = self.window if window is None else positive("window", window)
         if self.chained and window != self.window:
             raise ValueError(f"window must be that of the synthesizer, {self.window} steps, got {window}")
         if not 0 <= share <= 1:
@@ -227,20 +170,21 @@ class Synthetic(Policy):
         objective = mean_loss(loss, outputs, span)
         objective.backward()
         states = unrolled.boundaries
-        open_rows = _open_rows(span, unrolled.edges)
+        open_rows = open_rows_at(span, unrolled.edges)
         lookahead = self._look_ahead(model, loss, span, unrolled, outputs) if self.seen_steps else None
-        found = (self._predict_in_turn if self.chained else self._predict)(states, lookahead, span, unrolled, open_rows)
+        predict = self._predict_in_turn if self.chained else self._predict
+        found = predict(states, lookahead, span, unrolled, open_rows, inject=share > 0)
         tokens = span.steps * span.batch_size
         with torch.no_grad():
             injected = None
-            if share > 0:  # or the windows' last states take no part, as in truncation
+            if found.injected is not None:  # or the windows' last states take no part, as in truncation
                 injected = found.injected / tokens
                 inner, last = injected[: -span.batch_size], injected[-span.batch_size :]
                 if share * (1 - self.trace_decay) != 1:
                     injected = torch.cat([share * (1 - self.trace_decay) * inner, share * last])
         carried = self._carried(unrolled.edges, share, real_window) if blended else ()
-        _backward(unrolled, outputs, injected, carried)
-        target = _firstgradients(unrolled) * tokens
+        backpropagate(unrolled, outputs, injected, carried)
+        target = first_gradients(unrolled) * tokens
         predicted = found.trained
         if callable(predicted):
             arrived = torch.zeros_like(target) if injected is None else injected * tokens
@@ -256,8 +200,15 @@ class Synthetic(Policy):
         return Step(objective.detach(), unrolled.last, {**figures, **norms(unrolled.last)})
 
     def _predict(
-        self, states: State, lookahead: Lookahead | None, span: Span, unrolled: Unrolled, open_rows: Tensor | None
-    ) -> "_Predictions":
+        self,
+        states: State,
+        lookahead: Lookahead | None,
+        span: Span,
+        unrolled: Unrolled,
+        open_rows: Tensor | None,
+        *,
+        inject: bool,
+    ) -> _Predictions:
         """At all boundaries at once."""
         # M is trained at all boundaries but the last, which has no target yet, and injects at all but the first,
         # behind which there is nothing. One pass serves both, unless it is the follower that injects.
@@ -274,19 +225,37 @@ class Synthetic(Policy):
             open_after = None if open_rows is None else open_rows[span.batch_size :]
             if open_after is not None:
                 after = after * open_after.unsqueeze(1)
-            injected = self._injected(self.mean_square.sqrt() * after, after_states, open_after)
+            injected = None
+            if inject:
+                injected = self._injected(self.mean_square.sqrt() * after, after_states, open_after)
         return _Predictions(injected, after, predicted)
 
     def _predict_in_turn(
-        self, states: State, lookahead: Lookahead | None, span: Span, unrolled: Unrolled, open_rows: Tensor | None
-    ) -> "_Predictions":
+        self,
+        states: State,
+        lookahead: Lookahead | None,
+        span: Span,
+        unrolled: Unrolled,
+        open_rows: Tensor | None,
+        *,
+        inject: bool,
+    ) -> _Predictions:
         """From the last boundary to the first, each knowing what is injected at the one that follows."""
         assert isinstance(self.synthesizer, AdjointSynthesizer)
         assert lookahead is not None
         synthesizer, size, windows = self.synthesizer, span.batch_size, len(unrolled.edges) - 1
         reading = synthesizer.look(states, lookahead)
-        unbroken = _unbroken(span, unrolled.edges)
+        unbroken = unbroken_rows(span, unrolled.edges)
         scale = self.mean_square.sqrt()
+
+        def trained(arrived: Tensor) -> Tensor:
+            following = arrived / scale.clamp(min=1e-30)
+            if unbroken is not None:
+                following = following * unbroken
+            return synthesizer.carry(reading.rows(0, windows * size), following).unsqueeze(1)
+
+        if not inject:
+            return _Predictions(None, reading.own[size:].detach(), trained)
         found: list[Tensor] = []
         injected: list[Tensor] = []
         with torch.no_grad():
@@ -301,13 +270,6 @@ class Synthetic(Policy):
                     found[-1] = found[-1] * open_here.unsqueeze(1)
                 injected.append(self._injected(scale * found[-1], rows(states, here, stop), open_here))
                 following = injected[-1] / scale.clamp(min=1e-30)
-
-        def trained(arrived: Tensor) -> Tensor:
-            following = arrived / scale.clamp(min=1e-30)
-            if unbroken is not None:
-                following = following * unbroken
-            return synthesizer.carry(reading.rows(0, windows * size), following).unsqueeze(1)
-
         return _Predictions(torch.cat(injected[::-1]), torch.cat(found[::-1]), trained)
 
     def _carried(self, edges: list[int], share: float, real_window: int | None) -> list[float]:
@@ -321,12 +283,12 @@ class Synthetic(Policy):
                 f"the synthesizer looks {self.lookahead_steps} steps ahead, so a span needs its future: the steps that "
                 "follow it, or ends for the rows that have none"
             )
-        span = replace(span, future=_first_steps(span.future, self.lookahead_steps))
+        span = replace(span, future=first_steps(span.future, self.lookahead_steps))
         found = None
         if self.sees_errors:
             parts = [errors(outputs) * (span.steps * span.batch_size)]
             if span.future is not None:
-                parts.append(errors(_run_ahead(model, loss, span.future, unrolled.last)))
+                parts.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
             self.error_square.lerp_(parts[0].square().mean().to(self.error_square), self._weight(self.updates + 1))
             found = torch.cat(parts) / self.error_square.sqrt().clamp(min=1e-30)
         return look_ahead(span, unrolled.edges, self.seen_steps, found, within=self.chained)
@@ -393,135 +355,3 @@ class Synthetic(Policy):
 
     def extra_repr(self) -> str:
         return f"window={self.window}, discount={self.discount}, center={self.center}, tangent={self.tangent}"
-
-
-@dataclass(frozen=True)
-class _Predictions:
-    """What a synthesizer says at the boundaries of a span of K windows of B rows.
-
-    Args:
-        injected: (K x B, features) the gradient to inject at all boundaries but the first.
-        after: (K x B, features) what was predicted there, in units of the target scale.
-        trained: (K x B, heads, features) what is to be trained, the predictions at all boundaries but the last; or a
-            function that makes it of what did arrive at the boundary after each, (K x B, features).
-    """
-
-    injected: Tensor
-    after: Tensor
-    trained: Tensor | Callable[[Tensor], Tensor]
-
-
-def _unbroken(span: Span, edges: list[int]) -> Tensor | None:
-    """(K x B, 1) bool: the windows' rows in which no sequence begins after the first step; None where none does."""
-    if span.starts is None:
-        return None
-    broken = torch.stack([span.starts[start + 1 : stop].any(dim=0) for start, stop in pairwise(edges)])
-    return ~broken.view(-1, 1) if bool(broken.any()) else None
-
-
-def _firstgradients(unrolled: Unrolled) -> Tensor:
-    """What the backward pass left at the windows' first states, (K x B, features)."""
-    parts = []
-    for first in unrolled.firsts:
-        parts.append(to_matrix(gradients(first)))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _run_ahead(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
-    """The model's outputs in the steps after a span, with the gradient of their summed loss."""
-    with torch.random.fork_rng(_devices(future)):  # what the next span draws at random stays what it was
-        with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
-            outputs, _ = model(future.inputs, state)
-        outputs = cut(outputs)
-        with _held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
-            losses = loss(outputs, future.targets)
-    torch.autograd.backward(losses.sum(), inputs=floating_leaves(outputs))
-    return outputs
-
-
-@contextmanager
-def _held_constant(model: nn.Module) -> Iterator[None]:
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in learned:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learned:
-            parameter.requires_grad_(True)
-
-
-def _first_steps(future: Span | None, steps: int) -> Span | None:
-    if future is None or steps == 0:
-        return None
-    starts = None if future.starts is None else future.starts[:steps]
-    return Span(future.inputs[:steps], future.targets[:steps], starts)
-
-
-def _devices(span: Span) -> list[torch.device]:
-    return [span.inputs.device] if span.inputs.is_cuda else []
-
-
-def _truncated(model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool) -> Step:
-    unrolled = unroll(model, span, state, window, parallel)
-    outputs = cut(unrolled.outputs)  # in two parts as `Synthetic`, to equal it bit for bit where nothing is injected
-    objective = mean_loss(loss, outputs, span)
-    objective.backward()
-    _backward(unrolled, outputs)
-    return Step(objective.detach(), unrolled.last, norms(unrolled.last))
-
-
-def _backward(unrolled: Unrolled, outputs: Any, injected: Tensor | None = None, carried: Sequence[float] = ()) -> None:
-    """Backwards through all windows: from the outputs by the loss, from the last states by what is injected there.
-
-    Args:
-        unrolled: the windows.
-        outputs: the leaves that the loss was computed from, with its gradient.
-        injected: (K x B, features), or None for nothing.
-        carried: for each boundary between two blocks the factor with which the gradient that arrives from the next one
-            crosses it; left out, nothing does, and all blocks are one backward pass.
-    """
-    roots: list[list[tuple[Tensor, Tensor]]] = [[] for _ in unrolled.blocks]
-    for attached, leaf in zip(
-        zip(*map(floating_leaves, unrolled.blocks), strict=True), floating_leaves(outputs), strict=True
-    ):
-        if leaf.grad is not None:
-            parts = [leaf.grad] if len(attached) == 1 else leaf.grad.split([len(part) for part in attached])
-            for place, (tensor, gradient) in enumerate(zip(attached, parts, strict=True)):
-                if tensor.requires_grad:
-                    roots[place].append((tensor, gradient))
-    if injected is not None:
-        sizes = [batch_size(last) for last in unrolled.lasts]
-        for place, (last, rows_of) in enumerate(zip(unrolled.lasts, injected.split(sizes), strict=True)):
-            for tensor, part in zip(floating_leaves(last), from_matrix(rows_of, last), strict=True):
-                if tensor.requires_grad:
-                    roots[place].append((tensor, part))
-    if not carried:
-        differentiate([root for block in roots for root in block])
-        return
-    for place in reversed(range(len(roots))):
-        if place < len(carried) and carried[place]:
-            arrived = zip(floating_leaves(unrolled.lasts[place]), gradients(unrolled.firsts[place + 1]), strict=True)
-            roots[place] += [(tensor, carried[place] * grad) for tensor, grad in arrived if tensor.requires_grad]
-        differentiate(roots[place])
-
-
-def _open_rows(span: Span, edges: list[int]) -> Tensor | None:
-    """((K + 1) x B,) bool: rows whose sequence goes on across the boundary; None where all do."""
-    after = span.future.starts if span.future is not None else None
-    if span.starts is None and span.ends is None and after is None:
-        return None
-    closed = torch.zeros(len(edges), span.batch_size, dtype=torch.bool, device=span.inputs.device)
-    if span.starts is not None:
-        closed[:-1] |= span.starts[edges[:-1]]
-    if span.ends is not None:
-        closed[-1] |= span.ends
-    if after is not None:
-        closed[-1] |= after[0]
-    return ~closed.flatten()
-
-
-def _positive(name: str, value: int) -> int:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1 step, got {value}")
-    return value

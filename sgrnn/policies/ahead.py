@@ -1,0 +1,47 @@
+"""Running a model beyond a span, to know the errors that it makes there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from sgrnn.objective import Loss
+from sgrnn.span import Span
+from sgrnn.state import State, cut, floating_leaves
+
+
+def run_ahead(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
+    """The model's outputs in the steps after a span, with the gradient of their summed loss."""
+    with torch.random.fork_rng(_devices(future)):  # what the next span draws at random stays what it was
+        with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
+            outputs, _ = model(future.inputs, state)
+        outputs = cut(outputs)
+        with _held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
+            losses = loss(outputs, future.targets)
+    torch.autograd.backward(losses.sum(), inputs=floating_leaves(outputs))
+    return outputs
+
+
+@contextmanager
+def _held_constant(model: nn.Module) -> Iterator[None]:
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
+
+
+def first_steps(future: Span | None, steps: int) -> Span | None:
+    if future is None or steps == 0:
+        return None
+    starts = None if future.starts is None else future.starts[:steps]
+    return Span(future.inputs[:steps], future.targets[:steps], starts)
+
+
+def _devices(span: Span) -> list[torch.device]:
+    return [span.inputs.device] if span.inputs.is_cuda else []

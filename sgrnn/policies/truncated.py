@@ -1,0 +1,48 @@
+"""Policies that carry nothing, or nothing but the true gradient, across a boundary."""
+
+from torch import nn
+
+from sgrnn.objective import Loss, mean_loss, norms
+from sgrnn.policies.backward import backpropagate
+from sgrnn.policies.policy import Policy, Step, positive
+from sgrnn.span import Span
+from sgrnn.state import State, cut
+from sgrnn.windows import unroll
+
+
+class Truncated(Policy):
+    """Truncated back-propagation through time (Williams & Peng 1990): nothing crosses a boundary.
+
+    Args:
+        window: T, steps back-propagated together.
+        parallel: run a span's windows as one batch (`sgrnn.windows.unroll`).
+    """
+
+    def __init__(self, window: int, *, parallel: bool = False) -> None:
+        super().__init__()
+        self.window = positive("window", window)
+        self.parallel = parallel
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `Policy.backward`."""
+        return _truncated(model, loss, span, state, self.window, self.parallel)
+
+    def extra_repr(self) -> str:
+        return f"window={self.window}"
+
+
+class Full(Policy):
+    """Back-propagation through the whole span: the window is as long as the span."""
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `Policy.backward`."""
+        return _truncated(model, loss, span, state, None, False)
+
+
+def _truncated(model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool) -> Step:
+    unrolled = unroll(model, span, state, window, parallel)
+    outputs = cut(unrolled.outputs)  # in two parts as `Synthetic`, to equal it bit for bit where nothing is injected
+    objective = mean_loss(loss, outputs, span)
+    objective.backward()
+    backpropagate(unrolled, outputs)
+    return Step(objective.detach(), unrolled.last, norms(unrolled.last))
