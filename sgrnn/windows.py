@@ -12,6 +12,10 @@ from sgrnn.dropout import recorded_masks, replayed_masks
 from sgrnn.span import Span
 from sgrnn.state import State, batch_size, concatenate, cut, detach, map_state, rows, where_rows
 
+# On a CPU one batch costs a forward pass more and gains what larger products and fewer calls gain. For LSTMs of 128 to
+# 650 units and 10 to 64 rows it was the faster way where T x B is below this (docs/performance.md).
+_FEW_STEPS = 128
+
 
 @dataclass(frozen=True)
 class Unrolled:
@@ -44,16 +48,19 @@ class Unrolled:
         return concatenate([*map(detach, self.firsts), self.last])
 
 
-def unroll(model: nn.Module, span: Span, state: State, window: int | None, parallel: bool = False) -> Unrolled:
+def unroll(model: nn.Module, span: Span, state: State, window: int | None, parallel: bool | None = False) -> Unrolled:
     """Run a span in windows of at most `window` steps; the last may be shorter, None makes it one window.
 
     Within a span the weights do not change, so that the windows do not depend on each other backwards. With
     `parallel`, the full windows run once without a graph, to obtain their first states, and then as one batch of
     K x B rows: the same numbers, and a graph T steps deep instead of S. A span in which a sequence begins inside a
-    window runs in order nevertheless. Whatever the model draws at random must be `sgrnn.Dropout`.
+    window runs in order nevertheless. Whatever the model draws at random must be `sgrnn.Dropout`. With None it is done
+    where it is faster: on a CPU for small windows, elsewhere always.
     """
     window = min(window or span.steps, span.steps)
     edges = [*range(0, span.steps, window), span.steps]
+    if parallel is None:
+        parallel = span.inputs.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
     folded = span.steps // window if parallel and not _starts_inside(span.starts, window) else 0
     blocks: list[Any] = []
     firsts: list[State] = []

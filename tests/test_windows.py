@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from sgrnn.dropout import Dropout
 from sgrnn.policies import Truncated
+from sgrnn.span import Span
 from sgrnn.state import State, batch_size, concatenate, leaves, to_matrix
 from sgrnn.windows import run, unroll
 
@@ -86,6 +87,14 @@ def test_first_states_are_leaves_and_last_states_hang_on_them(parallel: bool) ->
         assert batch_size(last) == batch_size(first)
         gradient = torch.autograd.grad(last["fast"].sum(), first["fast"], retain_graph=True)[0]
         assert gradient.any(dim=1).all()
+
+
+@pytest.mark.parametrize(("window", "blocks"), [(2, 1), (4, 1), (5, 4)])
+def test_left_to_choose_small_windows_run_as_one_batch(window: int, blocks: int) -> None:
+    model = make_core("lstm")
+    span = Span(*[torch.zeros(20, 32, SIZE, dtype=torch.float64)] * 2)
+    state = model.initial_state(32)
+    assert len(unroll(model, span, state, window, parallel=None).blocks) == blocks
 
 
 @pytest.mark.parametrize("parallel", [False, True])

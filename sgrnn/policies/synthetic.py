@@ -74,7 +74,7 @@ class Synthetic(Policy):
             gate are those of the synthesizer, which is ahead of its copy.
         shuffle: give every row the prediction made for another one. A control, for asking whether the predictions
             help or merely the noise they bring; never of use otherwise.
-        parallel: run a span's windows as one batch (`sgrnn.windows.unroll`).
+        parallel: run a span's windows as one batch (`sgrnn.windows.unroll`); None for where that is faster.
         decay: of the running means (target scale and gate), per update.
     """
 
@@ -96,7 +96,7 @@ class Synthetic(Policy):
         follow_rate: float = 1.0,
         follow_every: int = 1,
         shuffle: bool = False,
-        parallel: bool = False,
+        parallel: bool | None = False,
         decay: float = 0.99,
     ) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class Synthetic(Policy):
             raise ValueError(f"real_window must be a multiple of the window, {window} steps, got {real_window}")
         # What arrives from the next window is known when that has been gone through: windows in order, one by one.
         blended = share * self.trace_decay > 0 or (share < 1 and (real_window is None or real_window > window))
-        unrolled = unroll(model, span, state, window, self.parallel and not blended)
+        unrolled = unroll(model, span, state, window, False if blended else self.parallel)
         # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
         # depend on the errors at the outputs.
         outputs = cut(unrolled.outputs)

@@ -15,10 +15,10 @@ class Truncated(Policy):
 
     Args:
         window: T, steps back-propagated together.
-        parallel: run a span's windows as one batch (`sgrnn.windows.unroll`).
+        parallel: run a span's windows as one batch (`sgrnn.windows.unroll`); None for where that is faster.
     """
 
-    def __init__(self, window: int, *, parallel: bool = False) -> None:
+    def __init__(self, window: int, *, parallel: bool | None = False) -> None:
         super().__init__()
         self.window = positive("window", window)
         self.parallel = parallel
@@ -39,7 +39,9 @@ class Full(Policy):
         return _truncated(model, loss, span, state, None, False)
 
 
-def _truncated(model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool) -> Step:
+def _truncated(
+    model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool | None
+) -> Step:
     unrolled = unroll(model, span, state, window, parallel)
     outputs = cut(unrolled.outputs)  # in two parts as `Synthetic`, to equal it bit for bit where nothing is injected
     objective = mean_loss(loss, outputs, span)

@@ -19,7 +19,8 @@ class Truncated(Section):
 
     kind: Literal["truncated"] = "truncated"
     window: PositiveInt
-    parallel: bool = False
+    parallel: bool | None = None
+    """Whether the windows of a span run as one batch; null for where that is faster."""
 
 
 class ErrorSynthesizer(Section):
@@ -153,7 +154,8 @@ class Synthetic(Section):
     follow_every: PositiveInt = 1
     shuffle: bool = False
     """A control: every row gets the prediction made for another."""
-    parallel: bool = False
+    parallel: bool | None = None
+    """Whether the windows of a span run as one batch; null for where that is faster."""
     source: Annotated[ConstantSource | Alternate | AtRestarts | Ramp | Chance, Field(discriminator="kind")] = (
         ConstantSource()
     )
