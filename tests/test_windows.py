@@ -92,7 +92,8 @@ def test_first_states_are_leaves_and_last_states_hang_on_them(parallel: bool) ->
 @pytest.mark.parametrize(("window", "blocks"), [(2, 1), (4, 1), (5, 4)])
 def test_left_to_choose_small_windows_run_as_one_batch(window: int, blocks: int) -> None:
     model = make_core("own")
-    span = Span(*[torch.zeros(20, 32, SIZE, dtype=torch.float64)] * 2)
+    inputs = torch.zeros(20, 32, SIZE, dtype=torch.float64)
+    span = Span(inputs, inputs)
     assert len(unroll(model, span, make_state(model, 32), window, parallel=None).blocks) == blocks
 
 

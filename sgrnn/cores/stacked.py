@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.dropout import Dropout
-from sgrnn.state import State
+from sgrnn.state import State, map_state
 
 
 class StackedCore(nn.Module, ABC):
@@ -17,9 +17,19 @@ class StackedCore(nn.Module, ABC):
         hidden_size: features of an output step and of each layer's state.
         num_layers: how many layers.
         dropout: probability of zeroing an element between two layers (not before the first or after the last).
+        precision: of the matrix products in training; None for that of the parameters, in evaluation always. With
+            ``torch.bfloat16`` parameters, and what is read and given, stay as they are, rounded on the way in.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        *,
+        precision: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         for name, value in (
             ("input_size", input_size),
@@ -32,6 +42,7 @@ class StackedCore(nn.Module, ABC):
         sizes = [input_size] + [hidden_size] * (num_layers - 1)
         self.layers = nn.ModuleList(self._layer(size, hidden_size) for size in sizes)
         self.dropout = Dropout(dropout)
+        self.precision = precision
 
     @staticmethod
     @abstractmethod
@@ -56,6 +67,14 @@ class StackedCore(nn.Module, ABC):
         Returns:
             outputs (time, batch, hidden_size) of the last layer, and the state after the last step.
         """
+        own = inputs.dtype
+        if not self.training or self.precision in (None, own):
+            return self._run(inputs, state)
+        with torch.autocast(inputs.device.type, self.precision):
+            outputs, after = self._run(inputs, state)
+        return outputs.to(own), map_state(lambda tensor: tensor.to(own), after)
+
+    def _run(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         outputs = inputs
         after: list[State] = []
         for index, layer in enumerate(self.layers):

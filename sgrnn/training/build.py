@@ -33,7 +33,13 @@ def build_model(recipe: recipes.Recipe, vocabulary_size: int) -> LanguageModel:
     """The language model that a recipe describes, for so many tokens."""
     section = recipe.model
     embedding_size = section.embedding_size or section.hidden_size
-    core = _CORES[section.core](embedding_size, section.hidden_size, section.num_layers, dropout=section.dropout)
+    core = _CORES[section.core](
+        embedding_size,
+        section.hidden_size,
+        section.num_layers,
+        dropout=section.dropout,
+        precision=getattr(torch, recipe.training.core_precision),
+    )
     return LanguageModel(
         vocabulary_size,
         embedding_size,
@@ -69,7 +75,8 @@ def build_task(
 def build_readout(recipe: recipes.Recipe, task: tasks.Task) -> tasks.Readout:
     """The model that a recipe describes, for a task."""
     section = recipe.model
-    core = _CORES[section.core](task.input_size, section.hidden_size, section.num_layers)
+    precision = getattr(torch, recipe.training.core_precision)
+    core = _CORES[section.core](task.input_size, section.hidden_size, section.num_layers, precision=precision)
     model = tasks.Readout(core, section.hidden_size, task.output_size, task.loss)
     if section.initial_range is not None:
         for parameter in model.parameters():

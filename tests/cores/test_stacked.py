@@ -8,7 +8,7 @@ from tolerances import assert_close, assert_identical
 
 from sgrnn.cores import GRU, LSTM, RNN
 from sgrnn.dropout import recorded_masks
-from sgrnn.state import leaves
+from sgrnn.state import leaves, map_state
 
 KINDS = [LSTM, GRU, RNN]
 all_kinds = pytest.mark.parametrize("kind", KINDS)
@@ -67,3 +67,24 @@ def test_sizes_below_1_are_refused(kind: Any, value: int, name: str) -> None:
 def test_a_dropout_out_of_range_is_refused(kind: Any) -> None:
     with pytest.raises(ValueError, match=r"^dropout must be in \[0, 1\), got 1.0$"):
         kind(3, 3, 2, dropout=1.0)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@all_kinds
+def test_products_in_bfloat16_stay_near_and_leave_everything_else_as_it_is(kind: Any, layers: int) -> None:
+    torch.manual_seed(0)
+    exact, low = kind(8, 16, layers), kind(8, 16, layers, precision=torch.bfloat16)
+    low.load_state_dict(exact.state_dict())
+    inputs = torch.randn(6, 4, 8)
+    state = map_state(torch.randn_like, exact.initial_state(4))
+    found = []
+    for core in (exact, low):
+        read = inputs.clone().requires_grad_()
+        outputs, after = core(read, state)
+        outputs.square().sum().backward()
+        found.append([outputs, *leaves(after), read.grad, *(parameter.grad for parameter in core.parameters())])
+    for ours, theirs in zip(*reversed(found), strict=True):
+        assert ours.dtype == torch.float32
+        assert 0 < (ours - theirs).norm() < 0.03 * theirs.norm()
+    low.eval()
+    assert torch.equal(low(inputs, state)[0], exact(inputs, state)[0])

@@ -65,6 +65,8 @@ class Training(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: of the output layer's matrix products; parameters and states stay float32."""
+    core_precision: Literal["float32", "bfloat16"] = "float32"
+    """The same of the core's."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the model's gradient; null for no limit."""
     synthesizer_clip: PositiveFloat | None = None

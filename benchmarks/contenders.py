@@ -1,0 +1,147 @@
+"""The training steps that `speed.py` times: ours under each policy, and what a user writes with torch alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import sgrnn
+from sgrnn.data import TokenStream
+
+Update = Callable[[], None]
+State = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model and how it is trained; one update a span."""
+
+    layers: int
+    hidden: int
+    vocabulary: int
+    window: int
+    span: int
+    batch: int
+    precision: str = "float32"
+    optimizer: str = "sgd"
+
+    @property
+    def name(self) -> str:
+        shape = f"LSTM {self.layers}x{self.hidden}, V={self.vocabulary:,}"
+        return f"{shape}, T={self.window}, span {self.span}, batch {self.batch}, {self.precision}"
+
+    @property
+    def tokens(self) -> int:
+        """Of an update."""
+        return self.span * self.batch
+
+
+class Plain(nn.Module):
+    """Embedding, `nn.LSTM`, output layer: logits."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(setting.vocabulary, setting.hidden)
+        self.lstm = nn.LSTM(setting.hidden, setting.hidden, setting.layers)
+        self.output = nn.Linear(setting.hidden, setting.vocabulary)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        outputs, state = self.lstm(self.embedding(inputs), state)
+        return self.output(outputs), state
+
+
+def plain_loop(setting: Setting, compiled: bool = False, low: bool = False) -> Update:
+    """What a user writes today: torch's modules, a detached state, torch's default optimizer.
+
+    Args:
+        setting: all but its precision.
+        compiled: the model through `torch.compile`.
+        low: under `torch.autocast` to bfloat16.
+    """
+    model = Plain(setting)
+    optimizer = make_optimizer(setting, model, fused=None)
+    if compiled:
+        model.compile()
+    text = random_text(setting)
+    rows = len(text) // setting.batch
+    tokens = torch.from_numpy(text[: rows * setting.batch].astype(np.int64)).view(setting.batch, rows).t().contiguous()
+    zeros = torch.zeros(setting.layers, setting.batch, setting.hidden)
+    state, at = (zeros, zeros), 0
+
+    def update() -> None:
+        nonlocal state, at
+        for start in range(at, at + setting.span, setting.window):
+            stop = min(start + setting.window, at + setting.span)
+            inputs, targets = tokens[start:stop], tokens[start + 1 : stop + 1]
+            state = (state[0].detach(), state[1].detach())
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                logits, state = model(inputs, state)
+                loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten()) * ((stop - start) / setting.span)
+            state = (state[0].float(), state[1].float())
+            loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.25)
+        optimizer.step()
+        optimizer.zero_grad()
+        at = (at + setting.span) % (rows - setting.span - 1)
+
+    return update
+
+
+def our_loop(setting: Setting, kind: str) -> Update:
+    """The same training with this package.
+
+    Args:
+        setting: the model, and how it is trained.
+        kind: "truncated", "synthetic" or "mixed": a mixed policy at a time of real gradients.
+    """
+    core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers)
+    model = sgrnn.LanguageModel(
+        setting.vocabulary, setting.hidden, core, setting.hidden, output_precision=getattr(torch, setting.precision)
+    )
+    policy: sgrnn.Policy = sgrnn.Truncated(setting.window, parallel=None)
+    if kind != "truncated":
+        policy = sgrnn.Synthetic(setting.window, model.synthesizer(), parallel=None)
+    if isinstance(policy, sgrnn.Synthetic) and kind == "mixed":
+        policy = sgrnn.Mixed(policy, sgrnn.schedules.Constant(0.0), real_window=setting.window)
+    optimizer = make_optimizer(setting, model, fused=True)
+    synthesizer_optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3, fused=True) if kind != "truncated" else None
+    stream = TokenStream(random_text(setting), 0, setting.batch, setting.span, policy.lookahead_steps)
+    state = model.initial_state(setting.batch)
+
+    def update() -> None:
+        nonlocal state
+        step = policy.backward(model, model.loss, next(stream), state)
+        state = step.state
+        nn.utils.clip_grad_norm_(model.parameters(), 0.25)
+        optimizer.step()
+        optimizer.zero_grad()
+        if synthesizer_optimizer is not None:
+            synthesizer_optimizer.step()
+            synthesizer_optimizer.zero_grad()
+
+    return update
+
+
+CONTENDERS: dict[str, Callable[[Setting], Update]] = {
+    "plain": plain_loop,
+    "plain, compiled": lambda setting: plain_loop(setting, compiled=True),
+    "plain, autocast": lambda setting: plain_loop(setting, low=True),
+    "truncated": lambda setting: our_loop(setting, "truncated"),
+    "synthetic": lambda setting: our_loop(setting, "synthetic"),
+    "mixed while real": lambda setting: our_loop(setting, "mixed"),
+}
+
+
+def random_text(setting: Setting) -> np.ndarray:
+    """Tokens enough for the longest span."""
+    kind = np.uint16 if setting.vocabulary <= 1 << 16 else np.uint32
+    return np.random.default_rng(0).integers(0, setting.vocabulary, 400 * setting.tokens).astype(kind)
+
+
+def make_optimizer(setting: Setting, model: nn.Module, fused: bool | None) -> torch.optim.Optimizer:
+    """Of the model."""
+    kind = torch.optim.SGD if setting.optimizer == "sgd" else torch.optim.Adam
+    return kind(model.parameters(), lr=1e-3, fused=fused)

@@ -1,0 +1,34 @@
+"""What the timing of training steps rests on."""
+
+from contenders import Setting
+from speed import measure, products, shape
+
+TINY = Setting(2, 8, 30, 2, 6, 4)
+
+
+def test_the_products_are_six_operations_for_each_weight_and_token() -> None:
+    weights = 2 * (4 * 8 * 8 + 4 * 8 * 8) + 30 * 8
+    operations = sum(2 * times * rows * inner * columns for times, rows, inner, columns, _ in products(TINY))
+    assert operations == 6 * weights * TINY.tokens
+
+
+def test_contenders_are_timed_beside_each_other() -> None:
+    records = measure(TINY, ["plain", "truncated", "synthetic"], rounds=2, threads=1)
+    found = {(record["metric"], record.get("contender")): record["value"] for record in records}
+    for name in ("plain", "truncated", "synthetic"):
+        assert found["tokens per second", name] > 0
+        assert found["peak memory, MiB", name] >= 0
+        assert 0 < found["share of peak", name] < 1
+    assert found["time ratio synthetic / truncated", None] > 0
+    assert {(record["setting"], record["window"], record["threads"]) for record in records} == {(TINY.name, 2, 1)}
+
+
+def test_a_contender_that_does_not_work_is_reported() -> None:
+    impossible = Setting(2, 8, 30, 0, 6, 4)
+    (record,) = measure(impossible, ["truncated"], rounds=1, threads=1)
+    assert record["metric"] == "failure"
+    assert record["value"] == "ValueError: window must be at least 1 step, got 0"
+
+
+def test_shapes_are_layers_and_units() -> None:
+    assert shape("3x1150") == (3, 1150)
