@@ -78,5 +78,23 @@ def replayed_masks(model: nn.Module, windows: int) -> Iterator[None]:
             module.replaying = None
 
 
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Inside this context nothing is dropped out, in whichever mode the model is: gradients have no chance in them."""
+    rates: list[tuple[nn.Module, str, float]] = []
+    for module in model.modules():
+        if isinstance(module, Dropout | nn.modules.dropout._DropoutNd):
+            rates.append((module, "p", module.p))
+        elif isinstance(module, nn.RNNBase):
+            rates.append((module, "dropout", module.dropout))
+    for module, name, _ in rates:
+        setattr(module, name, 0.0)
+    try:
+        yield
+    finally:
+        for module, name, rate in rates:
+            setattr(module, name, rate)
+
+
 def _dropouts(model: nn.Module) -> list[Dropout]:
     return [module for module in model.modules() if isinstance(module, Dropout)]

@@ -16,7 +16,7 @@ LAYERS = [
     ["sequence_model"],
     ["language_model"],
     ["evaluation", "generation"],
-    ["data", "tasks"],
+    ["data", "tasks", "diagnostics"],
     ["training"],
     ["cli"],
 ]

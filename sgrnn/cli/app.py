@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from sgrnn.cli import data, inspect, recipes, train
+from sgrnn.cli import data, diagnose, inspect, recipes, train
 from sgrnn.cli.overrides import TAKES_OVERRIDES
 from sgrnn.errors import InputError
 
@@ -22,6 +22,7 @@ app.command("resume")(train.resume)
 app.command("evaluate")(inspect.evaluate)
 app.command("generate")(inspect.generate)
 app.command("compare")(inspect.compare)
+app.command("diagnose")(diagnose.diagnose)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data", help="List, fetch and check corpora.\n\nExample: sgrnn data fetch ptb")
 

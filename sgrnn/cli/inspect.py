@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from sgrnn import generation
+from sgrnn.cli.tables import print_table
 from sgrnn.cli.train import DataOption, RunArgument
 from sgrnn.data import data_folder
 from sgrnn.errors import InputError
 from sgrnn.training.build import build_model
-from sgrnn.training.checkpoints import Checkpoint, best_checkpoint
+from sgrnn.training.checkpoints import require_best
 from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import score_text
 from sgrnn.training.fit import require_fit
@@ -52,7 +53,7 @@ def evaluate(
     Example: sgrnn evaluate runs/ptb-word-small-1 --split test
     """
     opened = Run.open(run)
-    checkpoint = _best_checkpoint(opened)
+    checkpoint = require_best(opened.checkpoints)
     problem = problem_of(opened, data_folder(data))
     require_fit(checkpoint, opened, problem)
     model = problem.build_model()
@@ -94,7 +95,7 @@ def generate(
         print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}", file=sys.stderr)
     read = encoded.tokens.tolist()
     model = build_model(opened.recipe, opened.tokenizer.vocabulary_size)
-    _best_checkpoint(opened).load_model(model)
+    require_best(opened.checkpoints).load_model(model)
     drawn = generation.generate(model, [opened.tokenizer.eos_id, *read], length, temperature=temperature, seed=seed)
     print(opened.tokenizer.decode(np.array([*read, *drawn], np.int32)))
 
@@ -118,21 +119,12 @@ def compare(
         cells = [_FORMS[heading].format(row[heading]) if heading in row else "" for heading in shown]
         table.add_row(run.name, f"{policy.kind} {policy.window}" if policy.kind != "full" else policy.kind, *cells)
     console = Console(markup=False)
-    if not console.is_terminal:  # nobody's screen is too narrow
-        console.width = max(console.width, console.measure(table).maximum)
-    console.print(table)
+    print_table(console, table)
     try:
         plot_curves(opened, output)
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
     console.print(f"curves: {output}", soft_wrap=True)
-
-
-def _best_checkpoint(run: Run) -> Checkpoint:
-    checkpoint = best_checkpoint(run.checkpoints)
-    if checkpoint is None:
-        raise InputError(f"{run.folder} has no checkpoint yet: go on with `sgrnn resume {run.folder}`")
-    return checkpoint
 
 
 def _compared(run: Run) -> dict[str, float]:

@@ -18,14 +18,15 @@ def run_ahead(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
         with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
             outputs, _ = model(future.inputs, state)
         outputs = cut(outputs)
-        with _held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
+        with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
             losses = loss(outputs, future.targets)
     torch.autograd.backward(losses.sum(), inputs=floating_leaves(outputs))
     return outputs
 
 
 @contextmanager
-def _held_constant(model: nn.Module) -> Iterator[None]:
+def held_constant(model: nn.Module) -> Iterator[None]:
+    """Inside this context the model's parameters learn nothing."""
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in learned:
         parameter.requires_grad_(False)

@@ -12,10 +12,11 @@ from sgrnn.lookahead import Lookahead, look_ahead
 from sgrnn.objective import Loss, errors, mean_loss, norms
 from sgrnn.policies.ahead import first_steps, run_ahead
 from sgrnn.policies.backward import backpropagate, first_gradients
+from sgrnn.policies.crossing import Crossing
 from sgrnn.policies.policy import Policy, Step, positive
 from sgrnn.policies.rows import open_rows_at, unbroken_rows
 from sgrnn.span import Span
-from sgrnn.state import State, cut, rows
+from sgrnn.state import State, cut, floating_leaves, rows
 from sgrnn.synthesizers import AdjointSynthesizer, Follower
 from sgrnn.windows import Unrolled, unroll
 
@@ -171,7 +172,9 @@ class Synthetic(Policy):
         objective.backward()
         states = unrolled.boundaries
         open_rows = open_rows_at(span, unrolled.edges)
-        lookahead = self._look_ahead(model, loss, span, unrolled, outputs) if self.seen_steps else None
+        lookahead = None
+        if self.seen_steps:
+            lookahead, self.error_square = self._look_ahead(model, loss, span, unrolled, outputs)
         predict = self._predict_in_turn if self.chained else self._predict
         found = predict(states, lookahead, span, unrolled, open_rows, inject=share > 0)
         tokens = span.steps * span.batch_size
@@ -198,6 +201,28 @@ class Synthetic(Policy):
         if self.follower is not None:
             self.follower.follow()
         return Step(objective.detach(), unrolled.last, {**figures, **norms(unrolled.last)})
+
+    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Crossing:
+        """What would cross the boundaries of a span backwards; nothing is trained, and no gradient or mean changed.
+
+        Args:
+            model, loss, span, state: as in `Policy.backward`.
+        """
+        with torch.no_grad():
+            unrolled = unroll(model, span, state, self.window, self.parallel)
+        outputs = cut(unrolled.outputs)
+        torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
+        open_rows = open_rows_at(span, unrolled.edges)
+        lookahead = None
+        if self.seen_steps:
+            lookahead, _ = self._look_ahead(model, loss, span, unrolled, outputs)
+        predict = self._predict_in_turn if self.chained else self._predict
+        with torch.no_grad():
+            found = predict(unrolled.boundaries, lookahead, span, unrolled, open_rows, inject=True)
+            assert found.injected is not None
+            trained = found.trained(found.injected) if callable(found.trained) else found.trained
+            predicted = self.mean_square.sqrt() * torch.cat([trained[: span.batch_size, 0], found.after])
+        return Crossing(unrolled.edges, unrolled.boundaries, predicted, found.injected, open_rows, unrolled.last)
 
     def _predict(
         self,
@@ -277,21 +302,24 @@ class Synthetic(Policy):
         inside = [real_window is None or edge % real_window != 0 for edge in edges[1:-1]]
         return [share * self.trace_decay + (1 - share) * carries for carries in inside]
 
-    def _look_ahead(self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any) -> Lookahead:
+    def _look_ahead(
+        self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any
+    ) -> tuple[Lookahead, Tensor]:
+        """What is known of the steps ahead, and the mean square of the errors with this span's taken in."""
         if self.lookahead_steps and span.future is None and (span.ends is None or not bool(span.ends.all())):
             raise ValueError(
                 f"the synthesizer looks {self.lookahead_steps} steps ahead, so a span needs its future: the steps that "
                 "follow it, or ends for the rows that have none"
             )
         span = replace(span, future=first_steps(span.future, self.lookahead_steps))
-        found = None
+        found, square = None, self.error_square
         if self.sees_errors:
             parts = [errors(outputs) * (span.steps * span.batch_size)]
             if span.future is not None:
                 parts.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
-            self.error_square.lerp_(parts[0].square().mean().to(self.error_square), self._weight(self.updates + 1))
-            found = torch.cat(parts) / self.error_square.sqrt().clamp(min=1e-30)
-        return look_ahead(span, unrolled.edges, self.seen_steps, found, within=self.chained)
+            square = square.lerp(parts[0].square().mean().to(square), self._weight(self.updates + 1))
+            found = torch.cat(parts) / square.sqrt().clamp(min=1e-30)
+        return look_ahead(span, unrolled.edges, self.seen_steps, found, within=self.chained), square
 
     def _injected(self, gradient: Tensor, states: State, open_rows: Tensor | None) -> Tensor:
         """What crosses the boundaries, (K x B, features), from what was predicted there."""

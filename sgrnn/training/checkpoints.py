@@ -142,6 +142,21 @@ def best_checkpoint(folder: Path) -> Checkpoint | None:
     return _open(best)
 
 
+def require_best(folder: Path) -> Checkpoint:
+    """As `best_checkpoint`, of a run that must have one.
+
+    Args:
+        folder: of the run's checkpoints.
+
+    Raises:
+        InputError: there is none, or as `latest_checkpoint`.
+    """
+    checkpoint = best_checkpoint(folder)
+    if checkpoint is None:
+        raise InputError(f"{folder.parent} has no checkpoint yet: go on with `sgrnn resume {folder.parent}`")
+    return checkpoint
+
+
 def _open(folder: Path) -> Checkpoint:
     path = folder / "progress.json"
     hint = "restore it from a copy, or remove its folder to go on from the one before, if there is one"

@@ -1,0 +1,137 @@
+"""``sgrnn diagnose``: whether a run's synthetic gradients are any good."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sgrnn.cli.tables import print_table
+from sgrnn.cli.train import DataOption, RunArgument
+from sgrnn.data import data_folder
+from sgrnn.training.diagnosis import diagnose as measure
+from sgrnn.training.diagnosis import own_window, write_diagnosis
+from sgrnn.training.run import Run
+
+_NEVER = 1e6  # updates: a bias of rounding errors shows after more
+
+
+def diagnose(
+    run: RunArgument,
+    horizon: Annotated[int, typer.Option(min=1, help="Steps ahead that the true gradient is followed.")] = 50,
+    spans: Annotated[int, typer.Option(min=2, help="Spans that figures are averaged over.")] = 200,
+    data: DataOption = None,
+) -> None:
+    """How good a run's synthetic gradients are, at its best checkpoint, against the true ones; kept in the run folder.
+
+    Example: sgrnn diagnose runs/quickstart-1 --horizon 50 --spans 200
+    """
+    opened = Run.open(run)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    with console.status(f"measuring {run}"):
+        figures = measure(opened, data_folder(data), horizon=horizon, spans=spans)
+    path = write_diagnosis(opened, figures)
+    bias = figures["bias"]
+    tables = [_alignment(figures["alignment"]), _contenders(bias), _tensors(bias, own_window(opened))]
+    for table in (*tables, _health(figures["health"]), _gates(figures["health"]["gates"])):
+        print_table(console, table)
+    console.print(_summary(figures))
+    console.print(f"figures: {path}")
+
+
+def _summary(figures: dict[str, Any]) -> str:
+    """What the figures come to, in three lines."""
+    alignment, bias = figures["alignment"], figures["bias"]
+    shows = _updates(bias["updates_to_show"][0][0])
+    return (
+        f"horizon: 90% of the true gradient lies within {_estimate(alignment['true_horizon'], '.1f')} steps, "
+        f"of what is injected within {_estimate(alignment['injected']['horizon'], '.1f')}\n"
+        f"bias: {_at(bias['relative_error'], 0, 0)} of the mean parameter gradient; "
+        f"shows above the noise after so many updates: {shows}\n"
+        f"this policy is {bias['worth']['text']} of plain truncation"
+    )
+
+
+def _alignment(figures: dict[str, Any]) -> Table:
+    """A row for each horizon h."""
+    title = "what is injected at a boundary, against the true gradient of the next h steps"
+    table = _table("h", "cosine", "R²", "norm ratio", title=title)
+    parts = figures["parts"][1:] if len(figures["parts"]) > 2 else []
+    for part in parts:
+        table.add_column(f"R² {part}", justify="right", no_wrap=True)
+    injected = figures["injected"]
+    for place, lag in enumerate(figures["lags"]):
+        whole = [_at(injected[key], 0, place) for key in ("cosine", "r2", "norm_ratio")]
+        table.add_row(str(lag), *whole, *(_at(injected["r2"], number + 1, place) for number in range(len(parts))))
+    return table
+
+
+def _contenders(figures: dict[str, Any]) -> Table:
+    """A row for the policy and each plain truncation."""
+    title = "mean gradient of all parameters, against a long window's"
+    table = _table("", "relative error", "cosine", "shows after updates", title=title)
+    for place, contender in enumerate(figures["contenders"]):
+        errors = [_at(figures[key], place, 0) for key in ("relative_error", "cosine")]
+        table.add_row(contender, *errors, _updates(figures["updates_to_show"][place][0]))
+    return table
+
+
+def _tensors(figures: dict[str, Any], own: int | None) -> Table:
+    """A row for each parameter: the policy beside truncation at the same T, and the noise."""
+    title = "relative error of the mean gradient, by parameter"
+    table = _table("parameter", "policy", title=title)
+    same = figures["windows"].index(own) + 1 if own in figures["windows"] else None
+    if same is not None:
+        table.add_column(f"truncated T={own}", justify="right", no_wrap=True)
+    table.add_column("noise of one update", justify="right", no_wrap=True)
+    for number, tensor in enumerate(figures["tensors"]):
+        errors = [_at(figures["relative_error"], place, number) for place in (0, same) if place is not None]
+        table.add_row(tensor, *errors, _number(figures["noise_ratio"][number], ".2f"))
+    return table
+
+
+def _health(figures: dict[str, Any]) -> Table:
+    table = _table("", *figures["parts"], title="states and predictions at the boundaries")
+    for name, key in (
+        ("norm of the state", "norm"),
+        ("size of a prediction", "size"),
+        ("common to all rows", "common"),
+        ("along the state", "radial"),
+    ):
+        table.add_row(name, *(_at(figures[key], number) for number in range(len(figures["parts"]))))
+    return table
+
+
+def _gates(figures: dict[str, Any]) -> Table:
+    table = _table("gate", "mean", "closed", "open", title="gates over all steps and units")
+    for name, gate in figures.items():
+        table.add_row(name, f"{gate['mean']:.2f}", f"{gate['closed']:.0%}", f"{gate['open']:.0%}")
+    return table
+
+
+def _table(first: str, *headings: str, title: str) -> Table:
+    """Names on the left, figures on the right."""
+    table = Table(first, title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _updates(number: float | None) -> str:
+    return "never" if number is None or number > _NEVER else f"{number:,.0f}"
+
+
+def _at(estimate: dict[str, Any], *place: int) -> str:
+    value, error = estimate["value"], estimate["error"]
+    for index in place:
+        value, error = value[index], error[index]
+    return _estimate({"value": value, "error": error})
+
+
+def _estimate(estimate: dict[str, Any], form: str = ".3f") -> str:
+    value, error = estimate["value"], estimate["error"]
+    return _number(value, form) + ("" if error is None else f" ± {format(error, form)}")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "?" if value is None else format(value, form)

@@ -1,0 +1,152 @@
+"""How well what crosses a boundary agrees with the true gradient of the steps that follow."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.diagnostics.crossing import look
+from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
+from sgrnn.diagnostics.parts import state_parts
+from sgrnn.diagnostics.truth import future_gradients, steps_after
+from sgrnn.dropout import without_dropout
+from sgrnn.objective import Loss
+from sgrnn.policies import Policy
+from sgrnn.span import Span
+from sgrnn.state import State, rows
+
+INJECTED, PREDICTED = 0, 1
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The inner products from which all figures about boundaries follow.
+
+    Per boundary and row, let i be what is injected, p what is predicted, and G_1, ..., G_n the true gradients of the
+    losses in blocks of the steps after the boundary. Then ``products[g, part]`` is the mean, over the spans of group g,
+    of the Gram matrix of (i, p, G_1, ..., G_n), summed over boundaries, rows and the features of the part.
+
+    Args:
+        lags: the last step of each block.
+        parts: names of the parts of the state; the first is the whole.
+        products: (groups, parts, 2 + n, 2 + n).
+        counts: (groups,) boundaries x rows per span.
+    """
+
+    lags: list[int]
+    parts: list[str]
+    products: Tensor
+    counts: Tensor
+
+    def cosine(self, of: int = INJECTED) -> Estimate:
+        """(parts, n) between ĝ and the true gradient of the next h steps, h = each of the lags.
+
+        Here and below over all rows as one vector, and 0 where either is zero; `of` is INJECTED or PREDICTED.
+        """
+        return self._of_horizon(of, lambda dot, square, power: dot / (square * power).sqrt())
+
+    def r2(self, of: int = INJECTED) -> Estimate:
+        """(parts, n) 1 - |ĝ - g|² / |g|², the share of the true gradient of the next h steps that ĝ explains."""
+        return self._of_horizon(of, lambda dot, square, power: (2 * dot - square) / power)
+
+    def norm_ratio(self, of: int = INJECTED) -> Estimate:
+        """(parts, n) |ĝ| / |g|."""
+        return self._of_horizon(of, lambda dot, square, power: (square / power).sqrt())
+
+    def norms(self) -> Estimate:
+        """(parts, n) the true gradient from each lag alone: root mean square over rows, per step of a block."""
+        sizes = torch.tensor([stop - start for start, stop in zip([0, *self.lags[:-1]], self.lags, strict=True)])
+        scale = sizes * self.counts.mean()
+        return jackknife(self.products, lambda mean: (_true(mean).diagonal(dim1=-2, dim2=-1) / scale).sqrt())
+
+    def carried(self, of: int = INJECTED) -> Estimate:
+        """(parts, n) how much of what comes from each lag ĝ contains: the coefficients of its regression on all G_i.
+
+        1 if ĝ has that term as it is, 0 if it does not reach so far, or the term is zero.
+        """
+        return jackknife(self.products, lambda mean: regression(mean, of))
+
+    def _of_horizon(self, of: int, figure: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Estimate:
+        def statistic(mean: Tensor) -> Tensor:
+            dot = mean[:, of, 2:].cumsum(dim=-1)
+            power = _true(mean).cumsum(dim=-1).cumsum(dim=-2).diagonal(dim1=-2, dim2=-1)
+            square = mean[:, of, of].unsqueeze(1).expand_as(dot)
+            return _finite(figure(dot, square, power))
+
+        return jackknife(self.products, statistic)
+
+
+def measure_alignment(
+    policy: Policy,
+    model: nn.Module,
+    loss: Loss,
+    spans: Sequence[Span],
+    state: State,
+    *,
+    lags: Sequence[int],
+    groups: int = 10,
+) -> Alignment:
+    """Compare what a policy injects with the truth, at all boundaries but the first of consecutive spans.
+
+    Nothing is trained, nothing dropped out, and the policy left as it is.
+
+    Args:
+        policy: `Synthetic`, `Mixed` (its synthetic part), or `Truncated` and `Full`, at whose boundaries nothing
+            crosses.
+        model, loss: as `Policy.backward` takes them.
+        spans: each with as many steps of future as the last lag, unless its rows end before.
+        state: the state before the first.
+        lags: steps, increasing; figures are for horizons up to each of them (`block_ends`).
+        groups: of spans, for standard errors.
+
+    Raises:
+        ValueError: there are no spans, lags do not increase, or a future is too short.
+    """
+    if not spans:
+        raise ValueError("spans must be at least one, got none")
+    if list(lags) != sorted(set(lags)) or not lags or lags[0] < 1:
+        raise ValueError(f"lags must be at least 1 step and increase, got {list(lags)}")
+    groups = min(groups, len(spans))
+    parts = state_parts(state)
+    size = 2 + len(lags)
+    products = torch.zeros(groups, len(parts), size, size, dtype=torch.float64)
+    counts, seen = torch.zeros(groups, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
+    with without_dropout(model), torch.random.fork_rng():
+        for place, span in enumerate(spans):
+            group = group_of(place, len(spans), groups)
+            crossing = look(policy, model, loss, span, state)
+            after = slice(span.batch_size, None)
+            future, there = steps_after(span, crossing.edges[1:], lags[-1])
+            after_states = rows(crossing.states, span.batch_size, None)
+            true = future_gradients(model, loss, future, there, after_states, lags)
+            vectors = torch.cat([crossing.injected[None], crossing.predicted[None, after], true]).double()
+            if crossing.open_rows is not None:
+                vectors = vectors * crossing.open_rows[after].unsqueeze(1)
+                counts[group] += float(crossing.open_rows[after].sum())
+            else:
+                counts[group] += vectors.shape[1]
+            for number, part in enumerate(parts.values()):
+                flat = vectors[:, :, part].flatten(1)
+                products[group, number] += (flat @ flat.T).cpu()
+            seen[group] += 1
+            state = crossing.last
+    return Alignment(list(lags), list(parts), products / seen.view(-1, 1, 1, 1), counts / seen)
+
+
+def regression(products: Tensor, of: int) -> Tensor:
+    """(..., n) coefficients on G_1, ..., G_n of what has the row `of` in the products (..., 2 + n, 2 + n)."""
+    true = _true(products)
+    size = true.diagonal(dim1=-2, dim2=-1).sqrt()
+    weight = torch.where(size > 0, 1 / size, 0)
+    scaled = weight.unsqueeze(-1) * true * weight.unsqueeze(-2)
+    along = (products[..., of, 2:] * weight).unsqueeze(-1)
+    return (torch.linalg.pinv(scaled, hermitian=True) @ along).squeeze(-1) * weight
+
+
+def _true(products: Tensor) -> Tensor:
+    return products[..., 2:, 2:]
+
+
+def _finite(figures: Tensor) -> Tensor:
+    return torch.where(figures.isfinite(), figures, 0)

@@ -1,0 +1,51 @@
+"""Figures with their standard errors, from sums over groups of consecutive spans."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Estimate(NamedTuple):
+    """A figure, or a tensor of figures, and its standard error.
+
+    Args:
+        value: from all spans.
+        error: of the jackknife over groups; not a number where there is one group alone.
+    """
+
+    value: Tensor
+    error: Tensor
+
+
+def jackknife(groups: Tensor, statistic: Callable[[Tensor], Tensor]) -> Estimate:
+    """A statistic of the groups' mean, and the standard error that leaving out one group after another gives it.
+
+    Neighboring spans resemble each other, so that a span is no independent draw; a group of many nearly is.
+
+    Args:
+        groups: (G, ...) means over the spans of each group, all of equal weight.
+        statistic: from the mean (...) to the figures.
+
+    >>> jackknife(torch.tensor([1.0, 2.0, 3.0, 6.0]), lambda mean: mean)
+    Estimate(value=tensor(3.), error=tensor(1.0801))
+    """
+    number = len(groups)
+    value = statistic(groups.mean(dim=0))
+    if number < 2:
+        return Estimate(value, torch.full_like(value, torch.nan))
+    total = groups.sum(dim=0)
+    without = torch.stack([statistic((total - group) / (number - 1)) for group in groups])
+    return Estimate(value, spread(without))
+
+
+def spread(without: Tensor) -> Tensor:
+    """The jackknife's standard error, from figures (G, ...) that leave out one of G groups each."""
+    number = len(without)
+    return ((number - 1) * (without - without.mean(dim=0)).square().mean(dim=0)).sqrt()
+
+
+def group_of(place: int, number: int, groups: int) -> int:
+    """Which of so many groups of consecutive spans a span belongs to, of so many spans in all."""
+    return place * groups // number

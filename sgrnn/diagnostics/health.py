@@ -1,0 +1,109 @@
+"""Whether states and synthetic gradients stay in bounds: norms, saturation, and what is common to all rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.diagnostics.crossing import look
+from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
+from sgrnn.diagnostics.gates import gates_read
+from sgrnn.diagnostics.parts import state_parts
+from sgrnn.dropout import without_dropout
+from sgrnn.objective import Loss
+from sgrnn.policies import Policy
+from sgrnn.span import Span
+from sgrnn.state import State, to_matrix
+
+
+@dataclass(frozen=True)
+class GateHealth:
+    """What a gate did over all steps, rows and units: its mean, and the shares of the time it was closed and open."""
+
+    mean: float
+    closed: float
+    open: float
+
+
+@dataclass(frozen=True)
+class Health:
+    """Sizes of states and of what is predicted at boundaries.
+
+    Args:
+        parts: names of the parts of the state; the first is the whole.
+        norm: (parts,) mean over rows of the norm of the state at the boundaries.
+        size: (parts,) root mean square over rows of the norm of what is predicted.
+        common: (parts,) the norm of the mean prediction over `size`: what is common to all rows, estimated without
+            the noise of a mean of few. Near 0 unless predictions drift.
+        radial: (parts,) the share of the prediction's squared norm along the state itself, which would grow or shrink
+            it; 1 / features where the direction is chance.
+        gates: by name, layer and gate; empty for a core without torch's recurrent layers.
+    """
+
+    parts: list[str]
+    norm: Estimate
+    size: Estimate
+    common: Estimate
+    radial: Estimate
+    gates: dict[str, GateHealth]
+
+
+def measure_health(
+    policy: Policy, model: nn.Module, loss: Loss, spans: Sequence[Span], state: State, *, groups: int = 10
+) -> Health:
+    """Look at the states at boundaries, at what is predicted there, and at the gates in between.
+
+    Predictions are taken before gate and drift control, which are there to remove what is looked for.
+
+    Args:
+        policy, model, loss, state: as `sgrnn.diagnostics.measure_alignment` takes them.
+        spans: consecutive, with as much future as the policy wants.
+        groups: of spans, for standard errors.
+
+    Raises:
+        ValueError: there are no spans.
+    """
+    if not spans:
+        raise ValueError("spans must be at least one, got none")
+    groups = min(groups, len(spans))
+    parts = state_parts(state)
+    sums = torch.zeros(groups, 5, len(parts), dtype=torch.float64)
+    with without_dropout(model), torch.random.fork_rng(), gates_read(model) as gates:
+        for place, span in enumerate(spans):
+            crossing = look(policy, model, loss, span, state)
+            states, predicted = to_matrix(crossing.states).double(), crossing.predicted.double()
+            if crossing.open_rows is not None:
+                states, predicted = states[crossing.open_rows], predicted[crossing.open_rows]
+            sums[group_of(place, len(spans), groups)] += torch.stack(
+                [_sums(states[:, part], predicted[:, part]) for part in parts.values()], dim=1
+            ).cpu()
+            state = crossing.last
+
+    def per_row(index: int) -> Estimate:
+        return jackknife(sums, lambda mean: mean[index] / mean[0].clamp(min=1))
+
+    return Health(
+        list(parts),
+        per_row(1),
+        jackknife(sums, lambda mean: (mean[2] / mean[0].clamp(min=1)).sqrt()),
+        jackknife(sums, lambda mean: _share(mean[3], mean[2]).clamp(min=0).sqrt()),
+        jackknife(sums, lambda mean: _share(mean[4], mean[2])),
+        {
+            name: GateHealth(*(float(each) for each in (seen[1:] / seen[0])))
+            for name, seen in gates.items()
+        },
+    )  # fmt: skip
+
+
+def _sums(states: Tensor, predicted: Tensor) -> Tensor:
+    """Rows; then, summed over them: |s|, |g|², the product with the mean of the other rows, the square along s."""
+    rows = len(states)
+    square = predicted.square().sum()
+    others = (predicted.sum(dim=0).square().sum() - square) / max(rows - 1, 1)
+    along = (predicted * states).sum(dim=1).square() / states.square().sum(dim=1).clamp(min=1e-30)
+    return torch.stack([square.new_tensor(rows), states.norm(dim=1).sum(), square, others, along.sum()])
+
+
+def _share(above: Tensor, below: Tensor) -> Tensor:
+    return torch.where(below > 0, above / below.clamp(min=torch.finfo(below.dtype).tiny), 0)

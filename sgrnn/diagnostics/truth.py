@@ -1,0 +1,106 @@
+"""The true gradient of the steps after a boundary, by unrolling them."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.objective import Loss
+from sgrnn.policies.ahead import held_constant
+from sgrnn.span import Span
+from sgrnn.state import State, cut, floating_leaves, to_matrix
+from sgrnn.windows import run
+
+
+def steps_after(span: Span, edges: Sequence[int], steps: int) -> tuple[Span, Tensor]:
+    """The next steps after each boundary, side by side as rows, boundary by boundary.
+
+    Args:
+        span: with its future.
+        edges: the boundaries, as steps into the span.
+        steps: how many steps to take from each.
+
+    Returns:
+        A span of len(edges) x B rows, and which of its steps there are, (steps, rows) bool: those beyond the end of a
+        row's sequence are not.
+
+    Raises:
+        ValueError: the span's future is shorter, and its rows do not end with it.
+    """
+    future = span.future
+    inputs, targets, starts = (
+        span.inputs, span.targets, span.starts
+    )  # fmt: skip
+    known, ended = span.steps, span.ends
+    if future is not None:
+        inputs, targets = torch.cat([inputs, future.inputs]), torch.cat([targets, future.targets])
+        known, ended = known + future.steps, future.ends
+    begins = torch.zeros(known, span.batch_size, dtype=torch.bool, device=span.inputs.device)
+    if starts is not None:
+        begins[: span.steps] |= starts
+    if future is not None:
+        if future.starts is not None:
+            begins[span.steps :] |= future.starts
+        if span.ends is not None:
+            begins[span.steps] |= span.ends
+    needed = edges[-1] + steps
+    if known < needed and (ended is None or not bool(ended.all())):
+        raise ValueError(
+            f"a span needs {needed - span.steps} steps of future, or rows that end, to know the gradient of {steps} "
+            f"steps after its end; got {known - span.steps}"
+        )
+    places = torch.tensor([[edge + step for edge in edges] for step in range(steps)], device=span.inputs.device)
+    there = (places < known).repeat_interleave(span.batch_size, dim=1)
+    places = places.clamp(max=known - 1)
+
+    def taken(tensor: Tensor) -> Tensor:
+        return tensor[places].flatten(1, 2)
+
+    begins = taken(begins) & there
+    # What lies behind the start of another sequence is not the row's future.
+    return Span(taken(inputs), taken(targets)), there & (begins.cumsum(dim=0) == 0)
+
+
+def future_gradients(
+    model: nn.Module, loss: Loss, future: Span, there: Tensor, state: State, lags: Sequence[int]
+) -> Tensor:
+    """The gradient, with respect to a state, of the losses in blocks of the steps after it.
+
+    Args:
+        model, loss: as a policy takes them.
+        future: the steps after the state.
+        there: (steps, rows) bool, which of them there are.
+        state: R rows.
+        lags: l_1 < l_2 < ..., the last step of each block; the first block begins with the first step.
+
+    Returns:
+        (len(lags), R, features), of each row's summed loss in steps l_{i-1} + 1 to l_i.
+    """
+    found = []
+    first = cut(state)
+    with torch.enable_grad(), held_constant(model):
+        current = first
+        for start, stop in pairwise([0, *lags]):
+            outputs, current = run(model, future.inputs[start:stop], current)
+            losses = loss(outputs, future.targets[start:stop])
+            gradients = torch.autograd.grad(
+                losses[there[start:stop]].sum(), floating_leaves(first), retain_graph=True, allow_unused=True,
+                materialize_grads=True,
+            )  # fmt: skip
+            found.append(to_matrix(list(gradients)))
+    return torch.stack(found)
+
+
+def block_ends(horizon: int) -> list[int]:
+    """Lags up to a horizon, further and further apart: each costs a pass back to the boundary.
+
+    >>> block_ends(50)
+    [1, 2, 3, 5, 8, 13, 21, 34, 50]
+    """
+    ends: list[int] = []
+    lag = 1
+    while lag < horizon:
+        ends.append(lag)
+        lag = max(lag + 1, round(lag * 1.6))
+    return [*ends, horizon]

@@ -1,0 +1,213 @@
+"""What the diagnostics say of a run, at its best checkpoint or while it trains."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgrnn.data.atomic import atomic_write
+from sgrnn.diagnostics import (
+    INJECTED,
+    PREDICTED,
+    Alignment,
+    Bias,
+    Estimate,
+    Health,
+    block_ends,
+    measure_alignment,
+    measure_bias,
+    measure_health,
+    policy_horizon,
+    stretch,
+    true_horizon,
+)
+from sgrnn.errors import InputError
+from sgrnn.policies import Policy
+from sgrnn.sequence_model import SequenceModel
+from sgrnn.span import Span
+from sgrnn.state import State
+from sgrnn.training.build import build_policy
+from sgrnn.training.checkpoints import require_best
+from sgrnn.training.fit import require_fit
+from sgrnn.training.problem import Problem
+from sgrnn.training.problems import problem_of
+from sgrnn.training.run import Run
+
+FILE = "diagnosis.json"
+
+
+def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, Any]:
+    """Measure all figures at a run's best checkpoint, on the spans that it would have trained on next.
+
+    Args:
+        run: the run.
+        folder: the data folder.
+        horizon: steps ahead that the true gradient is followed.
+        spans: how many are averaged.
+
+    Returns:
+        Plain numbers, lists and dicts, as they are written to RUN/diagnosis.json. A figure with a standard error is
+        ``{"value": ..., "error": ...}``; NaN is None.
+
+    Raises:
+        InputError: there is no checkpoint, it is not that of the run, or the figures cannot be measured on so few.
+    """
+    checkpoint = require_best(run.checkpoints)
+    problem = problem_of(run, folder)
+    require_fit(checkpoint, run, problem)
+    model = problem.build_model()
+    checkpoint.load_model(model)
+    policy = build_policy(run.recipe, model, problem.updates_per_epoch)
+    saved = checkpoint.load_state(torch.device("cpu"))
+    policy.load_state_dict(saved["policy"])
+    problem.start(policy.lookahead_steps)
+    problem.load_state_dict(saved)
+    drawn = spans_ahead(problem, spans, policy.lookahead_steps, horizon)
+    state = saved["state"]
+    alignment = measure_alignment(policy, model, model.loss, drawn, state, lags=block_ends(horizon))
+    health = measure_health(policy, model, model.loss, drawn, state)
+    windows = comparison_windows(sum(span.steps for span in _first_stretch(drawn, horizon)), own_window(run))
+    try:
+        bias = measure_bias(policy, model, model.loss, drawn, state, horizon=horizon, windows=windows)
+    except ValueError as error:
+        raise InputError(f"--spans is too small: {error}") from None
+    return {
+        "update": checkpoint.progress["update"],
+        "horizon": horizon,
+        "spans": spans,
+        "alignment": alignment_figures(alignment),
+        "bias": bias_figures(bias),
+        "health": health_figures(health),
+    }
+
+
+def write_diagnosis(run: Run, figures: dict[str, Any]) -> Path:
+    """Keep the figures in the run folder.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    with run.writing(FILE) as path, atomic_write(path) as file:
+        file.write((json.dumps(figures, indent=1) + "\n").encode())
+    return path
+
+
+def read_diagnosis(run: Run) -> dict[str, Any] | None:
+    """The figures that were kept; None if there are none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = run.folder / FILE
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}; write it again with `sgrnn diagnose {run.folder}`") from None
+
+
+def spans_ahead(problem: Problem, number: int, lookahead: int, horizon: int) -> list[Span]:
+    """The next spans, each knowing its future up to a horizon; the problem stays where it is.
+
+    Args:
+        problem: started with `lookahead`.
+        number: of spans.
+        lookahead: steps of future that the policy wants.
+        horizon: steps of future that are wanted here.
+    """
+    saved = problem.state_dict()
+    problem.start(max(lookahead, horizon))
+    problem.load_state_dict(saved)
+    spans = [problem.draw() for _ in range(number)]
+    problem.start(lookahead)
+    problem.load_state_dict(saved)
+    return spans
+
+
+def quick_figures(
+    policy: Policy, model: SequenceModel, spans: Sequence[Span], state: State, horizon: int
+) -> dict[str, float]:
+    """What is logged while a run trains: how what is injected agrees with the truth `horizon` steps ahead."""
+    alignment = measure_alignment(policy, model, model.loss, spans, state, lags=[horizon])
+    return {
+        "true_cosine": float(alignment.cosine().value[0, -1]),
+        "true_r2": float(alignment.r2().value[0, -1]),
+        "true_norm_ratio": float(alignment.norm_ratio().value[0, -1]),
+    }
+
+
+def own_window(run: Run) -> int | None:
+    """T of a run's policy; None for full back-propagation through the span."""
+    return getattr(run.recipe.policy, "window", None)
+
+
+def comparison_windows(steps: int, own: int | None) -> list[int]:
+    """Windows of plain truncation to compare with: some that divide a stretch of so many steps, and the policy's own.
+
+    >>> comparison_windows(60, own=4)
+    [1, 2, 3, 4, 5, 10, 15, 30, 60]
+    """
+    windows = [1]
+    for window in range(2, steps + 1):
+        if steps % window == 0 and (window >= 1.4 * windows[-1] or window == steps):
+            windows.append(window)
+    return sorted({*windows, *([own] if own is not None and own < steps else [])})
+
+
+def alignment_figures(alignment: Alignment) -> dict[str, Any]:
+    """Curves over the lags, by part of the state, of what is injected and of what was predicted."""
+    found: dict[str, Any] = {"lags": alignment.lags, "parts": alignment.parts}
+    for name, of in (("injected", INJECTED), ("predicted", PREDICTED)):
+        found[name] = {
+            "cosine": _plain(alignment.cosine(of)),
+            "r2": _plain(alignment.r2(of)),
+            "norm_ratio": _plain(alignment.norm_ratio(of)),
+            "carried": _plain(alignment.carried(of)),
+            "horizon": _plain(policy_horizon(alignment, of=of)),
+        }
+    return {**found, "norms": _plain(alignment.norms()), "true_horizon": _plain(true_horizon(alignment))}
+
+
+def bias_figures(bias: Bias) -> dict[str, Any]:
+    """By contender and parameter."""
+    return {
+        "contenders": bias.contenders,
+        "windows": bias.windows,
+        "tensors": bias.tensors,
+        "relative_error": _plain(bias.relative_error()),
+        "cosine": _plain(bias.cosine()),
+        "noise_ratio": _numbers(bias.noise_ratio()),
+        "updates_to_show": _numbers(bias.updates_to_show()),
+        "updates": bias.updates,
+        "worth": {**_plain(bias.worth()), "text": bias.worth_text()},
+    }
+
+
+def health_figures(health: Health) -> dict[str, Any]:
+    """By part of the state, and by gate."""
+    figures = {name: _plain(getattr(health, name)) for name in ("norm", "size", "common", "radial")}
+    gates = {name: {"mean": gate.mean, "closed": gate.closed, "open": gate.open} for name, gate in health.gates.items()}
+    return {"parts": health.parts, **figures, "gates": gates}
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    return {"value": _numbers(estimate.value), "error": _numbers(estimate.error)}
+
+
+def _numbers(figures: Tensor) -> Any:
+    """Lists of numbers, None where one is not finite, which JSON does not know."""
+    return _without_nan(figures.tolist())
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return value if value == value and abs(value) != float("inf") else None
+
+
+def _first_stretch(spans: Sequence[Span], horizon: int) -> list[Span]:
+    return next(stretch(spans, horizon), list(spans))

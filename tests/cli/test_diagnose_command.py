@@ -1,0 +1,80 @@
+"""`sgrnn diagnose`: what it says of a run and keeps, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .commands import Commands
+
+SHORT = ("--horizon", 8, "--spans", 20)
+
+
+@pytest.fixture
+def run(sgrnn: Commands) -> str:
+    sgrnn.well("train", "tiny.yaml", "--run", "mine")
+    return "mine"
+
+
+def test_it_prints_tables_and_what_they_come_to_and_keeps_the_figures(sgrnn: Commands, run: str) -> None:
+    before = {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()}
+    output = sgrnn.well("diagnose", run, *SHORT)
+    kept = json.loads(Path(run, "diagnosis.json").read_text())
+    for words in (
+        "against the true gradient of the next h steps", "against a long window's", "by parameter",
+        "states and predictions", "gates over all", "horizon: 90% of the true gradient lies within",
+        f"this policy is {kept['bias']['worth']['text']} of plain truncation", "figures: mine/diagnosis.json\n",
+    ):  # fmt: skip
+        assert words in output
+    assert kept["update"] == 10
+    assert kept["alignment"]["lags"] == [1, 2, 3, 5, 8]
+    assert kept["alignment"]["parts"] == ["all", "hidden", "cell"]
+    assert kept["bias"]["contenders"] == ["policy", "T=1", "T=2", "T=3", "T=6", "T=12"]
+    assert kept["bias"]["tensors"][:2] == ["all", "embedding.weight"]
+    assert set(kept["health"]["gates"]) == {"input", "forget", "output"}
+    assert all(path.read_bytes() == bytes_ for path, bytes_ in before.items()), "nothing else was touched"
+
+
+def test_the_same_again_gives_the_same_figures(sgrnn: Commands, run: str) -> None:
+    sgrnn.well("diagnose", run, *SHORT)
+    first = Path(run, "diagnosis.json").read_text()
+    sgrnn.well("diagnose", run, *SHORT)
+    assert Path(run, "diagnosis.json").read_text() == first
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["--policy.kind=full"],
+        ["--policy.kind=truncated"],
+        ["--policy.source.kind=alternate", "--policy.source.every=1"],
+        ["--policy.synthesizer={kind: adjoint}", "--policy.follow_rate=1", "--policy.follow_every=1"],
+        ["--model.core=gru", "--model.num_layers=2"],
+    ],
+)
+def test_any_policy_and_core_can_be_diagnosed(sgrnn: Commands, overrides: list[str]) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", *overrides)
+    assert "plain truncation" in sgrnn.well("diagnose", "mine", *SHORT)
+
+
+@pytest.mark.parametrize("span", ["~", "3"])
+def test_a_run_on_a_task_too(sgrnn: Commands, folder: Path, span: str) -> None:
+    (folder / "task.yaml").write_text(
+        "task: {kind: copy, bits: 2, episodes_per_epoch: 4}\nmodel: {core: lstm, hidden_size: 8}\n"
+        "policy: {kind: synthetic, window: 2}\ntraining: {epochs: 2, batch_size: 3, device: cpu}\n"
+    )
+    sgrnn.well("train", "task.yaml", "--run", "mine", f"--training.span={span}")
+    assert "plain truncation" in sgrnn.well("diagnose", "mine", *SHORT)
+
+
+def test_what_cannot_be_diagnosed_is_refused(sgrnn: Commands, run: str) -> None:
+    assert "--spans is too small: spans must make at least two stretches of 50 steps, got 0" in sgrnn.refused(
+        "diagnose", run, "--horizon", 50, "--spans", 2
+    )
+    assert not Path(run, "diagnosis.json").exists()
+    assert "nowhere holds no run" in sgrnn.refused("diagnose", "nowhere")
+    for checkpoint in Path(run, "checkpoints").iterdir():
+        for path in checkpoint.iterdir():
+            path.unlink()
+        checkpoint.rmdir()
+    assert sgrnn.refused("diagnose", run) == "mine has no checkpoint yet: go on with `sgrnn resume mine`"

@@ -1,0 +1,72 @@
+"""Synthesizers of which it is known how good they are."""
+
+from typing import Any
+
+import torch
+from models import LinearCore
+from torch import Tensor, nn
+
+from sgrnn.lookahead import Lookahead
+from sgrnn.policies import Loss, Synthetic
+from sgrnn.span import Span
+from sgrnn.state import State, cut, floating_leaves, to_matrix
+
+
+class Oracle(nn.Module):
+    """In the place of a synthesizer: unrolls the model over the steps in sight, and says their exact gradient."""
+
+    def __init__(self, model: nn.Module, loss: Loss, steps: int) -> None:
+        super().__init__()
+        self._model, self._loss = [model], loss  # in a list: the model's parameters are not this module's
+        self.lookahead_steps = steps
+
+    @torch.enable_grad()
+    def forward(self, state: State, lookahead: Lookahead) -> Tensor:
+        first = cut(state)
+        losses = self._loss(self._model[0](lookahead.inputs, first)[0], lookahead.targets)
+        if lookahead.valid is not None:
+            losses = losses * lookahead.valid
+        found = torch.autograd.grad(losses.sum(), floating_leaves(first), allow_unused=True, materialize_grads=True)
+        return to_matrix(list(found)).unsqueeze(1)
+
+
+class Zero(nn.Module):
+    """Predicts nothing."""
+
+    def forward(self, state: State, lookahead: Any = None) -> Tensor:
+        return torch.zeros_like(to_matrix(state)).unsqueeze(1)
+
+
+def bare(window: int, synthesizer: nn.Module, **options: Any) -> Synthetic:
+    """A policy that injects what is predicted, as it is."""
+    return Synthetic(window, synthesizer, tangent=False, gate=False, **options).double()
+
+
+def linear_text(core: LinearCore, number: int, steps: int, beyond: int, rows: int = 4) -> tuple[list[Span], Tensor]:
+    """Consecutive spans of random steps with so many steps of future, and the state before them."""
+    generator = torch.Generator().manual_seed(4)
+    size = core.weight.shape[0]
+    inputs, targets = torch.randn(
+        2, number * steps + beyond, rows, size, dtype=torch.float64, generator=generator
+    )  # fmt: skip
+    spans = []
+    for first in range(0, number * steps, steps):
+        now, after = slice(first, first + steps), slice(first + steps, first + steps + beyond)
+        spans.append(Span(inputs[now], targets[now], future=Span(inputs[after], targets[after])))
+    return spans, torch.randn(rows, size, dtype=torch.float64, generator=generator)
+
+
+def linear_blocks(core: LinearCore, span: Span, state: Tensor, edges: list[int], lags: list[int]) -> Tensor:
+    """(blocks, boundaries x rows, size): the sum over a block's steps j of d_j A^j, d = state - target."""
+    A = core.weight.detach()
+    assert span.future is not None
+    inputs = torch.cat([span.inputs, span.future.inputs])
+    targets = torch.cat([span.targets, span.future.targets])
+    states = [state]
+    for step in inputs:
+        states.append(states[-1] @ A.T + step)
+    terms = [  # of step j ahead
+        torch.cat([(states[edge + j] - targets[edge + j - 1]) @ torch.matrix_power(A, j) for edge in edges])
+        for j in range(1, lags[-1] + 1)
+    ]
+    return torch.stack([torch.stack(terms[low:high]).sum(dim=0) for low, high in zip([0, *lags], lags, strict=False)])

@@ -1,0 +1,272 @@
+"""Figures about boundaries: on a linear core equal to their closed form, and as they must be for known predictions."""
+
+import pytest
+import torch
+from known import Oracle, Zero, bare, linear_blocks, linear_text
+from models import (
+    CORES,
+    ROWS,
+    SIZE,
+    LinearCore,
+    Table,
+    half_squared_error,
+    make_core,
+    make_language_model,
+    make_span,
+    make_state,
+    make_text,
+    squared_error,
+)
+from tolerances import assert_close, assert_identical
+
+from sgrnn.diagnostics import (
+    INJECTED,
+    PREDICTED,
+    Alignment,
+    block_ends,
+    measure_alignment,
+    policy_horizon,
+    state_parts,
+    true_horizon,
+)
+from sgrnn.dropout import Dropout
+from sgrnn.lookahead import Lookahead
+from sgrnn.mixed import Mixed
+from sgrnn.online import RealTime
+from sgrnn.policies import Full, Policy, Synthetic, Truncated
+from sgrnn.schedules import Constant
+from sgrnn.span import Span
+from sgrnn.state import State
+from sgrnn.tasks import cut
+
+LAGS = [1, 2, 3, 5, 8]
+ALL_END = torch.ones(ROWS, dtype=torch.bool)
+
+
+def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
+    core = LinearCore()
+    (span, *_), state = linear_text(core, number=1, steps=6, beyond=8)
+    table = Table(4 * 4, SIZE)
+    policy = bare(2, table)
+    found = measure_alignment(policy, core, half_squared_error, [span], state, lags=LAGS)
+    blocks = linear_blocks(core, span, state, [2, 4, 6], LAGS)
+    said = table.values[4:, 0].detach()
+    truth = blocks.cumsum(dim=0)
+    dots, powers = (truth * said).sum(dim=(1, 2)), truth.square().sum(dim=(1, 2))
+    assert_close(found.cosine().value[0], dots / (said.norm() * powers.sqrt()))
+    assert_close(found.r2().value[0], 1 - (truth - said).square().sum(dim=(1, 2)) / powers)
+    assert_close(found.norm_ratio().value[0], said.norm() / powers.sqrt())
+    sizes = torch.tensor([1.0, 1, 1, 2, 3], dtype=torch.float64)
+    assert_close(found.norms().value[0], (blocks.square().sum(dim=(1, 2)) / 12 / sizes).sqrt())
+    terms = blocks.flatten(1)
+    assert_close(found.carried().value[0], torch.linalg.lstsq(terms.T, said.flatten()[:, None]).solution[:, 0])
+    assert found.cosine().error.isnan().all(), "of one span there is no standard error"
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_an_oracle_scores_one(core: str) -> None:
+    model = make_core(core)
+    spans = cut(make_span(12, ends=ALL_END), 4)
+    policy = bare(2, Oracle(model, squared_error, steps=12))
+    found = measure_alignment(policy, model, squared_error, spans, make_state(model), lags=[12])
+    ones = torch.ones_like(found.cosine().value)
+    for of in (INJECTED, PREDICTED):
+        for figure in (found.cosine(of), found.r2(of), found.norm_ratio(of), found.carried(of)):
+            assert_close(figure.value, ones)
+            assert figure.error.abs().max() < 1e-6
+
+
+def test_an_oracle_of_few_steps_scores_one_at_its_own_horizon_and_less_beyond() -> None:
+    core = LinearCore()
+    spans, state = linear_text(core, number=20, steps=4, beyond=8)
+    policy = bare(4, Oracle(core, half_squared_error, steps=3))
+    found = measure_alignment(policy, core, half_squared_error, spans, state, lags=LAGS)
+    r2 = found.r2().value[0]
+    assert_close(r2[2], torch.ones((), dtype=torch.float64))
+    assert all(float(each) < 1 - 1e-4 for place, each in enumerate(r2) if place != 2)
+    assert_close(found.carried().value[0], torch.tensor([1.0, 1, 1, 0, 0], dtype=torch.float64))
+    assert float(policy_horizon(found, 1 - 1e-6).value) == pytest.approx(3, abs=1e-3)
+    assert float(true_horizon(found).value) > 3
+
+
+def test_a_synthesizer_of_zeros_scores_zero_as_truncation_does() -> None:
+    core = LinearCore()
+    spans, state = linear_text(core, number=3, steps=4, beyond=8)
+    for policy in (bare(2, Zero()), Truncated(2), Full()):
+        found = measure_alignment(policy, core, half_squared_error, spans, state, lags=LAGS)
+        for figure in (found.cosine(), found.r2(), found.norm_ratio(), found.carried()):
+            assert not figure.value.any()
+        assert float(policy_horizon(found).value) == 0
+
+
+def test_shuffled_predictions_score_about_zero_or_below() -> None:
+    core = LinearCore()
+    spans, state = linear_text(core, number=20, steps=4, beyond=8, rows=50)
+    policy = bare(2, Oracle(core, half_squared_error, steps=8), shuffle=True)
+    found = measure_alignment(policy, core, half_squared_error, spans, state, lags=[8])
+    assert abs(float(found.cosine().value[0, 0])) < 0.1
+    assert float(found.r2().value[0, 0]) < 0
+    assert_close(found.r2(PREDICTED).value[0], torch.ones(1, dtype=torch.float64))  # what was said was right
+
+
+@pytest.mark.parametrize("starts", [[(0, 0), (4, 0), (4, 2)], [(1, 1), (5, 0), (5, 2), (11, 0)]])
+def test_nothing_is_expected_from_beyond_the_start_of_another_sequence(starts: list[tuple[int, int]]) -> None:
+    model = make_language_model()
+    spans = cut(make_text(12, starts=starts, ends=ALL_END), 4)
+    policy = bare(1, Oracle(model, model.loss, steps=1))
+    found = measure_alignment(policy, model, model.loss, spans, make_state(model), lags=[1])
+    assert_close(found.r2().value, torch.ones_like(found.r2().value))
+    closed = len({(step, row) for step, row in starts if step > 0})
+    assert float(found.counts.sum()) == 12 * ROWS - ROWS - closed
+
+
+def test_parts_are_layers_of_hidden_and_cell() -> None:
+    model = make_core("LSTM-2")
+    state = make_state(model)
+    assert state_parts(state) == {
+        "all": slice(0, 12), "hidden 1": slice(0, 3), "hidden 2": slice(3, 6), "cell 1": slice(6, 9),
+        "cell 2": slice(9, 12),
+    }  # fmt: skip
+    assert list(state_parts(make_state(make_core("GRU-1")))) == ["all", "hidden"]
+    assert list(state_parts(make_state(make_core("own")))) == ["all", "tensor 1", "tensor 2"]
+
+
+def test_parts_are_measured_apart() -> None:
+    model = make_core("LSTM-1")
+    span = make_span(6, ends=ALL_END)
+
+    class HiddenAlone(Oracle):
+        def forward(self, state: State, lookahead: Lookahead) -> torch.Tensor:
+            gradient = super().forward(state, lookahead)
+            gradient[..., SIZE:] = 0
+            return gradient
+
+    policy = bare(1, HiddenAlone(model, squared_error, steps=6))
+    found = measure_alignment(policy, model, squared_error, [span], make_state(model), lags=[6])
+    r2 = dict(zip(found.parts, found.r2().value[:, 0].tolist(), strict=True))
+    assert r2["hidden"] == pytest.approx(1)
+    assert r2["cell"] == 0
+    assert 0 < r2["all"] < 1
+
+
+def test_policy_model_gradients_and_chance_are_left_as_they_were() -> None:
+    model = make_language_model(dropout=0.5)
+    policy = Synthetic(2, model.synthesizer(3), shuffle=True).double()
+    spans = cut(make_text(12, ends=ALL_END), 4)
+    state = make_state(model)
+    policy.backward(model, model.loss, spans[0], state)
+    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    dropped = [module.p for module in model.modules() if isinstance(module, Dropout)]
+    gradients = [each.grad.clone() for each in [*model.parameters(), *policy.parameters()] if each.grad is not None]
+    random = torch.get_rng_state()
+    first = measure_alignment(policy, model, model.loss, spans, state, lags=[2])
+    again = measure_alignment(policy, model, model.loss, spans, state, lags=[2])
+    assert_identical(first.products[:, :, 2:, 2:], again.products[:, :, 2:, 2:])  # nothing was dropped out
+    assert_identical(dict(policy.state_dict()), before)
+    assert_identical(
+        [each.grad for each in [*model.parameters(), *policy.parameters()] if each.grad is not None], gradients
+    )  # fmt: skip
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [module.p for module in model.modules() if isinstance(module, Dropout)] == dropped
+    assert 0.5 in dropped
+
+
+def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
+    """The first window of a span learns from what is injected at its end alone, if its own loss is zero."""
+    model = make_language_model()
+    for make in (model.synthesizer, model.mlp_synthesizer, lambda steps: model.adjoint_synthesizer(2)):
+        policy = Synthetic(2, make(2)).double()
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter.copy_(torch.randn_like(parameter) / 2)
+        policy.gate.dot.fill_(0.7)
+        policy.gate.square.fill_(1.0)
+        span, state = make_text(4), make_state(model)
+        crossing = policy.look(model, model.loss, span, state)
+        step = policy.backward(model, model.loss, span, state)
+        assert_close(crossing.last, step.state)
+        assert crossing.predicted.shape == (3 * ROWS, 12)
+        table = Table(3 * ROWS, 12)
+        again = bare(2, table)
+        with torch.no_grad():
+            table.values[ROWS:, 0] = crossing.injected
+        expected = [each.grad for each in model.parameters()]
+        model.zero_grad()
+        again.backward(model, model.loss, span, state)
+        assert_close([each.grad for each in model.parameters()], expected)
+        model.zero_grad()
+
+
+def test_of_mixed_it_is_the_synthetic_part() -> None:
+    model = make_language_model()
+    synthetic = bare(2, Oracle(model, model.loss, steps=8))
+    spans = cut(make_text(8, ends=ALL_END), 4)
+    mixed = Mixed(synthetic, Constant(0.0))
+    found = measure_alignment(mixed, model, model.loss, spans, make_state(model), lags=[8])
+    assert_close(found.r2().value, torch.ones_like(found.r2().value))
+
+
+def by_lag(*terms: float) -> Alignment:
+    """A single state with independent terms of these squares, of which the first half is predicted as it is."""
+    squares = torch.tensor(terms, dtype=torch.float64)
+    said = squares * (torch.arange(len(terms)) < len(terms) / 2)
+    products = torch.zeros(2, 1, 2 + len(terms), 2 + len(terms), dtype=torch.float64)
+    products[:, 0, 2:, 2:] = squares.diag()
+    for of in (0, 1):
+        products[:, 0, of, 2:] = products[:, 0, 2:, of] = said
+        products[:, 0, of, of] = said.sum()
+    return Alignment(list(range(1, len(terms) + 1)), ["all"], products, torch.ones(2))
+
+
+def test_the_horizon_is_where_the_share_is_reached() -> None:
+    found = by_lag(4, 3, 2, 1)
+    assert true_horizon(found, 0.7).value == pytest.approx(2)
+    assert true_horizon(found, 0.8).value == pytest.approx(2.5)  # between two lags
+    assert true_horizon(found, 1.0).value == pytest.approx(4)
+    assert policy_horizon(found, 4 / 7).value == pytest.approx(1)
+    assert policy_horizon(found, 1.0).value == pytest.approx(2)
+    assert_close(found.carried().value, torch.tensor([[1.0, 1, 0, 0]], dtype=torch.float64))
+    assert_close(found.r2().value[0, -1], torch.tensor(0.7, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("policy", "spans", "lags", "message"),
+    [
+        (Truncated(2), 0, [2], "spans must be at least one, got none"),
+        (Truncated(2), 1, [2, 1], r"lags must be at least 1 step and increase, got \[2, 1\]"),
+        (Truncated(2), 1, [0], r"lags must be at least 1 step and increase, got \[0\]"),
+        (Truncated(2), 1, [9], "a span needs 9 steps of future, or rows that end, .* of 9 steps .*; got 8"),
+        (RealTime(), 1, [2], "can be looked at in Synthetic, Mixed, Truncated and Full, got RealTime"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(policy: Policy, spans: int, lags: list[int], message: str) -> None:
+    core = LinearCore()
+    found, state = linear_text(core, number=1, steps=4, beyond=8)
+    with pytest.raises(ValueError, match=message):
+        measure_alignment(policy, core, half_squared_error, found[:spans], state, lags=lags)
+
+
+def test_standard_errors_shrink_with_the_root_of_the_number_of_spans() -> None:
+    core = LinearCore()
+    spans, state = linear_text(core, number=400, steps=2, beyond=2)
+    policy = bare(2, Oracle(core, half_squared_error, steps=1))
+    few, many = (
+        measure_alignment(policy, core, half_squared_error, spans[:number], state, lags=[2], groups=25).cosine()
+        for number in (25, 400)
+    )
+    assert 2 < float(few.error[0, 0] / many.error[0, 0]) < 8
+    assert abs(float(few.value[0, 0] - many.value[0, 0])) < 4 * float(few.error[0, 0])
+
+
+def test_lags_reach_the_horizon() -> None:
+    for horizon in (1, 2, 3, 7, 100):
+        ends = block_ends(horizon)
+        assert ends[-1] == horizon
+        assert ends == sorted(set(ends))
+
+
+def test_a_span_without_future_must_end() -> None:
+    core = LinearCore()
+    span = Span(torch.zeros(2, 1, SIZE).double(), torch.zeros(2, 1, SIZE).double())
+    with pytest.raises(ValueError, match="got 0"):
+        measure_alignment(Truncated(1), core, half_squared_error, [span], torch.zeros(1, SIZE).double(), lags=[1])
