@@ -174,7 +174,7 @@ def measure_bias(
     parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}
     policy = deepcopy(policy)
     saved = deepcopy(policy.state_dict()) if isinstance(policy, Synthetic | Mixed) else None
-    truncations = [Truncated(window) for window in windows]
+    truncations = [Truncated(window, parallel=None) for window in windows]
     sums = [_Sums(parameters, groups) for _ in range(2 + len(windows))]
     reference, contenders = sums[0], sums[1:]
     square = dict.fromkeys(parameters, 0.0)

@@ -209,7 +209,7 @@ class Synthetic(Policy):
             model, loss, span, state: as in `Policy.backward`.
         """
         with torch.no_grad():
-            unrolled = unroll(model, span, state, self.window, self.parallel)
+            unrolled = unroll(model, span, state, self.window)
         outputs = cut(unrolled.outputs)
         torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
         open_rows = open_rows_at(span, unrolled.edges)
