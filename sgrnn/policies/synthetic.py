@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgrnn.injection import Gate, center, tangent
 from sgrnn.lookahead import Lookahead, look_ahead
-from sgrnn.objective import Loss, errors, mean_loss, norms
+from sgrnn.objective import Loss, errors, gradients, mean_loss, norms
 from sgrnn.policies.ahead import first_steps, run_ahead
 from sgrnn.policies.backward import backpropagate, first_gradients
 from sgrnn.policies.crossing import Crossing
@@ -52,7 +52,8 @@ class Synthetic(Policy):
     discount and a gate (`sgrnn.injection`).
 
     Figures: ``r2`` of the predictions made before they were trained on, ``cosine`` with their targets, ``gate``,
-    ``target_rms``, and ``cell_norm``, that of the last state tensor: an LSTM's cell, another core's hidden state.
+    ``target_rms``, ``injected_share``, the norm of what is injected over that of all that enters the core backwards,
+    and ``cell_norm``, that of the last state tensor: an LSTM's cell, another core's hidden state.
 
     Args:
         window: T, steps back-propagated together.
@@ -197,6 +198,7 @@ class Synthetic(Policy):
                 )
             predicted = predicted(arrived)
         figures = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, open_rows)
+        figures["injected_share"] = torch.zeros_like(objective) if injected is None else _share(injected, outputs)
         self._regress(predicted, target, found.after, open_rows)
         if self.follower is not None:
             self.follower.follow()
@@ -383,3 +385,11 @@ class Synthetic(Policy):
 
     def extra_repr(self) -> str:
         return f"window={self.window}, discount={self.discount}, center={self.center}, tangent={self.tangent}"
+
+
+@torch.no_grad()
+def _share(injected: Tensor, outputs: Any) -> Tensor:
+    """The norm of what is injected over that of this and the errors at the outputs together."""
+    flat = [injected.flatten(), *(gradient.flatten() for gradient in gradients(outputs))]
+    ours, *theirs = [each.dot(each) for each in flat]
+    return (ours / torch.stack([ours, *theirs]).sum().clamp(min=torch.finfo(ours.dtype).tiny)).sqrt()

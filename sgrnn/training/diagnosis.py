@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from sgrnn.diagnostics import (
     true_horizon,
 )
 from sgrnn.errors import InputError
-from sgrnn.policies import Policy
+from sgrnn.mixed import Mixed
+from sgrnn.policies import Policy, Synthetic
 from sgrnn.sequence_model import SequenceModel
 from sgrnn.span import Span
 from sgrnn.state import State
+from sgrnn.training import recipe as recipes
 from sgrnn.training.build import build_policy
 from sgrnn.training.checkpoints import require_best
 from sgrnn.training.fit import require_fit
@@ -128,16 +131,29 @@ def spans_ahead(problem: Problem, number: int, lookahead: int, horizon: int) -> 
     return spans
 
 
-def quick_figures(
-    policy: Policy, model: SequenceModel, spans: Sequence[Span], state: State, horizon: int
+def passing_figures(
+    policy: Policy, model: SequenceModel, problem: Problem, state: State, settings: recipes.Diagnosis
 ) -> dict[str, float]:
-    """What is logged while a run trains: how what is injected agrees with the truth `horizon` steps ahead."""
-    alignment = measure_alignment(policy, model, model.loss, spans, state, lags=[horizon])
-    return {
-        "true_cosine": float(alignment.cosine().value[0, -1]),
-        "true_r2": float(alignment.r2().value[0, -1]),
-        "true_norm_ratio": float(alignment.norm_ratio().value[0, -1]),
-    }
+    """What is logged while a run trains, from the next spans; training goes on as if nothing had been measured.
+
+    Returns:
+        `true_cosine`, `true_r2`, `true_norm_ratio` of what is injected and the true gradient as far as the horizon, for
+        a policy that has boundaries; and `bias`, the relative error of the mean parameter gradient. A figure that
+        cannot be told from noise, or has too few spans, is missing.
+    """
+    device = next(model.parameters()).device
+    drawn = spans_ahead(problem, settings.spans, policy.lookahead_steps, settings.horizon)
+    spans = [span.to(device) for span in drawn]
+    figures: dict[str, float] = {}
+    if isinstance(policy, Synthetic | Mixed):
+        alignment = measure_alignment(policy, model, model.loss, spans, state, lags=[settings.horizon])
+        figures["true_cosine"] = float(alignment.cosine().value[0, 0])
+        figures["true_r2"] = float(alignment.r2().value[0, 0])
+        figures["true_norm_ratio"] = float(alignment.norm_ratio().value[0, 0])
+    if len(list(stretch(spans, settings.horizon))) > 1:
+        bias = measure_bias(policy, model, model.loss, spans, state, horizon=settings.horizon)
+        figures["bias"] = float(bias.relative_error().value[0, 0])
+    return {name: value for name, value in figures.items() if isfinite(value)}
 
 
 def own_window(run: Run) -> int | None:
@@ -206,7 +222,7 @@ def _numbers(figures: Tensor) -> Any:
 def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(each) for each in value]
-    return value if value == value and abs(value) != float("inf") else None
+    return value if isfinite(value) else None
 
 
 def _first_stretch(spans: Sequence[Span], horizon: int) -> list[Span]:

@@ -62,6 +62,8 @@ class Display:
                 f"epoch {record['epoch']:.3g}: validation {score_text(record, 'valid_')}", highlight=False
             )
             return
+        if "loss" not in record:  # a diagnosis
+            return
         line = self._line(record)
         self._bar.update(self._task, completed=self._share(record))
         self._figures = Text(line)

@@ -11,8 +11,10 @@ from sgrnn.training.run import Run
 _MAY_CHANGE: dict[str, Any] = {
     "data": True,
     "sample": True,
-    "training": {"epochs", "max_updates", "patience", "log_every", "evaluate_every", "checkpoint_every", "device"},
-}
+    "training": {
+        "epochs", "max_updates", "patience", "log_every", "evaluate_every", "diagnosis", "checkpoint_every", "device",
+    },
+}  # fmt: skip
 """Fields of a run's recipe that may be edited before it is resumed."""
 
 

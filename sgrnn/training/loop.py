@@ -1,8 +1,8 @@
 """The training loop, written out once.
 
 It knows neither which gradient policy it runs nor what is learned. An update is: a span from the problem,
-`policy.backward`, clip, step. Around it stand three things that happen now and then: log, save, and at the end of an
-epoch evaluate.
+`policy.backward`, clip, step. Around it stand four things that happen now and then: log, diagnose, save, and at the
+end of an epoch evaluate.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from sgrnn.errors import InputError
 from sgrnn.sequence_model import SequenceModel
 from sgrnn.training.build import build_optimizer, build_policy, choose_device
 from sgrnn.training.checkpoints import latest_checkpoint, save_checkpoint
+from sgrnn.training.diagnosis import passing_figures
 from sgrnn.training.fit import require_fit
 from sgrnn.training.interval import Interval
 from sgrnn.training.problem import Problem, rank
@@ -119,7 +120,7 @@ def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] =
     began = perf_counter() - progress["seconds"]
 
     def clock() -> float:
-        """Seconds spent on training, evaluations left out."""
+        """Seconds spent on training, diagnoses and evaluations left out."""
         return perf_counter() - began
 
     updates = settings.epochs * updates_per_epoch
@@ -151,6 +152,10 @@ def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] =
         due = progress["update"] % settings.checkpoint_every == 0
         if progress["update"] % settings.log_every == 0 or ended or done:
             log({"learning_rate": rate, **interval.means(progress["update"], clock())})
+        if settings.diagnosis is not None and progress["update"] % settings.diagnosis.every == 0:
+            progress["seconds"] = clock()
+            log(passing_figures(policy, model, problem, state, settings.diagnosis))
+            began = perf_counter() - progress["seconds"]
         scored = settings.evaluate_every is not None and progress["update"] % settings.evaluate_every == 0
         if ended or done or scored:
             progress["seconds"] = clock()

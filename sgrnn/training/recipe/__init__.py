@@ -36,6 +36,7 @@ from sgrnn.training.recipe.policies import (
     Truncated,
 )
 from sgrnn.training.recipe.recipe import (
+    Diagnosis,
     Model,
     Recipe,
     Sample,
@@ -66,6 +67,7 @@ __all__ = [
     "Copy",
     "Cosine",
     "Data",
+    "Diagnosis",
     "ErrorSynthesizer",
     "Full",
     "Grounding",

@@ -53,6 +53,17 @@ class Model(Section):
         return self
 
 
+class Diagnosis(Section):
+    """Figures that cost more than an update, measured now and then (`sgrnn.diagnostics`)."""
+
+    every: PositiveInt
+    """Updates."""
+    horizon: PositiveInt = 20
+    """Steps ahead that the true gradient is followed."""
+    spans: Annotated[int, Field(ge=2)] = 20
+    """That figures are averaged over: the next ones."""
+
+
 class Training(Section):
     """How long, how much at once, and what is kept."""
 
@@ -76,6 +87,8 @@ class Training(Section):
     log_every: PositiveInt = 50
     evaluate_every: PositiveInt | None = None
     """Updates between two evaluations on the valid split, besides the one at the end of each epoch."""
+    diagnosis: Diagnosis | None = None
+    """Log now and then how far the gradients are from the true ones; null for never."""
     checkpoint_every: PositiveInt = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

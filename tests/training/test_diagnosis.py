@@ -1,0 +1,119 @@
+"""Diagnoses while a run trains: what they log, and that training does not notice them."""
+
+import json
+from collections.abc import Callable
+from math import isfinite
+from pathlib import Path
+
+import pytest
+from models import make_language_model, make_text
+
+from sgrnn.errors import InputError
+from sgrnn.policies import Full, Synthetic
+from sgrnn.training.diagnosis import comparison_windows, read_diagnosis, spans_ahead
+from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.training.run import Run
+
+from .tiny import Practice, Training, same
+
+Start = Callable[..., Training]
+DIAGNOSIS = "--training.diagnosis={every: 4, horizon: 6, spans: 4}"
+TASK = """
+task: {kind: copy, bits: 2, threshold: 10, episodes_per_epoch: 5}
+model: {core: lstm, hidden_size: 12}
+policy: {kind: synthetic, window: 3}
+training: {epochs: 2, batch_size: 4, log_every: 2, device: cpu, span: 3}
+"""
+
+
+@pytest.mark.parametrize("policy", [(), ("--policy.source.kind=random", "--policy.source.probability=0.5")])
+def test_a_run_that_is_diagnosed_is_the_run_that_is_not(start: Start, policy: tuple[str, ...]) -> None:
+    plain, diagnosed = start("plain", *policy), start("diagnosed", DIAGNOSIS, *policy)
+    plain()
+    diagnosed()
+    assert same(plain.saved, diagnosed.saved)
+    found = [record for record in diagnosed.metrics if "true_r2" in record]
+    assert [record["update"] for record in found] == [4, 8]
+    assert all(record.keys() >= {"true_cosine", "true_norm_ratio"} for record in found)
+    assert any("bias" in record for record in found)
+    assert all(isfinite(value) for record in found for value in record.values())
+    assert [record for record in diagnosed.metrics if "true_r2" not in record] == plain.metrics
+
+
+def test_a_diagnosed_run_resumes_to_the_same_record(start: Start) -> None:
+    whole, parts = start("whole", DIAGNOSIS), start("parts", DIAGNOSIS)
+    whole()
+    parts(stop_after=4)
+    parts()
+    assert same(whole.saved, parts.saved)
+    assert whole.metrics == parts.metrics
+
+
+def test_a_run_on_a_task_does_not_notice_either(tmp_path: Path) -> None:
+    runs = []
+    for name, overrides in (("plain", []), ("diagnosed", [DIAGNOSIS])):
+        recipe = parse_recipe(TASK, "recipe.yaml", tmp_path, overrides)
+        runs.append(Practice(Run.create(tmp_path / name, recipe, None), tmp_path))
+        runs[-1]()
+    assert same(runs[0].saved, runs[1].saved)
+    assert any("true_r2" in record for record in runs[1].metrics)
+
+
+def test_truncation_has_no_predictions_to_log(start: Start) -> None:
+    run = start("mine", DIAGNOSIS, "--policy.kind=truncated")
+    run()
+    found = [record for record in run.metrics if "bias" in record]
+    assert found
+    assert not any("true_r2" in record for record in found)
+
+
+def test_spans_ahead_are_the_next_ones_with_a_longer_future(start: Start) -> None:
+    problem = start("mine").problem
+    problem.start(2)
+    problem.draw()
+    found = spans_ahead(problem, 3, 2, 9)
+    assert [span.future and span.future.steps for span in found] == [9, 9, 9]
+    for expected in found:
+        span = problem.draw()
+        assert span.inputs.equal(expected.inputs)
+        assert span.future is not None
+        assert span.future.steps == 2
+
+
+def test_windows_to_compare_with_divide_the_stretch() -> None:
+    assert comparison_windows(60, own=5) == [1, 2, 3, 5, 10, 15, 30, 60]
+    assert comparison_windows(7, own=None) == [1, 7]
+    assert comparison_windows(1, own=1) == [1]
+
+
+def test_a_damaged_file_is_refused(start: Start) -> None:
+    run = start("mine").run
+    assert read_diagnosis(run) is None
+    (run.folder / "diagnosis.json").write_text("{")
+    with pytest.raises(InputError, match=r"diagnosis.json is damaged: .*; write it again with `sgrnn diagnose "):
+        read_diagnosis(run)
+    (run.folder / "diagnosis.json").write_text(json.dumps({"spans": 2}))
+    assert read_diagnosis(run) == {"spans": 2}
+
+
+def test_the_share_is_that_of_all_that_enters_the_core() -> None:
+    model = make_language_model()
+    policy = Synthetic(2, model.synthesizer(2), tangent=False).double()
+    for parameter in policy.parameters():
+        parameter.data.uniform_(-1, 1)
+    policy.gate.dot.fill_(1)
+    policy.gate.square.fill_(1)
+    span, state = make_text(4), model.initial_state(3)
+    injected = policy.look(model, model.loss, span, state).injected / (4 * 3)
+    seen = []
+    outputs_of = model.loss
+
+    def loss(outputs, targets):
+        if outputs.shape[0] == 4:
+            seen.append(outputs)
+        return outputs_of(outputs, targets)
+
+    step = policy.backward(model, loss, span, state)
+    whole = (injected.square().sum() + seen[0].grad.square().sum()).sqrt()
+    assert float(step.figures["injected_share"]) == pytest.approx(float(injected.norm() / whole))
+    assert "injected_share" not in Full().backward(model, model.loss, span, state).figures
