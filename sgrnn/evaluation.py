@@ -47,9 +47,21 @@ class Score:
         return self.nats / log(2) / self.characters
 
 
-@torch.no_grad()
 def evaluate(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: int = 20, chunk: int = 50) -> float:
     """The negative log-probability of a text, in nats, every token predicted from all that came before it.
+
+    Args:
+        model, tokens, first, batch_size, chunk: as `token_losses` takes them.
+
+    Raises:
+        ValueError: no tokens, or a batch_size or chunk below 1.
+    """
+    return float(token_losses(model, tokens, first, batch_size=batch_size, chunk=chunk).sum())
+
+
+@torch.no_grad()
+def token_losses(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: int = 20, chunk: int = 50) -> Tensor:
+    """The negative log-probability of each token of a text, (N,) in nats, predicted from all that came before it.
 
     The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
     That state is found by running all rows again until their ends no longer change: a recurrent network forgets
@@ -76,7 +88,6 @@ def evaluate(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: in
     padding = tokens.new_zeros(batch_size * length - len(tokens))
     inputs = torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]).view(batch_size, length).t()
     targets = torch.cat([tokens, padding]).view(batch_size, length).t()
-    counted = (torch.arange(batch_size * length, device=device) < len(tokens)).view(batch_size, length).t()
     training = model.training
     model.eval()
     try:
@@ -86,18 +97,18 @@ def evaluate(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: in
             for start in range(0, length, chunk):
                 _, state = model(inputs[start : start + chunk], state)
             beginnings = _handed_on(model, state)
-        nats = 0.0
+        losses: list[Tensor] = []
         for _ in range(batch_size):
-            nats, state = 0.0, beginnings
+            losses, state = [], beginnings
             for start in range(0, length, chunk):
                 part = slice(start, start + chunk)
                 outputs, state = model(inputs[part], state)
-                nats += float((model.loss(outputs, targets[part]).double() * counted[part]).sum())
+                losses.append(model.loss(outputs, targets[part]).double())
             found = _handed_on(model, state)
             if _close(found, beginnings):
                 break
             beginnings = found
-        return nats
+        return torch.cat(losses).t().flatten()[: len(tokens)]
     finally:
         model.train(training)
 

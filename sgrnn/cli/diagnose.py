@@ -1,5 +1,6 @@
 """``sgrnn diagnose``: whether a run's synthetic gradients are any good."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ def diagnose(
     run: RunArgument,
     horizon: Annotated[int, typer.Option(min=1, help="Steps ahead that the true gradient is followed.")] = 50,
     spans: Annotated[int, typer.Option(min=2, help="Spans that figures are averaged over.")] = 200,
+    against: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Another run on the same text: where is this one better?")
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """How good a run's synthetic gradients are, at its best checkpoint, against the true ones; kept in the run folder.
@@ -27,29 +31,47 @@ def diagnose(
     Example: sgrnn diagnose runs/quickstart-1 --horizon 50 --spans 200
     """
     opened = Run.open(run)
+    other = None if against is None else Run.open(against)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with console.status(f"measuring {run}"):
-        figures = measure(opened, data_folder(data), horizon=horizon, spans=spans)
+        figures = measure(
+            opened,
+            data_folder(data),
+            horizon=horizon,
+            spans=spans,
+            against=None if against is None else Run.open(against),
+        )
     path = write_diagnosis(opened, figures)
     bias = figures["bias"]
     tables = [_alignment(figures["alignment"]), _contenders(bias), _tensors(bias, own_window(opened))]
-    for table in (*tables, _health(figures["health"]), _gates(figures["health"]["gates"])):
+    tables += [_health(figures["health"]), _gates(figures["health"]["gates"])]
+    if "probes" in figures:
+        tables.append(_probes(figures["probes"]))
+    if "against" in figures:
+        tables += [_against(figures["against"], "frequency"), _against(figures["against"], "place")]
+    for table in tables:
         print_table(console, table)
     console.print(_summary(figures))
     console.print(f"figures: {path}")
 
 
 def _summary(figures: dict[str, Any]) -> str:
-    """What the figures come to, in three lines."""
+    """What the figures come to, in a few lines."""
     alignment, bias = figures["alignment"], figures["bias"]
     shows = _updates(bias["updates_to_show"][0][0])
-    return (
+    lines = (
         f"horizon: 90% of the true gradient lies within {_estimate(alignment['true_horizon'], '.1f')} steps, "
         f"of what is injected within {_estimate(alignment['injected']['horizon'], '.1f')}\n"
         f"bias: {_at(bias['relative_error'], 0, 0)} of the mean parameter gradient; "
         f"shows above the noise after so many updates: {shows}\n"
         f"this policy is {bias['worth']['text']} of plain truncation"
     )
+    if "recovered" in figures:
+        lines += f"\nloss recovered from the predictions: R² {_estimate(figures['recovered'])}"
+    if "against" in figures:
+        alike = ", ".join(f"{name} {value:.2f}" for name, value in figures["against"]["agreement"].items())
+        lines += f"\nstates alike (rank correlation of dissimilarities): {alike}"
+    return lines
 
 
 def _alignment(figures: dict[str, Any]) -> Table:
@@ -106,6 +128,28 @@ def _gates(figures: dict[str, Any]) -> Table:
     table = _table("gate", "mean", "closed", "open", title="gates over all steps and units")
     for name, gate in figures.items():
         table.add_row(name, f"{gate['mean']:.2f}", f"{gate['closed']:.0%}", f"{gate['open']:.0%}")
+    return table
+
+
+def _probes(figures: dict[str, Any]) -> Table:
+    table = _table(
+        "tokens ago", "accuracy", "always the most frequent", title="what a linear probe reads off the state"
+    )
+    for lag, *found in zip(figures["lags"], figures["accuracy"], figures["error"], figures["baseline"], strict=True):
+        table.add_row(str(lag), _estimate({"value": found[0], "error": found[1]}), _number(found[2], ".3f"))
+    return table
+
+
+def _against(figures: dict[str, Any], by: str) -> Table:
+    heading = {"frequency": "times in the train text", "place": "tokens before it in its line"}[by]
+    title = f"loss of {figures['run']} less that of this run, nats per token"
+    table = _table(heading, "tokens", "difference", "share of the whole", title=title)
+    found = figures[by]
+    for number, group in enumerate(found["groups"]):
+        share = found["share"][number]
+        table.add_row(
+            group, f"{found['tokens'][number]:,.0f}", _at(found["difference"], number), _number(share, ".0%")
+        )  # fmt: skip
     return table
 
 

@@ -19,11 +19,10 @@ from sgrnn.training.build import build_model
 from sgrnn.training.checkpoints import require_best
 from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import score_text
-from sgrnn.training.fit import require_fit
 from sgrnn.training.problem import rank
-from sgrnn.training.problems import problem_of
 from sgrnn.training.reading import Reading
 from sgrnn.training.run import Run
+from sgrnn.training.trained import open_trained
 
 _FORMS = {
     "loss": "{:.4f}",
@@ -52,12 +51,8 @@ def evaluate(
 
     Example: sgrnn evaluate runs/ptb-word-small-1 --split test
     """
-    opened = Run.open(run)
-    checkpoint = require_best(opened.checkpoints)
-    problem = problem_of(opened, data_folder(data))
-    require_fit(checkpoint, opened, problem)
-    model = problem.build_model()
-    checkpoint.load_model(model)
+    trained = open_trained(Run.open(run), data_folder(data))
+    problem, model = trained.problem, trained.model
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, Reading):
         score = problem.exact_score(model, split, batch_size or 20)
@@ -68,7 +63,7 @@ def evaluate(
         return
     if batch_size is not None:
         raise InputError(f"--batch-size is for a text, and {run} learned the task {problem.name}: remove it")
-    problem.load_state_dict(checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
+    problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
     console.print(f"{problem.name} {split}: {score_text(problem.score(model, split))}")
 
 

@@ -6,24 +6,37 @@ them, as `Policy.backward` does, and leaves all of them as they were. Figures co
 
 from sgrnn.diagnostics.alignment import INJECTED, PREDICTED, Alignment, measure_alignment
 from sgrnn.diagnostics.bias import Bias, measure_bias, stretch
+from sgrnn.diagnostics.dissimilarity import agreement, dissimilarities
 from sgrnn.diagnostics.estimates import Estimate
 from sgrnn.diagnostics.health import Health, measure_health
 from sgrnn.diagnostics.horizon import policy_horizon, true_horizon
 from sgrnn.diagnostics.parts import state_parts
+from sgrnn.diagnostics.probes import Probes, probe_memory
+from sgrnn.diagnostics.recovered import recovered_loss
 from sgrnn.diagnostics.truth import block_ends
+from sgrnn.diagnostics.where import Difference, by_frequency, by_place, loss_difference
 
 __all__ = [
     "INJECTED",
     "PREDICTED",
     "Alignment",
     "Bias",
+    "Difference",
     "Estimate",
     "Health",
+    "Probes",
+    "agreement",
     "block_ends",
+    "by_frequency",
+    "by_place",
+    "dissimilarities",
+    "loss_difference",
     "measure_alignment",
     "measure_bias",
     "measure_health",
     "policy_horizon",
+    "probe_memory",
+    "recovered_loss",
     "state_parts",
     "stretch",
     "true_horizon",

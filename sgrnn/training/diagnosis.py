@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics import (
@@ -15,13 +14,13 @@ from sgrnn.diagnostics import (
     PREDICTED,
     Alignment,
     Bias,
-    Estimate,
     Health,
     block_ends,
     measure_alignment,
     measure_bias,
     measure_health,
     policy_horizon,
+    recovered_loss,
     stretch,
     true_horizon,
 )
@@ -33,16 +32,17 @@ from sgrnn.span import Span
 from sgrnn.state import State
 from sgrnn.training import recipe as recipes
 from sgrnn.training.build import build_policy
-from sgrnn.training.checkpoints import require_best
-from sgrnn.training.fit import require_fit
+from sgrnn.training.contrast import contrast, memory_figures
+from sgrnn.training.numbers import numbers, plain
 from sgrnn.training.problem import Problem
-from sgrnn.training.problems import problem_of
 from sgrnn.training.run import Run
+from sgrnn.training.trained import open_trained
 
 FILE = "diagnosis.json"
+_RECOVERED = 40  # spans, each run several times
 
 
-def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, Any]:
+def diagnose(run: Run, folder: Path, *, horizon: int, spans: int, against: Run | None = None) -> dict[str, Any]:
     """Measure all figures at a run's best checkpoint, on the spans that it would have trained on next.
 
     Args:
@@ -50,6 +50,7 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, A
         folder: the data folder.
         horizon: steps ahead that the true gradient is followed.
         spans: how many are averaged.
+        against: another run on the same text, to say where this one is better and how alike they are.
 
     Returns:
         Plain numbers, lists and dicts, as they are written to RUN/diagnosis.json. A figure with a standard error is
@@ -58,13 +59,11 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, A
     Raises:
         InputError: there is no checkpoint, it is not that of the run, or the figures cannot be measured on so few.
     """
-    checkpoint = require_best(run.checkpoints)
-    problem = problem_of(run, folder)
-    require_fit(checkpoint, run, problem)
-    model = problem.build_model()
-    checkpoint.load_model(model)
+    trained = open_trained(run, folder)
+    problem, model = trained.problem, trained.model
+    contrasted = None if against is None else contrast(trained, open_trained(against, folder))
     policy = build_policy(run.recipe, model, problem.updates_per_epoch)
-    saved = checkpoint.load_state(torch.device("cpu"))
+    saved = trained.checkpoint.load_state(torch.device("cpu"))
     policy.load_state_dict(saved["policy"])
     problem.start(policy.lookahead_steps)
     problem.load_state_dict(saved)
@@ -77,14 +76,20 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, A
         bias = measure_bias(policy, model, model.loss, drawn, state, horizon=horizon, windows=windows)
     except ValueError as error:
         raise InputError(f"--spans is too small: {error}") from None
-    return {
-        "update": checkpoint.progress["update"],
+    found = {
+        "update": trained.checkpoint.progress["update"],
         "horizon": horizon,
         "spans": spans,
         "alignment": alignment_figures(alignment),
         "bias": bias_figures(bias),
         "health": health_figures(health),
+        "probes": memory_figures(trained),
+        "against": contrasted,
     }
+    if isinstance(policy, Synthetic | Mixed):
+        recovered = recovered_loss(policy, model, model.loss, drawn[:_RECOVERED], state, horizon=horizon)
+        found["recovered"] = plain(recovered)
+    return {name: figures for name, figures in found.items() if figures is not None}
 
 
 def write_diagnosis(run: Run, figures: dict[str, Any]) -> Path:
@@ -179,13 +184,13 @@ def alignment_figures(alignment: Alignment) -> dict[str, Any]:
     found: dict[str, Any] = {"lags": alignment.lags, "parts": alignment.parts}
     for name, of in (("injected", INJECTED), ("predicted", PREDICTED)):
         found[name] = {
-            "cosine": _plain(alignment.cosine(of)),
-            "r2": _plain(alignment.r2(of)),
-            "norm_ratio": _plain(alignment.norm_ratio(of)),
-            "carried": _plain(alignment.carried(of)),
-            "horizon": _plain(policy_horizon(alignment, of=of)),
+            "cosine": plain(alignment.cosine(of)),
+            "r2": plain(alignment.r2(of)),
+            "norm_ratio": plain(alignment.norm_ratio(of)),
+            "carried": plain(alignment.carried(of)),
+            "horizon": plain(policy_horizon(alignment, of=of)),
         }
-    return {**found, "norms": _plain(alignment.norms()), "true_horizon": _plain(true_horizon(alignment))}
+    return {**found, "norms": plain(alignment.norms()), "true_horizon": plain(true_horizon(alignment))}
 
 
 def bias_figures(bias: Bias) -> dict[str, Any]:
@@ -194,35 +199,20 @@ def bias_figures(bias: Bias) -> dict[str, Any]:
         "contenders": bias.contenders,
         "windows": bias.windows,
         "tensors": bias.tensors,
-        "relative_error": _plain(bias.relative_error()),
-        "cosine": _plain(bias.cosine()),
-        "noise_ratio": _numbers(bias.noise_ratio()),
-        "updates_to_show": _numbers(bias.updates_to_show()),
+        "relative_error": plain(bias.relative_error()),
+        "cosine": plain(bias.cosine()),
+        "noise_ratio": numbers(bias.noise_ratio()),
+        "updates_to_show": numbers(bias.updates_to_show()),
         "updates": bias.updates,
-        "worth": {**_plain(bias.worth()), "text": bias.worth_text()},
+        "worth": {**plain(bias.worth()), "text": bias.worth_text()},
     }
 
 
 def health_figures(health: Health) -> dict[str, Any]:
     """By part of the state, and by gate."""
-    figures = {name: _plain(getattr(health, name)) for name in ("norm", "size", "common", "radial")}
+    figures = {name: plain(getattr(health, name)) for name in ("norm", "size", "common", "radial")}
     gates = {name: {"mean": gate.mean, "closed": gate.closed, "open": gate.open} for name, gate in health.gates.items()}
     return {"parts": health.parts, **figures, "gates": gates}
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    return {"value": _numbers(estimate.value), "error": _numbers(estimate.error)}
-
-
-def _numbers(figures: Tensor) -> Any:
-    """Lists of numbers, None where one is not finite, which JSON does not know."""
-    return _without_nan(figures.tolist())
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_without_nan(each) for each in value]
-    return value if isfinite(value) else None
 
 
 def _first_stretch(spans: Sequence[Span], horizon: int) -> list[Span]:

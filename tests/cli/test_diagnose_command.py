@@ -1,6 +1,7 @@
 """`sgrnn diagnose`: what it says of a run and keeps, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,22 @@ def test_what_cannot_be_diagnosed_is_refused(sgrnn: Commands, run: str) -> None:
             path.unlink()
         checkpoint.rmdir()
     assert sgrnn.refused("diagnose", run) == "mine has no checkpoint yet: go on with `sgrnn resume mine`"
+
+
+def test_against_another_run_it_says_where_it_is_better(sgrnn: Commands, run: str) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "other", "--policy.kind=truncated", "--training.max_updates=40")
+    output = sgrnn.well("diagnose", run, *SHORT, "--against", "other")
+    kept = json.loads(Path(run, "diagnosis.json").read_text())["against"]
+    assert "loss of other less that of this run" in output
+    assert "states alike (rank correlation of dissimilarities): all " in output
+    assert kept["run"] == "other"
+    better = sgrnn.well("evaluate", "other", "--split", "valid"), sgrnn.well("evaluate", run, "--split", "valid")
+    losses = [float(re.findall(r"([\d.]+) nats per token", text)[0]) for text in better]
+    for by in ("frequency", "place"):
+        tokens, mean = kept[by]["tokens"], kept[by]["difference"]["value"]
+        whole = sum(number * value for number, value in zip(tokens, mean, strict=True)) / sum(tokens)
+        assert whole == pytest.approx(losses[0] - losses[1], abs=2e-4)
+        assert sum(kept[by]["share"]) == pytest.approx(1)
+    sgrnn.well("train", "tiny.yaml", "--run", "words", "--data.tokenizer.kind=word")
+    message = sgrnn.refused("diagnose", run, *SHORT, "--against", "words")
+    assert message.startswith("mine and words must have learned the same text with the same tokenizer")

@@ -1,0 +1,32 @@
+"""Whether two networks represent the same things alike (Kriegeskorte et al. 2008; Czarnecki et al. 2017)."""
+
+import torch
+from torch import Tensor
+
+
+def dissimilarities(states: Tensor) -> Tensor:
+    """The representational dissimilarity matrix of R states (R, features): 1 - the correlation of every two rows.
+
+    >>> dissimilarities(torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 2.0, 1.0]])).round(decimals=3)
+    tensor([[0., 0., 2.],
+            [0., 0., 2.],
+            [2., 2., 0.]])
+    """
+    centered = states - states.mean(dim=1, keepdim=True)
+    unit = centered / centered.norm(dim=1, keepdim=True).clamp(min=torch.finfo(states.dtype).tiny)
+    return (1 - unit @ unit.T).clamp(0, 2).fill_diagonal_(0)
+
+
+def agreement(one: Tensor, other: Tensor) -> float:
+    """The rank correlation (Spearman) of two such matrices of the same inputs, over all pairs of rows.
+
+    1: what is near for the one network is near for the other; about 0: they have nothing in common.
+
+    Raises:
+        ValueError: they are not of one size, or of fewer than three rows.
+    """
+    if one.shape != other.shape or len(one) < 3:
+        raise ValueError(f"matrices must be of the same three or more rows, got {len(one)} and {len(other)}")
+    above = torch.triu_indices(len(one), len(one), offset=1)
+    ranks = torch.stack([matrix[above[0], above[1]].argsort().argsort().double() for matrix in (one, other)])
+    return float(torch.corrcoef(ranks)[0, 1])

@@ -1,0 +1,81 @@
+"""The loss that a synthetic gradient implies (after Czarnecki et al. 2017), against the loss itself."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sgrnn.diagnostics.crossing import look
+from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
+from sgrnn.diagnostics.truth import steps_after
+from sgrnn.dropout import without_dropout
+from sgrnn.objective import Loss
+from sgrnn.policies import Policy
+from sgrnn.span import Span
+from sgrnn.state import State, map_state, to_matrix
+from sgrnn.windows import run
+
+
+def recovered_loss(
+    policy: Policy,
+    model: nn.Module,
+    loss: Loss,
+    spans: Sequence[Span],
+    state: State,
+    *,
+    horizon: int,
+    points: int = 5,
+    groups: int = 10,
+) -> Estimate:
+    """How well the predictions add up to the loss they are to be the gradient of: an R², 1 for a true gradient.
+
+    What would the next steps cost a row if it were in its neighbor's state? The difference is the integral of the
+    gradient along any path between the two states; here of the predictions along a straight line, by Gauss-Legendre
+    quadrature, compared with the difference that running the model from both states gives. A prediction can point the
+    right way at every state that occurs and still be no gradient of anything.
+
+    Args:
+        policy, model, loss, spans, state: as `sgrnn.diagnostics.measure_alignment` takes them, two or more rows.
+        horizon: steps whose loss is compared.
+        points: of the quadrature.
+        groups: of spans, for the standard error.
+
+    Raises:
+        ValueError: there are no spans, one row alone, or a future is too short.
+    """
+    if not spans or spans[0].batch_size < 2:
+        raise ValueError("spans must be at least one, of two or more rows")
+    groups = min(groups, len(spans))
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+    sums, seen = torch.zeros(groups, 2, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
+    with without_dropout(model), torch.random.fork_rng(), torch.no_grad():
+        for place, span in enumerate(spans):
+            neighbor = map_state(lambda tensor: tensor.roll(1, dims=-2), state)
+            way = to_matrix(state) - to_matrix(neighbor)
+            future, there = steps_after(span, [0], horizon)
+            true = _cost(model, loss, future, there, state) - _cost(model, loss, future, there, neighbor)
+            implied = torch.zeros_like(true)
+            for node, weight in zip(nodes, weights, strict=True):
+                between = _between(neighbor, state, (float(node) + 1) / 2)
+                with torch.enable_grad():
+                    said = look(policy, model, loss, span, between).predicted[: span.batch_size]
+                implied += float(weight) / 2 * (said * way).sum(dim=1)
+            group = group_of(place, len(spans), groups)
+            sums[group] += torch.stack([(true - implied).square().sum(), true.square().sum()]).double().cpu()
+            seen[group] += 1
+            with torch.enable_grad():
+                state = look(policy, model, loss, span, state).last
+    return jackknife(sums / seen.unsqueeze(1), lambda mean: 1 - mean[0] / mean[1])
+
+
+def _between(start: State, stop: State, share: float) -> State:
+    def mixed(one: Tensor, other: Tensor) -> Tensor:
+        return one.lerp(other, share) if one.is_floating_point() else other
+
+    return map_state(mixed, start, stop)
+
+
+def _cost(model: nn.Module, loss: Loss, future: Span, there: Tensor, state: State) -> Tensor:
+    """(rows,) the loss of the steps there are."""
+    return (loss(run(model, future.inputs, state)[0], future.targets) * there).sum(dim=0)
