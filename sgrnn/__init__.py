@@ -9,12 +9,13 @@ for span in stream:
 """
 
 from sgrnn import schedules
-from sgrnn.cores import GRU, LSTM, RNN, initial_state
+from sgrnn.cores import GRU, LSTM, RNN, HierarchicalCore, initial_state
 from sgrnn.dropout import Dropout
 from sgrnn.errors import InputError
 from sgrnn.evaluation import Score, evaluate
 from sgrnn.generation import generate
 from sgrnn.injection import Gate
+from sgrnn.interface import Interface
 from sgrnn.language_model import LanguageModel
 from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, TokenFeatures, vector_features
 from sgrnn.mixed import Mixed
@@ -33,7 +34,9 @@ __all__ = [
     "Follower",
     "Full",
     "Gate",
+    "HierarchicalCore",
     "InputError",
+    "Interface",
     "LanguageModel",
     "Lookahead",
     "LookaheadEncoder",

@@ -84,7 +84,9 @@ def token_losses(model: LanguageModel, tokens: Tensor, first: int, *, batch_size
     device = next(model.parameters()).device
     tokens = tokens.to(device)
     batch_size = min(batch_size, len(tokens))
-    length = -(-len(tokens) // batch_size)
+    # Rows as long as whole cycles of a core with clocks hand these on as they found them: two passes for it as well.
+    cycle = getattr(model.core, "cycle", 1)
+    length = -(-len(tokens) // (batch_size * cycle)) * cycle
     padding = tokens.new_zeros(batch_size * length - len(tokens))
     inputs = torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]).view(batch_size, length).t()
     targets = torch.cat([tokens, padding]).view(batch_size, length).t()

@@ -78,6 +78,22 @@ def rows(state: State, start: int, stop: int | None) -> State:
     return map_state(lambda tensor: tensor[..., start:stop, :], state)
 
 
+def take_rows(state: State, chosen: Tensor | None) -> State:
+    """The rows of these numbers (n,); with None, or a mask (batch,), all of them."""
+    if chosen is None or chosen.dtype == torch.bool:
+        return state
+    return map_state(lambda tensor: tensor.index_select(-2, chosen), state)
+
+
+def put_rows(state: State, chosen: Tensor | None, taken: State) -> State:
+    """The state with what became of the rows that `take_rows` took; of a mask's, where it is True."""
+    if chosen is None:
+        return taken
+    if chosen.dtype == torch.bool:
+        return where_rows(chosen, taken, state)
+    return map_state(lambda old, new: old.index_copy(-2, chosen, new), state, taken)
+
+
 def to_matrix(state: State) -> Tensor:
     """The floating-point part of a state as one (batch, features) matrix."""
     return join([tensor.movedim(-2, 0) for tensor in floating_leaves(state)])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores import GRU, LSTM, RNN, initial_state
+from sgrnn.cores import GRU, LSTM, RNN, HierarchicalCore, initial_state
 from sgrnn.language_model import LanguageModel
 from sgrnn.policies import Loss, Policy, Step
 from sgrnn.span import Span
@@ -45,6 +45,15 @@ class OwnCore(nn.Module):
         return torch.stack(outputs), {"fast": fast, "slow": (slow,), "count": count}
 
 
+def make_hierarchy(*periods: int, kind: Any = LSTM, seed: int = 0, **options: Any) -> HierarchicalCore:
+    """Levels of all sizes in float64, with inputs and outputs of SIZE."""
+    torch.manual_seed(seed)
+    sizes = [SIZE, 2, 4][: len(periods)]
+    messages = [*sizes[1:], 0]
+    levels = [kind(below + up, size) for below, up, size in zip([SIZE, *sizes], messages, sizes, strict=False)]
+    return HierarchicalCore(levels, periods, **options).double()
+
+
 LAYERS = (1, 2, 3)
 CORES: dict[str, Callable[[], nn.Module]] = {
     **{f"LSTM-{layers}": lambda layers=layers: LSTM(SIZE, SIZE, layers) for layers in LAYERS},
@@ -53,6 +62,8 @@ CORES: dict[str, Callable[[], nn.Module]] = {
     **{f"nn.LSTM-{layers}": lambda layers=layers: nn.LSTM(SIZE, SIZE, layers) for layers in LAYERS},
     **{f"nn.GRU-{layers}": lambda layers=layers: nn.GRU(SIZE, SIZE, layers) for layers in LAYERS},
     **{f"nn.RNN-{layers}": lambda layers=layers: nn.RNN(SIZE, SIZE, layers) for layers in LAYERS},
+    "hierarchy 1, 4": lambda: make_hierarchy(1, 4),
+    "hierarchy 1, 2, 3": lambda: make_hierarchy(1, 2, 3, kind=GRU),
     "own": OwnCore,
 }
 
@@ -73,13 +84,16 @@ def make_language_model(
 
 
 def make_state(model: nn.Module, rows: int = ROWS, seed: int = 1) -> State:
-    """A state in the midst of a sequence: random values, so that no test passes only because they are zero."""
+    """A state in the midst of a sequence: random values, so that no test passes only because they are zero.
+
+    Counters differ from row to row.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def fill(tensor: Tensor) -> Tensor:
         if tensor.is_floating_point():
             return torch.randn(tensor.shape, dtype=tensor.dtype, generator=generator) / 2
-        return torch.randint(0, 5, tensor.shape, generator=generator)
+        return torch.randint(0, 5, tensor.shape, generator=torch.Generator().manual_seed(2))
 
     return map_state(fill, detach(initial_state(model, rows)))
 
@@ -177,7 +191,8 @@ def run_by_hand(
     for step in range(span.steps):
         if step % (window or span.steps) == 0:
             state = cut(state)
-        state = map_state(Tensor.clone, state)  # apart from the outputs, which a core may hand on as its state
+        # apart from the outputs, which a core may hand on as its state, and never a constant
+        state = map_state(lambda tensor: tensor.clone().requires_grad_(tensor.is_floating_point()), state)
         states.append(state)
         if span.starts is not None:
             state = where_rows(span.starts[step], initial, state)

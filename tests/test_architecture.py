@@ -7,10 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sgrnn"
 LAYERS = [
-    ["errors", "state", "span", "dropout", "output_loss", "schedules"],
+    ["errors", "state", "span", "dropout", "output_loss", "schedules", "injection", "interface"],
     ["cores"],
     ["windows", "lookahead"],
-    ["synthesizers", "injection", "objective"],
+    ["synthesizers", "objective"],
     ["policies"],
     ["mixed", "online"],
     ["sequence_model"],

@@ -46,7 +46,7 @@ class ForwardPolicy(CarryingPolicy, ABC):
                 span before, whose sequences have not ended.
         """
         run = run_steps(model, span, state)
-        step = run.row_step(model)
+        step = run.row_step(model, span)
         features = to_matrix(step.like).shape[1]
         self.fit(self._shapes(span.batch_size, features, step.theta.numel()), step.theta, run.all_begin)
         objective = mean_loss(loss, run.outputs, span)

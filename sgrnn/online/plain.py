@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sgrnn.cores import HierarchicalCore
 from sgrnn.dropout import Dropout
 from sgrnn.state import State
 
@@ -95,6 +96,7 @@ def _cell_forward(module: nn.RNNCellBase, inputs: Tensor, hx: State | None = Non
 
 _FORWARDS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys([nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward], _layers_forward),
+    HierarchicalCore.forward: HierarchicalCore.forward_plain,
     **dict.fromkeys([nn.LSTMCell.forward, nn.GRUCell.forward, nn.RNNCell.forward], _cell_forward),
 }
 

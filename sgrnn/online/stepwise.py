@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.cores import initial_state
 from sgrnn.objective import differentiate, errors, gradients
-from sgrnn.online.plain import refuse_unfit
+from sgrnn.online.plain import plain_operations, refuse_unfit
 from sgrnn.online.step import RowStep, has_beginning
 from sgrnn.span import Span
 from sgrnn.state import State, batch_size, cut, detach, floating_leaves, map_state, to_matrix, where_rows
@@ -75,13 +75,15 @@ class Stepwise:
         """(S, B, error_size): the gradient that the loss left at the outputs."""
         return errors(self.outputs)
 
-    def row_step(self, model: nn.Module) -> RowStep:
+    def row_step(self, model: nn.Module, span: Span) -> RowStep:
         """The model's step as a function of those learned parameters that the state depends on.
 
-        An output layer's parameters, which no later state depends on, are not among them. Call before
-        `differentiate`, which frees the graph that tells.
+        An output layer's parameters, which no later state depends on, are not among them. Plain operations tell: what
+        a step does not do at this phase of a hierarchy is among theirs.
         """
-        roots = floating_leaves(self.afters[0])
+        with plain_operations(model):
+            _, after = model(span.inputs[:1], self.befores[0])
+        roots = floating_leaves(after)
         if has_beginning(model):
             roots = roots + floating_leaves(initial_state(model, 1))
         roots = [tensor for tensor in roots if tensor.requires_grad]

@@ -129,7 +129,7 @@ def make_step(kind: str) -> tuple[nn.Module, RowStep, Any, Tensor]:
     """A model, its step, a state of ROWS rows and their inputs."""
     model, span = MODELS[kind]()
     state = make_state(model)
-    return model, run_steps(model, span, state).row_step(model), state, span.inputs[0]
+    return model, run_steps(model, span, state).row_step(model, span), state, span.inputs[0]
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -178,13 +178,17 @@ def test_what_only_the_outputs_depend_on_and_what_is_frozen_are_no_part_of_theta
     core = make_core("nn.LSTM-1")
     core.get_parameter("bias_hh_l0").requires_grad_(False)
     model = WithReadout(core)
-    run = run_steps(model, make_span(1), make_state(model))
-    assert list(run.row_step(model).shapes) == [f"core.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih")]
+    span = make_span(1)
+    run = run_steps(model, span, make_state(model))
+    assert list(run.row_step(model, span).shapes) == [
+        f"core.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih")
+    ]
 
 
 def test_what_is_learned_of_the_initial_state_is_part_of_theta() -> None:
     model = make_core("own")
-    step = run_steps(model, make_span(1), make_state(model)).row_step(model)
+    span = make_span(1)
+    step = run_steps(model, span, make_state(model)).row_step(model, span)
     assert set(step.shapes) == {name for name, _ in model.named_parameters()}
     beginning = step.beginning()
     assert beginning is not None
@@ -192,7 +196,7 @@ def test_what_is_learned_of_the_initial_state_is_part_of_theta() -> None:
     by_name["beginning"][:SIZE] = torch.eye(SIZE)
     assert_close(beginning, torch.cat([part.flatten(1) for part in by_name.values()], dim=1))
     fixed = make_core("LSTM-1")
-    assert run_steps(fixed, make_span(1), make_state(fixed)).row_step(fixed).beginning() is None
+    assert run_steps(fixed, span, make_state(fixed)).row_step(fixed, span).beginning() is None
 
 
 def test_a_span_run_step_by_step_is_the_span() -> None:

@@ -10,6 +10,7 @@ from models import (
     SIZE,
     divide,
     gradients,
+    make_hierarchy,
     make_language_model,
     make_span,
     make_state,
@@ -66,6 +67,7 @@ MODELS = {
     "LSTM": lambda: make_language_model(LSTM(SIZE, SIZE, 2, dropout=0.4), dropout=0.3),
     "GRU": lambda: make_language_model(GRU(SIZE, SIZE, 3, dropout=0.4), dropout=0.3),
     "without dropout": lambda: make_language_model(nn.LSTM(SIZE, SIZE, 2)),
+    "hierarchy": lambda: make_language_model(make_hierarchy(1, 2, 5), dropout=0.3),
     "own": lambda: make_language_model(OwnCell(), dropout=0.3),
 }
 

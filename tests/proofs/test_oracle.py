@@ -120,7 +120,7 @@ def test_exact_gradients_at_the_boundaries_make_any_window_full(core: str, windo
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("core", ["LSTM-2", "GRU-1", "nn.LSTM-2", "own"])
+@pytest.mark.parametrize("core", ["LSTM-2", "GRU-1", "nn.LSTM-2", "hierarchy 1, 4", "hierarchy 1, 2, 3", "own"])
 def test_the_same_with_sequences_that_start_and_end_inside_and_windows_run_as_one_batch(
     core: str, window: int, lengths: list[int], starts: list[tuple[int, int]] | None, parallel: bool
 ) -> None:

@@ -1,13 +1,14 @@
 """The same seed gives the same training bit for bit, and so does one that was saved half way and loaded."""
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 import pytest
 import torch
-from models import SIZE, divide, make_language_model, make_text
+from models import SIZE, divide, make_hierarchy, make_language_model, make_text
 from tolerances import assert_identical
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
 from sgrnn.mixed import Mixed
@@ -62,8 +63,8 @@ SPANS = divide(
 class Training:
     """Ten updates, as a user writes them."""
 
-    def __init__(self, kind: str, seed: int) -> None:
-        core = LSTM(SIZE, SIZE, 2, dropout=0.2)
+    def __init__(self, kind: str, seed: int, core: nn.Module | None = None) -> None:
+        core = core or LSTM(SIZE, SIZE, 2, dropout=0.2)
         self.model = make_language_model(core, torch.float32, seed, dropout=0.2)
         self.policy: Policy = POLICIES[kind](self.model)
         self.optimizers = [torch.optim.Adam(self.model.parameters(), 1e-2)]
@@ -99,8 +100,8 @@ class Training:
         torch.set_rng_state(saved["random"])
 
 
-def train(kind: str, seed: int) -> Training:
-    training = Training(kind, seed)
+def train(kind: str, seed: int, core: nn.Module | None = None) -> Training:
+    training = Training(kind, seed, core)
     training.update(range(10))
     return training
 
@@ -116,13 +117,23 @@ def test_the_same_seed_gives_the_same_losses_figures_and_parameters(kind: str) -
 @pytest.mark.parametrize("kind", POLICIES)
 @pytest.mark.parametrize("saved_after", [3, 5, 8])
 def test_ten_updates_are_some_a_save_a_load_and_the_rest(kind: str, saved_after: int) -> None:
-    whole = train(kind, 1)
-    half = Training(kind, 1)
+    assert_resumes(kind, saved_after)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "synthetic"])
+@pytest.mark.parametrize("saved_after", range(1, 10))
+def test_a_hierarchy_resumes_at_any_phase(kind: str, saved_after: int) -> None:
+    assert_resumes(kind, saved_after, lambda: make_hierarchy(1, 4, 5))
+
+
+def assert_resumes(kind: str, saved_after: int, make_core: Callable[[], nn.Module | None] = lambda: None) -> None:
+    whole = train(kind, 1, make_core())
+    half = Training(kind, 1, make_core())
     half.update(range(saved_after))
     file = BytesIO()
     torch.save(half.saved(), file)
     file.seek(0)
-    resumed = Training(kind, 2)
+    resumed = Training(kind, 2, make_core())
     resumed.load(torch.load(file, weights_only=True))
     resumed.update(range(saved_after, 10))
     assert_identical(half.seen + resumed.seen, whole.seen)

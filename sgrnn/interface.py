@@ -1,0 +1,137 @@
+"""A message from one module to another, and a gradient for its sender that does not wait for the receiver's."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.injection import Gate
+
+
+class Interface(nn.Module):
+    """Stands between two modules, decouples them, and predicts for the one what the other would send back.
+
+    The synthetic gradient between modules (Jaderberg et al. 2016, section 3.2): for a message m from a sender to a
+    receiver, with L the receiver's loss,
+
+        g = M(m, known)                      predicted when the message is sent, and the sender's gradient at m
+        minimize |M(m, known) - dL/dm|^2     over M's parameters only, when the receiver goes backwards
+
+    so that the sender is trained at once, whenever the receiver may run, and however seldom. In a loop:
+
+        received, reply = interface(sender(inputs))
+        (loss_of_sender + reply).backward()              # the sender has its gradient, and may be updated now
+        ...
+        loss_of_receiver(receiver(received)).backward()  # the receiver has its own, and so has the interface
+
+    The graph is cut: nothing of the receiver's arrives at the sender. The receiver may be run on several messages
+    before it goes backwards, but each message once; where it never does, M does not learn of that message.
+
+    Gradients are in the unit of the receiver's loss, so that a mean over rows or steps must stay one over as many. The
+    sender's loss, and not the reply, is what may be scaled.
+
+    Args:
+        synthesizer: M, as `sgrnn.synthesizers` describes, of a state that is the message: a module
+            ``synthesizer(message, known) -> (rows, heads, features)``, of which the first head counts;
+            ``MLPSynthesizer(features)`` for one. Its last layer zero, the sender begins without a gradient.
+        gate: multiply by `sgrnn.injection.Gate`; without, predictions are trusted from the first on.
+        decay: of the running means (scale of the gradients, gate), per message that is answered.
+    """
+
+    mean_square: Tensor
+    power: Tensor
+    answers: Tensor
+
+    def __init__(self, synthesizer: nn.Module, *, gate: bool = True, decay: float = 0.99) -> None:
+        super().__init__()
+        if not 0 < decay < 1:
+            raise ValueError(f"decay must be in (0, 1), got {decay}")
+        self.synthesizer, self.gate, self.gated, self.decay = synthesizer, Gate(decay), gate, decay
+        self.register_buffer("mean_square", torch.zeros(()))
+        self.register_buffer("power", torch.zeros(()))
+        self.register_buffer("answers", torch.zeros(()))
+
+    def forward(self, message: Tensor, known: Any = None) -> tuple[Tensor, Tensor]:
+        """Send a message.
+
+        Args:
+            message: (rows, features), with the sender's graph.
+            known: what the synthesizer may know besides, such as a `sgrnn.Lookahead` of the rows.
+
+        Returns:
+            what is received, the same values, whose backward pass trains the synthesizer and ends there; and the reply,
+            zero, whose backward pass gives the sender its synthetic gradient: add it to the sender's loss.
+
+        Raises:
+            ValueError: the synthesizer predicts for another number of features.
+        """
+        sent = message.detach()
+        if not torch.is_grad_enabled():
+            return sent, sent.new_zeros(())
+        predicted = self.synthesizer(sent, known)[:, 0]
+        if predicted.shape != sent.shape:
+            raise ValueError(
+                f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
+                f"{tuple(sent.shape)}"
+            )
+        scale = self.mean_square.sqrt() * (self.gate() if self.gated else 1.0)
+        return _Received.apply(predicted, sent, self), _Reply.apply(message, scale * predicted.detach())
+
+    def figures(self) -> dict[str, Tensor]:
+        """How good the predictions are: ``r2``, running, of those made before they were trained on, and ``gate``."""
+        r2 = (2 * self.gate.dot - self.gate.square) / self.power.clamp(min=1e-30)
+        return {"r2": r2, "gate": self.gate() if self.gated else torch.ones_like(r2)}
+
+    def learn(self, predicted: Tensor, arrived: Tensor) -> Tensor:
+        """Take in what arrived (rows, features); returns the gradient of the regression at what was predicted.
+
+        Predictions are in units of the root mean square of what arrives.
+        """
+        scaled = self.mean_square.sqrt() * predicted
+        self.gate.update((scaled * arrived).sum(), scaled.square().sum())
+        self.power.lerp_(arrived.square().sum().to(self.power), 1 - self.decay)
+        self.answers += 1
+        weight = (1 / self.answers).clamp(min=1 - self.decay)  # a plain mean at first, later one that forgets
+        self.mean_square.lerp_(arrived.square().mean().to(self.mean_square), weight)
+        wanted = arrived / self.mean_square.sqrt().clamp(min=1e-30)
+        return 2 * (predicted - wanted) / predicted.numel()  # of the mean over rows and features
+
+
+def alongside(tensor: Tensor, reply: Tensor) -> Tensor:
+    """The tensor, through which a backward pass goes on to the reply as well, as if that had been added to the loss."""
+    return _Alongside.apply(tensor, reply)
+
+
+class _Received(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, predicted: Tensor, sent: Tensor, interface: Interface) -> Tensor:
+        ctx.save_for_backward(predicted)
+        ctx.interface = interface
+        return sent.view_as(sent)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (predicted,) = ctx.saved_tensors
+        return ctx.interface.learn(predicted, *grad_outputs), None, None
+
+
+class _Reply(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, message: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return message.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return grad_outputs[0] * gradient, None
+
+
+class _Alongside(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, reply: Tensor) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        return grad_outputs[0], grad_outputs[0].new_ones(())
