@@ -80,9 +80,14 @@ class StackedCore(nn.Module, ABC):
         for index, layer in enumerate(self.layers):
             if index:
                 outputs = self.dropout(outputs)
-            outputs, last = layer(outputs, state if self.num_layers == 1 else self._of_layer(state, index))
+            outputs, last = self._run_layer(
+                layer, outputs, state if self.num_layers == 1 else self._of_layer(state, index)
+            )
             after.append(last)
         return outputs, self._stack(after)
+
+    def _run_layer(self, layer: nn.Module, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        return layer(inputs, state)
 
     def _of_layer(self, state: State, index: int) -> State:
         return state[index : index + 1]
