@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sgrnn.cores import initial_state
 from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead, TokenFeatures
-from sgrnn.state import State, state_size
+from sgrnn.state import State, state_size, trailing_size
 from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
 
 
@@ -70,11 +70,13 @@ class SequenceModel(nn.Module, ABC):
             lookahead: upcoming steps it sees.
             hidden_size, rank, projection, near: as `ErrorSynthesizer`.
         """
+        state, error_size = self.initial_state(batch_size=1), self.output.in_features
         return ErrorSynthesizer(
-            state_size(self.initial_state(batch_size=1)),
-            self.output.in_features,
+            state_size(state),
+            error_size,
             self.input_features,
             self.input_size,
+            aligned_size=trailing_size(state, error_size),
             steps=lookahead,
             hidden_size=hidden_size,
             rank=rank,
@@ -91,11 +93,13 @@ class SequenceModel(nn.Module, ABC):
             window: T, that of the policy.
             hidden_size, rank, projection, near: as `AdjointSynthesizer`.
         """
+        state, error_size = self.initial_state(batch_size=1), self.output.in_features
         return AdjointSynthesizer(
-            state_size(self.initial_state(batch_size=1)),
-            self.output.in_features,
+            state_size(state),
+            error_size,
             self.input_features,
             self.input_size,
+            aligned_size=trailing_size(state, error_size),
             window=window,
             hidden_size=hidden_size,
             rank=rank,

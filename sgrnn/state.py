@@ -6,6 +6,7 @@ of a single cell. Floating-point tensors carry gradients; others (counters, phas
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -114,3 +115,9 @@ def from_matrix(matrix: Tensor, like: State) -> list[Tensor]:
 def state_size(state: State) -> int:
     """The number of features that a row of the state has, over all its floating-point tensors."""
     return sum(tensor.numel() // tensor.shape[-2] for tensor in floating_leaves(state))
+
+
+def trailing_size(state: State, width: int) -> int:
+    """As `state_size`, of the last tensors alone, as far back as they are vectors of this width."""
+    vectors = takewhile(lambda tensor: tensor.shape[-1] == width, reversed(floating_leaves(state)))
+    return sum(tensor.numel() // tensor.shape[-2] for tensor in vectors)

@@ -18,9 +18,12 @@ from sgrnn.state import (
     from_matrix,
     leaves,
     map_state,
+    put_rows,
     rows,
     state_size,
+    take_rows,
     to_matrix,
+    trailing_size,
     where_rows,
 )
 
@@ -155,3 +158,23 @@ def test_a_matrix_of_other_rows_takes_the_shape_of_the_state_but_for_its_rows() 
 
 def test_the_size_of_a_state_counts_what_carries_gradients() -> None:
     assert [state_size(make()) for make in STATES.values()] == [3, 6, 12, 4, 14, 3]
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_rows_are_taken_and_put_back(kind: str) -> None:
+    state = STATES[kind]()
+    chosen, mask = torch.tensor([2, 0]), torch.tensor([True, False, True, False])
+    taken = take_rows(state, chosen)
+    assert_identical(leaves(taken), leaves(concatenate([rows(state, 2, 3), rows(state, 0, 1)])))
+    changed = map_state(lambda tensor: -tensor - 1, state)
+    expected = where_rows(mask, changed, state)
+    assert_identical(leaves(put_rows(state, chosen, take_rows(changed, chosen))), leaves(expected))
+    assert_identical(leaves(put_rows(state, mask, take_rows(changed, mask))), leaves(expected))
+    assert put_rows(state, None, take_rows(changed, None)) is changed
+
+
+def test_the_last_vectors_of_a_width_are_counted_as_far_as_they_go() -> None:
+    state = {"other": numbers(ROWS, 5), "count": torch.zeros(ROWS, 1, dtype=torch.long), "layers": numbers(2, ROWS, 3)}
+    state["last"] = numbers(ROWS, 3)
+    assert [trailing_size(state, width) for width in (3, 5)] == [9, 0]
+    assert trailing_size(state["other"], 5) == 5

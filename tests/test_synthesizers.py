@@ -403,3 +403,10 @@ def test_a_saved_follower_goes_on_where_it_stood() -> None:
 def test_a_follower_refuses_what_is_out_of_range(rate: float, every: int, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         Follower(Fixed(0.0), rate, every)
+
+
+@pytest.mark.parametrize("aligned", [3, 20])
+def test_an_error_synthesizer_whose_aligned_part_is_none_of_the_state_is_refused(aligned: int) -> None:
+    message = rf"^aligned_size must be a multiple of error_size, 4, up to state_size, 16, got {aligned}$"
+    with pytest.raises(ValueError, match=message):
+        ErrorSynthesizer(SIZE, HIDDEN, lambda inputs: inputs, 2, aligned_size=aligned)

@@ -55,6 +55,7 @@ class AdjointSynthesizer(ErrorSynthesizer):
         rank: dimensions that gradients cross units through.
         projection: features that a step's inputs are reduced to first.
         near: steps of the window whose inputs are read, and whose Jacobians depend on them; None for all.
+        aligned_size: as `ErrorSynthesizer`; where it is not all of the state, C has a gain for every unit alone.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class AdjointSynthesizer(ErrorSynthesizer):
         rank: int = 32,
         projection: int = 32,
         near: int | None = None,
+        aligned_size: int | None = None,
     ) -> None:
         super().__init__(
-            state_size, error_size, features, feature_size,
+            state_size, error_size, features, feature_size, aligned_size=aligned_size,
             steps=window, hidden_size=hidden_size, rank=rank, projection=projection, near=near or window,
         )  # fmt: skip
-        self.vectors = self.repeats or 1
+        self.vectors = 1 if self.others else self.repeats
         gains = self.vectors * state_size
         self.next_gain = nn.Parameter(torch.zeros(hidden_size, gains))
         self.next_gain_bias = nn.Parameter(torch.zeros(gains))

@@ -20,7 +20,7 @@ class ErrorSynthesizer(nn.Module):
 
         M(s, lookahead) = Σ_j  a_j * d_j  +  W_j (g_j * P_j d_j)
 
-    linear in the errors: a part from unit to unit, where the state's vectors are as wide as the outputs, and one
+    linear in the errors: a part from unit to unit, where the state's vectors are in the outputs' units, and one
     across units through few dimensions. For the nearest steps the gains a_j and gates g_j are read off a small network
     of s, x_1, ..., x_j, and see no input later than the error's; for steps further ahead they are constants. So M is
     zero where no errors are made, and zero in the mean wherever the model's own predictive distribution holds; and
@@ -37,6 +37,9 @@ class ErrorSynthesizer(nn.Module):
         rank: dimensions that errors cross units through, at each step.
         near: steps whose Jacobians depend on the state and the inputs; those of steps further ahead are constants.
         projection: features that a step's inputs are reduced to first.
+        aligned_size: so many features, the last of a row of the state, are vectors in the units of the outputs, to
+            which errors are also carried unit by unit; None for all of the state if it divides into such vectors, else
+            none of it.
     """
 
     sees_errors = True
@@ -53,6 +56,7 @@ class ErrorSynthesizer(nn.Module):
         rank: int = 32,
         projection: int = 32,
         near: int = 2,
+        aligned_size: int | None = None,
     ) -> None:
         super().__init__()
         if steps < 1:
@@ -64,10 +68,18 @@ class ErrorSynthesizer(nn.Module):
         self.near = near = min(near, steps)
         self.input_projection = drawn(near, feature_size, projection)
         self.input_weight = drawn(near, projection, hidden_size)
-        self.repeats = state_size // error_size if state_size % error_size == 0 else 0
+        if aligned_size is None:
+            aligned_size = 0 if state_size % error_size else state_size
+        elif aligned_size > state_size or aligned_size % error_size:
+            raise ValueError(
+                f"aligned_size must be a multiple of error_size, {error_size}, up to state_size, {state_size}, got "
+                f"{aligned_size}"
+            )
+        self.others = state_size - aligned_size
+        self.repeats = aligned_size // error_size
         if self.repeats:
-            self.gain = nn.Parameter(torch.zeros(near, hidden_size, state_size))
-            self.gain_bias = nn.Parameter(torch.zeros(steps, 1, state_size))
+            self.gain = nn.Parameter(torch.zeros(near, hidden_size, aligned_size))
+            self.gain_bias = nn.Parameter(torch.zeros(steps, 1, aligned_size))
         self.gate = drawn(near, hidden_size, rank)
         self.gate_bias = nn.Parameter(torch.ones(near, 1, rank))
         self.error_projection = drawn(steps, error_size, rank)
@@ -103,11 +115,11 @@ class ErrorSynthesizer(nn.Module):
         crossing = torch.cat([gates * crossing[: self.near], crossing[self.near :]])
         carried = self.last(crossing.transpose(0, 1).flatten(1))
         if self.repeats:
-            carried = carried + self._unit_to_unit(hidden, errors)
+            carried = carried + F.pad(self._unit_to_unit(hidden, errors), (self.others, 0))
         return carried
 
     def _unit_to_unit(self, hidden: Tensor, errors: Tensor) -> Tensor:
-        """Σ_j a_j * d_j, (R, state_size), the errors repeated for each of the state's vectors."""
-        gains = torch.baddbmm(self.gain_bias[: self.near], hidden, self.gain)  # (near, R, state_size)
+        """Σ_j a_j * d_j, (R, aligned_size), the errors repeated for each of the state's vectors in their units."""
+        gains = torch.baddbmm(self.gain_bias[: self.near], hidden, self.gain)  # (near, R, aligned_size)
         near = repeated_product(gains, errors[: self.near])
         return (near + repeated_product(self.gain_bias[self.near :], errors[self.near :])).flatten(1)

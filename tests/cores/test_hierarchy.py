@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from models import OwnCore, gradients, make_hierarchy, make_language_model, make_state, squared_error
+from models import OwnCore, gradients, make_hierarchy, make_language_model, make_state, make_text, squared_error
 from tolerances import assert_close
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from sgrnn.cores import GRU, LSTM, RNN, HierarchicalCore
 from sgrnn.evaluation import evaluate
 from sgrnn.generation import generate
 from sgrnn.objective import gradients as arrived
-from sgrnn.policies import Truncated
+from sgrnn.policies import Synthetic, Truncated
 from sgrnn.span import Span
 from sgrnn.state import State, concatenate, cut, floating_leaves, leaves, map_state, rows
 from sgrnn.windows import run
@@ -276,3 +276,13 @@ def test_dropout_within_a_level_is_refused_where_windows_run_as_one_batch() -> N
     with pytest.raises(ValueError, match=message):
         Truncated(2, parallel=True).backward(core, squared_error, span, core.initial_state(ROWS))
     Truncated(2).backward(core, squared_error, span, core.initial_state(ROWS))
+
+
+def test_errors_are_carried_unit_by_unit_to_the_fastest_level_alone() -> None:
+    model = make_language_model(make_hierarchy(1, 4))
+    synthesizer = model.synthesizer(3)
+    assert (synthesizer.others, synthesizer.repeats) == (4 + 5, 2), "its hidden and cell vector"
+    policy = Synthetic(2, synthesizer).double()
+    policy.backward(model, model.loss, make_text(6), make_state(model))
+    assert all(gradient.any() for name, gradient in gradients(policy).items() if name.startswith("synthesizer.gain"))
+    assert Synthetic(2, model.adjoint_synthesizer(2)).synthesizer.vectors == 1
