@@ -21,12 +21,8 @@ budgets of 2e5 steps and 10 seconds.
 """
 
 import argparse
-import json
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,11 +30,10 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from records import Record, parser, save_figure, write_records
-from runs import prepare_process
+from runs import run_all
 from torch import Tensor, nn
 
 import sgrnn
-from sgrnn.data.atomic import atomic_write
 from sgrnn.online import UORO, BPLambda, RealTime, SnAp1
 from sgrnn.policies import Policy
 from sgrnn.tasks import Copy, CurriculumTask, RepeatCopy, loss_per_target
@@ -156,29 +151,6 @@ def reached(mastered: list[list[float]], budget: float, column: int) -> int:
     return max((int(row[0]) for row in mastered if row[column] <= budget), default=0)
 
 
-def run_all(conditions: list[Condition], out: Path, jobs: int) -> Iterator[Record]:
-    """The results of all conditions in their order, those already there read from their files."""
-    out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"{condition.name}.json" for condition in conditions]
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=prepare_process, initargs=(1,)) as pool:
-        running = [pool.submit(_run, *pair) for pair in zip(conditions, paths, strict=True)]
-        try:
-            for path, future in zip(paths, running, strict=True):
-                future.result()
-                yield json.loads(path.read_text("utf-8"))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _run(condition: Condition, path: Path) -> None:
-    if path.exists():
-        return
-    result = train(condition)
-    with atomic_write(path) as file:
-        file.write((json.dumps(result) + "\n").encode())
-
-
 def to_records(result: Record) -> list[Record]:
     """What was reached within either budget."""
     condition, used = result["condition"], result["used"]
@@ -282,7 +254,7 @@ def main() -> None:
         for rate in dict.fromkeys(asked.rates)
     ]
     records: list[Record] = []
-    for condition, result in zip(conditions, run_all(conditions, asked.out, asked.jobs), strict=True):
+    for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
         made = to_records(result)
         records += made
         print(f"{condition.name}: {made[0]['value']} at equal steps, {made[1]['value']} at equal seconds", flush=True)

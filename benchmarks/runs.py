@@ -1,19 +1,21 @@
 """Training runs by the dozen: every one an ordinary run folder, several at a time, resumable; and what they cost."""
 
+import json
 import math
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from records import Record
 from torch import nn
 
 from sgrnn.data import data_folder
+from sgrnn.data.atomic import atomic_write
 from sgrnn.errors import InputError
 from sgrnn.training.build import build_optimizer, build_policy
 from sgrnn.training.interval import Diverged
@@ -51,6 +53,36 @@ def train_all(
             for process in active_children():
                 process.terminate()
             raise
+
+
+class Named(Protocol):
+    """A condition of which the result is a file of this name; itself plain values, to be sent to another process."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def run_all(train: Callable[[Any], Record], conditions: Sequence[Named], out: Path, jobs: int) -> Iterator[Record]:
+    """The results of all conditions in their order, those already there read from their files under `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / f"{condition.name}.json" for condition in conditions]
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=prepare_process, initargs=(1,)) as pool:
+        running = [pool.submit(_run, train, *pair) for pair in zip(conditions, paths, strict=True)]
+        try:
+            for path, future in zip(paths, running, strict=True):
+                future.result()
+                yield json.loads(path.read_text("utf-8"))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run(train: Callable[[Any], Record], condition: Named, path: Path) -> None:
+    if path.exists():
+        return
+    result = train(condition)
+    with atomic_write(path) as file:
+        file.write((json.dumps(result) + "\n").encode())
 
 
 def prepare_process(threads: int) -> None:

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reach import WHOLE, WINDOWED, Condition, best_rates, reached, run_all, to_records, train
+from reach import WHOLE, WINDOWED, Condition, best_rates, reached, to_records, train
+from runs import run_all
 
 SMALL = Condition("copy", "truncated", 2, 1e-2, seed=0, steps=200, seconds=0.0, hidden_size=4, batch_size=3)
 
@@ -33,10 +34,10 @@ def test_each_method_and_window_has_its_best_rate() -> None:
 
 def test_stopped_it_goes_on(tmp_path: Path) -> None:
     conditions = [SMALL, replace(SMALL, seed=1)]
-    first = list(run_all(conditions[:1], tmp_path, jobs=1))
+    first = list(run_all(train, conditions[:1], tmp_path, jobs=1))
     there = next(tmp_path.iterdir())
     before = there.stat().st_mtime_ns
-    both = list(run_all(conditions, tmp_path, jobs=1))
+    both = list(run_all(train, conditions, tmp_path, jobs=1))
     assert both[0] == first[0]
     assert there.stat().st_mtime_ns == before
     assert both[1]["condition"]["seed"] == 1

@@ -1,0 +1,384 @@
+"""Two networks, one that ticks ten times as often: does the fast one have to wait for the slow one's gradient?
+
+    python benchmarks/digits.py [--quick] [--json FILE] [--conditions NAME ...] [--seeds 0 1 2] [--digits 3e6]
+                                [--rates 1e-3] [--jobs 1] [--figure FILE] [--out FOLDER]
+
+As in Jaderberg et al. 2016, section 3.2, with real MNIST digits. The fast network reads a stream of digits, one a step,
+and says how many odd ones there were since the last message; every `period` digits it sends a message. The slow one
+ticks on messages alone and says how many threes there were since it began; it begins anew after `ticks` messages, and
+only then goes backwards. What the fast network sends is of use to the slow one only as far as it is trained to be, by
+the gradient at the message, which comes that late. Conditions, each with one Adam for every network:
+
+    full            one graph of both networks and all period x ticks digits; one update of both
+    waiting         the fast network's graph is cut at its messages; its update waits for the slow network all the same
+    synthetic       it is updated with every message, by an `sgrnn.Interface`; the synthesizer knows the fast network's
+                    message and, as training may, how many threes it should tell of
+    message alone   the same, the synthesizer knowing the message alone
+    every step      as synthetic, and the fast network is updated with every digit: windows of one step, with synthetic
+                    gradients over time (`sgrnn.Synthetic`) beside those across the message
+    none            updated with every message, no gradient through it: a control
+
+Accuracy is the share of right counts on the test images, in streams that are the same for all: of the slow network at
+all its ticks, of the fast one when it sends. Against samples (digits, rows counted) and against updates of the fast
+network. The table tells besides how many samples it takes to come within one percent of what `full` ends with.
+
+Every result lies in a file of its own under --out: stopped, the benchmark goes on when called again. --quick
+runs one seed for 2e4 digits: it shows that everything runs.
+
+Needs the images: sgrnn data fetch mnist
+"""
+
+import argparse
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from records import Record, parser, save_figure, spread, write_records
+from runs import run_all
+from torch import Tensor, nn
+
+import sgrnn
+from sgrnn.data import data_folder
+from sgrnn.training.digits import read_digits
+
+PIXELS = 28 * 28
+HIDDEN, MESSAGE, SLOW_HIDDEN = 100, 32, 64
+AHEAD = 4  # digits that the synthesizer over time is told of
+CONDITIONS = ("full", "waiting", "synthetic", "message alone", "every step", "none")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One run to be made."""
+
+    method: str
+    rate: float
+    seed: int
+    digits: float
+    period: int
+    ticks: int
+    batch_size: int
+    evaluations: int
+
+    @property
+    def name(self) -> str:
+        parts = [self.method, f"rate{self.rate:g}", f"seed{self.seed}", f"{self.digits:g}digits"]
+        parts += [f"p{self.period}", f"m{self.ticks}", f"b{self.batch_size}", f"e{self.evaluations}"]
+        return "-".join(parts).replace(" ", "_")
+
+
+class Stream(NamedTuple):
+    """All digits from one beginning of the slow network to the next, N = ticks x period of B rows.
+
+    Args:
+        inputs: (N, B, PIXELS + 1) images, and whether a step is the first after a message.
+        odd: (N, B) how many odd digits there were since the last message, this one counted.
+        threes: (N, B) the same of threes.
+        total: (ticks, B) how many threes there were up to each message, since the beginning.
+    """
+
+    inputs: Tensor
+    odd: Tensor
+    threes: Tensor
+    total: Tensor
+
+
+class Digits:
+    """Endless streams of digits drawn from a split of MNIST."""
+
+    def __init__(self, split: str, condition: Condition, batch_size: int, seed: int) -> None:
+        images, labels = read_digits(data_folder())[split]
+        self.images = torch.from_numpy(images.reshape(-1, PIXELS).astype(np.float32) / 255)
+        self.labels = torch.from_numpy(labels.astype(np.int64))
+        self.shape = (condition.ticks, condition.period, batch_size)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self) -> Stream:
+        """The next stream."""
+        ticks, period, rows = self.shape
+        chosen = torch.randint(len(self.labels), self.shape, generator=self.generator)
+        labels = self.labels[chosen]
+        first = torch.zeros(ticks * period, rows, 1)
+        first[::period] = 1
+        threes = (labels == 3).long().cumsum(dim=1)
+        return Stream(
+            torch.cat([self.images[chosen].flatten(0, 1), first], dim=-1),
+            (labels % 2).cumsum(dim=1).flatten(0, 1),
+            threes.flatten(0, 1),
+            threes[:, -1].cumsum(dim=0),
+        )
+
+
+class Fast(nn.Module):
+    """Reads digits and counts odd ones; a model for a gradient policy."""
+
+    def __init__(self, condition: Condition) -> None:
+        super().__init__()
+        self.see = nn.Linear(PIXELS + 1, HIDDEN)
+        self.core = sgrnn.LSTM(HIDDEN, HIDDEN)
+        self.count = nn.Linear(HIDDEN, condition.period + 1)
+        self.send = nn.Linear(HIDDEN, MESSAGE)
+
+    def initial_state(self, batch_size: int) -> sgrnn.State:
+        return self.core.initial_state(batch_size)
+
+    def forward(self, inputs: Tensor, state: sgrnn.State) -> tuple[Tensor, sgrnn.State]:
+        return self.core(F.relu(self.see(inputs)), state)
+
+    def loss(self, outputs: Tensor, odd: Tensor) -> Tensor:
+        """Cross-entropy (time, batch) of the odd digits so far."""
+        return F.cross_entropy(self.count(outputs).flatten(0, 1), odd.flatten(), reduction="none").view_as(odd)
+
+
+class Slow(nn.Module):
+    """Reads messages and counts threes."""
+
+    def __init__(self, condition: Condition) -> None:
+        super().__init__()
+        self.core = sgrnn.LSTM(MESSAGE, SLOW_HIDDEN)
+        self.count = nn.Linear(SLOW_HIDDEN, condition.period * condition.ticks + 1)
+
+    def forward(self, messages: Tensor) -> Tensor:
+        """Unnormalized log-probabilities (ticks, batch, counts) of the threes so far."""
+        return self.count(self.core(messages, self.core.initial_state(messages.shape[1]))[0])
+
+    def loss(self, messages: Tensor, total: Tensor) -> Tensor:
+        """Mean cross-entropy."""
+        return F.cross_entropy(self(messages).flatten(0, 1), total.flatten())
+
+
+class Pair:
+    """Both networks, and how a condition trains them."""
+
+    def __init__(self, condition: Condition) -> None:
+        torch.manual_seed(condition.seed)
+        self.condition = condition
+        self.fast, self.slow = Fast(condition), Slow(condition)
+        known = condition.period + 1
+        self.told = condition.method != "message alone"
+        encoder = sgrnn.LookaheadEncoder(1, lambda inputs, targets: targets, known) if self.told else None
+        self.interface = sgrnn.Interface(sgrnn.MLPSynthesizer(MESSAGE, (128,), lookahead=encoder))
+        over_time = sgrnn.LookaheadEncoder(AHEAD, _counts, 3)
+        self.policies: dict[str, sgrnn.Policy] = {
+            "every step": sgrnn.Synthetic(1, sgrnn.MLPSynthesizer(2 * HIDDEN, (128,), lookahead=over_time))
+        }
+        self.policy = self.policies.get(condition.method, sgrnn.Truncated(condition.period))
+        trained = [self.fast, self.slow, self.interface, self.policy]
+        self.optimizers = {
+            module: torch.optim.Adam(module.parameters(), condition.rate, fused=True)
+            for module in trained
+            if list(module.parameters())
+        }
+        self.state = self.fast.initial_state(condition.batch_size)
+        self.updates = 0  # of the fast network
+
+    def learn(self, stream: Stream) -> None:
+        """One stream."""
+        if self.condition.method in ("full", "waiting"):
+            self._wait(stream)
+        else:
+            self._go_on(stream)
+        for module in (self.slow, self.interface):
+            self._step(module)
+
+    def _wait(self, stream: Stream) -> None:
+        """All in one graph, or the fast network's cut at its messages."""
+        messages, losses, state = [], [], self.state
+        for inputs, odd in zip(*(part.split(self.condition.period) for part in stream[:2]), strict=True):
+            if self.condition.method == "waiting":
+                state = tuple(tensor.detach() for tensor in state)
+            outputs, state = self.fast(inputs, state)
+            losses.append(self.fast.loss(outputs, odd).mean())
+            messages.append(self.fast.send(outputs[-1]))
+        (torch.stack(losses).mean() + self.slow.loss(torch.stack(messages), stream.total)).backward()
+        self.state = tuple(tensor.detach() for tensor in state)
+        self._step(self.fast)
+        self.updates += 1
+
+    def _go_on(self, stream: Stream) -> None:
+        """The fast network is updated by its own loss and the interface's reply, the slow one after its last tick."""
+        period, window = self.condition.period, 1 if self.condition.method == "every step" else self.condition.period
+        steps, received = len(stream.odd), []
+        for start in range(0, steps, window):
+            stop = start + window
+            sends = stop % period == 0
+
+            def loss(outputs: Tensor, targets: Tensor, sends: bool = sends, stop: int = stop) -> Tensor:
+                losses = self.fast.loss(outputs, targets[..., 0])
+                if not sends:
+                    return losses
+                message = self.fast.send(outputs[-1])
+                if self.condition.method == "none":
+                    received.append(message.detach())
+                    return losses
+                threes = F.one_hot(stream.threes[stop - 1], period + 1).float()[None]
+                known = sgrnn.Lookahead(threes, threes, None) if self.told else None
+                message, reply = self.interface(message, known)
+                received.append(message)
+                return losses + reply * (steps / window)  # a window's share in the mean over all steps, made whole
+
+            targets = torch.stack([stream.odd, stream.threes], dim=-1)
+            future = slice(stop, stop + AHEAD)
+            span = sgrnn.Span(
+                stream.inputs[start:stop], targets[start:stop],
+                future=sgrnn.Span(stream.inputs[future], targets[future]) if stop < steps else None,
+                ends=None if stop < steps else torch.ones(targets.shape[1], dtype=torch.bool),
+            )  # fmt: skip
+            self.state = self.policy.backward(self.fast, loss, span, self.state).state
+            for module in (self.fast, self.policy):
+                self._step(module)
+            self.updates += 1
+        self.slow.loss(torch.stack(received), stream.total).backward()
+
+    def _step(self, module: nn.Module) -> None:
+        if module in self.optimizers:
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            self.optimizers[module].step()
+            self.optimizers[module].zero_grad()
+
+    @torch.no_grad()
+    def score(self, stream: Stream) -> tuple[float, float]:
+        """The share of right counts: of threes at all ticks, of odd digits at all messages."""
+        state = self.fast.initial_state(stream.odd.shape[1])
+        outputs, _ = self.fast(stream.inputs, state)
+        sent = outputs[self.condition.period - 1 :: self.condition.period]
+        odd = self.fast.count(sent).argmax(dim=-1) == stream.odd[self.condition.period - 1 :: self.condition.period]
+        threes = self.slow(self.fast.send(sent)).argmax(dim=-1) == stream.total
+        return float(threes.float().mean()), float(odd.float().mean())
+
+
+def _counts(inputs: Tensor, targets: Tensor) -> Tensor:
+    """What a synthesizer over time is told of a step: its counts, and whether it is the first after a message."""
+    return torch.cat([targets.to(inputs.dtype), inputs[..., -1:]], dim=-1)
+
+
+def train(condition: Condition) -> Record:
+    """Train on so many digits; a curve of [digits, updates of the fast network, threes right, odd right]."""
+    streams = Digits("train", condition, condition.batch_size, condition.seed)
+    tests = Digits("test", condition, 200, 10_000)
+    scored = [tests.draw() for _ in range(2)]
+    pair = Pair(condition)
+    per_stream = condition.period * condition.ticks * condition.batch_size
+    number = math.ceil(condition.digits / per_stream)
+    due = {round(number * (place + 1) / condition.evaluations) for place in range(condition.evaluations)}
+    curve: list[list[float]] = []
+    for done in range(1, number + 1):
+        pair.learn(streams.draw())
+        if done in due:
+            scores = np.mean([pair.score(stream) for stream in scored], axis=0).tolist()
+            curve.append([done * per_stream, pair.updates, *scores])
+    figures = {name: float(value) for name, value in pair.interface.figures().items()}
+    return {"condition": asdict(condition), "curve": curve, "interface": figures}
+
+
+def samples_to(curve: list[list[float]], accuracy: float) -> float | None:
+    """The samples at the first evaluation from which on the slow network's accuracy is not below; None for never."""
+    reached = None
+    for samples, _, found, _ in reversed(curve):
+        if found < accuracy:
+            break
+        reached = samples
+    return reached
+
+
+def to_record(result: Record) -> Record:
+    """The accuracy in the last tenth of the run, and the curve."""
+    late = result["curve"][-max(1, len(result["curve"]) // 10) :]
+    return {
+        "metric": "accuracy of the slow network", "value": float(np.mean([row[2] for row in late])),
+        "fast_accuracy": float(np.mean([row[3] for row in late])), **result["condition"],
+        **{f"interface_{name}": value for name, value in result["interface"].items()}, "curve": result["curve"],
+    }  # fmt: skip
+
+
+def best_rates(records: list[Record]) -> list[Record]:
+    """Of every method the records of the learning rate with the highest median."""
+    chosen: list[Record] = []
+    for method in dict.fromkeys(record["method"] for record in records):
+        own = [record for record in records if record["method"] == method]
+        rates = {rate: median(r["value"] for r in own if r["rate"] == rate) for rate in {r["rate"] for r in own}}
+        chosen += [record for record in own if record["rate"] == max(rates, key=lambda rate: rates[rate])]
+    return chosen
+
+
+def print_table(records: list[Record]) -> None:
+    """A line for each method: accuracies at the end, and samples to come within one percent of `full`'s end."""
+    chosen = best_rates(records)
+    full = [record["value"] for record in chosen if record["method"] == "full"]
+    wanted = 0.99 * median(full) if full else math.nan
+    print(f"\n{'':16s}{'rate':>8s}{'threes right':>26s}{'odd right':>26s}{'samples to ' + format(wanted, '.3f'):>36s}")
+    for method in dict.fromkeys(record["method"] for record in chosen):
+        found = [record for record in chosen if record["method"] == method]
+        reached = [samples_to(record["curve"], wanted) for record in found]
+        samples = spread([math.inf if one is None else one for one in reached], 0) if full else ""
+        values, fast = (spread([record[name] for record in found]) for name in ("value", "fast_accuracy"))
+        print(f"{method:16s}{found[0]['rate']:8g}{values:>26s}{fast:>26s}{samples:>36s}")
+
+
+def plot(records: list[Record], path: Path) -> None:
+    """The slow network's accuracy against samples and updates: medians, and each seed faintly."""
+    figure = Figure(figsize=(13, 4.5), layout="constrained")
+    chosen = best_rates(records)
+    for axes, column, label in zip(
+        figure.subplots(1, 2, sharey=True), (0, 1), ("digits seen", "updates of the fast network"), strict=True
+    ):
+        for index, method in enumerate(dict.fromkeys(record["method"] for record in chosen)):
+            curves = [record["curve"] for record in chosen if record["method"] == method]
+            for curve in curves:
+                axes.plot([row[column] for row in curve], [row[2] for row in curve], color=f"C{index}", alpha=0.25)
+            rows = list(zip(*curves, strict=False))
+            middle = [median(row[2] for row in at) for at in rows]
+            axes.plot([at[0][column] for at in rows], middle, color=f"C{index}", label=method)
+        axes.set(xlabel=label, xscale="log", ylabel="threes counted right" if column == 0 else "")
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend()
+    save_figure(figure, path)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    made = parser(__doc__ or "")
+    made.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument("--rates", type=float, nargs="+", default=[1e-3], help="Adam's learning rates")
+    made.add_argument("--digits", type=float, default=3e6, help="samples, rows counted")
+    made.add_argument("--period", type=int, default=10, help="digits between two messages")
+    made.add_argument("--ticks", type=int, default=10, help="messages between two beginnings of the slow network")
+    made.add_argument("--batch-size", type=int, default=16)
+    made.add_argument("--evaluations", type=int, default=50)
+    made.add_argument("--jobs", type=int, default=1, help="conditions trained at a time")
+    made.add_argument("--figure", type=Path, metavar="FILE", help="draw the curves there, as PNG")
+    made.add_argument("--out", type=Path, default=Path("benchmarks/out/digits"))
+    found = made.parse_args()
+    if found.quick:
+        found.seeds, found.digits, found.evaluations = found.seeds[:1], 2e4, 2
+    return found
+
+
+def main() -> None:
+    """Run every condition and report."""
+    asked = parse_arguments()
+    conditions = [
+        Condition(method, rate, seed, asked.digits, asked.period, asked.ticks, asked.batch_size, asked.evaluations)
+        for seed in dict.fromkeys(asked.seeds)
+        for method in dict.fromkeys(asked.conditions)
+        for rate in dict.fromkeys(asked.rates)
+    ]
+    records: list[Record] = []
+    for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
+        records.append(to_record(result))
+        print(f"{condition.name}: {records[-1]['value']:.3f}", flush=True)
+        write_records(records, asked.json)
+    print_table(records)
+    if asked.figure is not None:
+        plot(records, asked.figure)
+
+
+if __name__ == "__main__":
+    main()
