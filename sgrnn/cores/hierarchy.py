@@ -52,8 +52,8 @@ class HierarchicalCore(nn.Module):
             their outputs), as those of this package and of torch have them. A level reads its input, then its message:
             level 0 the features of a step, a higher one the outputs of the level below.
         periods: p_k in steps, the first 1, each at least that of the level below; it need not be a multiple of it.
-        message_sizes: features of the message that each level but the slowest reads, by a learned linear map from the
-            outputs of the level above; None for these outputs themselves.
+        message_sizes: for each level but the slowest the features of its message, by a learned linear map from the
+            outputs of the level above; None, for one or all, for these outputs themselves.
         interfaces: for each level but the slowest what its summary goes up through (`sgrnn.Interface`), or None for
             the real gradient. They stay the caller's: their parameters are not among this module's, to be trained by
             an optimizer of their own.
@@ -68,7 +68,7 @@ class HierarchicalCore(nn.Module):
         levels: Sequence[nn.Module],
         periods: Sequence[int],
         *,
-        message_sizes: Sequence[int] | None = None,
+        message_sizes: Sequence[int | None] | None = None,
         interfaces: Sequence[Interface | None] | None = None,
     ) -> None:
         super().__init__()
@@ -77,7 +77,8 @@ class HierarchicalCore(nn.Module):
         self.periods = tuple(periods)
         self.cycle = lcm(*(period * getattr(level, "cycle", 1) for period, level in zip(periods, levels, strict=True)))
         self.hidden_size = sizes[0]
-        self.message_sizes = _one_each("message_sizes", message_sizes, sizes[1:])
+        given = _one_each("message_sizes", message_sizes, len(levels) - 1)
+        self.message_sizes = [above if size is None else size for above, size in zip(sizes[1:], given, strict=True)]
         for place, size in enumerate(self.message_sizes):
             if size < 1:
                 raise ValueError(f"message_sizes[{place}] must be at least 1 feature, got {size}")
@@ -98,10 +99,10 @@ class HierarchicalCore(nn.Module):
         self.summary_sizes = sizes[:-1]
         self.levels = nn.ModuleList(levels)
         self.condition = nn.ModuleList(
-            nn.Identity() if message_sizes is None else nn.Linear(above, size, bias=False)
-            for above, size in zip(sizes[1:], self.message_sizes, strict=True)
+            nn.Identity() if size is None else nn.Linear(above, size, bias=False)
+            for above, size in zip(sizes[1:], given, strict=True)
         )
-        self.interfaces = _one_each("interfaces", interfaces, [None] * len(sizes[1:]))  # a list: not registered
+        self.interfaces = _one_each("interfaces", interfaces, len(levels) - 1)  # a list: not registered
 
     def initial_state(self, batch_size: int) -> State:
         """The state before a sequence's first step: phase 0, nothing heard or said, the levels in their own."""
@@ -237,10 +238,10 @@ def _check_periods(levels: int, periods: Sequence[int]) -> None:
         raise ValueError(f"periods[0] must be 1, since the fastest level reads every step, got {periods[0]}")
 
 
-def _one_each(name: str, given: Sequence[_Value] | None, default: Sequence[_Value]) -> list[_Value]:
-    if given is not None and len(given) != len(default):
-        raise ValueError(f"{name} must be one for each level but the slowest, {len(default)}, got {len(given)}")
-    return list(default if given is None else given)
+def _one_each(name: str, given: Sequence[_Value | None] | None, number: int) -> list[_Value | None]:
+    if given is not None and len(given) != number:
+        raise ValueError(f"{name} must be one for each level but the slowest, {number}, got {len(given)}")
+    return [None] * number if given is None else list(given)
 
 
 def _size(level: nn.Module, place: int, name: str) -> int:

@@ -11,9 +11,11 @@ from torch.optim import Optimizer
 from sgrnn import cores, policies, schedules, tasks
 from sgrnn.data import TokenFiles, TokenStream
 from sgrnn.errors import InputError
+from sgrnn.interface import Interface
 from sgrnn.language_model import LanguageModel
 from sgrnn.mixed import Mixed
 from sgrnn.sequence_model import SequenceModel
+from sgrnn.synthesizers import MLPSynthesizer
 from sgrnn.training import recipe as recipes
 from sgrnn.training.rates import cycles
 
@@ -29,17 +31,34 @@ _TASKS: dict[str, type[tasks.Task]] = {
 Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # images (n, 28, 28) and labels (n,)
 
 
+def build_core(recipe: recipes.Recipe, input_size: int, dropout: float = 0.0) -> nn.Module:
+    """The core that a recipe describes, for inputs of so many features."""
+    section = recipe.model
+    kind, slower = _CORES[section.core], section.slower_levels
+    precision = getattr(torch, recipe.training.core_precision)
+    if not slower:
+        return kind(input_size, section.hidden_size, section.num_layers, dropout=dropout, precision=precision)
+    sizes = [section.hidden_size, *(level.hidden_size for level in slower)]
+    messages = [*(level.message_size or level.hidden_size for level in slower), 0]
+    return cores.HierarchicalCore(
+        [
+            kind(below + told, size, precision=precision)
+            for below, told, size in zip([input_size, *sizes], messages, sizes, strict=False)
+        ],
+        [1, *(level.period for level in slower)],
+        message_sizes=[level.message_size for level in slower],
+        interfaces=[
+            Interface(MLPSynthesizer(below)) if level.interface else None
+            for below, level in zip(sizes, slower, strict=False)
+        ],
+    )
+
+
 def build_model(recipe: recipes.Recipe, vocabulary_size: int) -> LanguageModel:
     """The language model that a recipe describes, for so many tokens."""
     section = recipe.model
     embedding_size = section.embedding_size or section.hidden_size
-    core = _CORES[section.core](
-        embedding_size,
-        section.hidden_size,
-        section.num_layers,
-        dropout=section.dropout,
-        precision=getattr(torch, recipe.training.core_precision),
-    )
+    core = build_core(recipe, embedding_size, section.dropout)
     return LanguageModel(
         vocabulary_size,
         embedding_size,
@@ -75,8 +94,7 @@ def build_task(
 def build_readout(recipe: recipes.Recipe, task: tasks.Task) -> tasks.Readout:
     """The model that a recipe describes, for a task."""
     section = recipe.model
-    precision = getattr(torch, recipe.training.core_precision)
-    core = _CORES[section.core](task.input_size, section.hidden_size, section.num_layers, precision=precision)
+    core = build_core(recipe, task.input_size)
     model = tasks.Readout(core, section.hidden_size, task.output_size, task.loss)
     if section.initial_range is not None:
         for parameter in model.parameters():
@@ -85,7 +103,16 @@ def build_readout(recipe: recipes.Recipe, task: tasks.Task) -> tasks.Readout:
 
 
 def build_policy(recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int) -> policies.Policy:
-    """The gradient policy that a recipe describes, fitting the model."""
+    """The gradient policy that a recipe describes, fitting the model; with the interfaces in its core as parts."""
+    policy = _build_policy(recipe, model, updates_per_epoch)
+    between = model.core.interfaces if isinstance(model.core, cores.HierarchicalCore) else []
+    interfaces = [interface for interface in between if interface is not None]
+    if interfaces:
+        policy.add_module("interfaces", nn.ModuleList(interfaces))
+    return policy
+
+
+def _build_policy(recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int) -> policies.Policy:
     section = recipe.policy
     match section:
         case recipes.Full():

@@ -211,3 +211,30 @@ def test_devices() -> None:
     else:
         with pytest.raises(InputError, match=r"training\.device must be cpu or auto on this machine, got cuda"):
             choose_device("cuda")
+
+
+LEVELS = "--model.slower_levels=[{period: 2, hidden_size: 5, message_size: 3}, {period: 6, hidden_size: 4}]"
+
+
+@pytest.mark.parametrize(("name", "core"), [("lstm", cores.LSTM), ("gru", cores.GRU), ("rnn", cores.RNN)])
+def test_a_hierarchy(name: str, core: type) -> None:
+    model = build_model(recipe(f"--model.core={name}", LEVELS), 11)
+    assert isinstance(model.core, cores.HierarchicalCore)
+    assert (model.core.periods, model.core.input_size, model.core.hidden_size) == ((1, 2, 6), 6, 12)
+    assert model.core.message_sizes == [3, 4]
+    assert [type(level) for level in model.core.levels] == [core] * 3
+    assert model.core.interfaces == [None, None]
+    assert model.output.weight.shape == (11, 12)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "synthetic"])
+def test_the_interfaces_of_a_hierarchy_are_trained_with_the_policy_and_saved_with_it(kind: str) -> None:
+    chosen = recipe(f"--policy.kind={kind}", "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]")
+    model = build_model(chosen, 11)
+    assert isinstance(model.core, cores.HierarchicalCore)
+    policy = build_policy(chosen, model, 9)
+    (interface,) = model.core.interfaces
+    assert interface is not None
+    assert {id(one) for one in interface.parameters()} <= {id(one) for one in policy.parameters()}
+    assert {id(one) for one in interface.parameters()}.isdisjoint(id(one) for one in model.parameters())
+    assert "interfaces.0.mean_square" in policy.state_dict()

@@ -43,6 +43,9 @@ STATEFUL = {
     "full, AdamW, cosine, GRU": (
         "--policy.kind=full", "--optimizer.kind=adamw", "--schedule.kind=cosine", "--model.core=gru",
     ),
+    "a hierarchy with an interface": (
+        "--model.slower_levels=[{period: 4, hidden_size: 5, interface: true}, {period: 5, hidden_size: 4}]",
+    ),
     "linear, recurrent lookahead, two layers of RNN": (
         "--policy.synthesizer.kind=mlp", "--policy.synthesizer.hidden_sizes=[]", "--policy.synthesizer.recurrent=4",
         "--model.core=rnn", "--model.num_layers=2",

@@ -105,6 +105,31 @@ trainin: {epochs: 1}
             "policy.synthesizer.zzz is not a field; expected one of hidden_size, kind, lookahead, near, projection, ",
         ),
         ("hidden_size: 16", "hidden_size: 16, tied: true, embedding_size: 8", "model: tied needs embedding_size"),
+        (
+            "hidden_size: 16",
+            "hidden_size: 16, slower_levels: [{period: 4, hidden_size: 8}, {period: 2, hidden_size: 8}]",
+            "model.slower_levels: periods must not decrease from level to level, got 4, 2",
+        ),
+        (
+            "hidden_size: 16",
+            "hidden_size: 16, slower_levels: [{period: 0, hidden_size: 8}]",
+            "model.slower_levels.0.period must be greater than 0, got 0",
+        ),
+        (
+            "hidden_size: 16",
+            "hidden_size: 16, slower_levels: [{period: 4}]",
+            "model.slower_levels.0.hidden_size is missing",
+        ),
+        (
+            "hidden_size: 16",
+            "hidden_size: 16, slower_levels: [{period: 4, hidden_size: 8, message_size: -1}]",
+            "model.slower_levels.0.message_size must be greater than 0, got -1",
+        ),
+        (
+            "hidden_size: 16",
+            "hidden_size: 16, num_layers: 2, slower_levels: [{period: 4, hidden_size: 8}]",
+            "model: num_layers must be 1 below slower_levels, got 2",
+        ),
         ("{hidden_size: 16}", "sixteen", "model must be a section, like model: {field: value}, got 'sixteen'"),
         ("{hidden_size: 16}", "", "model must be a section, like model: {field: value}, got None"),
         ("python-docs", "text", "data: corpus text needs train: the file to train on"),

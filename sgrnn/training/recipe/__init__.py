@@ -37,6 +37,7 @@ from sgrnn.training.recipe.policies import (
 )
 from sgrnn.training.recipe.recipe import (
     Diagnosis,
+    Level,
     Model,
     Recipe,
     Sample,
@@ -71,6 +72,7 @@ __all__ = [
     "ErrorSynthesizer",
     "Full",
     "Grounding",
+    "Level",
     "MLPSynthesizer",
     "Mnist",
     "Model",

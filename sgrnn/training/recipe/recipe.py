@@ -1,6 +1,7 @@
 """A whole recipe: its sections, and what none of them can see by itself."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -30,12 +31,26 @@ from sgrnn.training.recipe.section import Fraction, Section
 from sgrnn.training.recipe.tasks import Task
 
 
+class Level(Section):
+    """A level of a hierarchy above the fastest, of the model's kind of core."""
+
+    hidden_size: PositiveInt
+    period: PositiveInt
+    """It ticks at every so many steps."""
+    message_size: PositiveInt | None = None
+    """Features of what it tells the level below; null for all it says."""
+    interface: bool = False
+    """Whether what it reads comes through an interface, which gives the level below a synthetic gradient for it."""
+
+
 class Model(Section):
     """Embedding, core, output layer."""
 
     core: Literal["lstm", "gru", "rnn"] = "lstm"
     hidden_size: PositiveInt
     num_layers: PositiveInt = 1
+    slower_levels: tuple[Level, ...] = ()
+    """Above this core, which ticks at every step: it makes a hierarchy."""
     embedding_size: PositiveInt | None = None
     """`hidden_size` if left out."""
     tied: bool = False
@@ -44,8 +59,18 @@ class Model(Section):
     initial_range: PositiveFloat | None = None
     """All parameters are drawn uniformly from plus or minus this; left out, torch's defaults (embedding: 0.1)."""
 
+    @field_validator("slower_levels")
+    @classmethod
+    def _periods_do_not_decrease(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        for below, level in pairwise(levels):
+            if level.period < below.period:
+                raise ValueError(f"periods must not decrease from level to level, got {below.period}, {level.period}")
+        return levels
+
     @check(mode="after")
     def _sizes_fit(self) -> Self:
+        if self.slower_levels and self.num_layers > 1:
+            raise ValueError(f"num_layers must be 1 below slower_levels, got {self.num_layers}")
         if self.tied and self.embedding_size not in (None, self.hidden_size):
             raise ValueError(
                 f"tied needs embedding_size to be hidden_size, {self.hidden_size}, got {self.embedding_size}"

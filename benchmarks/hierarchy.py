@@ -1,0 +1,177 @@
+"""Two and three levels against flat LSTMs of as many products per character and of as many parameters.
+
+    python benchmarks/hierarchy.py [--quick] [--json FILE] [--recipes NAME ...] [--windows 4 16]
+                                   [--policies truncated synthetic] [--seeds 0 1 2] [--epochs 1] [--jobs 1]
+                                   [--out FOLDER] [--figure FILE] [--no-seconds]
+
+The recipes `hierarchy-*` on characters of Penn Treebank, with every window and policy: one update per span of 16 steps
+with the same optimizer. Validation bits per character after so many epochs, the best of them. Beside it what a model
+takes: parameters, products per character, and the time of an update, measured beforehand side by side in interleaved
+rounds on one thread, over that of the flat LSTM of as many products with the same window and policy.
+
+Every condition is an ordinary run of `sgrnn train` in a folder of its own under --out, --jobs of them at a time:
+stopped, the benchmark goes on where it was when called again. --quick stops each after 100 updates of one seed.
+
+Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text)
+"""
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+
+from matplotlib.figure import Figure
+from records import Record, parser, save_figure, spread, write_records
+from runs import seconds_per_update, train_all
+
+from sgrnn.cores import HierarchicalCore
+from sgrnn.sequence_model import SequenceModel
+from sgrnn.training.build import build_model
+from sgrnn.training.recipe import Recipe
+from sgrnn.training.recipe_files import load_recipe, shipped_recipes
+
+PREFIX = "hierarchy-"
+FLAT = PREFIX + "flat"
+FIGURE = "valid_bits_per_character"
+CHARACTERS = 50
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One run to be made."""
+
+    recipe: str
+    policy: str
+    window: int
+    seed: int
+    epochs: int
+    quick: bool
+
+    @property
+    def name(self) -> str:
+        parts = [self.recipe, self.policy, f"T{self.window}", f"{self.epochs}epochs", f"seed{self.seed}"]
+        return "-".join(parts + ["quick"] * self.quick)
+
+    @property
+    def loaded(self) -> Recipe:
+        """The shipped recipe with this policy and window."""
+        overrides = [f"--policy.kind={self.policy}", f"--policy.window={self.window}"]
+        overrides += [f"--training.seed={self.seed}", f"--training.epochs={self.epochs}"]
+        overrides += ["--training.max_updates=100"] if self.quick else ["--training.evaluate_every=1000"]
+        return load_recipe(self.recipe, overrides)
+
+
+def products_per_step(model: SequenceModel) -> float:
+    """Multiplications of weights in a step of the core, and of the output layer; a slower level's on the average."""
+    parts: list[tuple[float, int]] = [(model.output.weight.numel(), 1)]
+    core = model.core
+    if isinstance(core, HierarchicalCore):
+        for level, period in zip(core.levels, core.periods, strict=True):
+            parts += [(weight.numel(), period) for weight in level.parameters() if weight.ndim == 2]
+        for message, period in zip(core.condition, core.periods[1:], strict=True):
+            parts += [(weight.numel(), period) for weight in message.parameters()]
+    else:
+        parts += [(weight.numel(), 1) for weight in core.parameters() if weight.ndim == 2]
+    return sum(number / period for number, period in parts)
+
+
+def summarize(condition: Condition, rows: list[Record]) -> Record:
+    """How a run went; a value of None if it diverged."""
+    model = build_model(condition.loaded, CHARACTERS)
+    scores = [row for row in rows if FIGURE in row]
+    late = [row for row in rows if "loss" in row][-5:]
+    record: Record = {
+        "metric": "validation bits per character", "value": min((row[FIGURE] for row in scores), default=None),
+        "recipe": condition.recipe, "policy": condition.policy, "window": condition.window, "seed": condition.seed,
+        "epochs": condition.epochs, "quick": condition.quick, "products": products_per_step(model),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "curve": [[row["update"], row[FIGURE]] for row in scores],
+    }  # fmt: skip
+    for figure in ("r2", "gate", "cell_norm"):
+        if late and figure in late[-1]:
+            record[figure] = fmean(row[figure] for row in late)
+    return record
+
+
+def print_table(records: list[Record], seconds: dict[tuple[str, str, int], float]) -> None:
+    """A line for every recipe, policy and window."""
+    print(
+        f"\n{'':28s}{'policy':>11s}{'T':>4s}{'bits per character':>30s}{'products':>10s}{'parameters':>12s}{'time':>7s}"
+    )
+    for place in dict.fromkeys((record["recipe"], record["policy"], record["window"]) for record in records):
+        found = [record for record in records if (record["recipe"], record["policy"], record["window"]) == place]
+        values = spread([math.inf if r["value"] is None else r["value"] for r in found], 4)
+        reference = seconds.get((FLAT, *place[1:]))
+        ratio = f"{seconds[place] / reference:.2f}" if reference and place in seconds else ""
+        sizes = f"{found[0]['products']:10,.0f}{found[0]['parameters']:12,d}"
+        print(f"{place[0]:28s}{place[1]:>11s}{place[2]:4d}{values:>30s}{sizes}{ratio:>7s}")
+
+
+def plot(records: list[Record], path: Path) -> None:
+    """For every recipe the figure against the window, a line for each policy through the medians, seeds as dots."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    places = {window: place for place, window in enumerate(sorted({record["window"] for record in records}))}
+    known = [record for record in records if record["value"] is not None]
+    for index, name in enumerate(dict.fromkeys(record["recipe"] for record in known)):
+        for policy, line in (("truncated", "o--"), ("synthetic", "o-")):
+            found = [record for record in known if (record["recipe"], record["policy"]) == (name, policy)]
+            windows = sorted({record["window"] for record in found})
+            middles = [median(r["value"] for r in found if r["window"] == window) for window in windows]
+            label = f"{name.removeprefix(PREFIX)}, {policy}"
+            axes.plot([places[window] for window in windows], middles, line, color=f"C{index}", label=label)
+            axes.plot([places[r["window"]] for r in found], [r["value"] for r in found], ".", color=f"C{index}")
+    axes.set_xticks(list(places.values()), [str(window) for window in places])
+    axes.set(xlabel="window T", ylabel="validation bits per character", title="Penn Treebank characters")
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    made = parser(__doc__ or "")
+    shipped = [name for name in shipped_recipes() if name.startswith(PREFIX)]
+    made.add_argument("--recipes", nargs="+", choices=shipped, default=shipped)
+    made.add_argument("--windows", type=int, nargs="+", default=[4, 16])
+    made.add_argument("--policies", nargs="+", choices=["truncated", "synthetic"], default=["truncated", "synthetic"])
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument("--epochs", type=int, default=1)
+    made.add_argument("--jobs", type=int, default=1, help="conditions trained at a time")
+    made.add_argument("--no-seconds", action="store_true", help="leave out the time of an update")
+    made.add_argument("--figure", type=Path, metavar="FILE", help="draw the table there, as PNG")
+    made.add_argument("--out", type=Path, default=Path("benchmarks/out/hierarchy"))
+    return made.parse_args()
+
+
+def main() -> None:
+    """Run every condition and report."""
+    asked = parse_arguments()
+    seeds = [asked.seeds[0]] if asked.quick else list(dict.fromkeys(asked.seeds))
+    planned = [
+        Condition(name, policy, window, seed, asked.epochs, asked.quick)
+        for seed in seeds
+        for name in dict.fromkeys(asked.recipes)
+        for window in dict.fromkeys(asked.windows)
+        for policy in dict.fromkeys(asked.policies)
+    ]
+    seconds: dict[tuple[str, str, int], float] = {}
+    if not asked.no_seconds:
+        first = {(c.recipe, c.policy, c.window): c.loaded for c in planned if c.seed == seeds[0]}
+        seconds = seconds_per_update(first, rounds=3 if asked.quick else 12)
+    records: list[Record] = []
+    runs = train_all({condition.name: condition.loaded for condition in planned}, asked.out, asked.jobs)
+    for condition, (name, rows) in zip(planned, runs, strict=True):
+        record = summarize(condition, rows)
+        record["seconds_per_update"] = seconds.get((condition.recipe, condition.policy, condition.window))
+        records.append(record)
+        print(f"{name}: {record['value']}", flush=True)
+        write_records(records, asked.json)
+    print_table(records, seconds)
+    if asked.figure is not None:
+        plot(records, asked.figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What `benchmarks/digits.py` measures, and that each condition trains what it says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from digits import CONDITIONS, Condition, Digits, Pair, Stream, best_rates, samples_to, to_record, train
+from torch import Tensor
+
+SMALL = Condition("synthetic", 1e-3, 0, digits=96, period=4, ticks=3, batch_size=2, evaluations=2)
+
+
+@pytest.fixture(autouse=True)
+def _mnist(mnist_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGRNN_DATA", str(mnist_folder))
+
+
+def make_stream() -> Stream:
+    return Digits("valid", SMALL, 2, seed=1).draw()
+
+
+def test_counts_are_those_of_the_digits_in_the_stream() -> None:
+    digits = Digits("valid", SMALL, 5, seed=3)
+    stream = digits.draw()
+    labels = torch.stack([
+        torch.stack([digits.labels[(digits.images == image[:-1]).all(dim=1)][0] for image in step])
+        for step in stream.inputs
+    ])  # fmt: skip
+    assert stream.inputs.shape == (12, 5, 785)
+    assert stream.inputs[:, 0, -1].tolist() == [1, 0, 0, 0] * 3
+    for step in range(12):
+        since = slice(step - step % 4, step + 1)
+        assert torch.equal(stream.odd[step], (labels[since] % 2).sum(dim=0))
+        assert torch.equal(stream.threes[step], (labels[since] == 3).sum(dim=0))
+    assert torch.equal(stream.total, torch.stack([(labels[:stop] == 3).sum(dim=0) for stop in (4, 8, 12)]))
+
+
+@pytest.mark.parametrize("method", CONDITIONS)
+def test_every_condition_trains_what_it_says_as_often_as_it_says(method: str) -> None:
+    pair = Pair(replace(SMALL, method=method))
+    before = {name: tensor.clone() for name, tensor in pair.fast.state_dict().items()}
+    interface = [tensor.clone() for tensor in pair.interface.parameters()]
+    for _ in range(3):
+        pair.learn(make_stream())
+    assert pair.updates == 3 * {"full": 1, "waiting": 1, "every step": 12}.get(method, 3)
+    sends = pair.fast.send.weight
+    assert torch.equal(sends, before["send.weight"]) is (method == "none"), (
+        "what it sends is trained but in the control"
+    )
+    changed = not all(torch.equal(*both) for both in zip(interface, pair.interface.parameters(), strict=True))
+    assert changed is (method not in ("full", "waiting", "none"))
+
+
+def gradient_of_count(method: str) -> Tensor:
+    pair = Pair(replace(SMALL, method=method))
+    pair.optimizers.clear()
+    for module in (pair.fast, pair.slow, pair.interface):
+        module.double()
+    pair.state = pair.fast.initial_state(2)
+    stream = make_stream()
+    pair.learn(stream._replace(inputs=stream.inputs.double()))
+    gradient = pair.fast.see.weight.grad
+    assert gradient is not None
+    return gradient
+
+
+def test_waiting_differs_from_full_by_the_cut_and_an_update_a_message_adds_up_to_the_same() -> None:
+    full, waiting, none = (gradient_of_count(method) for method in ("full", "waiting", "none"))
+    assert not torch.allclose(full, waiting)
+    untold = gradient_of_count("synthetic")  # an interface that has not learned anything
+    torch.testing.assert_close(untold, none)
+
+
+def test_a_run_has_a_curve_over_samples_and_updates() -> None:
+    result = train(SMALL)
+    assert [row[:2] for row in result["curve"]] == [[48, 6], [96, 12]]
+    record = to_record(result)
+    assert record["value"] == result["curve"][-1][2]
+    assert best_rates([record, {**record, "rate": 1.0, "value": 2.0}])[0]["rate"] == 1.0
+
+
+@pytest.mark.parametrize(("accuracy", "expected"), [(0.5, 10), (0.6, 30), (0.9, None)])
+def test_an_accuracy_is_reached_when_it_is_kept(accuracy: float, expected: float | None) -> None:
+    assert samples_to([[10, 1, 0.7, 0], [20, 2, 0.55, 0], [30, 3, 0.8, 0]], accuracy) == expected

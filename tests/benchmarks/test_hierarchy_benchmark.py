@@ -1,0 +1,49 @@
+"""What `benchmarks/hierarchy.py` compares: models of equal size, by the figures of their runs."""
+
+import pytest
+from hierarchy import CHARACTERS, FLAT, PREFIX, Condition, products_per_step, summarize
+
+from sgrnn.cores import HierarchicalCore
+from sgrnn.training.build import build_model
+from sgrnn.training.recipe_files import load_recipe, shipped_recipes
+
+TWO = PREFIX + "two-levels"
+
+
+def sizes(name: str) -> tuple[float, int]:
+    model = build_model(load_recipe(name), CHARACTERS)
+    return products_per_step(model), sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_products_are_those_of_the_layers_each_as_often_as_it_runs() -> None:
+    assert sizes(FLAT)[0] == 4 * 158 * (64 + 158) + 50 * 158
+    fast, slow, message = 4 * 112 * (64 + 32 + 112), 4 * 168 * (112 + 168), 32 * 168
+    assert sizes(TWO)[0] == fast + (slow + message) / 4 + 50 * 112
+
+
+@pytest.mark.parametrize("name", [FLAT, PREFIX + "three-levels"])
+def test_of_as_many_products(name: str) -> None:
+    assert sizes(name)[0] == pytest.approx(sizes(TWO)[0], rel=0.01)
+
+
+@pytest.mark.parametrize("name", [FLAT + "-wide", PREFIX + "three-levels"])
+def test_of_as_many_parameters(name: str) -> None:
+    assert sizes(name)[1] == pytest.approx(sizes(TWO)[1], rel=0.01)
+
+
+@pytest.mark.parametrize("policy", ["truncated", "synthetic"])
+def test_every_condition_has_a_recipe(policy: str) -> None:
+    for name in shipped_recipes():
+        if name.startswith(PREFIX):
+            recipe = Condition(name, policy, 4, 1, 1, False).loaded
+            assert (recipe.policy.kind, recipe.training.seed, recipe.training.span) == (policy, 1, 16)
+            core = build_model(recipe, CHARACTERS).core
+            assert isinstance(core, HierarchicalCore) is ("levels" in name)
+
+
+def test_the_best_evaluation_counts_and_a_diverged_run_has_none() -> None:
+    condition = Condition(TWO, "synthetic", 4, 0, 1, False)
+    rows = [{"update": n, "loss": 1.0, "r2": 0.5, "valid_bits_per_character": bits} for n, bits in ((1, 2.0), (2, 3.0))]
+    record = summarize(condition, rows)
+    assert (record["value"], record["r2"], record["curve"]) == (2.0, 0.5, [[1, 2.0], [2, 3.0]])
+    assert summarize(condition, [])["value"] is None
