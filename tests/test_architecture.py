@@ -18,6 +18,7 @@ LAYERS = [
     ["evaluation", "generation"],
     ["data", "tasks", "diagnostics"],
     ["training"],
+    ["report"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -27,7 +28,7 @@ ONLY_IN = {
     "ruamel": "training",
     "typer": "cli",
     "rich": "cli training",
-    "matplotlib": "training",
+    "matplotlib": "training report",
 }
 
 

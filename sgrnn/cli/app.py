@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from sgrnn.cli import data, diagnose, inspect, recipes, train
+from sgrnn.cli import data, diagnose, inspect, recipes, report, train
 from sgrnn.cli.overrides import TAKES_OVERRIDES
 from sgrnn.errors import InputError
 
@@ -23,6 +23,7 @@ app.command("evaluate")(inspect.evaluate)
 app.command("generate")(inspect.generate)
 app.command("compare")(inspect.compare)
 app.command("diagnose")(diagnose.diagnose)
+app.command("report")(report.report)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data", help="List, fetch and check corpora.\n\nExample: sgrnn data fetch ptb")
 

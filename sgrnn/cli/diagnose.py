@@ -34,13 +34,7 @@ def diagnose(
     other = None if against is None else Run.open(against)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with console.status(f"measuring {run}"):
-        figures = measure(
-            opened,
-            data_folder(data),
-            horizon=horizon,
-            spans=spans,
-            against=None if against is None else Run.open(against),
-        )
+        figures = measure(opened, data_folder(data), horizon=horizon, spans=spans, against=other)
     path = write_diagnosis(opened, figures)
     bias = figures["bias"]
     tables = [_alignment(figures["alignment"]), _contenders(bias), _tensors(bias, own_window(opened))]

@@ -17,26 +17,12 @@ from sgrnn.data import data_folder
 from sgrnn.errors import InputError
 from sgrnn.training.build import build_model
 from sgrnn.training.checkpoints import require_best
+from sgrnn.training.comparison import table_of
 from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import score_text
-from sgrnn.training.problem import rank
 from sgrnn.training.reading import Reading
 from sgrnn.training.run import Run
 from sgrnn.training.trained import open_trained
-
-_FORMS = {
-    "loss": "{:.4f}",
-    "perplexity": "{:.2f}",
-    "per word": "{:.2f}",
-    "bits/char": "{:.3f}",
-    "accuracy": "{:.2%}",
-    "length": "{:.0f}",
-    "epochs": "{:.3g}",
-    "seconds": "{:.0f}",
-    "R²": "{:.3f}",
-    "gate": "{:.3f}",
-}
-"""The columns of `sgrnn compare`, of which those are shown that some run has a figure for."""
 
 
 def evaluate(
@@ -104,15 +90,12 @@ def compare(
     Example: sgrnn compare runs/truncated runs/synthetic --output compare.png
     """
     opened = [Run.open(folder) for folder in runs]
-    rows = [_compared(run) for run in opened]
-    shown = [heading for heading in _FORMS if any(heading in row for row in rows)]
+    headings, rows = table_of(opened)
     table = Table("run", "policy", title="best on the validation split", title_justify="left")
-    for heading in shown:
+    for heading in headings[2:]:
         table.add_column(heading, justify="right", no_wrap=True)
-    for run, row in zip(opened, rows, strict=True):
-        policy = run.recipe.policy
-        cells = [_FORMS[heading].format(row[heading]) if heading in row else "" for heading in shown]
-        table.add_row(run.name, f"{policy.kind} {policy.window}" if policy.kind != "full" else policy.kind, *cells)
+    for row in rows:
+        table.add_row(*row)
     console = Console(markup=False)
     print_table(console, table)
     try:
@@ -120,26 +103,3 @@ def compare(
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
     console.print(f"curves: {output}", soft_wrap=True)
-
-
-def _compared(run: Run) -> dict[str, float]:
-    """What is known of a run, by heading."""
-    records = list(run.records())
-    valid = [record for record in records if "valid_loss" in record]
-    if not valid:
-        raise InputError(f"{run.folder} was never evaluated: go on with `sgrnn resume {run.folder}`")
-    best = min(valid, key=lambda record: rank(record, "valid_"))
-    last = next((record for record in reversed(records) if "loss" in record), {})
-    found = {
-        "loss": best.get("valid_loss"),
-        "perplexity": best.get("valid_perplexity"),
-        "per word": best.get("valid_word_perplexity"),
-        "bits/char": best.get("valid_bits_per_character"),
-        "accuracy": best.get("valid_accuracy"),
-        "length": best.get("valid_length"),
-        "epochs": valid[-1]["epoch"],
-        "seconds": valid[-1]["seconds"],
-        "R²": last.get("r2"),
-        "gate": last.get("gate"),
-    }
-    return {heading: value for heading, value in found.items() if value is not None}

@@ -8,12 +8,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 
-from sgrnn.data import Tokenizer, data_folder
-from sgrnn.generation import generate
+from sgrnn.data import data_folder
 from sgrnn.language_model import LanguageModel
 from sgrnn.training import loop
 from sgrnn.training.build import choose_device
@@ -22,9 +20,9 @@ from sgrnn.training.display import Display, TensorBoard, score_text
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problem import Problem, rank
 from sgrnn.training.problems import new_problem, problem_of
-from sgrnn.training.recipe import Sample
 from sgrnn.training.recipe_files import load_recipe
 from sgrnn.training.run import Run, free_folder
+from sgrnn.training.sample import sample_text
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; else $SGRNN_DATA, else ./data.")]
 RunArgument = Annotated[Path, typer.Argument(help="The run's folder.")]
@@ -77,7 +75,7 @@ def _train(run: Run, problem: Problem, data: Path | None) -> None:
     if isinstance(model, LanguageModel):
         assert run.tokenizer is not None, "of a text"
         console.rule("sample")
-        console.print(_sample(model, run.tokenizer, run.recipe.sample, run.recipe.training.seed))
+        console.print(sample_text(model, run.tokenizer, run.recipe.sample, run.recipe.training.seed))
         console.rule()
     scores = [record for record in run.records() if "valid_loss" in record]
     if scores:
@@ -89,13 +87,6 @@ def _train(run: Run, problem: Problem, data: Path | None) -> None:
     folder = shlex.quote(str(run.folder))
     text = isinstance(model, LanguageModel)
     console.print("next: " + (f"sgrnn generate {folder} --length 300" if text else f"sgrnn evaluate {folder}"))
-
-
-def _sample(model: LanguageModel, tokenizer: Tokenizer, sample: Sample, seed: int) -> str:
-    prompt = tokenizer.encode_prompt(sample.prompt).tokens.tolist()
-    read = [tokenizer.eos_id, *prompt]
-    drawn = list(generate(model, read, sample.length, temperature=sample.temperature, seed=seed))
-    return tokenizer.decode(np.array(prompt + drawn, np.int32))
 
 
 @contextmanager

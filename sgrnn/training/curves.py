@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sgrnn.data.atomic import atomic_write
 from sgrnn.training.run import Run
+
+_LABEL = 28  # characters
 
 
 def plot_curves(runs: Sequence[Run], path: Path) -> None:
@@ -19,38 +22,54 @@ def plot_curves(runs: Sequence[Run], path: Path) -> None:
         runs: one or more.
         path: the file to write.
     """
-    records = [(run.name, list(run.records())) for run in runs]
-    logged = {name for _, rows in records for row in rows for name in row}
+    logged = {name for run in runs for row in run.records() for name in row}
     further = [name for name in ("r2", "length") if name in logged]
     figure = Figure(figsize=(6 + 5 * len(further), 4), layout="constrained")
     losses, *others = figure.subplots(1, 1 + len(further), squeeze=False)[0]
-    panels = dict(zip(further, others, strict=True))
-    for index, (name, rows) in enumerate(records):
-        color = f"C{index}"
-        train = [row for row in rows if "loss" in row]
-        valid = [row for row in rows if "valid_loss" in row]
-        losses.plot([row["epoch"] for row in train], [_train_loss(row) for row in train], color=color, alpha=0.4)
-        losses.plot([r["epoch"] for r in valid], [r["valid_loss"] for r in valid], "o-", color=color, label=name)
-        guided = [row for row in rows if "r2" in row]
-        if guided:
-            axis = panels["r2"]
-            axis.plot([r["epoch"] for r in guided], [r["r2"] for r in guided], color=color, label=f"{name} R²")
-            axis.plot([r["epoch"] for r in guided], [r["gate"] for r in guided], "--", color=color, label="gate")
-        grown = [row for row in rows if "length" in row]
-        if grown:
-            panels["length"].plot([r["epoch"] for r in grown], [r["length"] for r in grown], color=color, label=name)
-    texts = all(run.recipe.data is not None for run in runs)
-    unit = "nats per token" if texts else "loss per target"
-    losses.set(xlabel="epoch", ylabel=unit, title="loss: train (faint) and validation")
-    if "r2" in panels:
-        panels["r2"].set(xlabel="epoch", title="synthesizer", ylim=(-0.1, 1.05))
-    if "length" in panels:
-        panels["length"].set(xlabel="epoch", title="length of the episodes")
-    for axis in (losses, *others):
-        axis.legend()
-        axis.grid(alpha=0.3)
+    draw_losses(losses, runs)
+    losses.set_title("loss: train (faint) and validation")
+    for name, axes in zip(further, others, strict=True):
+        if name == "r2":
+            draw_logged(axes, runs, "r2", " R²")
+            draw_logged(axes, runs, "gate", " gate", "--")
+            axes.set(xlabel="epoch", title="synthesizer", ylim=(-0.1, 1.05))
+        else:
+            draw_logged(axes, runs, "length")
+            axes.set(xlabel="epoch", title="length of the episodes")
+        axes.legend()
+        axes.grid(alpha=0.3)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)
+
+
+def draw_losses(axes: Axes, runs: Sequence[Run]) -> None:
+    """Train loss, faint, and validation loss against epochs, a color for each run."""
+    for index, run in enumerate(runs):
+        color, rows = f"C{index}", list(run.records())
+        train = [row for row in rows if "loss" in row]
+        valid = [row for row in rows if "valid_loss" in row]
+        axes.plot([row["epoch"] for row in train], [_train_loss(row) for row in train], color=color, alpha=0.4)
+        axes.plot([r["epoch"] for r in valid], [r["valid_loss"] for r in valid], "o-", color=color, label=label(run))
+    texts = all(run.recipe.data is not None for run in runs)
+    axes.set(xlabel="epoch", ylabel="nats per token" if texts else "loss per target")
+    axes.legend()
+    axes.grid(alpha=0.3)
+
+
+def draw_logged(axes: Axes, runs: Sequence[Run], name: str, suffix: str = "", style: str = "-") -> None:
+    """A figure that is logged against epochs, for the runs that have it."""
+    for index, run in enumerate(runs):
+        rows = [row for row in run.records() if name in row]
+        if rows:
+            axes.plot(
+                [row["epoch"] for row in rows], [row[name] for row in rows], style, color=f"C{index}",
+                label=f"{label(run)}{suffix}",
+            )  # fmt: skip
+
+
+def label(run: Run) -> str:
+    """What a legend has room for of a run's name."""
+    return run.name if len(run.name) <= _LABEL else f"…{run.name[1 - _LABEL :]}"
 
 
 def _train_loss(row: dict[str, Any]) -> float:

@@ -8,7 +8,7 @@ import pytest
 
 from .commands import Commands
 
-SHORT = ("--horizon", 8, "--spans", 20)
+SHORT = ("--horizon", 8, "--spans", 12)
 
 
 @pytest.fixture

@@ -1,0 +1,49 @@
+"""``sgrnn report``: a page that people can read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sgrnn.errors import InputError
+from sgrnn.report import write_report
+from sgrnn.report.subject import Subject
+from sgrnn.training.build import build_model
+from sgrnn.training.checkpoints import best_checkpoint
+from sgrnn.training.diagnosis import read_diagnosis
+from sgrnn.training.run import Run
+from sgrnn.training.sample import sample_text
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="The folders of one run or more.")],
+    output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """One HTML page on runs, with all its figures inside: curves, diagnosis, samples, recipes.
+
+    What `sgrnn diagnose` has found out about a run is part of it. The figures of each run also go to its folder.
+
+    Example: sgrnn report runs/synthetic runs/truncated --output report.html
+    """
+    opened = [Run.open(folder) for folder in runs]
+    subjects = [Subject(run, read_diagnosis(run), _sample(run)) for run in opened]
+    try:
+        figures = write_report(subjects, output)
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {output}, {len(figures)} figures; each run's are in its folder under figures/")
+    for subject in subjects:
+        if subject.diagnosis is None:
+            console.print(f"not diagnosed yet: sgrnn diagnose {subject.run.folder}")
+
+
+def _sample(run: Run) -> str | None:
+    """Text from the run's best checkpoint, as at the end of training."""
+    checkpoint = best_checkpoint(run.checkpoints)
+    if run.tokenizer is None or checkpoint is None:
+        return None
+    model = build_model(run.recipe, run.tokenizer.vocabulary_size)
+    checkpoint.load_model(model)
+    return sample_text(model, run.tokenizer, run.recipe.sample, run.recipe.training.seed)

@@ -1,0 +1,166 @@
+"""The page: one file of HTML with its figures inside, for a screen of any width and for paper."""
+
+import html
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib as mpl
+
+from sgrnn.data.atomic import atomic_write
+from sgrnn.report.figures import STYLE, Drawn, draw_all
+from sgrnn.report.style import CSS
+from sgrnn.report.subject import Subject
+from sgrnn.training.comparison import policy_name, table_of
+from sgrnn.training.recipe_files import dump_recipe
+
+FIGURES = "figures"
+
+
+def write_report(subjects: Sequence[Subject], output: Path) -> list[str]:
+    """Write the page, and the figures of each run as PNG and SVG into its folder.
+
+    Args:
+        subjects: one run or more, in the order of their colors.
+        output: the HTML file.
+
+    Returns:
+        Names of the figures on the page.
+
+    Raises:
+        InputError: a run was never evaluated, or its folder cannot be written.
+        OSError: the page cannot be written.
+    """
+    headings, rows = table_of([subject.run for subject in subjects])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    drawn = [(each, image(each, "svg")) for each in draw_all(subjects)]
+    for subject in subjects:
+        _save(subject, drawn if len(subjects) == 1 else [(each, image(each, "svg")) for each in draw_all([subject])])
+    names = ", ".join(subject.run.folder.name for subject in subjects)
+    parts = [
+        f"<header><h1>{html.escape(names)}</h1><p>{_about(subjects)}</p></header>",
+        _table(headings, rows),
+        *_summaries(subjects),
+        "<section><h2>Figures</h2><div class='figures'>"
+        + "".join(_figure(*each) for each in drawn)
+        + "</div></section>",
+        *_samples(subjects),
+        *_recipes(subjects),
+    ]
+    page = (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{html.escape(names)}: sgrnn report</title><style>{CSS}</style></head>\n"
+        f"<body><main>{''.join(parts)}</main></body></html>\n"
+    )
+    with atomic_write(output) as file:
+        file.write(page.encode())
+    return [each.name for each, _ in drawn]
+
+
+def image(drawn: Drawn, form: str) -> bytes:
+    """The figure as a file: svg or png. The same figure gives the same file."""
+    file = BytesIO()
+    with mpl.rc_context(STYLE):
+        drawn.figure.savefig(file, format=form, dpi=160, metadata={"Date": None} if form == "svg" else None)
+    return file.getvalue()
+
+
+def _save(subject: Subject, drawn: Sequence[tuple[Drawn, bytes]]) -> None:
+    for each, vector in drawn:
+        for form, content in (("png", image(each, "png")), ("svg", vector)):
+            with subject.run.writing(f"{FIGURES}/{each.name}.{form}") as path:
+                path.parent.mkdir(exist_ok=True)
+                with atomic_write(path) as file:
+                    file.write(content)
+
+
+def _about(subjects: Sequence[Subject]) -> str:
+    if len(subjects) > 1:
+        return f"{len(subjects)} runs side by side."
+    run = subjects[0].run
+    learned = run.recipe.data.corpus if run.recipe.data is not None else run.recipe.task and run.recipe.task.kind
+    return html.escape(f"{learned}, policy {policy_name(run)}")
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th scope='col'>{html.escape(heading)}</th>" for heading in headings)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td data-label='{html.escape(heading)}'>{html.escape(cell) or '-'}</td>"
+            for heading, cell in zip(headings, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        "<section><h2>Runs</h2><p>At their best on the validation split.</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></section>"
+    )
+
+
+def _summaries(subjects: Sequence[Subject]) -> Iterator[str]:
+    yield "<section><h2>Is it helping?</h2><dl>"
+    for subject in subjects:
+        yield f"<dt>{html.escape(subject.run.name)}</dt>"
+        for sentence in summary(subject):
+            yield f"<dd>{html.escape(sentence)}</dd>"
+    yield "</dl></section>"
+
+
+def summary(subject: Subject) -> list[str]:
+    """What the diagnosis of a run comes to, in sentences."""
+    found = subject.diagnosis
+    if found is None:
+        return [f"Not diagnosed yet: sgrnn diagnose {subject.run.folder}"]
+    alignment, bias = found["alignment"], found["bias"]
+    injected = alignment["injected"]
+    last, norm = alignment["lags"][-1], found["health"]["norm"]["value"]
+    error = bias["relative_error"]["value"][0][0]
+    common = found["health"]["common"]["value"][0]
+    sentences = [
+        f"Measured at update {found['update']:,} over {found['spans']} spans: "
+        f"90% of the true gradient lies within {alignment['true_horizon']['value']:.1f} steps.",
+        f"At boundaries R² {injected['r2']['value'][0][-1]:.2f}, cosine {injected['cosine']['value'][0][-1]:.2f} "
+        f"with the true gradient of the next {last} steps.",
+        f"The mean parameter gradient is off by {'an unknown part' if error is None else f'{error:.0%}'}: "
+        f"{bias['worth']['text']} of plain truncation.",
+        f"The state's norm is {norm[0]:.0f}; {common:.0%} of a prediction is common to all rows.",
+    ]
+    if "recovered" in found:
+        sentences.append(f"The predictions add up to the loss with R² {found['recovered']['value']:.2f}.")
+    return sentences
+
+
+def _figure(drawn: Drawn, vector: bytes) -> str:
+    source = b64encode(vector).decode()
+    title, note = html.escape(drawn.title), html.escape(drawn.note)
+    return (
+        f"<figure id='{drawn.name}'><figcaption>{title}</figcaption>"
+        f"<img alt='{title}' src='data:image/svg+xml;base64,{source}'><p>{note}</p></figure>"
+    )
+
+
+def _samples(subjects: Sequence[Subject]) -> Iterator[str]:
+    texts = [subject for subject in subjects if subject.sample is not None]
+    if texts:
+        yield "<section><h2>Samples</h2>"
+        for subject in texts:
+            yield f"<h3>{html.escape(subject.run.name)}</h3>"
+            yield f"<blockquote>{html.escape(subject.sample or '')}</blockquote>"
+        yield "</section>"
+
+
+def _recipes(subjects: Sequence[Subject]) -> Iterator[str]:
+    yield "<section><h2>Recipes</h2>"
+    first = dump_recipe(subjects[0].run.recipe)
+    for subject in subjects:
+        text = dump_recipe(subject.run.recipe)
+        if subject is not subjects[0]:
+            known = set(first.splitlines())
+            text = "\n".join(line for line in text.splitlines() if line not in known) or "the same"
+        note = "" if subject is subjects[0] else f" (lines that {html.escape(subjects[0].run.name)} does not have)"
+        yield f"<h3>{html.escape(subject.run.name)}{note}</h3><pre>{html.escape(text)}</pre>"
+    yield "</section>"

@@ -1,0 +1,65 @@
+"""Runs side by side: what is known of each at its best."""
+
+from typing import Any
+
+from sgrnn.errors import InputError
+from sgrnn.training.problem import rank
+from sgrnn.training.run import Run
+
+FORMS = {
+    "loss": "{:.4f}",
+    "perplexity": "{:.2f}",
+    "per word": "{:.2f}",
+    "bits/char": "{:.3f}",
+    "accuracy": "{:.2%}",
+    "length": "{:.0f}",
+    "epochs": "{:.3g}",
+    "seconds": "{:.0f}",
+    "R²": "{:.3f}",
+    "gate": "{:.3f}",
+}
+"""The columns of a table of runs, of which those are shown that some run has a figure for."""
+
+
+def table_of(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows, a row for each run: its name, its policy, and its figures.
+
+    Raises:
+        InputError: a run was never evaluated.
+    """
+    found = [_figures(run) for run in runs]
+    shown = [heading for heading in FORMS if any(heading in row for row in found)]
+    rows = [
+        [run.name, policy_name(run), *(FORMS[name].format(row[name]) if name in row else "" for name in shown)]
+        for run, row in zip(runs, found, strict=True)
+    ]
+    return ["run", "policy", *shown], rows
+
+
+def policy_name(run: Run) -> str:
+    """Kind and window."""
+    policy = run.recipe.policy
+    return f"{policy.kind} {policy.window}" if policy.kind != "full" else policy.kind
+
+
+def _figures(run: Run) -> dict[str, float]:
+    """What is known of a run, by heading."""
+    records: list[dict[str, Any]] = list(run.records())
+    valid = [record for record in records if "valid_loss" in record]
+    if not valid:
+        raise InputError(f"{run.folder} was never evaluated: go on with `sgrnn resume {run.folder}`")
+    best = min(valid, key=lambda record: rank(record, "valid_"))
+    last = next((record for record in reversed(records) if "loss" in record), {})
+    found = {
+        "loss": best.get("valid_loss"),
+        "perplexity": best.get("valid_perplexity"),
+        "per word": best.get("valid_word_perplexity"),
+        "bits/char": best.get("valid_bits_per_character"),
+        "accuracy": best.get("valid_accuracy"),
+        "length": best.get("valid_length"),
+        "epochs": valid[-1]["epoch"],
+        "seconds": valid[-1]["seconds"],
+        "R²": last.get("r2"),
+        "gate": last.get("gate"),
+    }
+    return {heading: value for heading, value in found.items() if value is not None}
