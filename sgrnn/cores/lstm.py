@@ -38,7 +38,8 @@ class LSTM(StackedCore):
     def _run_layer(
         self, layer: nn.Module, inputs: Tensor, state: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if inputs.shape[0] > 1 or not inputs.is_cpu or torch.is_autocast_enabled("cpu"):
+        listened_to = bool(layer._forward_hooks)  # by `sgrnn.diagnostics`, for one
+        if inputs.shape[0] > 1 or not inputs.is_cpu or torch.is_autocast_enabled("cpu") or listened_to:
             return layer(inputs, state)
         # A single step forwards and backwards: oneDNN's kernel, made for many, takes 1.5 to 1.8 times as long.
         hidden, cell = torch.lstm_cell(inputs[0], [tensor[0] for tensor in state], *layer.parameters())

@@ -1,5 +1,7 @@
 """The parts of a state that figures are given for: hidden and cell, layer by layer."""
 
+from torch import Tensor
+
 from sgrnn.state import State, floating_leaves
 
 WHOLE = "all"
@@ -8,7 +10,7 @@ WHOLE = "all"
 def state_parts(state: State) -> dict[str, slice]:
     """Columns of `sgrnn.state.to_matrix`, by the name of what they hold; first of all the whole.
 
-    Two tensors of one shape are an LSTM's hidden and cell; the tensors of a dict have its keys for names. A tensor of
+    Two tensors of one shape are an LSTM's hidden and cell; what a dict holds has its keys before its name. A tensor of
     three axes has a part for each layer.
 
     >>> import torch
@@ -16,14 +18,7 @@ def state_parts(state: State) -> dict[str, slice]:
     slice(15, 20, None)
     """
     tensors = floating_leaves(state)
-    if isinstance(state, dict) and len(tensors) == len(state):
-        names = [str(key) for key in state]
-    elif len(tensors) == 1:
-        names = ["hidden"]
-    elif isinstance(state, tuple) and len(tensors) == 2 and tensors[0].dim() == tensors[1].dim():
-        names = ["hidden", "cell"]
-    else:
-        names = [f"tensor {number}" for number in range(1, len(tensors) + 1)]
+    names = _names(state)
     parts: dict[str, slice] = {WHOLE: slice(0, 0)}
     start = 0
     for name, tensor in zip(names, tensors, strict=True):
@@ -34,3 +29,24 @@ def state_parts(state: State) -> dict[str, slice]:
             start += size
     parts[WHOLE] = slice(0, start)
     return parts
+
+
+def _names(state: State, of: str = "") -> list[str]:
+    """A name for each floating-point tensor, in order."""
+    if isinstance(state, Tensor):
+        return [of or "hidden"] if state.is_floating_point() else []
+    if isinstance(state, dict):
+        return [name for key, part in state.items() for name in _names(part, f"{of} {key}".strip())]
+    shapes = [part.shape if isinstance(part, Tensor) else () for part in state]
+    # A pair by itself is an LSTM's or its cell's; among other parts of a state it may be two levels' messages.
+    same = len(set(shapes)) == 1 if of else len({len(shape) for shape in shapes}) == 1
+    if len(shapes) == 2 and same and len(shapes[0]) >= (3 if of else 1):
+        numbers = ["hidden", "cell"]
+    elif len(shapes) == 1 and of:
+        numbers = [""]
+    else:
+        numbers = [str(number) for number in range(1, len(shapes) + 1)]
+    if not of and numbers[0] == "1":
+        of = "tensor"
+    parts = zip(state, numbers, strict=True)
+    return [name for part, number in parts for name in _names(part, f"{of} {number}".strip())]

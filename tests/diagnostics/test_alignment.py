@@ -128,7 +128,14 @@ def test_parts_are_layers_of_hidden_and_cell() -> None:
         "cell 2": slice(9, 12),
     }  # fmt: skip
     assert list(state_parts(make_state(make_core("GRU-1")))) == ["all", "hidden"]
-    assert list(state_parts(make_state(make_core("own")))) == ["all", "tensor 1", "tensor 2"]
+    assert list(state_parts(make_state(make_core("own")))) == ["all", "fast", "slow"]
+    assert list(state_parts([torch.zeros(ROWS, 2)] * 3)) == ["all", "tensor 1", "tensor 2", "tensor 3"]
+    assert list(state_parts(make_state(make_core("hierarchy 1, 4")))) == [
+        "all", "messages", "summaries", "slow hidden", "slow cell", "fast hidden", "fast cell"
+    ]  # fmt: skip
+    assert list(state_parts(make_state(make_core("hierarchy 1, 2, 3")))) == [
+        "all", "messages 1", "messages 2", "summaries 1", "summaries 2", "slow 1", "slow 2", "fast"
+    ]  # fmt: skip
 
 
 def test_parts_are_measured_apart() -> None:
