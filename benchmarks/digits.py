@@ -11,8 +11,8 @@ the gradient at the message, which comes that late. Conditions, each with one Ad
 
     full            one graph of both networks and all period x ticks digits; one update of both
     waiting         the fast network's graph is cut at its messages; its update waits for the slow network all the same
-    synthetic       it is updated with every message, by an `sgrnn.Interface`; the synthesizer knows the fast network's
-                    message and, as training may, how many threes it should tell of
+    synthetic       it is updated with every message, by an `sgrnn.Interface`; the synthesizer knows the message, what
+                    the slow network remembers of those before, and, as training may, the counts that are right
     message alone   the same, the synthesizer knowing the message alone
     every step      as synthetic, and the fast network is updated with every digit: windows of one step, with synthetic
                     gradients over time (`sgrnn.Synthetic`) beside those across the message
@@ -160,9 +160,9 @@ class Pair:
         torch.manual_seed(condition.seed)
         self.condition = condition
         self.fast, self.slow = Fast(condition), Slow(condition)
-        known = condition.period + 1
         self.told = condition.method != "message alone"
-        encoder = sgrnn.LookaheadEncoder(1, lambda inputs, targets: targets, known) if self.told else None
+        features = 2 * SLOW_HIDDEN + condition.period + 2
+        encoder = sgrnn.LookaheadEncoder(1, sgrnn.vector_features, features) if self.told else None
         self.interface = sgrnn.Interface(sgrnn.MLPSynthesizer(MESSAGE, (128,), lookahead=encoder))
         over_time = sgrnn.LookaheadEncoder(AHEAD, _counts, 3)
         self.policies: dict[str, sgrnn.Policy] = {
@@ -205,6 +205,7 @@ class Pair:
         """The fast network is updated by its own loss and the interface's reply, the slow one after its last tick."""
         period, window = self.condition.period, 1 if self.condition.method == "every step" else self.condition.period
         steps, received = len(stream.odd), []
+        self.remembered = self.slow.core.initial_state(stream.odd.shape[1])
         for start in range(0, steps, window):
             stop = start + window
             sends = stop % period == 0
@@ -217,9 +218,10 @@ class Pair:
                 if self.condition.method == "none":
                     received.append(message.detach())
                     return losses
-                threes = F.one_hot(stream.threes[stop - 1], period + 1).float()[None]
-                known = sgrnn.Lookahead(threes, threes, None) if self.told else None
-                message, reply = self.interface(message, known)
+                threes, total = stream.threes[stop - 1], stream.total[len(received)] / (period + 1)
+                right = torch.cat([F.one_hot(threes, period + 1), total[:, None]], dim=-1)
+                known = sgrnn.Lookahead(torch.cat(self.remembered, dim=-1), right[None].to(message), None)
+                message, reply = self.interface(message, known if self.told else None)
                 received.append(message)
                 return losses + reply * (steps / window)  # a window's share in the mean over all steps, made whole
 
@@ -234,6 +236,9 @@ class Pair:
             for module in (self.fast, self.policy):
                 self._step(module)
             self.updates += 1
+            if stop % period == 0:
+                with torch.no_grad():
+                    _, self.remembered = self.slow.core(received[-1][None], self.remembered)
         self.slow.loss(torch.stack(received), stream.total).backward()
 
     def _step(self, module: nn.Module) -> None:
