@@ -31,6 +31,7 @@ Needs the images: sgrnn data fetch mnist
 import argparse
 import math
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -89,12 +90,15 @@ class Stream(NamedTuple):
     total: Tensor
 
 
+_read = cache(read_digits)  # by the two streams of a run, once
+
+
 class Digits:
     """Endless streams of digits drawn from a split of MNIST."""
 
     def __init__(self, split: str, condition: Condition, batch_size: int, seed: int) -> None:
-        images, labels = read_digits(data_folder())[split]
-        self.images = torch.from_numpy(images.reshape(-1, PIXELS).astype(np.float32) / 255)
+        images, labels = _read(data_folder())[split]
+        self.images = torch.from_numpy(images.reshape(-1, PIXELS))
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.shape = (condition.ticks, condition.period, batch_size)
         self.generator = torch.Generator().manual_seed(seed)
@@ -108,7 +112,7 @@ class Digits:
         first[::period] = 1
         threes = (labels == 3).long().cumsum(dim=1)
         return Stream(
-            torch.cat([self.images[chosen].flatten(0, 1), first], dim=-1),
+            torch.cat([self.images[chosen].flatten(0, 1).float() / 255, first], dim=-1),
             (labels % 2).cumsum(dim=1).flatten(0, 1),
             threes.flatten(0, 1),
             threes[:, -1].cumsum(dim=0),
