@@ -9,11 +9,18 @@ import sgrnn
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+DIAGNOSTICS = (ROOT / "docs" / "diagnostics.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_every_python_example_in_the_readme_runs(code: str) -> None:
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README + DIAGNOSTICS, re.DOTALL))
+def test_every_python_example_in_the_readme_and_on_diagnostics_runs(code: str) -> None:
+    exec(compile(code, "example", "exec"), {"__name__": "example"})
+
+
+def test_the_pictures_on_diagnostics_exist() -> None:
+    pictures = re.findall(r"!\[.+?\]\((.+?)\)", DIAGNOSTICS)
+    assert len(pictures) >= 5
+    assert all((ROOT / "docs" / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
 
 def test_every_file_the_readme_links_to_exists() -> None:
