@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sgrnn.language_model import LanguageModel
-from sgrnn.state import State, concatenate, leaves, rows
+from sgrnn.state import State, concatenate, leaves, map_state, rows
+from sgrnn.totals import Total, gather_rows
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,41 @@ class Score:
         return self.nats / log(2) / self.characters
 
 
-def evaluate(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: int = 20, chunk: int = 50) -> float:
+def evaluate(
+    model: LanguageModel,
+    tokens: Tensor,
+    first: int,
+    *,
+    batch_size: int = 20,
+    chunk: int = 50,
+    part: int = 0,
+    parts: int = 1,
+    total: Total | None = None,
+) -> float:
     """The negative log-probability of a text, in nats, every token predicted from all that came before it.
 
     Args:
-        model, tokens, first, batch_size, chunk: as `token_losses` takes them.
+        model, tokens, first, batch_size, chunk, part, parts, total: as `token_losses` takes them.
 
     Raises:
         ValueError: no tokens, or a batch_size or chunk below 1.
     """
-    return float(token_losses(model, tokens, first, batch_size=batch_size, chunk=chunk).sum())
+    losses = token_losses(model, tokens, first, batch_size=batch_size, chunk=chunk, part=part, parts=parts, total=total)
+    return float(losses.sum())
 
 
 @torch.no_grad()
-def token_losses(model: LanguageModel, tokens: Tensor, first: int, *, batch_size: int = 20, chunk: int = 50) -> Tensor:
+def token_losses(
+    model: LanguageModel,
+    tokens: Tensor,
+    first: int,
+    *,
+    batch_size: int = 20,
+    chunk: int = 50,
+    part: int = 0,
+    parts: int = 1,
+    total: Total | None = None,
+) -> Tensor:
     """The negative log-probability of each token of a text, (N,) in nats, predicted from all that came before it.
 
     The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
@@ -72,8 +94,11 @@ def token_losses(model: LanguageModel, tokens: Tensor, first: int, *, batch_size
         model: in any mode; it is evaluated without dropout and left in the mode it was in.
         tokens: (N,) the text.
         first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
-        batch_size: rows run side by side.
+        batch_size: rows run side by side, by each process.
         chunk: steps run at once; bounds the memory.
+        part: the number of this process, from 0, where several share the text.
+        parts: how many there are; all of them call this at once, and get the same.
+        total: sums over them (`sgrnn.totals`).
 
     Raises:
         ValueError: no tokens, or a batch_size or chunk below 1.
@@ -81,43 +106,51 @@ def token_losses(model: LanguageModel, tokens: Tensor, first: int, *, batch_size
     for name, value in (("tokens", len(tokens)), ("batch_size", batch_size), ("chunk", chunk)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if total is None or len(tokens) < parts * batch_size:  # too short to share: everyone reads all of it
+        part, parts, total = 0, 1, None
     device = next(model.parameters()).device
     tokens = tokens.to(device)
-    batch_size = min(batch_size, len(tokens))
     # Rows as long as whole cycles of a core with clocks hand these on as they found them: two passes for it as well.
     cycle = getattr(model.core, "cycle", 1)
-    length = -(-len(tokens) // (batch_size * cycle)) * cycle
-    padding = tokens.new_zeros(batch_size * length - len(tokens))
-    inputs = torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]).view(batch_size, length).t()
-    targets = torch.cat([tokens, padding]).view(batch_size, length).t()
+    all_rows = min(parts * batch_size, len(tokens))
+    first_row, last_row = part * all_rows // parts, (part + 1) * all_rows // parts
+    length = -(-len(tokens) // (all_rows * cycle)) * cycle
+    padding = tokens.new_zeros(all_rows * length - len(tokens))
+
+    def own(steps: Tensor) -> Tensor:
+        """The rows of this process, (time, batch)."""
+        return steps.view(all_rows, length)[first_row:last_row].t()
+
+    inputs = own(torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]))
+    targets = own(torch.cat([tokens, padding]))
+
+    def handed_on(ends: State) -> State:
+        """Every row begins where the one before it ended, the first in the initial state."""
+        return concatenate([model.initial_state(1), rows(gather_rows(ends, part, parts, total), 0, -1)])
+
     training = model.training
     model.eval()
     try:
-        beginnings = model.initial_state(batch_size)
-        if batch_size > 1:
-            state = beginnings
+        beginnings = model.initial_state(all_rows)
+        if all_rows > 1:
+            state = model.initial_state(last_row - first_row)
             for start in range(0, length, chunk):
                 _, state = model(inputs[start : start + chunk], state)
-            beginnings = _handed_on(model, state)
+            beginnings = handed_on(state)
         losses: list[Tensor] = []
-        for _ in range(batch_size):
-            losses, state = [], beginnings
+        for _ in range(all_rows):
+            losses, state = [], map_state(Tensor.contiguous, rows(beginnings, first_row, last_row))
             for start in range(0, length, chunk):
-                part = slice(start, start + chunk)
-                outputs, state = model(inputs[part], state)
-                losses.append(model.loss(outputs, targets[part]).double())
-            found = _handed_on(model, state)
+                steps = slice(start, start + chunk)
+                outputs, state = model(inputs[steps], state)
+                losses.append(model.loss(outputs, targets[steps]).double())
+            found = handed_on(state)
             if _close(found, beginnings):
                 break
             beginnings = found
-        return torch.cat(losses).t().flatten()[: len(tokens)]
+        return gather_rows(torch.cat(losses).t(), part, parts, total).flatten()[: len(tokens)]
     finally:
         model.train(training)
-
-
-def _handed_on(model: LanguageModel, ends: State) -> State:
-    """Every row begins where the one before it ended, the first in the initial state."""
-    return concatenate([model.initial_state(1), rows(ends, 0, -1)])
 
 
 def _close(found: State, expected: State) -> bool:

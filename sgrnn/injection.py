@@ -10,18 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.state import State, floating_leaves, from_matrix, join
+from sgrnn.totals import Total
 
 
-def center(gradient: Tensor, rows: Tensor | None = None) -> Tensor:
+def center(gradient: Tensor, rows: Tensor | None = None, total: Total | None = None) -> Tensor:
     """Remove the mean over the rows (R, features), or over those marked True (R,).
 
-    One row alone is left as it is: there is nothing to tell what is common from what is its own.
+    One row alone is left as it is: there is nothing to tell what is common from what is its own. With `total` the rows
+    are those of all processes that share the batch.
     """
-    if rows is None:
+    if rows is None and total is None:
         return gradient if gradient.shape[0] == 1 else gradient - gradient.mean(dim=0)
-    weight = rows.unsqueeze(1).to(gradient.dtype)
-    count = weight.sum()
-    return gradient - (gradient * weight).sum(dim=0) / count.clamp(min=1) * (count > 1)
+    weight = gradient.new_ones(len(gradient), 1) if rows is None else rows.unsqueeze(1).to(gradient.dtype)
+    sums = torch.cat([(gradient * weight).sum(dim=0), weight.sum(dim=0)])
+    if total is not None:
+        sums = total(sums)
+    count = sums[-1]
+    return gradient - sums[:-1] / count.clamp(min=1) * (count > 1)
 
 
 def tangent(gradient: Tensor, state: State) -> Tensor:

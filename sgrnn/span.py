@@ -52,6 +52,17 @@ class Span:
         """B, the number of rows."""
         return self.inputs.shape[1]
 
+    def rows(self, start: int, stop: int) -> "Span":
+        """The same steps of the rows from start up to stop."""
+        part = slice(start, stop)
+        return Span(
+            self.inputs[:, part],
+            self.targets[:, part],
+            None if self.starts is None else self.starts[:, part],
+            None if self.ends is None else self.ends[part],
+            None if self.future is None else self.future.rows(start, stop),
+        )
+
     def to(self, device: torch.device) -> "Span":
         """The same span on another device."""
         return Span(

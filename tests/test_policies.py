@@ -45,7 +45,7 @@ def observed_table(**options: Any) -> tuple[nn.Module, Table, Synthetic]:
     model = make_core("LSTM-1")
     asked = BOUNDARIES - 1 if "follow_rate" in options else BOUNDARIES
     table = Table(asked * ROWS, 2 * SIZE)
-    switches = {"center": False, "tangent": False, "gate": False} | options
+    switches: dict[str, Any] = {"center": False, "tangent": False, "gate": False} | options
     return model, table, Synthetic(WINDOW, table, **switches).double()
 
 

@@ -18,6 +18,7 @@ from sgrnn.policies.rows import open_rows_at, unbroken_rows
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves, rows
 from sgrnn.synthesizers import AdjointSynthesizer, Follower
+from sgrnn.totals import Total, mean
 from sgrnn.windows import Unrolled, unroll
 
 
@@ -78,6 +79,9 @@ class Synthetic(Policy):
             help or merely the noise they bring; never of use otherwise.
         parallel: run a span's windows as one batch (`sgrnn.windows.unroll`); None for where that is faster.
         decay: of the running means (target scale and gate), per update.
+        total: sums over the processes, where several share a batch (`sgrnn.totals`): running means, gate, centering and
+            the figures above are then those of all rows, and the mean over the processes of the synthesizer's gradients
+            is its gradient, as that of the model's is the model's. `shuffle` stays within a process.
     """
 
     mean_square: Tensor
@@ -100,6 +104,7 @@ class Synthetic(Policy):
         shuffle: bool = False,
         parallel: bool | None = False,
         decay: float = 0.99,
+        total: Total | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= discount <= 1:
@@ -127,7 +132,7 @@ class Synthetic(Policy):
         self.follower = None
         if (follow_rate, follow_every) != (1.0, 1):
             self.follower = Follower(synthesizer, follow_rate, follow_every)
-        self.shuffle, self.parallel, self.decay = shuffle, parallel, decay
+        self.shuffle, self.parallel, self.decay, self.total = shuffle, parallel, decay, total
         self.register_buffer("mean_square", torch.ones(()))
         self.register_buffer("error_square", torch.zeros(()))
         self.register_buffer("updates", torch.zeros(()))
@@ -197,9 +202,11 @@ class Synthetic(Policy):
                     factor * target[place * span.batch_size : (place + 1) * span.batch_size]
                 )
             predicted = predicted(arrived)
-        figures = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, open_rows)
-        figures["injected_share"] = torch.zeros_like(objective) if injected is None else _share(injected, outputs)
-        self._regress(predicted, target, found.after, open_rows)
+        figures, count = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, open_rows)
+        figures["injected_share"] = torch.zeros_like(objective)
+        if injected is not None:
+            figures["injected_share"] = _share(injected, outputs, self.total)
+        self._regress(predicted, target, found.after, open_rows, count)
         if self.follower is not None:
             self.follower.follow()
         return Step(objective.detach(), unrolled.last, {**figures, **norms(unrolled.last)})
@@ -319,7 +326,7 @@ class Synthetic(Policy):
             parts = [errors(outputs) * (span.steps * span.batch_size)]
             if span.future is not None:
                 parts.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
-            square = square.lerp(parts[0].square().mean().to(square), self._weight(self.updates + 1))
+            square = square.lerp(mean(parts[0].square(), self.total).to(square), self._weight(self.updates + 1))
             found = torch.cat(parts) / square.sqrt().clamp(min=1e-30)
         return look_ahead(span, unrolled.edges, self.seen_steps, found, within=self.chained), square
 
@@ -328,7 +335,7 @@ class Synthetic(Policy):
         if self.shuffle:
             gradient = gradient[torch.randperm(gradient.shape[0], device=gradient.device)]
         if self.center:
-            gradient = center(gradient, open_rows)
+            gradient = center(gradient, open_rows, self.total)
         if self.tangent:
             gradient = tangent(gradient, states)
         factor = self.discount * self.gate() if self.gated else self.discount
@@ -336,50 +343,64 @@ class Synthetic(Policy):
         return gradient if open_rows is None else gradient * open_rows.unsqueeze(1)
 
     @torch.no_grad()
-    def _observe(self, predicted: Tensor, target: Tensor, open_rows: Tensor | None) -> dict[str, Tensor]:
-        """Update gate and scale by predictions made before training on them, and report how good they were."""
-        entries: Tensor | int = target.numel()
-        seen: Tensor | int = 1
+    def _observe(
+        self, predicted: Tensor, target: Tensor, open_rows: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor | float]:
+        """Update gate and scale by predictions made before training on them, and report how good they were.
+
+        Returns:
+            Figures, and how many rows count; where processes share a batch, in the mean over these.
+        """
+        rows: Tensor | None = None
         if open_rows is not None:
             inside = open_rows[: target.shape[0]].unsqueeze(1)
             predicted, target = predicted * inside, target * inside
-            entries = inside.sum().clamp(min=1) * target.shape[1]
-            seen = inside.any()  # a span that begins all its sequences anew may say nothing of the scale
+            rows = inside.sum()
         flat_predicted, flat_target = predicted.flatten(), target.flatten()
         dot, square, power = (
             flat_predicted.dot(flat_target), flat_predicted.dot(flat_predicted), flat_target.dot(flat_target)
         )  # fmt: skip
+        processes: Tensor | int = 1
+        if self.total is not None:
+            held = torch.full_like(dot, len(target)) if rows is None else rows.to(dot)
+            sums = self.total(torch.stack([dot, square, power, held, torch.ones_like(dot)]))
+            dot, square, power, rows, processes = sums.unbind()
+        seen: Tensor | int = 1
+        count: Tensor | int = len(target)
+        if rows is not None:  # a span that begins all its sequences anew may say nothing of the scale
+            seen, count = rows > 0, rows.clamp(min=1)
         self.gate.update(dot, square)
         self.updates += seen
         weight = self._weight(self.updates) * seen
-        self.mean_square.lerp_(power.to(self.mean_square) / entries, weight)
+        self.mean_square.lerp_(power.to(self.mean_square) / (count * target.shape[1]), weight)
         tiny = torch.finfo(power.dtype).tiny
-        return {
+        figures = {
             "r2": torch.where(power > 0, (2 * dot - square) / power.clamp(min=tiny), 0),
             "cosine": dot / (square * power).sqrt().clamp(min=tiny),
             "gate": self.gate() if self.gated else torch.ones_like(dot),
             "target_rms": self.mean_square.sqrt(),
         }
+        return figures, count / processes
 
     def _weight(self, updates: Tensor) -> Tensor:
         """Of the newest in a running mean: a plain mean at first, later one that forgets."""
         return (1 / updates.clamp(min=1)).clamp(min=1 - self.decay)
 
-    def _regress(self, predicted: Tensor, target: Tensor, after: Tensor, open_rows: Tensor | None) -> None:
+    def _regress(
+        self, predicted: Tensor, target: Tensor, after: Tensor, open_rows: Tensor | None, count: Tensor | float
+    ) -> None:
         """Fill the gradients of the synthesizer's parameters; its graph holds nothing of the core.
 
         `predicted` is (rows, heads, features): the first head is trained on the target, a second on `after`, what
-        was predicted for the boundary that follows, held constant.
+        was predicted for the boundary that follows, held constant. The mean is over `count` rows.
         """
         wanted = (target / self.mean_square.sqrt().clamp(min=1e-30)).unsqueeze(1)
         if predicted.shape[1] == 2:
             wanted = torch.cat([wanted, after.unsqueeze(1)], dim=1)
         errors = (predicted - wanted).square().sum(dim=1).mean(dim=1)  # over heads, over features
-        if open_rows is None:
-            error = errors.mean()
-        else:
-            inside = open_rows[: errors.shape[0]]
-            error = (errors * inside).sum() / inside.sum().clamp(min=1)
+        if open_rows is not None:
+            errors = errors * open_rows[: errors.shape[0]]
+        error = errors.sum() / count
         if error.requires_grad:
             error.backward()
 
@@ -388,8 +409,11 @@ class Synthetic(Policy):
 
 
 @torch.no_grad()
-def _share(injected: Tensor, outputs: Any) -> Tensor:
+def _share(injected: Tensor, outputs: Any, total: Total | None) -> Tensor:
     """The norm of what is injected over that of this and the errors at the outputs together."""
     flat = [injected.flatten(), *(gradient.flatten() for gradient in gradients(outputs))]
-    ours, *theirs = [each.dot(each) for each in flat]
-    return (ours / torch.stack([ours, *theirs]).sum().clamp(min=torch.finfo(ours.dtype).tiny)).sqrt()
+    squares = torch.stack([each.dot(each) for each in flat])
+    if total is not None:
+        squares = total(squares)
+    ours = squares[0]
+    return (ours / squares.sum().clamp(min=torch.finfo(ours.dtype).tiny)).sqrt()

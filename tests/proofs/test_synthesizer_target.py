@@ -1,6 +1,7 @@
 """A synthesizer is trained towards dL_k/ds_k + (ds_{k+1}/ds_k)^T g_{k+1}, as autograd finds it by hand."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -96,7 +97,7 @@ def test_the_target_is_the_loss_gradient_and_what_came_through_the_window(
         span = make_span(STEPS, starts=STARTS, ends=torch.tensor([False, False, True]))
     state = make_state(model)
     table = Table(len(EDGES) * ROWS, state_size(state))
-    switches = {"center": False, "tangent": False, "gate": False} | options
+    switches: dict[str, Any] = {"center": False, "tangent": False, "gate": False} | options
     policy = Synthetic(WINDOW, table, parallel=parallel, **switches).double()
     policy.mean_square.fill_(1.7)
     policy.gate.dot.fill_(0.3)

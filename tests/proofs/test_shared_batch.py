@@ -1,0 +1,138 @@
+"""Processes that share a batch, each with some of its rows, find together what one finds that has all of them."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from models import VOCABULARY, divide, gradients, make_language_model, make_state, make_text
+from together import in_threads
+from tolerances import assert_close
+from torch import Tensor, nn
+
+from sgrnn.evaluation import evaluate
+from sgrnn.injection import center
+from sgrnn.language_model import LanguageModel
+from sgrnn.mixed import Mixed
+from sgrnn.policies import Policy, Step, Synthetic
+from sgrnn.schedules import Constant
+from sgrnn.state import State, batch_size, concatenate, rows
+from sgrnn.totals import Total
+
+ROWS = 6
+WINDOW = 3
+LENGTHS = [7, 4, 6]  # of the spans
+Trained = tuple[list[dict[str, Tensor]], list[Step], State, dict[str, Tensor]]
+MakePolicy = Callable[[LanguageModel, Total | None], Policy]
+STARTS = {
+    "no row begins": None,
+    "all rows begin": [(7, row) for row in range(ROWS)],
+    "some rows begin": [(0, 1), (3, 0), (5, 0), (7, 2), (11, 0), (11, 1), (13, 5)],
+}
+
+
+def learned(synthesizer: nn.Module, total: Total | None, window: int = WINDOW, **options: Any) -> Synthetic:
+    """One whose predictions are not zero, so that all it does shows."""
+    torch.manual_seed(6)
+    with torch.no_grad():
+        for parameter in synthesizer.parameters():
+            parameter.normal_(std=0.5)
+    policy = Synthetic(window, synthesizer, discount=0.9, total=total, **options).double()
+    policy.gate.dot.fill_(0.4)
+    policy.gate.square.fill_(0.5)
+    return policy
+
+
+def errors_ahead(model: LanguageModel, total: Total | None, **options: Any) -> Synthetic:
+    return learned(model.synthesizer(3, hidden_size=8, rank=4, projection=3), total, **options)
+
+
+def adjoint(model: LanguageModel, total: Total | None) -> Synthetic:
+    return learned(model.adjoint_synthesizer(WINDOW, hidden_size=8, rank=4, projection=3), total, center=True)
+
+
+def perceptron(model: LanguageModel, total: Total | None) -> Synthetic:
+    synthesizer = model.mlp_synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True)
+    return learned(synthesizer, total, follow_rate=0.5, follow_every=2)
+
+
+def mixed(model: LanguageModel, total: Total | None) -> Mixed:
+    return Mixed(errors_ahead(model, total), Constant(0.4), ground_every=2, ground_window=4)
+
+
+POLICIES: dict[str, MakePolicy] = {
+    "errors ahead": errors_ahead,
+    "centered, as one batch": partial(errors_ahead, center=True, parallel=True),
+    "weighted targets": partial(errors_ahead, trace_decay=0.5, center=True),
+    "adjoint": adjoint,
+    "perceptron, two heads, a follower": perceptron,
+    "mixed, grounded": mixed,
+}
+
+
+def train(model: LanguageModel, policy: Policy, part: int, parts: int, starts: list[tuple[int, int]] | None) -> Trained:
+    """Gradients and step of each span, the last state, and what the policy holds; no parameter is changed."""
+    held = slice(part * ROWS // parts, (part + 1) * ROWS // parts)
+    state = rows(make_state(model, ROWS), held.start, held.stop)
+    found, steps = [], []
+    for span in divide(make_text(sum(LENGTHS), ROWS, starts=starts), LENGTHS, futures=True):
+        model.zero_grad()
+        policy.zero_grad()
+        steps.append(policy.backward(model, model.loss, span.rows(held.start, held.stop), state))
+        state = steps[-1].state
+        found.append({**gradients(model), **{f"policy.{name}": value for name, value in gradients(policy).items()}})
+    kept = {name: value for name, value in policy.state_dict().items() if isinstance(value, Tensor)}
+    return found, steps, state, deepcopy(kept)
+
+
+@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("make_policy", POLICIES.values(), ids=POLICIES)
+def test_gradients_figures_statistics_and_states_are_those_of_the_whole_batch(
+    make_policy: MakePolicy, parts: int, starts: list[tuple[int, int]] | None
+) -> None:
+    def prepare(part: int, total: Total | None, parts: int) -> Callable[[], Trained]:
+        model = make_language_model()
+        return partial(train, model, make_policy(model, total), part, parts, starts)
+
+    expected, steps, state, kept = prepare(0, None, 1)()
+    found = in_threads(parts, partial(prepare, parts=parts))
+    assert expected[-1]["policy.synthetic.synthesizer.last.weight" if make_policy is mixed else
+                        "policy.synthesizer.last.weight"].norm() > 1e-3  # fmt: skip
+    for place, wanted in enumerate(expected):
+        mean = {name: torch.stack([one[0][place][name] for one in found]).mean(dim=0) for name in wanted}
+        assert_close(mean, wanted)
+        assert_close(torch.stack([one[1][place].loss for one in found]).mean(), steps[place].loss)
+        for name, figure in steps[place].figures.items():
+            assert_close(torch.stack([one[1][place].figures[name] for one in found]).mean(), figure)
+    assert_close(concatenate([one[2] for one in found]), state)
+    for one in found:
+        assert_close(one[3], kept)
+
+
+def test_alone_with_one_row_nothing_is_common_and_together_it_is() -> None:
+    gradient = torch.randn(2, 5, dtype=torch.float64)
+    assert torch.equal(center(gradient[:1]), gradient[:1])
+    found = in_threads(2, lambda part, total: partial(center, gradient[part : part + 1], None, total))
+    assert_close(torch.cat(found), center(gradient))
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+@pytest.mark.parametrize("tokens", [1, 7, 11, 41, 200])
+def test_an_evaluation_that_is_shared_counts_every_token_once(tokens: int, parts: int) -> None:
+    model = make_language_model()
+    text = torch.randint(0, VOCABULARY, (tokens,), generator=torch.Generator().manual_seed(4))
+    sizes = []
+    model.core.register_forward_pre_hook(lambda core, given: sizes.append(batch_size(given[1])))
+    model.eval()  # once and for all: threads share the model
+    expected = evaluate(model, text, 3, batch_size=1)
+    sizes.clear()
+    found = in_threads(
+        parts,
+        lambda part, total: partial(evaluate, model, text, 3, batch_size=4, part=part, parts=parts, total=total),
+    )
+    assert found == pytest.approx([expected] * parts, rel=1e-9)
+    assert len(set(found)) == 1, "all decide alike"
+    assert max(sizes) <= 4, "each runs its share"
