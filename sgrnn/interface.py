@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.injection import Gate
+from sgrnn.totals import Total, mean
 
 
 class Interface(nn.Module):
@@ -36,17 +37,22 @@ class Interface(nn.Module):
             ``MLPSynthesizer(features)`` for one. Its last layer zero, the sender begins without a gradient.
         gate: multiply by `sgrnn.injection.Gate`; without, predictions are trusted from the first on.
         decay: of the running means (scale of the gradients, gate), per message that is answered.
+        total: sums over the processes, where several share a batch (`sgrnn.totals`), each with as many rows and a loss
+            that is a mean over its own. Running means, gate and figures are then those of all rows.
     """
 
     mean_square: Tensor
     power: Tensor
     answers: Tensor
 
-    def __init__(self, synthesizer: nn.Module, *, gate: bool = True, decay: float = 0.99) -> None:
+    def __init__(
+        self, synthesizer: nn.Module, *, gate: bool = True, decay: float = 0.99, total: Total | None = None
+    ) -> None:
         super().__init__()
         if not 0 < decay < 1:
             raise ValueError(f"decay must be in (0, 1), got {decay}")
         self.synthesizer, self.gate, self.gated, self.decay = synthesizer, Gate(decay), gate, decay
+        self.total = total
         self.register_buffer("mean_square", torch.zeros(()))
         self.register_buffer("power", torch.zeros(()))
         self.register_buffer("answers", torch.zeros(()))
@@ -74,7 +80,7 @@ class Interface(nn.Module):
                 f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
                 f"{tuple(sent.shape)}"
             )
-        scale = self.mean_square.sqrt() * (self.gate() if self.gated else 1.0)
+        scale = self.mean_square.sqrt() * (self.gate() if self.gated else 1.0) * self._processes(sent)
         return _Received.apply(predicted, sent, self), _Reply.apply(message, scale * predicted.detach())
 
     def figures(self) -> dict[str, Tensor]:
@@ -87,14 +93,23 @@ class Interface(nn.Module):
 
         Predictions are in units of the root mean square of what arrives.
         """
+        arrived = arrived / self._processes(arrived)  # of the mean over all rows
         scaled = self.mean_square.sqrt() * predicted
-        self.gate.update((scaled * arrived).sum(), scaled.square().sum())
-        self.power.lerp_(arrived.square().sum().to(self.power), 1 - self.decay)
+        sums = torch.stack([(scaled * arrived).sum(), scaled.square().sum(), arrived.square().sum()])
+        if self.total is not None:
+            sums = self.total(sums)
+        dot, square, power = sums.unbind()
+        self.gate.update(dot, square)
+        self.power.lerp_(power.to(self.power), 1 - self.decay)
         self.answers += 1
         weight = (1 / self.answers).clamp(min=1 - self.decay)  # a plain mean at first, later one that forgets
-        self.mean_square.lerp_(arrived.square().mean().to(self.mean_square), weight)
+        self.mean_square.lerp_(mean(arrived.square(), self.total).to(self.mean_square), weight)
         wanted = arrived / self.mean_square.sqrt().clamp(min=1e-30)
         return 2 * (predicted - wanted) / predicted.numel()  # of the mean over rows and features
+
+    def _processes(self, like: Tensor) -> Tensor | int:
+        """How many share the batch: the gradient of a mean over the rows of one is as many times that over all."""
+        return 1 if self.total is None else self.total(like.new_ones(()))
 
 
 def alongside(tensor: Tensor, reply: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import typer
 from sgrnn.cli import data, diagnose, inspect, recipes, report, train
 from sgrnn.cli.overrides import TAKES_OVERRIDES
 from sgrnn.errors import InputError
+from sgrnn.training.distributed import ProcessLost
 
 app = typer.Typer(
     name="sgrnn",
@@ -32,6 +33,6 @@ def main() -> None:
     """Run the command line; a mistake of the user's, or a file that fails, ends in a message and exit status 2."""
     try:
         app()
-    except (InputError, OSError) as error:
+    except (InputError, OSError, ProcessLost) as error:
         print(f"sgrnn: {error}", file=sys.stderr)
         sys.exit(2)

@@ -16,6 +16,7 @@ from sgrnn.language_model import LanguageModel
 from sgrnn.mixed import Mixed
 from sgrnn.sequence_model import SequenceModel
 from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.totals import Total
 from sgrnn.training import recipe as recipes
 from sgrnn.training.rates import cycles
 
@@ -102,17 +103,30 @@ def build_readout(recipe: recipes.Recipe, task: tasks.Task) -> tasks.Readout:
     return model
 
 
-def build_policy(recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int) -> policies.Policy:
-    """The gradient policy that a recipe describes, fitting the model; with the interfaces in its core as parts."""
-    policy = _build_policy(recipe, model, updates_per_epoch)
+def build_policy(
+    recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int, total: Total | None = None
+) -> policies.Policy:
+    """The gradient policy that a recipe describes, fitting the model; with the interfaces in its core as parts.
+
+    Args:
+        recipe: the recipe.
+        model: the model.
+        updates_per_epoch: as `Problem` gives it.
+        total: sums over the processes that share a batch; None for one.
+    """
+    policy = _build_policy(recipe, model, updates_per_epoch, total)
     between = model.core.interfaces if isinstance(model.core, cores.HierarchicalCore) else []
     interfaces = [interface for interface in between if interface is not None]
+    for interface in interfaces:
+        interface.total = total
     if interfaces:
         policy.add_module("interfaces", nn.ModuleList(interfaces))
     return policy
 
 
-def _build_policy(recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int) -> policies.Policy:
+def _build_policy(
+    recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int, total: Total | None
+) -> policies.Policy:
     section = recipe.policy
     match section:
         case recipes.Full():
@@ -141,6 +155,7 @@ def _build_policy(recipe: recipes.Recipe, model: SequenceModel, updates_per_epoc
                 follow_every=section.follow_every,
                 shuffle=section.shuffle,
                 parallel=section.parallel,
+                total=total,
             )
             schedule = build_schedule(recipe)
             if schedule == schedules.Constant() and section.grounding is None:
@@ -212,12 +227,26 @@ def build_stream(recipe: recipes.Recipe, files: TokenFiles, lookahead: int = 0) 
     )
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, local: int = 0, local_size: int = 1) -> torch.device:
     """The device a recipe names; `auto` takes a GPU where there is one.
 
+    Args:
+        name: auto, cpu or cuda.
+        local: the number of the process on this machine, which is that of its GPU.
+        local_size: how many processes there are on this machine.
+
     Raises:
-        InputError: a GPU is asked for and there is none.
+        InputError: a GPU is asked for and there is none, or there are fewer GPUs than processes.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("training.device must be cpu or auto on this machine, got cuda, which it does not have")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    found = torch.cuda.device_count()
+    if local_size > found:
+        raise InputError(
+            f"training.device must be cpu for more processes on a machine than it has GPUs, {found}, got {name} for "
+            f"{local_size} processes: start as many as there are GPUs"
+        )
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)

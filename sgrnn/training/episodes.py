@@ -16,6 +16,7 @@ from sgrnn.tasks import CurriculumTask, Readout, SequentialMNIST, Task, cut, los
 from sgrnn.training import recipe as recipes
 from sgrnn.training.build import build_readout, build_task
 from sgrnn.training.digits import read_digits
+from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.problem import Problem
 
 _SEEDS = {"valid": 2**32 - 1, "test": 2**32 - 2}  # the same for all runs; torch takes 32 bits of a seed
@@ -96,7 +97,7 @@ class Episodes(Problem):
         return {name: step.loss.new_tensor(value) for name, value in figures.items()}
 
     @torch.no_grad()
-    def score(self, model: SequenceModel, split: str) -> dict[str, float]:
+    def score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> dict[str, float]:
         """Loss and accuracy per target on episodes that are always the same, at the length that was reached.
 
         See `Problem.score`. Of images all are counted once; `accuracy` is the share of the steps with a target at
@@ -110,22 +111,28 @@ class Episodes(Problem):
             task.vectors, task.repeats = self.task.vectors, self.task.repeats
         episodes = task.episodes_per_epoch if isinstance(task, SequentialMNIST) else _SCORED_EPISODES
         state = model.initial_state(_SCORED_ROWS)
-        loss, correct, targets, countable = 0.0, 0, 0, True
+        loss, correct, targets, uncountable = 0.0, 0, 0, 0
         training = model.training
         model.eval()
         try:
-            for _ in range(episodes):
-                episode = task.draw().to(next(model.parameters()).device)
+            for number in range(episodes):
+                episode = task.draw()
+                if number % ranks.size != ranks.index:
+                    continue
+                episode = episode.to(next(model.parameters()).device)
                 predictions = model.predict(model(episode.inputs, state)[0])
                 loss += float(task.loss(predictions, episode.targets).double().sum())
                 targets += int(episode.targets[..., -1].sum())
                 right = task.correct(predictions, episode.targets)
-                countable = right is not None
+                uncountable += right is None
                 correct += int(right.sum()) if right is not None else 0
         finally:
             model.train(training)
+        if ranks.total is not None:
+            sums = torch.tensor([loss, correct, targets, uncountable], dtype=torch.float64)
+            loss, correct, targets, uncountable = ranks.total(sums).tolist()
         figures = {"loss": loss / targets}
-        if countable:
+        if not uncountable:
             figures["accuracy"] = correct / targets
         if isinstance(self.task, CurriculumTask):
             figures["length"] = self.task.length

@@ -2,7 +2,9 @@
 
 It knows neither which gradient policy it runs nor what is learned. An update is: a span from the problem,
 `policy.backward`, clip, step. Around it stand four things that happen now and then: log, diagnose, save, and at the
-end of an epoch evaluate.
+end of an epoch evaluate. Where several processes train one run, each takes its rows of every span, and `ranks` makes of
+what they found what one process would have: the gradients, the loss, the figures. So all of them come to the same
+decisions.
 """
 
 from collections.abc import Callable
@@ -14,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.errors import InputError
+from sgrnn.policies import Step
 from sgrnn.sequence_model import SequenceModel
 from sgrnn.training.build import build_optimizer, build_policy, choose_device
 from sgrnn.training.checkpoints import latest_checkpoint, save_checkpoint
 from sgrnn.training.diagnosis import passing_figures
+from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.fit import require_fit
 from sgrnn.training.interval import Interval
 from sgrnn.training.problem import Problem, rank
@@ -32,7 +36,9 @@ class Interrupted(Exception):
     """Training was asked to stop, and did, after saving."""
 
 
-def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] = lambda: False) -> SequenceModel:
+def train(
+    run: Run, problem: Problem, report: Report, stop: Callable[[], bool] = lambda: False, ranks: Ranks = ALONE
+) -> SequenceModel:
     """Train a run to its end, from its latest checkpoint if it has one.
 
     Args:
@@ -40,6 +46,7 @@ def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] =
         problem: what its recipe says is to be learned.
         report: called with every record that is logged.
         stop: asked after every update whether to stop early.
+        ranks: the processes that train it together; the first alone writes and reports.
 
     Returns:
         The model after the last update.
@@ -48,19 +55,21 @@ def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] =
         InputError: text, task or recipe are not those the run began with, training diverges, or a file cannot be
             written.
         Interrupted: `stop` said so; a checkpoint was saved.
+        ProcessLost: another process has ended.
     """
     recipe = run.recipe
     settings = recipe.training
-    device = choose_device(settings.device)
+    device = choose_device(settings.device, ranks.local, ranks.local_size)
     torch.manual_seed(settings.seed)
     model = problem.build_model().to(device)
     updates_per_epoch = problem.updates_per_epoch
-    policy = build_policy(recipe, model, updates_per_epoch).to(device)
+    policy = build_policy(recipe, model, updates_per_epoch, ranks.total).to(device)
     optimizer = build_optimizer(recipe.optimizer, model)
     assert optimizer is not None, "a model has parameters"
     synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, policy)
     problem.start(policy.lookahead_steps)
-    state = model.initial_state(settings.batch_size)
+    state = model.initial_state(ranks.held(settings.batch_size))
+    ranks.reseed(settings.seed, update=0)
     interval = Interval()
     progress: dict[str, Any] = {  # losses: what `rank` makes of the scores, a text's loss
         "update": 0, "seconds": 0.0, "losses": [], "best_update": None, problem.kind: problem.identity
@@ -76,40 +85,41 @@ def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] =
             optimizer.load_state_dict(saved["optimizer"])
             if synthesizer_optimizer is not None:
                 synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])
-            state = saved["state"]
+            state = ranks.share_state(saved["state"], settings.batch_size)
             problem.load_state_dict(saved)
-            torch.set_rng_state(saved["random"].cpu())
-            if device.type == "cuda" and saved["random_cuda"] is not None:
-                torch.cuda.set_rng_state(saved["random_cuda"].cpu(), device)
+            ranks.reseed(settings.seed, checkpoint.progress["update"])
+            if (drawn := ranks.of_stack(saved["random"])) is not None:
+                torch.set_rng_state(drawn.cpu())
+            if device.type == "cuda" and (drawn := ranks.of_stack(saved["random_cuda"])) is not None:
+                torch.cuda.set_rng_state(drawn.cpu(), device)
             progress = {key: checkpoint.progress[key] for key in progress}
             interval = Interval(progress["seconds"], saved["interval"])
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             raise InputError(f"{checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
-    run.forget_after(progress["update"])
+    if ranks.leads:
+        run.forget_after(progress["update"])
     model.train()
     resolved = dump_recipe(recipe)
 
     def save() -> None:
         if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
             raise interval.diverged("a parameter of the model is not finite", progress["update"])
-        save_checkpoint(
-            run.checkpoints,
-            model,
-            {
-                "policy": policy.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "synthesizer_optimizer": synthesizer_optimizer and synthesizer_optimizer.state_dict(),
-                "state": state,
-                **problem.state_dict(),
-                "interval": interval.values,
-                "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-            },
-            resolved,
-            progress,
-        )
+        saved = {
+            "policy": policy.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "synthesizer_optimizer": synthesizer_optimizer and synthesizer_optimizer.state_dict(),
+            "state": ranks.gather_state(state),
+            **problem.state_dict(),
+            "interval": interval.values,
+            "random": ranks.stack(torch.get_rng_state()),
+            "random_cuda": ranks.stack(torch.cuda.get_rng_state(device)) if device.type == "cuda" else None,
+        }
+        if ranks.leads:
+            save_checkpoint(run.checkpoints, model, saved, resolved, progress)
 
     def log(record: dict[str, Any]) -> None:
+        if not ranks.leads:
+            return
         record = {"update": progress["update"], "epoch": epoch(), "seconds": round(clock(), 3), **record}
         run.log(record)
         report(record)
@@ -132,9 +142,10 @@ def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] =
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        span = problem.draw().to(device)
+        span = ranks.share(problem.draw()).to(device)
         step = policy.backward(model, model.loss, span, state)
         state = step.state
+        ranks.average(_found(step, model, policy))
         norm = _clip(model, settings.clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -148,18 +159,19 @@ def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] =
 
         ended = progress["update"] % updates_per_epoch == 0
         done = progress["update"] >= updates
-        stopped = stop()
+        stopped = ranks.any(stop())
         due = progress["update"] % settings.checkpoint_every == 0
         if progress["update"] % settings.log_every == 0 or ended or done:
             log({"learning_rate": rate, **interval.means(progress["update"], clock())})
         if settings.diagnosis is not None and progress["update"] % settings.diagnosis.every == 0:
             progress["seconds"] = clock()
-            log(passing_figures(policy, model, problem, state, settings.diagnosis))
+            # by every process on all rows: the next spans are whole, and sums over processes leave means as they are
+            log(passing_figures(policy, model, problem, ranks.gather_state(state), settings.diagnosis))
             began = perf_counter() - progress["seconds"]
         scored = settings.evaluate_every is not None and progress["update"] % settings.evaluate_every == 0
         if ended or done or scored:
             progress["seconds"] = clock()
-            score = problem.score(model, "valid")
+            score = problem.score(model, "valid", ranks)
             if not isfinite(score["loss"]):
                 raise interval.diverged(f"the validation loss is {score['loss']}", progress["update"])
             began = perf_counter() - progress["seconds"]
@@ -176,6 +188,12 @@ def train(run: Run, problem: Problem, report: Report, stop: Callable[[], bool] =
         if stopped and not done:
             raise Interrupted
     return model
+
+
+def _found(step: Step, *modules: nn.Module) -> list[Tensor]:
+    """All that an update found out about its rows: gradients, loss and figures, each a mean over them."""
+    gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
+    return [*gradients, step.loss, *step.figures.values()]
 
 
 def _clip(module: nn.Module, limit: float | None) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from sgrnn.policies import Step
 from sgrnn.sequence_model import SequenceModel
 from sgrnn.span import Span
+from sgrnn.training.distributed import ALONE, Ranks
 
 
 class Problem(ABC):
@@ -49,8 +50,13 @@ class Problem(ABC):
         return {}
 
     @abstractmethod
-    def score(self, model: SequenceModel, split: str) -> dict[str, float]:
+    def score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> dict[str, float]:
         """Evaluate a model, which is left in the mode it was in.
+
+        Args:
+            model: the model.
+            split: train, valid or test.
+            ranks: the processes that share the work; all of them get the same figures.
 
         Returns:
             Figures by name; `loss`, and whatever else `rank` asks for, is among them.

@@ -9,6 +9,7 @@ from sgrnn.language_model import LanguageModel
 from sgrnn.sequence_model import SequenceModel
 from sgrnn.span import Span
 from sgrnn.training.build import build_model, build_stream
+from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.problem import Problem
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.scoring import score_figures, score_split
@@ -49,18 +50,18 @@ class Reading(Problem):
         """See `Problem.draw`."""
         return next(self._stream)
 
-    def score(self, model: SequenceModel, split: str) -> dict[str, float]:
+    def score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> dict[str, float]:
         """Loss and perplexity, every token counted once; see `Problem.score`."""
-        return score_figures(self.exact_score(model, split))
+        return score_figures(self.exact_score(model, split, ranks=ranks))
 
-    def exact_score(self, model: SequenceModel, split: str, batch_size: int = 20) -> Score:
+    def exact_score(self, model: SequenceModel, split: str, batch_size: int = 20, ranks: Ranks = ALONE) -> Score:
         """The score as counts and nats; it does not depend on the batch size, the rows side by side.
 
         Raises:
             InputError: the corpus has no such split.
         """
         assert isinstance(model, LanguageModel), "as build_model makes it"
-        return score_split(model, self.files, split, batch_size)
+        return score_split(model, self.files, split, batch_size, ranks)
 
     def state_dict(self) -> dict[str, Any]:
         """See `Problem.state_dict`."""

@@ -7,6 +7,7 @@ RUN/
     tensorboard/       the same for the viewer
     checkpoints/       the latest and the best
     curves.png         learning curves, at the end
+    lock               held while a process trains in it
 """
 
 import json
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from sgrnn.data import Tokenizer, load_tokenizer
 from sgrnn.data.atomic import atomic_write
@@ -42,18 +45,20 @@ class Run:
         """Make the folder of a new run.
 
         Raises:
-            InputError: it holds a run already, or cannot be written.
+            InputError: it holds a run already, another process is making one there, or it cannot be written.
         """
-        if (folder / "recipe.yaml").exists():
-            raise InputError(
-                f"{folder} already holds a run: go on with `sgrnn resume {folder}`, or name another folder with --run"
-            )
         try:
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            if tokenizer is not None:
-                tokenizer.save(folder / "tokenizer")
-            with atomic_write(folder / "recipe.yaml") as file:
-                file.write(dump_recipe(recipe).encode())
+            with locked(folder):
+                if (folder / "recipe.yaml").exists():
+                    raise InputError(
+                        f"{folder} already holds a run: go on with `sgrnn resume {folder}`, or name another folder "
+                        "with --run"
+                    )
+                if tokenizer is not None:
+                    tokenizer.save(folder / "tokenizer")
+                with atomic_write(folder / "recipe.yaml") as file:
+                    file.write(dump_recipe(recipe).encode())
         except OSError as error:
             raise InputError(f"cannot create the run folder {folder}: {error}; name another with --run") from None
         return cls(folder, recipe, tokenizer)
@@ -129,6 +134,29 @@ class Run:
             raise InputError(
                 f"cannot write {path}: {error}; free disk space and go on with `sgrnn resume {self.folder}`"
             ) from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a run's folder; the lock goes with the process, however it ends.
+
+    Raises:
+        InputError: another process holds it, or it cannot be written.
+    """
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder} is being trained in by another process: wait until that has ended, or name another folder "
+            "with --run"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot lock {folder / 'lock'}: {error}; free disk space") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def free_folder(name: str) -> Path:

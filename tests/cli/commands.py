@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from together import environments
 
 from sgrnn.cli import main
 
@@ -52,7 +53,11 @@ class Commands:
 
     def process(self, *arguments: object) -> "Running":
         """Begin a command as a process of its own in the folder."""
-        return Running(self.folder, [str(argument) for argument in arguments])
+        return Running(self.folder, [str(argument) for argument in arguments], {})
+
+    def together(self, size: int, *arguments: object) -> "list[Running]":
+        """Begin a command in so many processes, as torchrun does."""
+        return [Running(self.folder, [str(argument) for argument in arguments], told) for told in environments(size)]
 
 
 class Running:
@@ -61,13 +66,14 @@ class Running:
     Args:
         folder: the current folder of the process.
         arguments: of the command.
+        told: environment variables.
     """
 
-    def __init__(self, folder: Path, arguments: list[str]) -> None:
+    def __init__(self, folder: Path, arguments: list[str], told: dict[str, str]) -> None:
         self._streams = Path(mkdtemp(dir=folder, prefix="streams-"))
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["sgrnn.cli.app", "torch._dynamo"])
-        self._process = context.Process(target=_command, args=(folder, arguments, self._streams))
+        self._process = context.Process(target=_command, args=(folder, arguments, told, self._streams))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -88,8 +94,9 @@ class Running:
         return Outcome(self._process.exitcode, *((self._streams / name).read_text() for name in ("out", "err")))
 
 
-def _command(folder: Path, arguments: list[str], streams: Path) -> None:
+def _command(folder: Path, arguments: list[str], told: dict[str, str], streams: Path) -> None:
     os.chdir(folder)
+    os.environ.update(told)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(streams / name, os.O_WRONLY | os.O_CREAT), number)
     torch.set_num_threads(1)

@@ -36,7 +36,7 @@ def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(
     assert end.endswith("next: sgrnn generate runs/tiny-1 --length 300\n")
     assert sgrnn.well("generate", "runs/tiny-1", "--length", 300)
     found = {path.name for path in Path("runs/tiny-1").iterdir()}
-    assert found == {"recipe.yaml", "tokenizer", "metrics.jsonl", "tensorboard", "checkpoints", "curves.png"}
+    assert found == {"recipe.yaml", "tokenizer", "metrics.jsonl", "tensorboard", "checkpoints", "curves.png", "lock"}
     assert Path("runs/tiny-1/curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 

@@ -1,0 +1,158 @@
+"""Real processes that train one run together: the run of one process, whatever their number, stopped and resumed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from together import run_together
+from tolerances import assert_close
+
+from sgrnn.errors import InputError
+from sgrnn.language_model import LanguageModel
+from sgrnn.training import loop, reading
+from sgrnn.training.build import build_model, choose_device
+from sgrnn.training.distributed import Ranks, joined
+from sgrnn.training.problems import problem_of
+from sgrnn.training.recipe import Recipe
+from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.training.run import Run
+
+from .tiny import AnyTraining, Practice, Training, same
+
+Start = Callable[..., Training]
+
+TEXTS = {
+    "errors ahead, a follower": ("--policy.center=true",),
+    "adjoint, windows as a batch, two layers": (
+        "--policy.follow_rate=1", "--policy.follow_every=1", "--policy.synthesizer.kind=adjoint",
+        "--policy.parallel=true", "--model.num_layers=2",
+    ),
+    "by turns, SGD": ("--policy.source={kind: alternate, every: 3, unit: updates}", "--optimizer.kind=sgd"),
+    "truncated, tied": ("--policy.kind=truncated", "--model.embedding_size=12", "--model.tied=true"),
+}  # fmt: skip
+TASKS = {
+    "copy": "kind: copy, bits: 2, vectors: 2, threshold: 10, episodes_per_epoch: 3",
+    "adding": "kind: adding, lag: 3, episodes_per_epoch: 3",
+}
+RECIPE = """
+task: {TASK}
+model: {core: gru, hidden_size: 8}
+policy: {kind: synthetic, window: 2, synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3}}
+optimizer: {kind: adam, learning_rate: 1e-2}
+training: {epochs: 100, max_updates: 13, batch_size: 4, span: 5, log_every: 3, device: cpu}
+"""
+
+
+def precise(recipe: Recipe, vocabulary_size: int) -> LanguageModel:
+    """As `build_model`, the output layer's products in the default precision too."""
+    model = build_model(recipe, vocabulary_size)
+    model.output_precision = None
+    return model
+
+
+def learn(folder: Path, data: Path, stop_after: int | None, dtype: torch.dtype) -> None:
+    """One process of a run, in a precision that shows what is equal."""
+    torch.set_default_dtype(dtype)
+    made = 0
+
+    def stop() -> bool:
+        nonlocal made
+        made += 1
+        return made == stop_after
+
+    with joined() as ranks, patch.object(reading, "build_model", precise):
+        run = Run.open(folder)
+        torch.rand(ranks.index)  # whatever the caller does to the random generator
+        try:
+            loop.train(run, problem_of(run, data), lambda record: None, stop, ranks)
+        except loop.Interrupted:
+            assert stop_after is not None
+
+
+@pytest.fixture
+def train(folder: Path) -> Callable[..., None]:
+    """`train(training, processes, stop_after)`: go on with a run by so many processes."""
+
+    def go_on(
+        training: AnyTraining, size: int, stop_after: int | None = None, dtype: torch.dtype = torch.float64
+    ) -> None:
+        run_together(size, learn, training.run.folder, folder / "data", stop_after, dtype)
+
+    return go_on
+
+
+def practice(folder: Path, name: str, task: str) -> Practice:
+    recipe = parse_recipe(RECIPE.replace("TASK", TASKS[task]), "recipe.yaml")
+    return Practice(Run.create(folder / name, recipe, None), folder / "data")
+
+
+def assert_same_run(found: AnyTraining, expected: AnyTraining) -> None:
+    """But for rounding."""
+    for one, other in zip(found.metrics, expected.metrics, strict=True):
+        assert one == pytest.approx(other, rel=1e-9, abs=1e-12)
+    for part in ("policy", "optimizer", "synthesizer_optimizer", "state"):
+        assert_close(flat(found.saved["state"][part]), flat(expected.saved["state"][part]))
+
+
+def flat(nest: Any) -> list[torch.Tensor]:
+    """The tensors in it."""
+    if isinstance(nest, torch.Tensor):
+        return [nest]
+    parts = nest.values() if isinstance(nest, dict) else nest if isinstance(nest, list | tuple) else []
+    return [tensor for part in parts for tensor in flat(part)]
+
+
+@pytest.mark.parametrize("overrides", TEXTS.values(), ids=TEXTS)
+def test_two_processes_with_half_the_rows_make_the_run_of_one_on_a_text(
+    start: Start, train: Callable[..., None], overrides: tuple[str, ...]
+) -> None:
+    one, two = (start(name, *overrides, "--model.dropout=0", "--training.max_updates=13") for name in ("one", "two"))
+    train(one, 1)
+    train(two, 2)
+    assert any("valid_loss" in record for record in one.metrics)
+    assert one.saved["state"]["state"][0].dtype == torch.float64
+    assert_same_run(two, one)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_they_make_the_run_of_one_on_a_task(folder: Path, train: Callable[..., None], task: str) -> None:
+    one, two = practice(folder, "one", task), practice(folder, "two", task)
+    train(one, 1)
+    train(two, 2)
+    assert_same_run(two, one)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(start: Start, train: Callable[..., None]) -> None:
+    whole, parts = (start(name, "--model.dropout=0") for name in ("whole", "parts"))
+    train(whole, 1)
+    for size, stop_after in ((2, 3), (4, 2), (1, 2), (2, None)):
+        train(parts, size, stop_after)
+    assert_same_run(parts, whole)
+
+
+def test_with_the_same_number_it_goes_on_bit_for_bit_dropout_and_all(start: Start, train: Callable[..., None]) -> None:
+    whole, parts = (start(name, "--policy.shuffle=true") for name in ("whole", "parts"))
+    train(whole, 2, dtype=torch.float32)
+    train(parts, 2, 4, dtype=torch.float32)
+    train(parts, 2, dtype=torch.float32)
+    assert parts.metrics == whole.metrics
+    assert same(parts.saved, whole.saved)
+    assert len({tuple(state.tolist()) for state in whole.saved["state"]["random"]}) == 2, "each drops other units"
+
+
+def test_a_batch_that_cannot_be_shared_out_equally_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"^training\.batch_size must be a multiple of the number of processes, 4, got 30$"
+    ):
+        Ranks(1, 4).held(30)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=r"training\.device must be cpu for more processes .* GPUs, 2, got auto for 3"):
+        choose_device("auto", local=0, local_size=3)
+    assert choose_device("cpu", local=0, local_size=3) == torch.device("cpu")
