@@ -29,6 +29,7 @@ ONLY_IN = {
     "typer": "cli",
     "rich": "cli training",
     "matplotlib": "training report",
+    "optuna": "training",
 }
 
 

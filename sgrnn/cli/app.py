@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from sgrnn.cli import data, diagnose, inspect, recipes, report, train
+from sgrnn.cli import data, diagnose, inspect, recipes, report, sweep, train
 from sgrnn.cli.overrides import TAKES_OVERRIDES
 from sgrnn.errors import InputError
 from sgrnn.training.distributed import ProcessLost
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("train", context_settings=TAKES_OVERRIDES)(train.train)
 app.command("resume")(train.resume)
+app.command("sweep", context_settings=TAKES_OVERRIDES)(sweep.sweep)
 app.command("evaluate")(inspect.evaluate)
 app.command("generate")(inspect.generate)
 app.command("compare")(inspect.compare)

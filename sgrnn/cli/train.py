@@ -1,16 +1,15 @@
 """``sgrnn train`` and ``sgrnn resume``."""
 
 import shlex
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from sgrnn.cli.stopping import stop_requested
 from sgrnn.data import data_folder
 from sgrnn.language_model import LanguageModel
 from sgrnn.sequence_model import SequenceModel
@@ -80,7 +79,7 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> None:
     again = shlex.join([*ranks.command, "resume", str(run.folder), *(["--data", str(data)] if data else [])])
     keep_freed_memory()
     with ExitStack() as held:
-        stop = held.enter_context(_stop_requested())
+        stop = held.enter_context(stop_requested())
         viewers: list[Callable[[dict[str, Any]], None]] = []
         with ranks.leader_first():
             if ranks.leads:
@@ -133,20 +132,3 @@ def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
     console.print("next: " + (f"sgrnn generate {folder} --length 300" if text else f"sgrnn evaluate {folder}"))
 
 
-@contextmanager
-def _stop_requested() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C, or a SIGTERM, into a request to stop after the current update."""
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

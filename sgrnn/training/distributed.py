@@ -120,13 +120,16 @@ class Ranks:
             return
         sent = []
         for bucket in _buckets(tensors):
-            message = torch.cat([tensor.flatten() for tensor in bucket])
+            # A large tensor goes as it is, so that there is no second copy of all gradients.
+            alone = len(bucket) == 1 and bucket[0].is_contiguous()
+            message = bucket[0].view(-1) if alone else torch.cat([tensor.flatten() for tensor in bucket])
             sent.append((bucket, message, _or_lost(lambda message=message: dist.all_reduce(message, async_op=True))))
         for bucket, message, work in sent:
             _or_lost(work.wait)
             message /= self.size
-            for tensor, part in zip(bucket, message.split([tensor.numel() for tensor in bucket]), strict=True):
-                tensor.copy_(part.view_as(tensor))
+            if len(bucket) > 1 or not bucket[0].is_contiguous():
+                for tensor, part in zip(bucket, message.split([tensor.numel() for tensor in bucket]), strict=True):
+                    tensor.copy_(part.view_as(tensor))
 
     def stack(self, tensor: Tensor) -> Tensor:
         """One beside the other what every process holds, (size, ...); alone the tensor as it is."""

@@ -74,17 +74,7 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
         folder: what paths in it are relative to; None for the current folder.
         overrides: as `load_recipe`.
     """
-    yaml = YAML(typ="rt", pure=True)
-    try:
-        tree = yaml.load(text)
-    except MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{source}{line}: not valid YAML: {error.problem}") from None
-    except YAMLError as error:
-        raise InputError(f"{source}: not valid YAML: {error}") from None
-    if not isinstance(tree, CommentedMap):
-        found = "nothing" if tree is None else type(tree).__name__
-        raise InputError(f"{source}: a recipe is a mapping of sections such as data, model, policy; got {found}")
+    tree = read_mapping(text, source, "a recipe is a mapping of sections such as data, model, policy")
     lines = dict(_lines(tree))
     plain = _plain(tree)
     _resolve_paths(plain, folder or Path())
@@ -99,6 +89,30 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
     except ValidationError as error:
         mistakes = [line for detail in error.errors(include_url=False) for line in _mistakes(detail, source, lines)]
         raise InputError("\n".join(mistakes)) from None
+
+
+def read_mapping(text: str, source: str, expected: str) -> CommentedMap:
+    """A mapping in YAML, with the line of every key.
+
+    Args:
+        text: the YAML.
+        source: what messages call it.
+        expected: what they say that it should be.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        tree = YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{source}{line}: not valid YAML: {error.problem}") from None
+    except YAMLError as error:
+        raise InputError(f"{source}: not valid YAML: {error}") from None
+    if not isinstance(tree, CommentedMap):
+        found = "nothing" if tree is None else type(tree).__name__
+        raise InputError(f"{source}: {expected}; got {found}")
+    return tree
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -181,9 +195,14 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
         return f"{where}: {name}: {detail['ctx']['error']}"
     if detail["type"] in ("model_type", "model_attributes_type"):
         return f"{where}: {name} must be a section, like {name}: {{field: value}}, got {detail['input']!r}"
-    rule = detail["msg"].replace("Input should be", "must be").replace("Input should", "must")
     guess = _did_you_mean(str(detail["input"]), _choices(detail))
-    return f"{where}: {name} {rule}, got {detail['input']!r}{guess}"
+    return f"{where}: {name} {broken_rule(detail)}{guess}"
+
+
+def broken_rule(detail: Mapping[str, Any]) -> str:
+    """What a value must be, and what it is, of one of pydantic's mistakes."""
+    rule = detail["msg"].replace("Input should be", "must be").replace("Input should", "must")
+    return f"{rule}, got {detail['input']!r}"
 
 
 def _where(field: tuple[str, ...], source: str, lines: Lines) -> str:

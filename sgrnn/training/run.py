@@ -159,9 +159,9 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def free_folder(name: str) -> Path:
-    """The first of runs/NAME-1, runs/NAME-2, ... that does not exist."""
+def free_folder(name: str, parent: str = "runs") -> Path:
+    """The first of PARENT/NAME-1, PARENT/NAME-2, ... that does not exist."""
     number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
+    while (folder := Path(parent) / f"{name}-{number}").exists():
         number += 1
     return folder

@@ -46,6 +46,9 @@ from sgrnn.training.recipe.recipe import (
 from sgrnn.training.recipe.section import (
     Section,
 )
+from sgrnn.training.recipe.space import (
+    Range,
+)
 from sgrnn.training.recipe.tasks import (
     Adding,
     Copy,
@@ -80,6 +83,7 @@ __all__ = [
     "Plateau",
     "Policy",
     "Ramp",
+    "Range",
     "Recall",
     "Recipe",
     "RepeatCopy",

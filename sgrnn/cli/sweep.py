@@ -1,0 +1,146 @@
+"""``sgrnn sweep``."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sgrnn.cli.stopping import stop_requested
+from sgrnn.cli.train import DataOption
+from sgrnn.data import data_folder
+from sgrnn.errors import InputError
+from sgrnn.training import loop
+from sgrnn.training.build import choose_device
+from sgrnn.training.display import score_text
+from sgrnn.training.memory import keep_freed_memory
+from sgrnn.training.problems import new_problem
+from sgrnn.training.recipe import Recipe
+from sgrnn.training.recipe_files import load_recipe
+from sgrnn.training.run import free_folder
+from sgrnn.training.space import Space, read_space
+
+if TYPE_CHECKING:
+    from sgrnn.training.sweep import Result, Sweep
+
+_FORMS = {
+    "bits_per_character": "{:.3f}",
+    "perplexity": "{:.2f}",
+    "loss": "{:.4f}",
+    "accuracy": "{:.2%}",
+    "length": "{:.0f}",
+}
+"""Of a score, the columns of the table."""
+
+
+def sweep(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or path of a .yaml file.")],
+    space: Annotated[Path, typer.Option(help="YAML file: recipe fields, and what each may be.")],
+    study: Annotated[
+        Path | None, typer.Option(help="Folder of the sweep, made or joined; else sweeps/RECIPE-1, -2, ...")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, those of other processes among them.")] = 20,
+    prune: Annotated[bool, typer.Option(help="Stop trials that do worse than the median of the others.")] = True,
+    data: DataOption = None,
+) -> None:
+    """Search recipe fields for the best validation score; every trial is a run of its own.
+
+    The same command again, with the same --study, joins the sweep from another process, or goes on with it after it was
+    stopped. A space file:
+
+        optimizer.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+
+        policy.window: [1, 5, 20]
+
+    Example: sgrnn sweep quickstart --space space.yaml --study sweeps/mine --trials 30 --training.epochs=2
+    """
+    try:
+        from sgrnn.training.sweep import Sweep
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise InputError("sgrnn sweep needs Optuna: python -m pip install 'sgrnn[sweep]'") from None
+
+    def load(overrides: Sequence[str]) -> Recipe:
+        return load_recipe(recipe, [*context.args, *overrides])
+
+    base = load(())
+    choose_device(base.training.device)
+    tried = read_space(space, load)
+    new_problem(base, data_folder(data))  # or every trial would fail for want of it
+    folder = study or free_folder(Path(recipe).stem, "sweeps")
+    opened = Sweep(folder, load, tried, prune=prune)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    keep_freed_memory()
+    with stop_requested() as stop:
+        while not stop():
+            with opened.take(trials) as trial:
+                if trial is None:
+                    break
+                values = ", ".join(f"{field} {_shown(value)}" for field, value in trial.params.items())
+                console.print(f"trial {trial.number}: {values}")
+                try:
+                    result = opened.train(trial, data_folder(data), _printed(console), stop)
+                except loop.Interrupted:
+                    break
+                console.print(f"trial {trial.number}: {_outcome(result)}")
+    unit = "bits per character" if base.data is not None else "validation loss"
+    _conclude(opened, tried, unit, console)
+    if stop():
+        options = ["--space", str(space), "--study", str(folder), "--trials", str(trials)]
+        options += [] if prune else ["--no-prune"]
+        options += ["--data", str(data)] if data else []
+        console.print(f"stopped; go on with: {shlex.join(['sgrnn', 'sweep', recipe, *options, *context.args])}")
+        raise typer.Exit(130)
+
+
+def _printed(console: Console) -> loop.Report:
+    def report(record: dict[str, Any]) -> None:
+        if "valid_loss" in record:
+            console.print(f"  epoch {record['epoch']:.3g}: validation {score_text(record, 'valid_')}")
+
+    return report
+
+
+def _outcome(result: "Result") -> str:
+    if result.reason is not None:
+        return f"{result.state}: {result.reason}"
+    return f"{result.state}, {score_text(result.record, 'valid_')}" if result.record else result.state
+
+
+def _conclude(sweep: "Sweep", space: Space, unit: str, console: Console) -> None:
+    """The table of all trials, the best first, and their figure."""
+    from sgrnn.training.sweep_plot import plot_sweep
+
+    results = sweep.results()
+    best_first = sorted(results, key=lambda result: math.inf if result.score is None else result.score)
+    shown = [name for name in _FORMS if any(f"valid_{name}" in result.record for result in results)]
+    table = Table(title=f"{sweep.folder}, validation of each trial at its best, best first", title_justify="left")
+    for heading in ("trial", "state", *space, *(name.replace("_", " ") for name in shown)):
+        table.add_column(heading, no_wrap=True)
+    for result in best_first:
+        values = [_shown(result.values[field]) for field in space]
+        figures = [_FORMS[name].format(result.record[f"valid_{name}"]) if result.record else "" for name in shown]
+        table.add_row(str(result.number), result.state, *values, *figures)
+    if not console.is_terminal:  # nobody's screen is too narrow
+        wide = console.options.update(width=10_000)
+        console.width = max(console.width, console.measure(table, options=wide).maximum)
+    console.print(table)
+    path = sweep.folder / "sweep.png"
+    try:
+        plot_sweep(results, space, unit, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    complete = [result for result in best_first if result.state == "complete"]
+    if complete:
+        console.print(f"best: {complete[0].folder}; next: sgrnn evaluate {shlex.quote(str(complete[0].folder))}")
+    console.print(f"figure: {path}")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).strip('"')

@@ -1,0 +1,121 @@
+"""The space of a sweep: recipe fields by their dotted names, and what each may be.
+
+    optimizer.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+    model.hidden_size: {low: 100, high: 400, step: 50}
+    policy.window: [1, 5, 20]
+
+A list holds choices of any kind, a mapping a range of numbers. Each value must be one that the recipe would take.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sgrnn.errors import InputError
+from sgrnn.training.recipe import Range, Recipe
+from sgrnn.training.recipe_files import broken_rule, read_mapping
+
+Load = Callable[[Sequence[str]], Recipe]  # a recipe with overrides
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several values, each as JSON, which is what an override takes."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers of a range; `step` is None for any number, `whole` says that all are integers."""
+
+    low: float
+    high: float
+    step: float | None
+    log: bool
+    whole: bool
+
+
+Space = dict[str, Choices | Numbers]
+
+
+def read_space(path: Path, load: Load) -> Space:
+    """Read a space file, and check it against the recipe that it is for.
+
+    Args:
+        path: the file.
+        load: the recipe, with overrides such as ``--policy.window=5``.
+
+    Raises:
+        InputError: a mistake; names file, line and field.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the space {path}: {error}") from None
+    tree = read_mapping(text, str(path), "a space is a mapping of recipe fields such as optimizer.learning_rate")
+    if not tree:
+        raise InputError(f"{path}: a space needs a field, such as optimizer.learning_rate; got none")
+    return {str(key): _field(str(key), value, f"{path}:{tree.lc.key(key)[0] + 1}", load) for key, value in tree.items()}
+
+
+def override(field: str, value: Any) -> str:
+    """What sets a field of a recipe to a value."""
+    return f"--{field}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _field(field: str, value: Any, where: str, load: Load) -> Choices | Numbers:
+    if "." not in field:
+        raise InputError(f"{where}: {field} is no recipe field with its section, such as policy.window")
+    if isinstance(value, list):
+        if not value:
+            raise InputError(f"{where}: {field} needs a choice, got an empty list")
+        values = tuple(json.dumps(choice) for choice in value)
+        for choice in values:
+            _checked(field, choice, where, load)
+        return Choices(values)
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{where}: {field} must be a list of choices or a range such as {{low: 1, high: 9}}, got {value!r}"
+        )
+    try:
+        given = Range.model_validate(dict(value))
+    except ValidationError as error:
+        mistakes = [_mistake(detail, field, where) for detail in error.errors(include_url=False)]
+        raise InputError("\n".join(mistakes)) from None
+    ends = [_at(_checked(field, json.dumps(end), where, load), field) for end in (given.low, given.high)]
+    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
+        raise InputError(f"{where}: {field} takes no numbers, so it has no range: give a list of choices")
+    whole = all(isinstance(end, int) for end in ends)
+    if whole and given.step is not None and given.step != int(given.step):
+        raise InputError(f"{where}: {field}.step must be a whole number as those of the field are, got {given.step:g}")
+    return Numbers(given.low, given.high, given.step, given.log, whole)
+
+
+def _checked(field: str, value: str, where: str, load: Load) -> Recipe:
+    try:
+        return load([override(field, value)])
+    except InputError as error:
+        raise InputError(str(error).replace("command line: ", f"{where}: ")) from None
+
+
+def _at(recipe: Recipe, field: str) -> Any:
+    found: Any = recipe
+    for part in field.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _mistake(detail: Any, field: str, where: str) -> str:
+    name = ".".join([field, *map(str, detail["loc"])])
+    if detail["type"] == "value_error":
+        return f"{where}: {name}: {detail['ctx']['error']}"
+    if detail["type"] == "missing":
+        return f"{where}: {name} is missing"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: {name} is no field of a range; expected {', '.join(sorted(Range.model_fields))}"
+    return f"{where}: {name} {broken_rule(detail)}"

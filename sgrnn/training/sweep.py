@@ -1,0 +1,254 @@
+"""A sweep: trials of a recipe, each an ordinary run, and an Optuna study that proposes them.
+
+SWEEP/
+    recipe.yaml        the resolved recipe that the trials start from
+    space.json         what is tried
+    journal.log        the study, which any number of processes share
+    trials/0000/ ...   the runs
+    sweep.png          what came out
+
+Every process takes one trial after another. While it trains it holds the trial's lock, which ends with it however it
+ends: a trial that is running and not locked was left behind, and the next process goes on with it from its latest
+checkpoint.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from sgrnn.data.atomic import atomic_write
+from sgrnn.errors import InputError
+from sgrnn.training import loop
+from sgrnn.training.curves import plot_curves
+from sgrnn.training.display import TensorBoard
+from sgrnn.training.interval import Diverged
+from sgrnn.training.problem import rank
+from sgrnn.training.problems import new_problem, problem_of
+from sgrnn.training.recipe_files import dump_recipe
+from sgrnn.training.run import Run, locked
+from sgrnn.training.space import Choices, Load, Numbers, Space, override
+
+_NAME = "sweep"
+_ENDED = "ended"  # what a trial says of itself that Optuna has no word for
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a trial.
+
+    Args:
+        number: from 0.
+        state: complete, pruned, diverged, refused or running.
+        values: of the fields, by name.
+        score: what it is judged by, the less the better; None where there is none yet.
+        record: the line of its record that this is of.
+        folder: of its run.
+        reason: why its values were refused.
+    """
+
+    number: int
+    state: str
+    values: dict[str, Any]
+    score: float | None
+    record: dict[str, Any]
+    folder: Path
+    reason: str | None = None
+
+
+@final
+class Sweep:
+    """A sweep's folder, made or joined.
+
+    Args:
+        folder: where it lies.
+        load: the recipe, with overrides.
+        space: what is tried.
+        prune: whether to stop a trial whose best validation is, after as many epochs, worse than the median of the
+            others'.
+
+    Raises:
+        InputError: the folder holds another sweep, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, load: Load, space: Space, *, prune: bool = True) -> None:
+        self.folder, self.space, self._load = folder, space, load
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            (folder / "trials").mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(folder / "lock")
+            with self._lock:
+                self._keep("recipe.yaml", dump_recipe(load(())), "recipe")
+                described = {field: asdict(tried) for field, tried in space.items()}
+                self._keep("space.json", json.dumps(described, indent=1) + "\n", "space")
+                # By its whole path, or a lock that a killed process leaves would not be seen through.
+                self._storage = JournalStorage(JournalFileBackend(str(folder.resolve() / "journal.log")))
+                self._study = optuna.create_study(
+                    storage=self._storage,
+                    sampler=optuna.samplers.TPESampler(),
+                    pruner=optuna.pruners.MedianPruner() if prune else optuna.pruners.NopPruner(),
+                    study_name=_NAME,
+                    load_if_exists=True,
+                )
+        except OSError as error:
+            raise InputError(f"cannot write the sweep {folder}: {error}; name another with --study") from None
+
+    @contextmanager
+    def take(self, trials: int) -> Iterator[Trial | None]:
+        """A trial that nobody else has, one left behind or a new one; None if there are so many already."""
+        taken, held = None, None
+        with self._lock:  # or another process would find a trial between its beginning and its lock
+            for left in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                held = self._held(left.number)
+                if held is not None:
+                    taken = self._reopened(left.number)
+                    break
+            else:
+                begun = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+                if len(begun) < trials:
+                    taken = self._study.ask({field: _distribution(tried) for field, tried in self.space.items()})
+                    held = self._held(taken.number)
+        try:
+            yield taken
+        finally:
+            if held is not None:
+                held.release()
+
+    def train(self, trial: Trial, data: Path, report: loop.Report, stop: Callable[[], bool]) -> Result:
+        """Train a trial to its end, or what is left of it.
+
+        Args:
+            trial: as `take` gives it.
+            data: the data folder.
+            report: called with every record that is logged.
+            stop: asked after every update whether to stop early.
+
+        Raises:
+            InputError: text, task or files are at fault; what only this trial's values are at fault for is its result.
+            loop.Interrupted: `stop` said so; the trial is there to be taken again.
+        """
+        folder = self._folder(trial.number)
+        if (folder / "recipe.yaml").exists():
+            run = Run.open(folder)
+            problem = problem_of(run, data)
+        else:
+            try:
+                recipe = self._load([override(field, value) for field, value in trial.params.items()])
+                problem, tokenizer = new_problem(recipe, data)
+            except InputError as error:  # values that are good by themselves and not together
+                trial.set_user_attr(_ENDED, "refused")
+                trial.set_user_attr("reason", str(error))
+                self._study.tell(trial, state=TrialState.PRUNED)
+                return self._result(trial.number)
+            run = Run.create(folder, recipe, tokenizer)
+        judged = _Judge(trial, self._study.trials[trial.number])
+        for record in run.records():
+            judged(record)
+        with locked(folder), TensorBoard(run) as board:
+
+            def log(record: dict[str, Any]) -> None:
+                board(record)
+                report(record)
+                judged(record)
+
+            try:
+                loop.train(run, problem, log, lambda: stop() or judged.hopeless)
+                state = TrialState.COMPLETE
+            except Diverged:
+                trial.set_user_attr(_ENDED, "diverged")
+                state = TrialState.PRUNED  # which a sampler takes for bad, and a failure for nothing
+            except loop.Interrupted:
+                if not judged.hopeless:
+                    raise
+                state = TrialState.PRUNED
+        with run.writing("curves.png") as path:
+            plot_curves([run], path)
+        best = _best(run)
+        if state == TrialState.COMPLETE and best:
+            self._study.tell(trial, score_of(best))
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
+        return self._result(trial.number)
+
+    def results(self) -> list[Result]:
+        """All trials so far, oldest first."""
+        return [self._result(trial.number) for trial in self._study.get_trials(deepcopy=False)]
+
+    def _result(self, number: int) -> Result:
+        trial: FrozenTrial = self._study.get_trials(deepcopy=False)[number]
+        folder = self._folder(number)
+        record = _best(Run.open(folder)) if (folder / "recipe.yaml").exists() else {}
+        state = trial.user_attrs.get(_ENDED, trial.state.name.lower())
+        score = score_of(record) if record else None
+        return Result(number, state, trial.params, score, record, folder, trial.user_attrs.get("reason"))
+
+    def _folder(self, number: int) -> Path:
+        return self.folder / "trials" / f"{number:04d}"
+
+    def _held(self, number: int) -> FileLock | None:
+        """The lock of a trial, taken; None if another process holds it."""
+        lock = FileLock(self.folder / "trials" / f".{number:04d}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return None
+        return lock
+
+    def _reopened(self, number: int) -> Trial:
+        study = self._storage.get_study_id_from_name(_NAME)
+        return Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(study, number))
+
+    def _keep(self, name: str, text: str, what: str) -> None:
+        path = self.folder / name
+        if not path.exists():
+            with atomic_write(path) as file:
+                file.write(text.encode())
+        elif path.read_text("utf-8") != text:
+            raise InputError(
+                f"{self.folder} holds a sweep of another {what}, see {path}: restore it, or name another folder with "
+                "--study"
+            )
+
+
+class _Judge:
+    """Tells the study of a trial's epochs, and asks it whether there is any hope."""
+
+    def __init__(self, trial: Trial, known: FrozenTrial) -> None:
+        self._trial, self._told = trial, set(known.intermediate_values)
+        self.hopeless = False
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        epoch = round(record["epoch"])
+        if "valid_loss" not in record or not math.isclose(record["epoch"], epoch) or epoch in self._told:
+            return
+        self._told.add(epoch)
+        self._trial.report(score_of(record), epoch)
+        self.hopeless = self._trial.should_prune()
+
+
+def score_of(record: dict[str, Any]) -> float:
+    """What trials are judged by: bits per character of a text, whatever its tokens; else what a run is selected by."""
+    return record.get("valid_bits_per_character", rank(record, "valid_"))
+
+
+def _best(run: Run) -> dict[str, Any]:
+    return min((record for record in run.records() if "valid_loss" in record), key=score_of, default={})
+
+
+def _distribution(tried: Choices | Numbers) -> optuna.distributions.BaseDistribution:
+    match tried:
+        case Choices(values=values):
+            return optuna.distributions.CategoricalDistribution(values)
+        case Numbers(low=low, high=high, step=step, log=log, whole=True):
+            return optuna.distributions.IntDistribution(int(low), int(high), log, int(step or 1))
+        case Numbers(low=low, high=high, step=step, log=log):
+            return optuna.distributions.FloatDistribution(low, high, log, step)

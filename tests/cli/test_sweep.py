@@ -1,0 +1,136 @@
+"""`sgrnn sweep`: trials that are ordinary runs, shared by processes, and there again after a kill."""
+
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from sgrnn.training.checkpoints import latest_checkpoint
+from sgrnn.training.run import Run
+
+from .commands import Commands, Running
+from .test_stopping import logged, wait_until
+
+SPACE = """
+optimizer.learning_rate: {low: 1e-3, high: 1e-1, log: true}
+policy.window: [1, 2, 3]
+"""
+
+
+@pytest.fixture(autouse=True)
+def space(folder: Path) -> None:
+    (folder / "space.yaml").write_text(SPACE)
+
+
+def command(*arguments: object) -> tuple[object, ...]:
+    return ("sweep", "tiny.yaml", "--space", "space.yaml", "--study", "mine", *arguments)
+
+
+def states(output: str) -> dict[int, str]:
+    """The trials of the table."""
+    return {int(number): state for number, state in re.findall(r"^│ (\d+) +│ (\w+)", output, re.MULTILINE)}
+
+
+def test_trials_are_runs_with_a_table_a_figure_and_the_best(sgrnn: Commands) -> None:
+    output = sgrnn.well(*command("--trials", 3, "--training.max_updates=9"))
+    runs = [Run.open(path) for path in sorted(Path("mine/trials").glob("[0-9]*"))]
+    assert [run.folder.name for run in runs] == ["0000", "0001", "0002"]
+    assert states(output) == dict.fromkeys(range(3), "complete")
+    assert len({run.recipe.optimizer.learning_rate for run in runs}) == 3
+    for run in runs:
+        assert 1e-3 <= run.recipe.optimizer.learning_rate <= 1e-1
+        assert run.recipe.training.max_updates == 9
+        assert (run.folder / "curves.png").exists()
+        assert (run.folder / "tensorboard").is_dir()
+    best = min(runs, key=lambda run: min(row["valid_loss"] for row in run.records() if "valid_loss" in row))
+    assert f"best: {best.folder}; next: sgrnn evaluate {best.folder}\n" in output
+    assert next(iter(states(output))) == int(best.folder.name), "the best comes first"
+    assert Path("mine/sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert sgrnn.well("evaluate", best.folder, "--split", "valid")
+
+
+def test_it_goes_on_to_more_trials_and_not_with_another_recipe_or_space(sgrnn: Commands, folder: Path) -> None:
+    short = "--training.max_updates=1"
+    sgrnn.well(*command("--trials", 1, short))
+    assert len(states(sgrnn.well(*command("--trials", 2, short)))) == 2
+    other = r"mine holds a sweep of another {}, see mine/{}: restore it, or name another folder with --study"
+    assert sgrnn.refused(*command("--training.max_updates=2")) == other.format("recipe", "recipe.yaml")
+    (folder / "space.yaml").write_text("policy.window: [1, 2]\n")
+    assert sgrnn.refused(*command(short)) == other.format("space", "space.json")
+    assert len(list(Path("mine/trials").glob("[0-9]*"))) == 2
+
+
+def test_values_that_diverge_or_do_not_go_together_are_results_too(sgrnn: Commands, folder: Path) -> None:
+    (folder / "space.yaml").write_text("optimizer.learning_rate: [1e30]\n")
+    output = sgrnn.well(*command("--trials", 2, "--optimizer.kind=sgd", "--training.max_updates=20"))
+    assert states(output) == {0: "diverged", 1: "diverged"}
+    assert "best:" not in output
+    (folder / "space.yaml").write_text("training.batch_size: [20]\ntraining.span: [30]\n")
+    output = sgrnn.well(*command("--study", "other", "--trials", 1))
+    assert states(output) == {0: "refused"}
+    assert "trial 0: refused: text train is too short" in output
+
+
+def test_a_hopeless_trial_is_pruned_when_others_have_shown_what_can_be_had(sgrnn: Commands, folder: Path) -> None:
+    (folder / "space.yaml").write_text("optimizer.learning_rate: [1e-2, 1e-9]\n")
+    sgrnn.well(*command("--trials", 1, "--training.max_updates=27"))
+    study = optuna.load_study(
+        study_name="sweep", storage=JournalStorage(JournalFileBackend(str(folder / "mine" / "journal.log")))
+    )
+    for rate in ("0.01", "0.01", "0.01", "0.01", "0.01", "1e-09"):
+        study.enqueue_trial({"optimizer.learning_rate": rate})
+    output = sgrnn.well(*command("--trials", 7, "--training.max_updates=27"))
+    assert states(output) == {**dict.fromkeys(range(6), "complete"), 6: "pruned"}
+    latest = latest_checkpoint(Path("mine/trials/0006/checkpoints"))
+    assert latest is not None
+    assert latest.progress["update"] == 10, "after an epoch of 9, and the update in which it was found out"
+    assert sgrnn("sweep", *command("--no-prune")[1:], "--trials", 7, "--training.max_updates=27").status == 0
+
+
+def begin(sgrnn: Commands, trial: int) -> Running:
+    """A process that is in the midst of a trial."""
+    running = sgrnn.process(*command("--trials", 2, "--training.max_updates=300", "--training.checkpoint_every=5"))
+    wait_until(running, lambda: logged(Path(f"mine/trials/{trial:04d}")) > 10)
+    return running
+
+
+def test_processes_share_a_sweep_and_what_a_killed_one_leaves_is_gone_on_with(sgrnn: Commands) -> None:
+    one = begin(sgrnn, 0)
+    two = begin(sgrnn, 1)
+    one.send(signal.SIGKILL)
+    assert one.wait().status == -signal.SIGKILL
+    ended = two.wait()
+    assert (ended.status, ended.err) == (0, "")
+    assert states(ended.out) == {0: "complete", 1: "complete"}, "the other took it up"
+    updates = [record["update"] for record in Run.open(Path("mine/trials/0000")).records() if "loss" in record]
+    assert updates[-1] == 300
+    assert updates == sorted(set(updates)), "from where it stood"
+
+
+def test_ctrl_c_stops_and_says_how_to_go_on(sgrnn: Commands) -> None:
+    running = begin(sgrnn, 0)
+    running.send(signal.SIGINT)
+    ended = running.wait()
+    assert (ended.status, ended.err) == (130, "")
+    assert states(ended.out) == {0: "running"}
+    again = ended.out.splitlines()[-1].removeprefix("stopped; go on with: ")
+    assert again == (
+        "sgrnn sweep tiny.yaml --space space.yaml --study mine --trials 2 --training.max_updates=300 "
+        "--training.checkpoint_every=5"
+    )
+    assert states(sgrnn.well(*again.split()[1:])) == {0: "complete", 1: "complete"}
+
+
+def test_without_optuna_it_says_what_to_install(sgrnn: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("sgrnn.training.sweep")]:
+        monkeypatch.delitem(sys.modules, name)
+    hidden: Any = None
+    monkeypatch.setitem(sys.modules, "optuna", hidden)
+    assert sgrnn.refused(*command()) == "sgrnn sweep needs Optuna: python -m pip install 'sgrnn[sweep]'"
+    assert not Path("mine").exists()

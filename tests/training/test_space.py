@@ -1,0 +1,84 @@
+"""The space of a sweep: what it may hold, and every mistake with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from sgrnn.errors import InputError
+from sgrnn.training.recipe import Recipe
+from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.training.space import Choices, Numbers, Space, read_space
+
+from .tiny import RECIPE
+
+
+def read(folder: Path, text: str) -> Space:
+    def load(overrides: object) -> Recipe:
+        assert isinstance(overrides, list)
+        return parse_recipe(RECIPE, "recipe.yaml", folder, overrides)
+
+    (folder / "space.yaml").write_text(text)
+    return read_space(folder / "space.yaml", load)
+
+
+def test_fields_say_whether_a_range_is_of_whole_numbers(folder: Path) -> None:
+    found = read(
+        folder,
+        "optimizer.learning_rate: {low: 1e-4, high: 1, log: true}\nmodel.dropout: {low: 0, high: 0.5, step: 0.1}\n"
+        "model.hidden_size: {low: 8, high: 16, step: 4}\ntraining.clip: [1, ~]\n"
+        "policy.synthesizer: [{kind: error}, {kind: mlp, hidden_sizes: []}]\n",
+    )
+    assert found == {
+        "optimizer.learning_rate": Numbers(1e-4, 1.0, None, log=True, whole=False),
+        "model.dropout": Numbers(0.0, 0.5, 0.1, log=False, whole=False),
+        "model.hidden_size": Numbers(8, 16, 4, log=False, whole=True),
+        "training.clip": Choices(("1", "null")),
+        "policy.synthesizer": Choices(('{"kind": "error"}', '{"kind": "mlp", "hidden_sizes": []}')),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a space is a mapping of recipe fields such as optimizer.learning_rate; got nothing"),
+        ("- 1", "a space is a mapping of recipe fields such as optimizer.learning_rate; got CommentedSeq"),
+        ("{}", "a space needs a field, such as optimizer.learning_rate; got none"),
+        ("a: [", "not valid YAML"),
+        ("window: [1]", ":1: window is no recipe field with its section, such as policy.window"),
+        ("policy.windw: [1]", ":1: policy.windw is not a field; did you mean policy.window?"),
+        ("policy.window: [1, 0]", ":1: policy.window must be greater than 0, got 0"),
+        ("model.core: [lstm, lstn]", ":1: model.core must be 'lstm', 'gru' or 'rnn', got 'lstn'; did you mean lstm?"),
+        ("policy.window: []", ":1: policy.window needs a choice, got an empty list"),
+        (
+            "policy.window: 5",
+            ":1: policy.window must be a list of choices or a range such as {low: 1, high: 9}, got 5",
+        ),
+        (
+            "policy.window: [1]\nmodel.hidden_size: {low: 8, high: 16.5}",
+            ":2: model.hidden_size must be a valid integer, got a number with a fractional part, got 16.5",
+        ),
+        ("model.hidden_size: {low: 8, high: 16, step: 0.5}", ":1: model.hidden_size.step must be a whole number as"),
+        ("model.hidden_size: {low: 8}", ":1: model.hidden_size.high is missing"),
+        ("model.hidden_size: {low: 8, high: x}", ":1: model.hidden_size.high must be a valid number, unable to parse"),
+        (
+            "model.hidden_size: {low: 8, hihg: 9, high: 9}",
+            ":1: model.hidden_size.hihg is no field of a range; expected high, log, low, step",
+        ),
+        ("model.hidden_size: {low: 8, high: 8}", ":1: model.hidden_size: high must be above low, 8, got 8"),
+        ("model.dropout: {low: 0, high: 0.5, log: true}", ":1: model.dropout: low must be above 0 where log is true"),
+        ("model.dropout: {low: 0.1, high: 0.5, log: true, step: 0.1}", ":1: model.dropout: step and log exclude"),
+        ("model.dropout: {low: 0.1, high: 0.5, step: 0.3}", ":1: model.dropout: high must be a whole number of steps"),
+        ("policy.gate: {low: 0, high: 1}", ":1: policy.gate takes no numbers, so it has no range: give a list of"),
+        ("policy.ahead: {low: 0, high: 99, step: 33}\nmodel.dropout: [1]", ":2: model.dropout must be less than 1"),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_and_field(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        read(folder, text)
+    assert str(error.value).startswith(str(folder / "space.yaml"))
+    assert message in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_named(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read the space .*nowhere.yaml: "):
+        read_space(folder / "nowhere.yaml", lambda overrides: parse_recipe(RECIPE, "recipe.yaml", folder, overrides))
