@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from random import Random
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 import torch
 import torch.distributed as dist
@@ -59,6 +59,10 @@ class Ranks:
     ) -> None:
         self.index, self.size, self.local, self.local_size = index, size, local, local_size
         self._patient = patient
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Ranks":
+        """Itself: what a policy that is copied asks are the same processes."""
+        return self
 
     @property
     def total(self) -> Total | None:
