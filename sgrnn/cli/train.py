@@ -130,5 +130,3 @@ def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
     folder = shlex.quote(str(run.folder))
     text = isinstance(model, LanguageModel)
     console.print("next: " + (f"sgrnn generate {folder} --length 300" if text else f"sgrnn evaluate {folder}"))
-
-
