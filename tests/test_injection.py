@@ -45,13 +45,14 @@ def test_nothing_is_left_along_any_vector_of_the_state_and_the_rest_is_kept(core
     turned = tangent(gradient, state)
     removed = gradient - turned
     assert_close(to_matrix(from_matrix(turned, state)), turned)
-    vectors = to_matrix(state).unflatten(1, (-1, SIZE))  # layer by layer and tensor by tensor, all of SIZE entries
-    kept, taken = turned.unflatten(1, (-1, SIZE)), removed.unflatten(1, (-1, SIZE))
-    zero = torch.zeros(vectors.shape[:2], dtype=torch.float64)
-    assert_close((kept * vectors).sum(dim=-1), zero)
-    along = (taken * vectors).sum(dim=-1, keepdim=True) / vectors.square().sum(dim=-1, keepdim=True)
-    assert_close(taken, along * vectors)
-    assert taken.abs().sum(dim=-1).all()
+    # layer by layer and tensor by tensor
+    for vectors, kept, taken in zip(
+        floating_leaves(state), from_matrix(turned, state), from_matrix(removed, state), strict=True
+    ):
+        assert_close((kept * vectors).sum(dim=-1), torch.zeros(vectors.shape[:-1], dtype=torch.float64))
+        along = (taken * vectors).sum(dim=-1, keepdim=True) / vectors.square().sum(dim=-1, keepdim=True)
+        assert_close(taken, along * vectors)
+        assert taken.abs().sum(dim=-1).all()
 
 
 def test_the_tangent_is_not_taken_of_all_layers_as_one_vector() -> None:
