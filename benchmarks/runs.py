@@ -23,7 +23,7 @@ from sgrnn.training.loop import train
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems import new_problem, problem_of
 from sgrnn.training.recipe import Recipe
-from sgrnn.training.run import Run
+from sgrnn.training.run import Run, locked
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -99,7 +99,8 @@ def _train(recipe: Recipe, folder: Path) -> list[Record]:
         problem, tokenizer = new_problem(recipe, data_folder())
         run = Run.create(folder, recipe, tokenizer)
     try:
-        train(run, problem, report=lambda record: None)
+        with locked(run.folder):
+            train(run, problem, report=lambda record: None)
     except Diverged:
         return []
     return list(run.records())
