@@ -116,10 +116,12 @@ def race(
     """Seconds per update of each contender, round by round; its memory in bytes; why others do not work here."""
     context = get_context("spawn")
     pipes: dict[str, Connection] = {}
+    processes = []
     failed: dict[str, str] = {}
     for name in names:
         ours, theirs = context.Pipe()
-        context.Process(target=serve, args=(theirs, name, setting, threads), daemon=True).start()
+        processes.append(context.Process(target=serve, args=(theirs, name, setting, threads), daemon=True))
+        processes[-1].start()
         failure = ours.recv()
         if failure is None:
             pipes[name] = ours
@@ -139,6 +141,8 @@ def race(
     for name, pipe in pipes.items():
         pipe.send(0)
         memory[name] = pipe.recv()
+    for process in processes:  # or what is timed next shares the processor with their end
+        process.join()
     return times, memory, failed
 
 
