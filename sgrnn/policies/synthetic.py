@@ -1,7 +1,6 @@
 """Synthetic gradients: `Synthetic.backward` is the algorithm."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,33 +8,19 @@ from torch import Tensor, nn
 
 from sgrnn.injection import Gate, center, tangent
 from sgrnn.lookahead import Lookahead, look_ahead
-from sgrnn.objective import Loss, errors, gradients, mean_loss, norms
+from sgrnn.objective import Loss, errors, mean_loss, norms
 from sgrnn.policies.ahead import first_steps, run_ahead
 from sgrnn.policies.backward import backpropagate, first_gradients
 from sgrnn.policies.crossing import Crossing
 from sgrnn.policies.policy import Policy, Step, positive
-from sgrnn.policies.rows import open_rows_at, unbroken_rows
+from sgrnn.policies.predictions import Boundaries, Predictions, predict_at_once, predict_in_turn
+from sgrnn.policies.regression import injected_share, quality, regress
+from sgrnn.policies.rows import open_rows_at
 from sgrnn.span import Span
-from sgrnn.state import State, cut, floating_leaves, rows
+from sgrnn.state import State, cut, floating_leaves
 from sgrnn.synthesizers import AdjointSynthesizer, Follower
 from sgrnn.totals import Total, mean
 from sgrnn.windows import Unrolled, unroll
-
-
-@dataclass(frozen=True)
-class _Predictions:
-    """What a synthesizer says at the boundaries of a span of K windows of B rows.
-
-    Args:
-        injected: (K x B, features) the gradient to inject at all boundaries but the first; None where none is to be.
-        after: (K x B, features) what was predicted there, in units of the target scale.
-        trained: (K x B, heads, features) what is to be trained, the predictions at all boundaries but the last; or a
-            function that makes it of what did arrive at the boundary after each, (K x B, features).
-    """
-
-    injected: Tensor | None
-    after: Tensor
-    trained: Tensor | Callable[[Tensor], Tensor]
 
 
 class Synthetic(Policy):
@@ -176,13 +161,8 @@ class Synthetic(Policy):
         outputs = cut(unrolled.outputs)
         objective = mean_loss(loss, outputs, span)
         objective.backward()
-        states = unrolled.boundaries
-        open_rows = open_rows_at(span, unrolled.edges)
-        lookahead = None
-        if self.seen_steps:
-            lookahead, self.error_square = self._look_ahead(model, loss, span, unrolled, outputs)
-        predict = self._predict_in_turn if self.chained else self._predict
-        found = predict(states, lookahead, span, unrolled, open_rows, inject=share > 0)
+        at, self.error_square = self._boundaries(model, loss, span, unrolled, outputs)
+        found = self._predict(at, inject=share > 0)
         tokens = span.steps * span.batch_size
         with torch.no_grad():
             injected = None
@@ -202,11 +182,12 @@ class Synthetic(Policy):
                     factor * target[place * span.batch_size : (place + 1) * span.batch_size]
                 )
             predicted = predicted(arrived)
-        figures, count = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, open_rows)
+        figures, count = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, at.open_rows)
         figures["injected_share"] = torch.zeros_like(objective)
         if injected is not None:
-            figures["injected_share"] = _share(injected, outputs, self.total)
-        self._regress(predicted, target, found.after, open_rows, count)
+            figures["injected_share"] = injected_share(injected, outputs, self.total)
+        wanted = target / self.mean_square.sqrt().clamp(min=1e-30)
+        regress(predicted, wanted, found.after, at.open_rows, count)
         if self.follower is not None:
             self.follower.follow()
         return Step(objective.detach(), unrolled.last, {**figures, **norms(unrolled.last)})
@@ -221,95 +202,34 @@ class Synthetic(Policy):
             unrolled = unroll(model, span, state, self.window)
         outputs = cut(unrolled.outputs)
         torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
-        open_rows = open_rows_at(span, unrolled.edges)
-        lookahead = None
-        if self.seen_steps:
-            lookahead, _ = self._look_ahead(model, loss, span, unrolled, outputs)
-        predict = self._predict_in_turn if self.chained else self._predict
+        at, _ = self._boundaries(model, loss, span, unrolled, outputs)
         with torch.no_grad():
-            found = predict(unrolled.boundaries, lookahead, span, unrolled, open_rows, inject=True)
+            found = self._predict(at, inject=True)
             assert found.injected is not None
             trained = found.trained(found.injected) if callable(found.trained) else found.trained
             predicted = self.mean_square.sqrt() * torch.cat([trained[: span.batch_size, 0], found.after])
-        return Crossing(unrolled.edges, unrolled.boundaries, predicted, found.injected, open_rows, unrolled.last)
+        return Crossing(at.edges, at.states, predicted, found.injected, at.open_rows, unrolled.last)
 
-    def _predict(
-        self,
-        states: State,
-        lookahead: Lookahead | None,
-        span: Span,
-        unrolled: Unrolled,
-        open_rows: Tensor | None,
-        *,
-        inject: bool,
-    ) -> _Predictions:
-        """At all boundaries at once."""
-        # M is trained at all boundaries but the last, which has no target yet, and injects at all but the first,
-        # behind which there is nothing. One pass serves both, unless it is the follower that injects.
-        rows_before = span.batch_size * (len(unrolled.edges) - 1)
-        after_states = rows(states, span.batch_size, None)
-        if self.follower is None:
-            predicted = self.synthesizer(states, lookahead)
-            after, predicted = predicted[span.batch_size :, 0].detach(), predicted[:rows_before]
-        else:
-            predicted = self.synthesizer(rows(states, 0, rows_before), lookahead and lookahead.rows(0, rows_before))
-            with torch.no_grad():
-                after = self.follower(after_states, lookahead and lookahead.rows(span.batch_size, None))[:, 0]
-        with torch.no_grad():
-            open_after = None if open_rows is None else open_rows[span.batch_size :]
-            if open_after is not None:
-                after = after * open_after.unsqueeze(1)
-            injected = None
-            if inject:
-                injected = self._injected(self.mean_square.sqrt() * after, after_states, open_after)
-        return _Predictions(injected, after, predicted)
-
-    def _predict_in_turn(
-        self,
-        states: State,
-        lookahead: Lookahead | None,
-        span: Span,
-        unrolled: Unrolled,
-        open_rows: Tensor | None,
-        *,
-        inject: bool,
-    ) -> _Predictions:
-        """From the last boundary to the first, each knowing what is injected at the one that follows."""
-        assert isinstance(self.synthesizer, AdjointSynthesizer)
-        assert lookahead is not None
-        synthesizer, size, windows = self.synthesizer, span.batch_size, len(unrolled.edges) - 1
-        reading = synthesizer.look(states, lookahead)
-        unbroken = unbroken_rows(span, unrolled.edges)
-        scale = self.mean_square.sqrt()
-
-        def trained(arrived: Tensor) -> Tensor:
-            following = arrived / scale.clamp(min=1e-30)
-            if unbroken is not None:
-                following = following * unbroken
-            return synthesizer.carry(reading.rows(0, windows * size), following).unsqueeze(1)
-
-        if not inject:
-            return _Predictions(None, reading.own[size:].detach(), trained)
-        found: list[Tensor] = []
-        injected: list[Tensor] = []
-        with torch.no_grad():
-            following = torch.zeros_like(reading.own[:size])
-            for place in reversed(range(1, windows + 1)):
-                here, stop = place * size, (place + 1) * size
-                open_here = None if open_rows is None else open_rows[here:stop]
-                if unbroken is not None and place < windows:
-                    following = following * unbroken[here:stop]
-                found.append(synthesizer.carry(reading.rows(here, stop), following))
-                if open_here is not None:
-                    found[-1] = found[-1] * open_here.unsqueeze(1)
-                injected.append(self._injected(scale * found[-1], rows(states, here, stop), open_here))
-                following = injected[-1] / scale.clamp(min=1e-30)
-        return _Predictions(torch.cat(injected[::-1]), torch.cat(found[::-1]), trained)
+    def _predict(self, at: Boundaries, *, inject: bool) -> Predictions:
+        scale, crossing = self.mean_square.sqrt(), self._injected if inject else None
+        if isinstance(self.synthesizer, AdjointSynthesizer):
+            return predict_in_turn(self.synthesizer, at, scale, crossing)
+        return predict_at_once(self.synthesizer, self.follower, at, scale, crossing)
 
     def _carried(self, edges: list[int], share: float, real_window: int | None) -> list[float]:
         """The factor on the gradient that arrives at each boundary inside the span."""
         inside = [real_window is None or edge % real_window != 0 for edge in edges[1:-1]]
         return [share * self.trace_decay + (1 - share) * carries for carries in inside]
+
+    def _boundaries(
+        self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any
+    ) -> tuple[Boundaries, Tensor]:
+        """What is known at the boundaries, and the mean square of the errors with this span's taken in."""
+        lookahead, square = None, self.error_square
+        if self.seen_steps:
+            lookahead, square = self._look_ahead(model, loss, span, unrolled, outputs)
+        open_rows = open_rows_at(span, unrolled.edges)
+        return Boundaries(span, unrolled.edges, unrolled.boundaries, open_rows, lookahead), square
 
     def _look_ahead(
         self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any
@@ -373,47 +293,13 @@ class Synthetic(Policy):
         self.updates += seen
         weight = self._weight(self.updates) * seen
         self.mean_square.lerp_(power.to(self.mean_square) / (count * target.shape[1]), weight)
-        tiny = torch.finfo(power.dtype).tiny
-        figures = {
-            "r2": torch.where(power > 0, (2 * dot - square) / power.clamp(min=tiny), 0),
-            "cosine": dot / (square * power).sqrt().clamp(min=tiny),
-            "gate": self.gate() if self.gated else torch.ones_like(dot),
-            "target_rms": self.mean_square.sqrt(),
-        }
+        gate = self.gate() if self.gated else torch.ones_like(dot)
+        figures = {**quality(dot, square, power), "gate": gate, "target_rms": self.mean_square.sqrt()}
         return figures, count / processes
 
     def _weight(self, updates: Tensor) -> Tensor:
         """Of the newest in a running mean: a plain mean at first, later one that forgets."""
         return (1 / updates.clamp(min=1)).clamp(min=1 - self.decay)
 
-    def _regress(
-        self, predicted: Tensor, target: Tensor, after: Tensor, open_rows: Tensor | None, count: Tensor | float
-    ) -> None:
-        """Fill the gradients of the synthesizer's parameters; its graph holds nothing of the core.
-
-        `predicted` is (rows, heads, features): the first head is trained on the target, a second on `after`, what
-        was predicted for the boundary that follows, held constant. The mean is over `count` rows.
-        """
-        wanted = (target / self.mean_square.sqrt().clamp(min=1e-30)).unsqueeze(1)
-        if predicted.shape[1] == 2:
-            wanted = torch.cat([wanted, after.unsqueeze(1)], dim=1)
-        errors = (predicted - wanted).square().sum(dim=1).mean(dim=1)  # over heads, over features
-        if open_rows is not None:
-            errors = errors * open_rows[: errors.shape[0]]
-        error = errors.sum() / count
-        if error.requires_grad:
-            error.backward()
-
     def extra_repr(self) -> str:
         return f"window={self.window}, discount={self.discount}, center={self.center}, tangent={self.tangent}"
-
-
-@torch.no_grad()
-def _share(injected: Tensor, outputs: Any, total: Total | None) -> Tensor:
-    """The norm of what is injected over that of this and the errors at the outputs together."""
-    flat = [injected.flatten(), *(gradient.flatten() for gradient in gradients(outputs))]
-    squares = torch.stack([each.dot(each) for each in flat])
-    if total is not None:
-        squares = total(squares)
-    ours = squares[0]
-    return (ours / squares.sum().clamp(min=torch.finfo(ours.dtype).tiny)).sqrt()

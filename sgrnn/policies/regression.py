@@ -1,0 +1,50 @@
+"""How predictions are trained on their targets, and how good they were before."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgrnn.objective import gradients
+from sgrnn.totals import Total
+
+
+def regress(predicted: Tensor, wanted: Tensor, after: Tensor, open_rows: Tensor | None, count: Tensor | float) -> None:
+    """Fill the gradients of a synthesizer's parameters; its graph holds nothing of the core.
+
+    Args:
+        predicted: (rows, heads, features): the first head is trained on `wanted`, a second on `after`.
+        wanted: (rows, features) the targets, in units of their scale.
+        after: (rows, features) what was predicted for the boundary that follows, held constant.
+        open_rows: the rows that count, or more of which these are the first; None where all do.
+        count: rows to take the mean over.
+    """
+    heads = wanted.unsqueeze(1)
+    if predicted.shape[1] == 2:
+        heads = torch.cat([heads, after.unsqueeze(1)], dim=1)
+    errors = (predicted - heads).square().sum(dim=1).mean(dim=1)  # over heads, over features
+    if open_rows is not None:
+        errors = errors * open_rows[: errors.shape[0]]
+    error = errors.sum() / count
+    if error.requires_grad:
+        error.backward()
+
+
+def quality(dot: Tensor, square: Tensor, power: Tensor) -> dict[str, Tensor]:
+    """R² and cosine of predictions p with targets g, from <p, g>, |p|² and |g|²."""
+    tiny = torch.finfo(power.dtype).tiny
+    return {
+        "r2": torch.where(power > 0, (2 * dot - square) / power.clamp(min=tiny), 0),
+        "cosine": dot / (square * power).sqrt().clamp(min=tiny),
+    }
+
+
+@torch.no_grad()
+def injected_share(injected: Tensor, outputs: Any, total: Total | None) -> Tensor:
+    """The norm of what is injected over that of this and the errors at the outputs together."""
+    flat = [injected.flatten(), *(gradient.flatten() for gradient in gradients(outputs))]
+    squares = torch.stack([each.dot(each) for each in flat])
+    if total is not None:
+        squares = total(squares)
+    ours = squares[0]
+    return (ours / squares.sum().clamp(min=torch.finfo(ours.dtype).tiny)).sqrt()
