@@ -2,14 +2,15 @@
 
     python benchmarks/reach.py [--quick] [--json FILE] [--tasks copy repeat-copy] [--windows 1 2 3 4 5 8]
                                [--methods truncated synthetic shuffled state zero full ...] [--seeds 0 1 2 3 4]
-                               [--rates 1e-2 ...] [--steps 3e6] [--seconds 100] [--hidden-size 128] [--batch-size 32]
-                               [--jobs 2] [--out FOLDER] [--figure FILE]
+                               [--rates 1e-2 ...] [--synthesizer-rates 1e-3 ...] [--steps 6e5] [--seconds 30]
+                               [--hidden-size 128] [--batch-size 32] [--jobs 2] [--out FOLDER] [--figure FILE]
 
 A figure is the longest sequence that was mastered: on which the loss of an episode fell under 0.15 bits per output bit
 while it was the curriculum's turn. For copy it is N, for repeat copy (R + 1)N + 3 (`sgrnn.tasks` has both curricula).
-Every method takes one update per episode, with Adam at the same rates; of several --rates each method and window has
-its best. A run goes on until it has had both budgets: so many steps of the environment (an episode's steps x its rows),
-and so many seconds of one thread's CPU time.
+Every method trains the same LSTM, its forget gates open at first, by one update per episode, with Adam at the same
+rates; of several --rates each method and window has its best, and so have synthetic gradients of several
+--synthesizer-rates. A run goes on until it has had both budgets: so many steps of the environment (an episode's steps x
+its rows), and so many seconds of one thread's CPU time.
 
 Methods with a window: `truncated`; `synthetic`, the adjoint synthesizer; its controls `shuffled` (across rows) and
 `zero` (discount 0); `errors`, the error synthesizer, 8 steps ahead; `state` and `state, auxiliary`, a perceptron that
@@ -41,6 +42,7 @@ from sgrnn.tasks import Copy, CurriculumTask, RepeatCopy, loss_per_target
 TASKS: dict[str, type[Copy] | type[RepeatCopy]] = {"copy": Copy, "repeat-copy": RepeatCopy}
 WINDOWED = ("truncated", "synthetic", "shuffled", "zero", "errors", "state", "state, auxiliary")
 WHOLE = ("full", "bp-lambda", "rtrl", "snap-1", "uoro")
+LEARNING = ("synthetic", "shuffled", "zero", "errors", "state", "state, auxiliary")
 PUBLISHED = {
     "copy": {"BPTT": {2: 7, 3: 8, 4: 10, 5: 8}, "DNI": {2: 16, 3: 14, 4: 18, 5: 18}},
     "repeat-copy": {"BPTT": {2: 7, 3: 5, 4: 19, 5: 23}, "DNI": {2: 39, 3: 33, 4: 39, 5: 59}},
@@ -56,6 +58,7 @@ class Condition:
     method: str
     window: int
     rate: float
+    synthesizer_rate: float
     seed: int
     steps: float
     seconds: float
@@ -64,7 +67,8 @@ class Condition:
 
     @property
     def name(self) -> str:
-        parts = [self.task, self.method, f"T{self.window}", f"rate{self.rate:g}", f"h{self.hidden_size}"]
+        parts = [self.task, self.method, f"T{self.window}", f"rate{self.rate:g}"]
+        parts += [f"synthesizer{self.synthesizer_rate:g}", f"h{self.hidden_size}"]
         parts += [f"b{self.batch_size}", f"seed{self.seed}", f"{self.steps:g}steps", f"{self.seconds:g}s"]
         return "-".join(parts).replace(" ", "_").replace(",", "")
 
@@ -80,7 +84,7 @@ def make_policy(condition: Condition, core: nn.Module, task: CurriculumTask) -> 
             return sgrnn.Truncated(window, parallel=True)
         case "synthetic" | "shuffled" | "zero":
             synthesizer = sgrnn.AdjointSynthesizer(
-                size, width, _as_they_are, task.input_size, window=window, hidden_size=64
+                size, width, _as_they_are, task.input_size, window=window, hidden_size=32, rank=16, projection=16
             )
             return sgrnn.Synthetic(window, synthesizer, parallel=True, **adjoint[condition.method])
         case "errors":
@@ -105,6 +109,14 @@ def _as_they_are(inputs: Tensor) -> Tensor:
     return inputs
 
 
+def open_forget_gates(core: sgrnn.LSTM) -> None:
+    """Put their biases to 1, so that a state is kept for some steps before it has been learned what to keep."""
+    with torch.no_grad():
+        for name, parameter in core.named_parameters():
+            if "bias_ih" in name:
+                parameter[core.hidden_size : 2 * core.hidden_size] = 1
+
+
 def train(condition: Condition) -> Record:
     """Train until both budgets are used up.
 
@@ -114,12 +126,13 @@ def train(condition: Condition) -> Record:
     torch.manual_seed(condition.seed)
     task = TASKS[condition.task](condition.batch_size, seed=condition.seed)
     core = sgrnn.LSTM(task.input_size, condition.hidden_size)
+    open_forget_gates(core)
     readout = nn.Linear(condition.hidden_size, task.output_size)
     policy = make_policy(condition, core, task)
     parameters = [*core.parameters(), *readout.parameters()]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(parameters, condition.rate, fused=True)]
     if list(policy.parameters()):
-        optimizers.append(torch.optim.Adam(policy.parameters(), 1e-3, fused=True))
+        optimizers.append(torch.optim.Adam(policy.parameters(), condition.synthesizer_rate, fused=True))
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return task.loss(readout(outputs), targets)
@@ -155,7 +168,8 @@ def to_records(result: Record) -> list[Record]:
     """What was reached within either budget."""
     condition, used = result["condition"], result["used"]
     measured = {
-        key: condition[key] for key in ("task", "method", "window", "rate", "seed", "hidden_size", "batch_size")
+        key: condition[key]
+        for key in ("task", "method", "window", "rate", "synthesizer_rate", "seed", "hidden_size", "batch_size")
     }
     return [
         {
@@ -167,11 +181,11 @@ def to_records(result: Record) -> list[Record]:
 
 
 def best_rates(records: list[Record]) -> list[Record]:
-    """Of every metric, task, method and window the records of the learning rate with the highest median."""
-    groups: dict[tuple, dict[float, list[Record]]] = {}
+    """Of every metric, task, method and window the records of the learning rates with the highest median."""
+    groups: dict[tuple, dict[tuple[float, float], list[Record]]] = {}
     for record in records:
         key = tuple(record[name] for name in ("metric", "task", "method", "window"))
-        groups.setdefault(key, {}).setdefault(record["rate"], []).append(record)
+        groups.setdefault(key, {}).setdefault((record["rate"], record["synthesizer_rate"]), []).append(record)
     return [
         record
         for rates in groups.values()
@@ -228,8 +242,9 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--methods", nargs="+", choices=WINDOWED + WHOLE, default=default)
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     made.add_argument("--rates", type=float, nargs="+", default=[1e-2])
-    made.add_argument("--steps", type=float, default=3e6, help="budget of environment steps, rows counted")
-    made.add_argument("--seconds", type=float, default=100.0, help="budget of CPU seconds")
+    made.add_argument("--synthesizer-rates", type=float, nargs="+", default=[1e-3])
+    made.add_argument("--steps", type=float, default=6e5, help="budget of environment steps, rows counted")
+    made.add_argument("--seconds", type=float, default=30.0, help="budget of CPU seconds")
     made.add_argument("--hidden-size", type=int, default=128)
     made.add_argument("--batch-size", type=int, default=32)
     made.add_argument("--jobs", type=int, default=1)
@@ -247,12 +262,15 @@ def main() -> None:
     places = [(method, 0) for method in asked.methods if method in WHOLE]
     places += [(method, window) for window in asked.windows for method in asked.methods if method in WINDOWED]
     conditions = [
-        Condition(task, method, window, rate, seed, asked.steps, asked.seconds, asked.hidden_size, asked.batch_size)
+        Condition(
+            task, method, window, rate, its, seed, asked.steps, asked.seconds, asked.hidden_size, asked.batch_size
+        )
         for seed in dict.fromkeys(asked.seeds)
         for task in asked.tasks
         for method, window in dict.fromkeys(places)
         for rate in dict.fromkeys(asked.rates)
-    ]
+        for its in (dict.fromkeys(asked.synthesizer_rates) if method in LEARNING else [0.0])
+    ]  # fmt: skip
     records: list[Record] = []
     for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
         made = to_records(result)

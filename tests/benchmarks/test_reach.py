@@ -7,7 +7,7 @@ import pytest
 from reach import WHOLE, WINDOWED, Condition, best_rates, reached, to_records, train
 from runs import run_all
 
-SMALL = Condition("copy", "truncated", 2, 1e-2, seed=0, steps=200, seconds=0.0, hidden_size=4, batch_size=3)
+SMALL = Condition("copy", "truncated", 2, 1e-2, 1e-3, seed=0, steps=200, seconds=0.0, hidden_size=4, batch_size=3)
 
 
 @pytest.mark.parametrize(("budget", "column", "expected"), [(0, 1, 0), (10, 1, 1), (25, 1, 2), (4.0, 2, 3)])
@@ -24,12 +24,11 @@ def test_every_method_trains_until_the_budget_is_used_up(method: str) -> None:
     assert all(record["method"] == method for record in records)
 
 
-def test_each_method_and_window_has_its_best_rate() -> None:
-    made = [
-        {"metric": "m", "task": "copy", "method": "full", "window": 0, "rate": rate, "value": value}
-        for rate, value in [(1e-2, 3), (1e-2, 9), (1e-2, 4), (1e-3, 5), (1e-3, 5), (1e-3, 5)]
-    ]
-    assert best_rates(made) == made[3:]
+def test_each_method_and_window_has_its_best_rates() -> None:
+    rates = [(1, 1, 3), (1, 1, 9), (1, 1, 4), (1, 2, 5), (1, 2, 5), (1, 2, 5), (2, 1, 4)]
+    one = {"metric": "m", "task": "copy", "method": "state", "window": 4}
+    made = [{**one, "rate": rate, "synthesizer_rate": its, "value": value} for rate, its, value in rates]
+    assert best_rates(made) == made[3:6]
 
 
 def test_stopped_it_goes_on(tmp_path: Path) -> None:
