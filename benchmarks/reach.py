@@ -8,8 +8,8 @@
 A figure is the longest sequence that was mastered: on which the loss of an episode fell under 0.15 bits per output bit
 while it was the curriculum's turn. For copy it is N, for repeat copy (R + 1)N + 3 (`sgrnn.tasks` has both curricula).
 Every method trains the same LSTM, its forget gates open at first, by one update per episode, with Adam at the same
-rates; of several --rates each method and window has its best, and so have synthetic gradients of several
---synthesizer-rates. A run goes on until it has had both budgets: so many steps of the environment (an episode's steps x
+rates, synthesizers at rates that were tuned on seed 0; of several --rates or --synthesizer-rates each method and
+window has its best. A run goes on until it has had both budgets: so many steps of the environment (an episode's steps x
 its rows), and so many seconds of one thread's CPU time.
 
 Methods with a window: `truncated`; `synthetic`, the adjoint synthesizer; its controls `shuffled` (across rows) and
@@ -23,6 +23,7 @@ budgets of 2e5 steps and 10 seconds.
 
 import argparse
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -43,6 +44,7 @@ TASKS: dict[str, type[Copy] | type[RepeatCopy]] = {"copy": Copy, "repeat-copy": 
 WINDOWED = ("truncated", "synthetic", "shuffled", "zero", "errors", "state", "state, auxiliary")
 WHOLE = ("full", "bp-lambda", "rtrl", "snap-1", "uoro")
 LEARNING = ("synthetic", "shuffled", "zero", "errors", "state", "state, auxiliary")
+SHORT, SHORT_RATE, RATE = 2, 4e-3, 1e-3  # of synthesizers: windows up to so long, and beyond; tuned on seed 0 of copy
 PUBLISHED = {
     "copy": {"BPTT": {2: 7, 3: 8, 4: 10, 5: 8}, "DNI": {2: 16, 3: 14, 4: 18, 5: 18}},
     "repeat-copy": {"BPTT": {2: 7, 3: 5, 4: 19, 5: 23}, "DNI": {2: 39, 3: 33, 4: 39, 5: 59}},
@@ -233,6 +235,13 @@ def plot(records: list[Record], path: Path) -> None:
     save_figure(figure, path)
 
 
+def synthesizer_rates(method: str, window: int, asked: Sequence[float] | None) -> Iterable[float]:
+    """Those to be tried; 0 for a method that has no synthesizer."""
+    if method not in LEARNING:
+        return [0.0]
+    return dict.fromkeys(asked or [SHORT_RATE if window <= SHORT else RATE])
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__ or "")
@@ -242,7 +251,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--methods", nargs="+", choices=WINDOWED + WHOLE, default=default)
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     made.add_argument("--rates", type=float, nargs="+", default=[1e-2])
-    made.add_argument("--synthesizer-rates", type=float, nargs="+", default=[1e-3])
+    made.add_argument("--synthesizer-rates", type=float, nargs="+", help="if not the default, by window")
     made.add_argument("--steps", type=float, default=6e5, help="budget of environment steps, rows counted")
     made.add_argument("--seconds", type=float, default=30.0, help="budget of CPU seconds")
     made.add_argument("--hidden-size", type=int, default=128)
@@ -269,7 +278,7 @@ def main() -> None:
         for task in asked.tasks
         for method, window in dict.fromkeys(places)
         for rate in dict.fromkeys(asked.rates)
-        for its in (dict.fromkeys(asked.synthesizer_rates) if method in LEARNING else [0.0])
+        for its in synthesizer_rates(method, window, asked.synthesizer_rates)
     ]  # fmt: skip
     records: list[Record] = []
     for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
