@@ -90,17 +90,17 @@ def plain_loop(setting: Setting, compiled: bool = False, low: bool = False) -> U
     return update
 
 
-def our_loop(setting: Setting, kind: str) -> Update:
+def our_loop(setting: Setting, kind: str, low_core: bool = False) -> Update:
     """The same training with this package.
 
     Args:
         setting: the model, and how it is trained.
         kind: "truncated", "synthetic" or "mixed": a mixed policy at a time of real gradients.
+        low_core: take the core's products too in the setting's precision.
     """
-    core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers)
-    model = sgrnn.LanguageModel(
-        setting.vocabulary, setting.hidden, core, setting.hidden, output_precision=getattr(torch, setting.precision)
-    )
+    precision = getattr(torch, setting.precision)
+    core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers, precision=precision if low_core else None)
+    model = sgrnn.LanguageModel(setting.vocabulary, setting.hidden, core, setting.hidden, output_precision=precision)
     policy: sgrnn.Policy = sgrnn.Truncated(setting.window, parallel=None)
     if kind != "truncated":
         policy = sgrnn.Synthetic(setting.window, model.synthesizer(), parallel=None)
@@ -130,6 +130,7 @@ CONTENDERS: dict[str, Callable[[Setting], Update]] = {
     "plain, compiled": lambda setting: plain_loop(setting, compiled=True),
     "plain, autocast": lambda setting: plain_loop(setting, low=True),
     "truncated": lambda setting: our_loop(setting, "truncated"),
+    "truncated, low core": lambda setting: our_loop(setting, "truncated", low_core=True),
     "synthetic": lambda setting: our_loop(setting, "synthetic"),
     "mixed while real": lambda setting: our_loop(setting, "mixed"),
 }

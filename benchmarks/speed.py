@@ -7,8 +7,8 @@
 
 Contenders: `plain`, what a user writes today with `torch.nn.LSTM`; `plain, compiled`, the same through `torch.compile`,
 where that works; `plain, autocast`, the same under bfloat16 autocast; `truncated`, `synthetic` and `mixed while real`,
-ours. Ours take their output layer's products in the setting's precision, the others ignore it. Everybody takes one
-update per span: 20 steps, or the window where that is longer.
+ours. Ours take their output layer's products in the setting's precision, and `truncated, low core` those of its core
+too; the others ignore it. Everybody takes one update per span: 20 steps, or the window where that is longer.
 
 Each contender lives in a process of its own, which is asked for some updates in its turn, round after round; a ratio is
 between two contenders of the same round. Reported are medians and quartiles. Beside the tokens per second stand the
@@ -50,6 +50,7 @@ QUICK = [
 MODELS = [(2, 200), (2, 650), (3, 1150)]
 RATIOS = [
     ("truncated", "plain"), ("truncated", "plain, autocast"), ("truncated", "plain, compiled"),
+    ("truncated, low core", "plain"), ("truncated, low core", "plain, autocast"),
     ("synthetic", "truncated"), ("mixed while real", "truncated"),
 ]  # fmt: skip
 ROUND_SECONDS = 0.4
@@ -159,12 +160,12 @@ def measure(setting: Setting, names: list[str], rounds: int, threads: int) -> li
             "share of peak": least / seconds, "peak memory, MiB": memory[name] / MEBIBYTE,
         }  # fmt: skip
         records += [{"metric": metric, "value": value, "contender": name} for metric, value in found.items()]
-        print(f"  {name:18s}{spread([1e3 * value for value in values], 2):>28s} ms", end="")
+        print(f"  {name:20s}{spread([1e3 * value for value in values], 2):>28s} ms", end="")
         print(f"{found['tokens per second']:10,.0f} tokens/s  {found['share of peak']:4.0%} of peak", end="")
         print(f"{found['peak memory, MiB']:8.0f} MiB")
     for name, why in failed.items():
         records.append({"metric": "failure", "value": why, "contender": name})
-        print(f"  {name:18s}does not work here: {why}")
+        print(f"  {name:20s}does not work here: {why}")
     for one, other in RATIOS:
         if one in times and other in times:
             ratios = [ours / theirs for ours, theirs in zip(times[one], times[other], strict=True)]
