@@ -12,6 +12,7 @@ from sgrnn.diagnostics.truth import steps_after
 from sgrnn.dropout import without_dropout
 from sgrnn.objective import Loss
 from sgrnn.policies import Policy
+from sgrnn.policies.rows import open_rows_at
 from sgrnn.span import Span
 from sgrnn.state import State, map_state, to_matrix
 from sgrnn.windows import run
@@ -41,6 +42,9 @@ def recovered_loss(
         points: of the quadrature.
         groups: of spans, for the standard error.
 
+    Returns:
+        R², over the rows whose sequence goes on into a span; not a number where none does, as in whole episodes.
+
     Raises:
         ValueError: there are no spans, one row alone, or a future is too short.
     """
@@ -54,6 +58,7 @@ def recovered_loss(
             neighbor = map_state(lambda tensor: tensor.roll(1, dims=-2), state)
             way = to_matrix(state) - to_matrix(neighbor)
             future, there = steps_after(span, [0], horizon)
+            open_rows = open_rows_at(span, [0, span.steps])
             true = _cost(model, loss, future, there, state) - _cost(model, loss, future, there, neighbor)
             implied = torch.zeros_like(true)
             for node, weight in zip(nodes, weights, strict=True):
@@ -61,12 +66,14 @@ def recovered_loss(
                 with torch.enable_grad():
                     said = look(policy, model, loss, span, between).predicted[: span.batch_size]
                 implied += float(weight) / 2 * (said * way).sum(dim=1)
+            if open_rows is not None:  # where a sequence begins, neither state matters
+                implied *= open_rows[: span.batch_size]
             group = group_of(place, len(spans), groups)
             sums[group] += torch.stack([(true - implied).square().sum(), true.square().sum()]).double().cpu()
             seen[group] += 1
             with torch.enable_grad():
                 state = look(policy, model, loss, span, state).last
-    return jackknife(sums / seen.unsqueeze(1), lambda mean: 1 - mean[0] / mean[1])
+    return jackknife(sums / seen.unsqueeze(1), lambda mean: torch.where(mean[1] > 0, 1 - mean[0] / mean[1], torch.nan))
 
 
 def _between(start: State, stop: State, share: float) -> State:

@@ -130,7 +130,11 @@ def summary(subject: Subject) -> list[str]:
         f"The state's norm is {norm[0]:.0f}; {common:.0%} of a prediction is common to all rows.",
     ]
     if "recovered" in found:
-        sentences.append(f"The predictions add up to the loss with R² {found['recovered']['value']:.2f}.")
+        value = found["recovered"]["value"]
+        sentences.append(
+            "Whether the predictions add up to the loss cannot be said: no sequence goes on from one span to the next."
+            if value is None else f"The predictions add up to the loss with R² {value:.2f}."
+        )  # fmt: skip
     return sentences
 
 

@@ -99,6 +99,17 @@ def test_a_run_on_a_task_has_no_sample(sgrnn: Commands, folder: Path, tmp_path: 
     assert "Samples" not in assert_readable("report.html", tmp_path, figures)
 
 
+def test_of_whole_episodes_it_says_what_cannot_be_known(sgrnn: Commands, folder: Path) -> None:
+    (folder / "task.yaml").write_text(
+        "task: {kind: copy, bits: 2, episodes_per_epoch: 4}\nmodel: {core: lstm, hidden_size: 8}\n"
+        "policy: {kind: synthetic, window: 2}\ntraining: {epochs: 2, batch_size: 3, device: cpu}\n"
+    )
+    sgrnn.well("train", "task.yaml", "--run", "mine")
+    assert sgrnn.well("diagnose", "mine", *SHORT).count("loss recovered from the predictions: R² ?\n") == 1
+    sgrnn.well("report", "mine")
+    assert "Whether the predictions add up to the loss cannot be said" in Path("report.html").read_text("utf-8")
+
+
 def test_the_browser_sees_what_must_not_be(tmp_path: Path) -> None:
     page = (
         "<!doctype html><html><head></head><body><img src='http://nowhere.invalid/picture.png'>"

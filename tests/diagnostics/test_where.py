@@ -1,9 +1,11 @@
 """Where one model is better, what states know, how alike two are, and what loss predictions add up to."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from known import Oracle, Zero, bare, linear_text
-from models import LinearCore, half_squared_error, make_core, make_span, make_state, squared_error
+from models import LinearCore, Table, half_squared_error, make_core, make_span, make_state, squared_error
 from tolerances import assert_close
 from torch import Tensor, nn
 
@@ -16,6 +18,8 @@ from sgrnn.diagnostics import (
     probe_memory,
     recovered_loss,
 )
+from sgrnn.lookahead import Lookahead
+from sgrnn.state import State
 from sgrnn.tasks import cut
 
 
@@ -110,6 +114,37 @@ def test_the_gradient_of_any_loss_nearly_does(name: str) -> None:
         state["count"] = torch.zeros_like(state["count"])  # rows that count alike have losses that can be compared
     found = recovered_loss(oracle, model, squared_error, spans, state, horizon=5, points=6)
     assert float(found.value) == pytest.approx(1, abs=1e-4)
+
+
+def random_state() -> Tensor:
+    return torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+
+def test_rows_that_begin_anew_do_not_count() -> None:
+    """Row 0 and 2 begin a sequence with each span: what is predicted at their boundary has nothing to add up to."""
+    core = LinearCore()
+    ends = torch.tensor([True, False, True])
+    spans = [
+        make_span(4, starts=[(0, 0), (0, 2)], ends=ends, seed=seed, future=make_span(4, seed=4)) for seed in (2, 3)
+    ]
+
+    class Everywhere(Oracle):
+        def forward(self, state: State, lookahead: Lookahead) -> Tensor:
+            return super().forward(state, replace(lookahead, valid=None))
+
+    oracle = bare(2, Everywhere(core, half_squared_error, steps=4))
+    found = recovered_loss(oracle, core, half_squared_error, spans, random_state(), horizon=4, points=1)
+    assert_close(found.value, torch.ones((), dtype=torch.float64))
+
+
+def test_of_whole_episodes_nothing_can_be_said() -> None:
+    core = LinearCore()
+    ends = torch.ones(3, dtype=torch.bool)
+    spans = [make_span(4, starts=[(0, row) for row in range(3)], ends=ends, seed=seed) for seed in (2, 3)]
+    for synthesizer in (Zero(), Table(3 * 3, 3)):
+        found = recovered_loss(bare(2, synthesizer), core, half_squared_error, spans, random_state(), horizon=4)
+        assert found.value.isnan()
+        assert found.error.isnan()
 
 
 def test_one_row_alone_has_no_neighbor() -> None:
