@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sgrnn.diagnostics.estimates import Estimate, group_of, spread
 from sgrnn.diagnostics.horizon import crossing_point
+from sgrnn.diagnostics.interfaces import copied_interfaces, real_gradients
 from sgrnn.diagnostics.parts import WHOLE
 from sgrnn.diagnostics.truth import future_gradients, steps_after
 from sgrnn.dropout import without_dropout
@@ -154,7 +155,8 @@ def measure_bias(
     windows can be longer than a span.
 
     Args:
-        policy: any.
+        policy: any; interfaces in the model's core (`sgrnn.Interface`) are part of it, and of nothing that it is
+            compared with.
         model, loss: as `Policy.backward` takes them.
         spans: each with `horizon` steps of future, and as many as the policy wants, unless its rows end before.
         state: the state before the first.
@@ -186,18 +188,20 @@ def measure_bias(
                 group = group_of(place, len(stretches), groups)
                 counts[group] += 1
                 whole = join(parts)
-                long = _long_window(model, loss, whole, state, horizon, parameters)
-                reference.add(group, long)
-                for window, contender in zip(truncations, contenders[1:], strict=True):
-                    _clear(parameters)
-                    window.backward(model, loss, whole, state)
-                    contender.add(group, _difference(_gradients(parameters), long))
+                with real_gradients(model):
+                    long = _long_window(model, loss, whole, state, horizon, parameters)
+                    reference.add(group, long)
+                    for window, contender in zip(truncations, contenders[1:], strict=True):
+                        _clear(parameters)
+                        window.backward(model, loss, whole, state)
+                        contender.add(group, _difference(_gradients(parameters), long))
                 mean = {name: torch.zeros_like(gradient) for name, gradient in long.items()}
                 for span in parts:
                     _clear(parameters)
                     if saved is not None:
                         policy.load_state_dict(saved)  # the same policy in all spans: means and gate stand still
-                    state = policy.backward(model, loss, span, state).state
+                    with copied_interfaces(model):  # anew: they stand still as well
+                        state = policy.backward(model, loss, span, state).state
                     for name, gradient in _gradients(parameters).items():
                         square[name] += float(gradient.double().square().sum())
                         mean[name] += gradient * (span.steps / whole.steps)

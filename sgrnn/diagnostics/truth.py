@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from sgrnn.diagnostics.interfaces import real_gradients
 from sgrnn.objective import Loss
 from sgrnn.policies.ahead import held_constant
 from sgrnn.span import Span
@@ -65,7 +66,7 @@ def steps_after(span: Span, edges: Sequence[int], steps: int) -> tuple[Span, Ten
 def future_gradients(
     model: nn.Module, loss: Loss, future: Span, there: Tensor, state: State, lags: Sequence[int]
 ) -> Tensor:
-    """The gradient, with respect to a state, of the losses in blocks of the steps after it.
+    """The gradient, with respect to a state, of the losses in blocks of the steps after it; past all interfaces.
 
     Args:
         model, loss: as a policy takes them.
@@ -79,7 +80,7 @@ def future_gradients(
     """
     found = []
     first = cut(state)
-    with torch.enable_grad(), held_constant(model):
+    with torch.enable_grad(), held_constant(model), real_gradients(model):
         current = first
         for start, stop in pairwise([0, *lags]):
             outputs, current = run(model, future.inputs[start:stop], current)

@@ -26,9 +26,16 @@ training: {epochs: 2, batch_size: 4, log_every: 2, device: cpu, span: 3}
 """
 
 
-@pytest.mark.parametrize("policy", [(), ("--policy.source.kind=random", "--policy.source.probability=0.5")])
-def test_a_run_that_is_diagnosed_is_the_run_that_is_not(start: Start, policy: tuple[str, ...]) -> None:
-    plain, diagnosed = start("plain", *policy), start("diagnosed", DIAGNOSIS, *policy)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("--policy.source.kind=random", "--policy.source.probability=0.5"),
+        ("--model.slower_levels=[{period: 2, hidden_size: 6, interface: true}]",),
+    ],
+)
+def test_a_run_that_is_diagnosed_is_the_run_that_is_not(start: Start, overrides: tuple[str, ...]) -> None:
+    plain, diagnosed = start("plain", *overrides), start("diagnosed", DIAGNOSIS, *overrides)
     plain()
     diagnosed()
     assert same(plain.saved, diagnosed.saved)

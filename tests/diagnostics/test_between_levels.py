@@ -1,0 +1,70 @@
+"""Measuring a hierarchy with interfaces between its levels: the truth does not know them, and they learn nothing."""
+
+import torch
+from models import ROWS, make_hierarchy, make_span, make_state, squared_error
+from tolerances import assert_close, assert_identical
+from torch import Tensor, nn
+
+from sgrnn.diagnostics import Bias, measure_alignment, measure_bias
+from sgrnn.interface import Interface
+from sgrnn.policies import Truncated
+from sgrnn.span import Span
+from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.tasks import cut
+from sgrnn.totals import Total
+
+
+def make_wrong(total: Total | None = None) -> Interface:
+    """Confident, and of what is random."""
+    torch.manual_seed(3)
+    interface = Interface(MLPSynthesizer(3, (5,)), total=total).double()
+    nn.init.normal_(interface.synthesizer.get_parameter("last.weight"))
+    interface.mean_square.fill_(4)
+    interface.gate.dot.fill_(1)
+    interface.gate.square.fill_(1)
+    return interface
+
+
+def spans() -> list[Span]:
+    return cut(make_span(24, ends=torch.ones(ROWS, dtype=torch.bool)), 6)
+
+
+def bias_with(interface: Interface | None) -> Bias:
+    core = make_hierarchy(1, 4, interfaces=[interface])
+    return measure_bias(
+        Truncated(3), core, squared_error, spans(), make_state(core), horizon=6, windows=[1, 3, 6]
+    )  # fmt: skip
+
+
+def test_the_true_gradient_is_that_without_interfaces() -> None:
+    def truth(interface: Interface | None) -> Tensor:
+        core = make_hierarchy(1, 4, interfaces=[interface])
+        found = measure_alignment(Truncated(3), core, squared_error, spans(), make_state(core), lags=[2, 6])
+        return found.products
+
+    assert truth(None).any()
+    assert_identical(truth(make_wrong()), truth(None))
+
+
+def test_reference_and_truncation_are_those_without_interfaces_and_the_policy_is_not() -> None:
+    found, without = bias_with(make_wrong()), bias_with(None)
+    assert_identical(found.reference, without.reference)
+    assert_identical(found.errors[1:], without.errors[1:])
+    assert_close(without.errors[0], without.errors[2])
+    assert float(found.relative_error().value[0, 0]) > 2 * float(without.relative_error().value[0, 0])
+
+
+def test_an_interface_is_left_as_it_was() -> None:
+    interface = make_wrong()
+    weight = interface.synthesizer.get_parameter("last.weight")
+    weight.grad = torch.ones_like(weight)
+    before = {name: value.clone() for name, value in interface.state_dict().items()}
+    bias_with(interface)
+    assert_identical(dict(interface.state_dict()), before)
+    assert_identical(weight.grad, torch.ones_like(weight))
+    assert all(each.grad is None for each in interface.parameters() if each is not weight)
+
+
+def test_of_several_processes_each_measures_all_rows() -> None:
+    found, alone = bias_with(make_wrong(total=lambda tensor: 2 * tensor)), bias_with(make_wrong())
+    assert_identical(found.errors, alone.errors)
