@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sgrnn.diagnostics.estimates import Estimate, group_of, spread
 from sgrnn.diagnostics.horizon import crossing_point
 from sgrnn.diagnostics.interfaces import copied_interfaces, real_gradients
+from sgrnn.diagnostics.leaves import gradients_kept
 from sgrnn.diagnostics.parts import WHOLE
 from sgrnn.diagnostics.truth import future_gradients, steps_after
 from sgrnn.dropout import without_dropout
@@ -150,9 +151,9 @@ def measure_bias(
 ) -> Bias:
     """Average a policy's parameter gradient over consecutive spans, and compare it with a long window's.
 
-    Nothing is trained or dropped out; policy, model and gradients are left as they are. Consecutive spans are taken
-    together until they have `horizon` steps or their rows end; over such a stretch the truncations run, so that their
-    windows can be longer than a span.
+    Nothing is trained or dropped out; policy, model and the gradients of all that the loss reaches are left as they
+    are. Consecutive spans are taken together until they have `horizon` steps or their rows end; over such a stretch the
+    truncations run, so that their windows can be longer than a span.
 
     Args:
         policy: any; interfaces in the model's core (`sgrnn.Interface`) are part of it, and of nothing that it is
@@ -181,34 +182,29 @@ def measure_bias(
     reference, contenders = sums[0], sums[1:]
     square = dict.fromkeys(parameters, 0.0)
     counts = [0] * groups
-    kept = {name: each.grad for name, each in parameters.items()}
-    try:
-        with without_dropout(model), torch.random.fork_rng():
-            for place, parts in enumerate(stretches):
-                group = group_of(place, len(stretches), groups)
-                counts[group] += 1
-                whole = join(parts)
-                with real_gradients(model):
-                    long = _long_window(model, loss, whole, state, horizon, parameters)
-                    reference.add(group, long)
-                    for window, contender in zip(truncations, contenders[1:], strict=True):
-                        _clear(parameters)
-                        window.backward(model, loss, whole, state)
-                        contender.add(group, _difference(_gradients(parameters), long))
-                mean = {name: torch.zeros_like(gradient) for name, gradient in long.items()}
-                for span in parts:
+    with without_dropout(model), torch.random.fork_rng(), gradients_kept(model, loss, spans[0], state):
+        for place, parts in enumerate(stretches):
+            group = group_of(place, len(stretches), groups)
+            counts[group] += 1
+            whole = join(parts)
+            with real_gradients(model):
+                long = _long_window(model, loss, whole, state, horizon, parameters)
+                reference.add(group, long)
+                for window, contender in zip(truncations, contenders[1:], strict=True):
                     _clear(parameters)
-                    if saved is not None:
-                        policy.load_state_dict(saved)  # the same policy in all spans: means and gate stand still
-                    with copied_interfaces(model):  # anew: they stand still as well
-                        state = policy.backward(model, loss, span, state).state
-                    for name, gradient in _gradients(parameters).items():
-                        square[name] += float(gradient.double().square().sum())
-                        mean[name] += gradient * (span.steps / whole.steps)
-                contenders[0].add(group, _difference(mean, long))
-    finally:
-        for name, each in parameters.items():
-            each.grad = kept[name]
+                    window.backward(model, loss, whole, state)
+                    contender.add(group, _difference(_gradients(parameters), long))
+            mean = {name: torch.zeros_like(gradient) for name, gradient in long.items()}
+            for span in parts:
+                _clear(parameters)
+                if saved is not None:
+                    policy.load_state_dict(saved)  # the same policy in all spans: means and gate stand still
+                with copied_interfaces(model):  # anew: they stand still as well
+                    state = policy.backward(model, loss, span, state).state
+                for name, gradient in _gradients(parameters).items():
+                    square[name] += float(gradient.double().square().sum())
+                    mean[name] += gradient * (span.steps / whole.steps)
+            contenders[0].add(group, _difference(mean, long))
     weights = torch.tensor(counts, dtype=torch.float64)
     grams = [_grams(reference.values, each.values, weights) for each in contenders]
     updates = len(spans)

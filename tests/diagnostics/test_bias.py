@@ -19,7 +19,7 @@ from models import (
     squared_error,
 )
 from tolerances import assert_close, assert_identical
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgrnn.diagnostics import measure_bias, stretch
 from sgrnn.diagnostics.bias import join
@@ -163,6 +163,24 @@ def test_any_policy_can_be_measured_and_is_left_as_it_was() -> None:
         assert_identical(dict(policy.state_dict()), before)
         assert_identical(model.output.weight.grad, torch.ones_like(model.output.weight))
         assert model.output.bias.grad is None
+
+
+@pytest.mark.parametrize("before", [None, 1.0])
+def test_an_output_layer_that_the_loss_alone_knows_of_is_left_as_it_was(before: float | None) -> None:
+    model, readout = make_core("GRU-1"), nn.Linear(SIZE, SIZE).double()
+    if before is not None:
+        readout.weight.grad = torch.full_like(readout.weight, before)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return squared_error(readout(outputs), targets)
+
+    for policy in (Full(), Truncated(2), RealTime()):
+        measure_bias(policy, model, loss, episodes(3, 8, 4), make_state(model), horizon=4, windows=[1])
+    if before is None:
+        assert readout.weight.grad is None
+    else:
+        assert_identical(readout.weight.grad, torch.full_like(readout.weight, before))
+    assert readout.bias.grad is None
 
 
 def test_spans_are_taken_together_up_to_the_horizon_or_an_end() -> None:
