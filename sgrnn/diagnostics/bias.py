@@ -207,7 +207,7 @@ def measure_bias(
             contenders[0].add(group, _difference(mean, long))
     weights = torch.tensor(counts, dtype=torch.float64)
     grams = [_grams(reference.values, each.values, weights) for each in contenders]
-    updates = len(spans)
+    updates = sum(map(len, stretches))  # without the spans that were left over
     everything = torch.ones(groups, dtype=torch.bool)
     noise = [
         square[name] / updates - _norm_of_mean(grams[0][name], everything) for name in parameters

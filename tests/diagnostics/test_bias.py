@@ -90,6 +90,17 @@ def test_the_noise_is_that_of_one_update() -> None:
     assert found.updates_to_show()[0, 0] == torch.inf
 
 
+def test_spans_that_are_left_over_count_for_nothing() -> None:
+    core = LinearCore()
+    spans, state = linear_text(core, number=5, steps=3, beyond=6)
+    found, whole = (
+        measure_bias(Full(), core, half_squared_error, each, state, horizon=6) for each in (spans, spans[:4])
+    )
+    assert found.updates == whole.updates == 4
+    assert_identical(found.noise, whole.noise)
+    assert found.noise[0] > 0
+
+
 @pytest.mark.parametrize("window", [1, 3])
 @pytest.mark.parametrize("core", CORES)
 def test_an_oracle_has_no_error(core: str, window: int) -> None:
