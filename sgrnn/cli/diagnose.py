@@ -53,12 +53,14 @@ def _summary(figures: dict[str, Any]) -> str:
     """What the figures come to, in a few lines."""
     alignment, bias = figures["alignment"], figures["bias"]
     shows = _updates(bias["updates_to_show"][0][0])
+    worth = f"this policy is {bias['worth']['text']} of plain truncation"
+    if bias["worth"]["value"] is None:
+        worth = f"what this policy is worth is {bias['worth']['text']}"
     lines = (
         f"horizon: 90% of the true gradient lies within {_estimate(alignment['true_horizon'], '.1f')} steps, "
         f"of what is injected within {_estimate(alignment['injected']['horizon'], '.1f')}\n"
         f"bias: {_at(bias['relative_error'], 0, 0)} of the mean parameter gradient; "
-        f"shows above the noise after so many updates: {shows}\n"
-        f"this policy is {bias['worth']['text']} of plain truncation"
+        f"shows above the noise after so many updates: {shows}\n{worth}"
     )
     if "recovered" in figures:
         lines += f"\nloss recovered from the predictions: R² {_estimate(figures['recovered'])}"

@@ -90,12 +90,20 @@ class Bias:
     def worth(self) -> Estimate:
         """The window at which plain truncation has the error of the policy, interpolated in log T.
 
-        Not below the smallest nor above the largest window that was compared: see `worth_text`.
+        Not below the smallest nor above the largest window that was compared: see `worth_text`. Not a number where the
+        reference is nothing but noise.
+
+        Raises:
+            ValueError: no windows were compared.
         """
+        if not self.windows:
+            raise ValueError("windows must be at least one to compare with, got none")
         places = torch.tensor([math.log(window) for window in self.windows], dtype=torch.float64)
 
         def statistic(kept: Tensor) -> Tensor:
-            error = self._relative_error(kept)[:, 0].nan_to_num(nan=0.0)
+            error = self._relative_error(kept)[:, 0]
+            if error.isnan().any():
+                return error.new_full((), torch.nan)
             return crossing_point(places, -error[1:], -error[0]).exp()
 
         return self._leave_out(statistic)
@@ -106,9 +114,9 @@ class Bias:
         Raises:
             ValueError: no windows were compared.
         """
-        if not self.windows:
-            raise ValueError("windows must be at least one to compare with, got none")
         value, error = self.worth()
+        if value.isnan():
+            return "not to be told from noise"
         errors = self.relative_error().value[:, 0]
         if errors[0] > errors[1]:
             return f"worth less than T={self.windows[0]}"

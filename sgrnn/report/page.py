@@ -126,7 +126,7 @@ def summary(subject: Subject) -> list[str]:
         f"At boundaries R² {injected['r2']['value'][0][-1]:.2f}, cosine {injected['cosine']['value'][0][-1]:.2f} "
         f"with the true gradient of the next {last} steps.",
         f"The mean parameter gradient is off by {'an unknown part' if error is None else f'{error:.0%}'}: "
-        f"{bias['worth']['text']} of plain truncation.",
+        f"{bias['worth']['text']}{'' if bias['worth']['value'] is None else ' of plain truncation'}.",
         f"The state's norm is {norm[0]:.0f}; {common:.0%} of a prediction is common to all rows.",
     ]
     if "recovered" in found:

@@ -110,6 +110,20 @@ def test_of_whole_episodes_it_says_what_cannot_be_known(sgrnn: Commands, folder:
     assert "Whether the predictions add up to the loss cannot be said" in Path("report.html").read_text("utf-8")
 
 
+def test_where_there_is_only_noise_it_says_so(sgrnn: Commands, folder: Path) -> None:
+    """Without weights the bits to copy give a gradient to the output's bias alone, which is zero in the mean."""
+    (folder / "task.yaml").write_text(
+        "task: {kind: copy, bits: 2, episodes_per_epoch: 2}\n"
+        "model: {core: lstm, hidden_size: 4, initial_range: 1e-12}\npolicy: {kind: truncated, window: 2}\n"
+        "optimizer: {kind: sgd, learning_rate: 1e-30}\ntraining: {epochs: 1, batch_size: 3, device: cpu}\n"
+    )
+    sgrnn.well("train", "task.yaml", "--run", "mine")
+    assert "what this policy is worth is not to be told from noise\n" in sgrnn.well("diagnose", "mine", *SHORT)
+    sgrnn.well("report", "mine")
+    page = Path("report.html").read_text("utf-8")
+    assert "The mean parameter gradient is off by an unknown part: not to be told from noise." in page
+
+
 def test_the_browser_sees_what_must_not_be(tmp_path: Path) -> None:
     page = (
         "<!doctype html><html><head></head><body><img src='http://nowhere.invalid/picture.png'>"

@@ -21,7 +21,7 @@ from models import (
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.diagnostics import measure_bias, stretch
+from sgrnn.diagnostics import Bias, measure_bias, stretch
 from sgrnn.diagnostics.bias import join
 from sgrnn.online import RealTime
 from sgrnn.policies import Full, Policy, Synthetic, Truncated
@@ -161,6 +161,22 @@ def test_noise_alone_is_not_taken_for_bias() -> None:
     assert abs(difference) < 3 * float(found.relative_error().error[0, 0] + plain.relative_error().error[0, 0])
 
 
+def test_where_the_reference_is_noise_alone_a_policy_is_worth_no_window() -> None:
+    """Mean gradients of two groups that point away from each other, and a loss without any gradient."""
+    products = torch.tensor([[1.0, -0.5], [-0.5, 1.0]], dtype=torch.float64)
+    errors = products.expand(3, 1, 2, 2)
+    found = Bias(["all"], [1, 2], products[None], errors, errors, torch.ones(1, dtype=torch.float64), 4, 8)
+    assert found.worth().value.isnan()
+    assert found.worth_text() == "not to be told from noise"
+    core = LinearCore()
+    spans, state = linear_text(core, number=4, steps=3, beyond=3)
+    found = measure_bias(
+        Truncated(2), core, lambda outputs, _: 0 * outputs.sum(dim=-1), spans, state, horizon=3, windows=[1, 2]
+    )  # fmt: skip
+    assert found.worth().value.isnan()
+    assert found.worth_text() == "not to be told from noise"
+
+
 def test_any_policy_can_be_measured_and_is_left_as_it_was() -> None:
     model = make_language_model()
     spans = cut(make_text(24, ends=ALL_END), 4)
@@ -220,4 +236,4 @@ def test_what_cannot_be_measured_is_refused(spans: int, windows: list[int], mess
         measure_bias(policy, core, half_squared_error, found, state, horizon=3, windows=windows)
     if spans > 1:
         with pytest.raises(ValueError, match="windows must be at least one to compare with, got none"):
-            measure_bias(policy, core, half_squared_error, found, state, horizon=3).worth_text()
+            measure_bias(policy, core, half_squared_error, found, state, horizon=3).worth()
