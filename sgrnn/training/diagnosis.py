@@ -64,11 +64,14 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int, against: Run |
     contrasted = None if against is None else contrast(trained, open_trained(against, folder))
     policy = build_policy(run.recipe, model, problem.updates_per_epoch)
     saved = trained.checkpoint.load_state(torch.device("cpu"))
-    policy.load_state_dict(saved["policy"])
     problem.start(policy.lookahead_steps)
-    problem.load_state_dict(saved)
+    try:
+        policy.load_state_dict(saved["policy"])
+        problem.load_state_dict(saved)
+        state = saved["state"]
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{trained.checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
     drawn = spans_ahead(problem, spans, policy.lookahead_steps, horizon)
-    state = saved["state"]
     alignment = measure_alignment(policy, model, model.loss, drawn, state, lags=block_ends(horizon))
     health = measure_health(policy, model, model.loss, drawn, state)
     windows = comparison_windows(sum(span.steps for span in _first_stretch(drawn, horizon)), own_window(run))
@@ -86,7 +89,7 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int, against: Run |
         "probes": memory_figures(trained),
         "against": contrasted,
     }
-    if isinstance(policy, Synthetic | Mixed):
+    if isinstance(policy, Synthetic | Mixed) and drawn[0].batch_size > 1:  # it compares rows with their neighbors
         recovered = recovered_loss(policy, model, model.loss, drawn[:_RECOVERED], state, horizon=horizon)
         found["recovered"] = plain(recovered)
     return {name: figures for name, figures in found.items() if figures is not None}

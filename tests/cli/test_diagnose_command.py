@@ -3,12 +3,22 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+
+from sgrnn.training.checkpoints import Checkpoint
 
 from .commands import Commands
 
 SHORT = ("--horizon", 8, "--spans", 12)
+TASK = """
+task: {kind: copy, bits: 2, episodes_per_epoch: 4}
+model: {core: lstm, hidden_size: 8}
+policy: {kind: synthetic, window: 2}
+training: {epochs: 2, batch_size: 3, device: cpu}
+"""
 
 
 @pytest.fixture
@@ -60,10 +70,7 @@ def test_any_policy_and_core_can_be_diagnosed(sgrnn: Commands, overrides: list[s
 
 @pytest.mark.parametrize("span", ["~", "3"])
 def test_a_run_on_a_task_too(sgrnn: Commands, folder: Path, span: str) -> None:
-    (folder / "task.yaml").write_text(
-        "task: {kind: copy, bits: 2, episodes_per_epoch: 4}\nmodel: {core: lstm, hidden_size: 8}\n"
-        "policy: {kind: synthetic, window: 2}\ntraining: {epochs: 2, batch_size: 3, device: cpu}\n"
-    )
+    (folder / "task.yaml").write_text(TASK)
     sgrnn.well("train", "task.yaml", "--run", "mine", f"--training.span={span}")
     assert "this policy is" in sgrnn.well("diagnose", "mine", *SHORT)
 
@@ -79,6 +86,34 @@ def test_what_cannot_be_diagnosed_is_refused(sgrnn: Commands, run: str) -> None:
             path.unlink()
         checkpoint.rmdir()
     assert sgrnn.refused("diagnose", run) == "mine has no checkpoint yet: go on with `sgrnn resume mine`"
+
+
+@pytest.mark.parametrize("recipe", ["tiny.yaml", "task.yaml"])
+def test_a_run_of_one_row_can_be_diagnosed_and_reported(sgrnn: Commands, folder: Path, recipe: str) -> None:
+    (folder / "task.yaml").write_text(TASK)
+    sgrnn.well("train", recipe, "--run", "mine", "--training.batch_size=1")
+    output = sgrnn.well("diagnose", "mine", *SHORT)
+    assert "loss recovered" not in output
+    sgrnn.well("report", "mine")
+
+
+@pytest.mark.parametrize("part", ["policy", "state"])
+def test_a_checkpoint_of_another_version_is_refused(
+    sgrnn: Commands, run: str, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    load = Checkpoint.load_state
+
+    def without(self: Checkpoint, device: torch.device) -> dict[str, Any]:
+        saved = load(self, device)
+        if part == "policy":
+            del saved["policy"]["mean_square"]
+        else:
+            del saved[part]
+        return saved
+
+    monkeypatch.setattr(Checkpoint, "load_state", without)
+    message = sgrnn.refused("diagnose", run, *SHORT)
+    assert re.match(r"mine/checkpoints/update-\d+/state\.pt was written by another version: .*", message)
 
 
 def test_against_another_run_it_says_where_it_is_better(sgrnn: Commands, run: str) -> None:
