@@ -65,7 +65,7 @@ def _summary(figures: dict[str, Any]) -> str:
     if "recovered" in figures:
         lines += f"\nloss recovered from the predictions: R² {_estimate(figures['recovered'])}"
     if "against" in figures:
-        alike = ", ".join(f"{name} {value:.2f}" for name, value in figures["against"]["agreement"].items())
+        alike = ", ".join(f"{name} {_number(value, '.2f')}" for name, value in figures["against"]["agreement"].items())
         lines += f"\nstates alike (rank correlation of dissimilarities): {alike}"
     return lines
 

@@ -1,5 +1,7 @@
 """Whether two networks represent the same things alike (Kriegeskorte et al. 2008; Czarnecki et al. 2017)."""
 
+from math import nan
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,9 @@ def dissimilarities(states: Tensor) -> Tensor:
 def agreement(one: Tensor, other: Tensor) -> float:
     """The rank correlation (Spearman) of two such matrices of the same inputs, over all pairs of rows.
 
-    1: what is near for the one network is near for the other; about 0: they have nothing in common.
+    1: what is near for the one network is near for the other; about 0: they have nothing in common. Not a number where
+    all rows of one are equally far apart, as states that hold nothing are. Equal distances share the mean of their
+    ranks.
 
     Raises:
         ValueError: they are not of one size, or of fewer than three rows.
@@ -28,5 +32,14 @@ def agreement(one: Tensor, other: Tensor) -> float:
     if one.shape != other.shape or len(one) < 3:
         raise ValueError(f"matrices must be of the same three or more rows, got {len(one)} and {len(other)}")
     above = torch.triu_indices(len(one), len(one), offset=1)
-    ranks = torch.stack([matrix[above[0], above[1]].argsort().argsort().double() for matrix in (one, other)])
-    return float(torch.corrcoef(ranks)[0, 1])
+    ranks = [_ranks(matrix[above[0], above[1]]) for matrix in (one, other)]
+    if any(bool((each == each[0]).all()) for each in ranks):
+        return nan
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Those of equal values, up to rounding in single precision, are the mean of the places that they take."""
+    _, group, counts = values.round(decimals=6).unique(return_inverse=True, return_counts=True)
+    counts = counts.double()
+    return (counts.cumsum(dim=0) - (counts - 1) / 2)[group]

@@ -1,5 +1,6 @@
 """What runs on a text have learned: what their states know, and how two of them differ."""
 
+from math import isfinite
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ def _difference(found: Difference) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _agreement(one: LanguageModel, other: LanguageModel, tokens: Tensor) -> dict[str, float]:
+def _agreement(one: LanguageModel, other: LanguageModel, tokens: Tensor) -> dict[str, float | None]:
     """By part of the state, as far as both have it, on the states after the first tokens of as many stretches."""
     steps = max(len(tokens) // _COMPARED, 1)
     number = min(_COMPARED, len(tokens) // steps)
@@ -92,10 +93,11 @@ def _agreement(one: LanguageModel, other: LanguageModel, tokens: Tensor) -> dict
     matrices = [to_matrix(state) for state in states]
     parts = [state_parts(state) for state in states]
     shared = [name for name in parts[0] if name in parts[1]] if number > 2 else []
-    return {
+    found = {
         name: agreement(*(dissimilarities(matrix[:, each[name]]) for matrix, each in zip(matrices, parts, strict=True)))
         for name in shared
     }
+    return {name: value if isfinite(value) else None for name, value in found.items()}
 
 
 def _tokens(problem: Reading, split: str) -> Tensor:

@@ -130,6 +130,13 @@ def test_against_another_run_it_says_where_it_is_better(sgrnn: Commands, run: st
         whole = sum(number * value for number, value in zip(tokens, mean, strict=True)) / sum(tokens)
         assert whole == pytest.approx(losses[0] - losses[1], abs=2e-4)
         assert sum(kept[by]["share"]) == pytest.approx(1)
+    levels = "--model.slower_levels=[{period: 2, hidden_size: 6}]"  # of which the slower has not yet said anything
+    for name in ("slow", "slower"):
+        sgrnn.well("train", "tiny.yaml", "--run", name, levels)
+    assert "slow hidden ?" in sgrnn.well("diagnose", "slow", *SHORT, "--against", "slower")
+    agreement = json.loads(Path("slow/diagnosis.json").read_text())["against"]["agreement"]
+    assert agreement["slow hidden"] is None
+    assert agreement["fast hidden"] is not None
     sgrnn.well("train", "tiny.yaml", "--run", "words", "--data.tokenizer.kind=word")
     message = sgrnn.refused("diagnose", run, *SHORT, "--against", "words")
     assert message.startswith("mine and words must have learned the same text with the same tokenizer")

@@ -1,6 +1,7 @@
 """Where one model is better, what states know, how alike two are, and what loss predictions add up to."""
 
 from dataclasses import replace
+from math import isnan
 
 import pytest
 import torch
@@ -92,6 +93,23 @@ def test_a_representation_agrees_with_any_rotation_of_itself_and_not_with_anothe
     assert abs(agreement(dissimilarities(states), dissimilarities(others))) < 0.1
     with pytest.raises(ValueError, match="must be of the same three or more rows, got 80 and 79"):
         agreement(dissimilarities(states), dissimilarities(states[1:]))
+
+
+def test_states_that_hold_nothing_agree_with_none() -> None:
+    states, nothing = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(40, 5)
+    same = states[:1].expand(40, 5)
+    for one, other in ((nothing, nothing), (nothing, states), (states, nothing), (same, 2 * same)):
+        assert isnan(agreement(dissimilarities(one), dissimilarities(other)))
+
+
+def test_equal_distances_have_the_mean_of_their_ranks() -> None:
+    """Pairs (0, 1), (0, 2), (1, 2) have the ranks 1.5, 1.5, 3 and 2, 1, 3."""
+    one, other = torch.zeros(2, 3, 3)
+    for matrix, values in ((one, (0.2, 0.2, 0.7)), (other, (0.5, 0.1, 0.9))):
+        for (i, j), value in zip([(0, 1), (0, 2), (1, 2)], values, strict=True):
+            matrix[i, j] = matrix[j, i] = value
+    assert agreement(one, other) == pytest.approx(0.75**0.5)
+    assert agreement(one, one) == pytest.approx(1)
 
 
 def test_the_gradient_of_a_quadratic_adds_up_to_it() -> None:
