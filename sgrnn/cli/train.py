@@ -14,6 +14,7 @@ from sgrnn.data import data_folder
 from sgrnn.language_model import LanguageModel
 from sgrnn.sequence_model import SequenceModel
 from sgrnn.training import loop
+from sgrnn.training.best import best_record
 from sgrnn.training.build import choose_device
 from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.curves import plot_curves
@@ -21,7 +22,7 @@ from sgrnn.training.display import Display, TensorBoard, score_text
 from sgrnn.training.distributed import ProcessLost, Ranks, joined
 from sgrnn.training.interval import Diverged
 from sgrnn.training.memory import keep_freed_memory
-from sgrnn.training.problem import Problem, rank
+from sgrnn.training.problem import Problem
 from sgrnn.training.problems import new_problem, problem_of
 from sgrnn.training.recipe_files import load_recipe
 from sgrnn.training.run import Run, free_folder, locked
@@ -120,12 +121,12 @@ def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
         console.rule("sample")
         console.print(sample_text(model, run.tokenizer, run.recipe.sample, run.recipe.training.seed))
         console.rule()
-    scores = [record for record in run.records() if "valid_loss" in record]
-    if scores:
-        best = min(scores, key=lambda record: rank(record, "valid_"))
+    best = best_record(run)
+    if best is not None:
         perplexity = best.get("valid_perplexity")
         shown = score_text(best, "valid_") if perplexity is None else f"perplexity {perplexity:.2f}"
-        console.print(f"validation {shown} (best of {len(scores)} evaluations)")
+        evaluations = sum("valid_loss" in record for record in run.records())
+        console.print(f"validation {shown} (best of {evaluations} evaluations)")
     console.print(f"the run lies in {run.folder}: metrics.jsonl, curves.png, tensorboard/, checkpoints/")
     folder = shlex.quote(str(run.folder))
     text = isinstance(model, LanguageModel)

@@ -125,8 +125,8 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         InputError: it is damaged, or nothing that this program wrote.
     """
-    found = [path for path in folder.glob("update-*") if _OURS.fullmatch(path.name)]
-    return _open(max(found)) if found else None
+    newest = _newest(folder)
+    return None if newest is None else _open(newest)
 
 
 def best_checkpoint(folder: Path) -> Checkpoint | None:
@@ -140,6 +140,23 @@ def best_checkpoint(folder: Path) -> Checkpoint | None:
         return latest
     best = folder / _name(latest.progress["best_update"])
     return _open(best)
+
+
+def best_update(folder: Path) -> int | None:
+    """The update of the best checkpoint, read without the checkpoint itself; None before any was evaluated.
+
+    The run may be in training meanwhile.
+
+    Raises:
+        InputError: as `latest_checkpoint`.
+    """
+    while (newest := _newest(folder)) is not None:
+        try:
+            return _progress(newest)["best_update"]
+        except InputError:
+            if newest == _newest(folder):  # else it was removed, one newer being there
+                raise
+    return None
 
 
 def require_best(folder: Path) -> Checkpoint:
@@ -157,24 +174,37 @@ def require_best(folder: Path) -> Checkpoint:
     return checkpoint
 
 
+def _newest(folder: Path) -> Path | None:
+    return max((path for path in folder.glob("update-*") if _OURS.fullmatch(path.name)), default=None)
+
+
 def _open(folder: Path) -> Checkpoint:
-    path = folder / "progress.json"
-    hint = "restore it from a copy, or remove its folder to go on from the one before, if there is one"
-    try:
-        progress = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the checkpoint {folder} is damaged: {path.name}: {error}; {hint}") from None
-    form = progress.get("format") if isinstance(progress, dict) else None
-    if form != _FORMAT:
-        raise InputError(f"{folder} is no checkpoint of sgrnn: expected the format {_FORMAT!r}, got {form!r}")
-    if progress.pop("digest", None) != _digest(progress):
-        raise InputError(f"the checkpoint {folder} is damaged: {path.name} is not as it was written; {hint}")
+    progress = _progress(folder)
     for name in _FILES:
         expected = progress["files"].get(name)
         found = file_digest(folder / name) if (folder / name).is_file() else "no file"
         if found != expected:
-            raise InputError(f"the checkpoint {folder} is damaged: {name}: expected {expected}, got {found}; {hint}")
+            raise _damaged(folder, f"{name}: expected {expected}, got {found}")
     return Checkpoint(folder, progress)
+
+
+def _progress(folder: Path) -> dict[str, Any]:
+    path = folder / "progress.json"
+    try:
+        progress = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, f"{path.name}: {error}") from None
+    form = progress.get("format") if isinstance(progress, dict) else None
+    if form != _FORMAT:
+        raise InputError(f"{folder} is no checkpoint of sgrnn: expected the format {_FORMAT!r}, got {form!r}")
+    if progress.pop("digest", None) != _digest(progress):
+        raise _damaged(folder, f"{path.name} is not as it was written")
+    return progress
+
+
+def _damaged(folder: Path, what: str) -> InputError:
+    hint = "restore it from a copy, or remove its folder to go on from the one before, if there is one"
+    return InputError(f"the checkpoint {folder} is damaged: {what}; {hint}")
 
 
 def _name(update: int) -> str:

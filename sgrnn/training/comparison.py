@@ -1,9 +1,7 @@
 """Runs side by side: what is known of each at its best."""
 
-from typing import Any
-
 from sgrnn.errors import InputError
-from sgrnn.training.problem import rank
+from sgrnn.training.best import best_record
 from sgrnn.training.run import Run
 
 FORMS = {
@@ -44,11 +42,11 @@ def policy_name(run: Run) -> str:
 
 def _figures(run: Run) -> dict[str, float]:
     """What is known of a run, by heading."""
-    records: list[dict[str, Any]] = list(run.records())
-    valid = [record for record in records if "valid_loss" in record]
-    if not valid:
+    best = best_record(run)
+    if best is None:
         raise InputError(f"{run.folder} was never evaluated: go on with `sgrnn resume {run.folder}`")
-    best = min(valid, key=lambda record: rank(record, "valid_"))
+    records = list(run.records())
+    evaluated = [record for record in records if "valid_loss" in record][-1]
     last = next((record for record in reversed(records) if "loss" in record), {})
     found = {
         "loss": best.get("valid_loss"),
@@ -57,8 +55,8 @@ def _figures(run: Run) -> dict[str, float]:
         "bits/char": best.get("valid_bits_per_character"),
         "accuracy": best.get("valid_accuracy"),
         "length": best.get("valid_length"),
-        "epochs": valid[-1]["epoch"],
-        "seconds": valid[-1]["seconds"],
+        "epochs": evaluated["epoch"],
+        "seconds": evaluated["seconds"],
         "R²": last.get("r2"),
         "gate": last.get("gate"),
     }

@@ -1,10 +1,10 @@
 """The training loop, written out once.
 
 It knows neither which gradient policy it runs nor what is learned. An update is: a span from the problem,
-`policy.backward`, clip, step. Around it stand four things that happen now and then: log, diagnose, save, and at the
-end of an epoch evaluate. Where several processes train one run, each takes its rows of every span, and `ranks` makes of
-what they found what one process would have: the gradients, the loss, the figures. So all of them come to the same
-decisions.
+`policy.backward`, clip, step. Around it stand four things that happen now and then: log, diagnose, evaluate, and save;
+what was evaluated better than all before is saved, so that the best figures of a run are those of weights it keeps.
+Where several processes train one run, each takes its rows of every span, and `ranks` makes of what they found what one
+process would have: the gradients, the loss, the figures. So all of them come to the same decisions.
 """
 
 from collections.abc import Callable
@@ -71,8 +71,9 @@ def train(
     state = model.initial_state(ranks.held(settings.batch_size))
     ranks.reseed(settings.seed, update=0)
     interval = Interval()
-    progress: dict[str, Any] = {  # losses: what `rank` makes of the scores, a text's loss
-        "update": 0, "seconds": 0.0, "losses": [], "best_update": None, problem.kind: problem.identity
+    progress: dict[str, Any] = {  # losses: what `rank` makes of the score after each epoch, a text's loss
+        "update": 0, "seconds": 0.0, "losses": [], "best_update": None, "best_rank": None,
+        problem.kind: problem.identity,
     }  # fmt: skip
 
     checkpoint = latest_checkpoint(run.checkpoints)
@@ -92,7 +93,9 @@ def train(
                 torch.set_rng_state(drawn.cpu())
             if device.type == "cuda" and (drawn := ranks.of_stack(saved["random_cuda"])) is not None:
                 torch.cuda.set_rng_state(drawn.cpu(), device)
-            progress = {key: checkpoint.progress[key] for key in progress}
+            # best_rank is missing where only the ends of epochs were selected from
+            known = {"best_rank": min(checkpoint.progress["losses"], default=None)} | checkpoint.progress
+            progress = {key: known[key] for key in progress}
             interval = Interval(progress["seconds"], saved["interval"])
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             raise InputError(f"{checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
@@ -130,7 +133,7 @@ def train(
     began = perf_counter() - progress["seconds"]
 
     def clock() -> float:
-        """Seconds spent on training, diagnoses and evaluations left out."""
+        """Seconds spent on training, diagnoses, evaluations and saves left out."""
         return perf_counter() - began
 
     updates = settings.epochs * updates_per_epoch
@@ -169,22 +172,25 @@ def train(
             log(passing_figures(policy, model, problem, ranks.gather_state(state), settings.diagnosis))
             began = perf_counter() - progress["seconds"]
         scored = settings.evaluate_every is not None and progress["update"] % settings.evaluate_every == 0
+        better = False
         if ended or done or scored:
             progress["seconds"] = clock()
             score = problem.score(model, "valid", ranks)
             if not isfinite(score["loss"]):
                 raise interval.diverged(f"the validation loss is {score['loss']}", progress["update"])
             began = perf_counter() - progress["seconds"]
-            if (ended or done) and rank(score) < min(progress["losses"], default=float("inf")):
-                progress["best_update"] = progress["update"]
+            better = progress["best_rank"] is None or rank(score) < progress["best_rank"]
+            if better:
+                progress |= {"best_update": progress["update"], "best_rank": rank(score)}
             if ended:
                 progress["losses"].append(rank(score))
             log({f"valid_{name}": value for name, value in score.items()})
             done = done or _out_of_patience(progress["losses"], settings.patience)
-        if due or ended or done or stopped:
+        if due or ended or done or stopped or better:
             interval.require_finite(progress["update"])
             progress["seconds"] = clock()
             save()
+            began = perf_counter() - progress["seconds"]
         if stopped and not done:
             raise Interrupted
     return model

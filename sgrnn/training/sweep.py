@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sgrnn.data.atomic import atomic_write
 from sgrnn.errors import InputError
 from sgrnn.training import loop
+from sgrnn.training.best import best_record
 from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import TensorBoard
 from sgrnn.training.interval import Diverged
@@ -172,8 +173,8 @@ class Sweep:
                 state = TrialState.PRUNED
         with run.writing("curves.png") as path:
             plot_curves([run], path)
-        best = _best(run)
-        if state == TrialState.COMPLETE and best:
+        best = best_record(run)
+        if state == TrialState.COMPLETE and best is not None:
             self._study.tell(trial, score_of(best))
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
@@ -186,10 +187,10 @@ class Sweep:
     def _result(self, number: int) -> Result:
         trial: FrozenTrial = self._study.get_trials(deepcopy=False)[number]
         folder = self._folder(number)
-        record = _best(Run.open(folder)) if (folder / "recipe.yaml").exists() else {}
+        record = best_record(Run.open(folder)) if (folder / "recipe.yaml").exists() else None
         state = trial.user_attrs.get(_ENDED, trial.state.name.lower())
-        score = score_of(record) if record else None
-        return Result(number, state, trial.params, score, record, folder, trial.user_attrs.get("reason"))
+        score = None if record is None else score_of(record)
+        return Result(number, state, trial.params, score, record or {}, folder, trial.user_attrs.get("reason"))
 
     def _folder(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:04d}"
@@ -238,10 +239,6 @@ class _Judge:
 def score_of(record: dict[str, Any]) -> float:
     """What trials are judged by: bits per character of a text, whatever its tokens; else what a run is selected by."""
     return record.get("valid_bits_per_character", rank(record, "valid_"))
-
-
-def _best(run: Run) -> dict[str, Any]:
-    return min((record for record in run.records() if "valid_loss" in record), key=score_of, default={})
 
 
 def _distribution(tried: Choices | Numbers) -> optuna.distributions.BaseDistribution:

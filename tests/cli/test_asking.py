@@ -49,6 +49,22 @@ def test_evaluation_is_of_the_best_checkpoint(sgrnn: Commands, mine: str) -> Non
     assert expected in output
 
 
+def test_all_speak_of_the_same_best_where_it_lies_within_an_epoch(sgrnn: Commands, folder: Path) -> None:
+    often = ("--training.evaluate_every=5", "--training.max_updates=53", "--optimizer.learning_rate=0.3")
+    end = sgrnn.well("train", "tiny.yaml", "--run", "mine", *often)
+    best = min((record for record in records_of("mine") if "valid_loss" in record), key=lambda r: r["valid_loss"])
+    assert best["update"] % 9, "the test means the best not to be at the end of an epoch"
+    assert best["update"] < 53
+    perplexity = f"{best['valid_perplexity']:.2f}"
+    assert f"validation perplexity {perplexity} (best of 15 evaluations)" in end
+    assert f"perplexity {perplexity} per token" in sgrnn.well("evaluate", "mine", "--split", "valid")
+    assert f" {perplexity} " in sgrnn.well("compare", "mine")
+    (folder / "space.yaml").write_text("optimizer.learning_rate: [0.3]\n")
+    output = sgrnn.well("sweep", "tiny.yaml", "--space", "space.yaml", "--study", "one", "--trials", 1, *often)
+    assert f"perplexity {perplexity}" in output
+    assert f"perplexity {perplexity} per token" in sgrnn.well("evaluate", "one/trials/0000", "--split", "valid")
+
+
 @pytest.mark.parametrize(("split", "tokens"), [("train", 208), ("valid", 64), ("test", 48)])
 def test_each_split_is_counted_to_the_last_token(sgrnn: Commands, mine: str, split: str, tokens: int) -> None:
     words = tokens // 16 * 5  # four words and a line end a line

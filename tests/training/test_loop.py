@@ -1,5 +1,6 @@
 """The training loop: the same seed gives the same run, and an interruption leaves no trace."""
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
 from math import isfinite
@@ -7,8 +8,10 @@ from math import isfinite
 import pytest
 import torch
 
+from sgrnn.data.digests import bytes_digest
 from sgrnn.errors import InputError
 from sgrnn.training import loop
+from sgrnn.training.best import best_record
 from sgrnn.training.build import build_model, build_policy
 from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint
 from sgrnn.training.scoring import score_split
@@ -172,15 +175,91 @@ def test_a_divergence_between_two_logs_is_dated_exactly(start: Start) -> None:
     assert seldom.latest is None
 
 
-def test_evaluations_inside_an_epoch_are_logged_and_change_nothing(start: Start) -> None:
-    overrides = ("--training.max_updates=20", "--optimizer.learning_rate=0.1")
+def test_evaluations_inside_an_epoch_are_logged_and_change_nothing_but_what_is_kept(start: Start) -> None:
+    overrides = ("--training.max_updates=20", "--optimizer.learning_rate=0.1", "--training.patience=3")
     plain, often = start("plain", *overrides), start("often", *overrides, "--training.evaluate_every=4")
     plain()
     often(10)
     often()
     assert [record["update"] for record in often.metrics if "valid_loss" in record] == [4, 8, 9, 12, 16, 18, 20]
     assert [record for record in often.metrics if record["update"] in (9, 18, 20) or "loss" in record] == plain.metrics
-    assert same(often.saved, plain.saved)
+    for part in ("model", "state"):
+        assert same(often.saved[part], plain.saved[part])
+    assert often.saved["progress"]["losses"] == plain.saved["progress"]["losses"]
+
+
+OFTEN = (
+    "--training.evaluate_every=5",
+    "--optimizer.learning_rate=0.3",
+    "--training.max_updates=50",
+    "--model.dropout=0",
+)
+
+
+def test_the_best_of_all_evaluations_is_kept_however_often_training_was_stopped(start: Start) -> None:
+    whole, parts = start("whole", *OFTEN), start("parts", *OFTEN)
+    whole()
+    for stop_after in range(7, 50, 7):
+        parts(stop_after)
+    parts()
+    assert parts.metrics == whole.metrics
+    assert same(parts.saved, whole.saved)
+    best = min((record for record in whole.metrics if "valid_loss" in record), key=lambda record: record["valid_loss"])
+    assert best["update"] % 9, "the test means the best not to be at the end of an epoch"
+    assert best["update"] < 50
+    kept = best_checkpoint(whole.run.checkpoints)
+    assert kept is not None
+    assert kept.progress["update"] == best["update"]
+    model = build_model(whole.run.recipe, whole.files.vocabulary_size)
+    kept.load_model(model)
+    assert score_split(model, whole.files, "valid").loss == best["valid_loss"]
+    found = best_record(whole.run)
+    assert found is not None
+    assert found["valid_loss"] == best["valid_loss"]
+
+
+def test_after_a_kill_the_best_evaluation_is_still_there(start: Start) -> None:
+    training = start("run", *OFTEN)
+
+    def die() -> bool:
+        if (training.latest or 0) == 5:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(training.run, training.problem, lambda record: None, die)
+    kept = best_checkpoint(training.run.checkpoints)
+    assert kept is not None
+    assert kept.progress["best_update"] == 5
+
+
+def test_of_a_run_from_before_the_best_is_that_of_the_checkpoint_it_kept(start: Start) -> None:
+    """It selected from the ends of epochs alone, whatever else it evaluated."""
+    training = start("run", *OFTEN)
+    training(9)
+    checkpoint = latest_checkpoint(training.run.checkpoints)
+    assert checkpoint is not None
+    path = checkpoint.folder / "progress.json"
+    saved = json.loads(path.read_text()) | {"best_update": 9}
+    del saved["digest"], saved["best_rank"]
+    saved["digest"] = bytes_digest(json.dumps(saved).encode())
+    path.write_text(json.dumps(saved))
+    training.run.log({"update": 7, "valid_loss": 0.1})
+    found = best_record(training.run)
+    assert found is not None
+    assert (found["update"], found["valid_loss"]) == (9, saved["losses"][0])
+    training(10)
+    progress = training.saved["progress"]
+    latest = [record["valid_loss"] for record in training.metrics if record["update"] == 10 and "valid_loss" in record]
+    assert progress["best_update"] == (10 if latest[0] < saved["losses"][0] else 9)
+
+
+def test_without_checkpoints_the_best_is_that_of_all_evaluations(start: Start) -> None:
+    run = start("run").run
+    assert best_record(run) is None
+    for update, loss in ((1, 3.0), (2, 1.0), (3, 2.0)):
+        run.log({"update": update, "valid_loss": loss})
+    assert best_record(run) == {"update": 2, "valid_loss": 1.0}
 
 
 def test_early_stopping_waits_for_its_patience_and_stays_stopped(start: Start) -> None:

@@ -65,7 +65,10 @@ class AnyTraining(ABC):
         """All that the latest checkpoint holds, without what a clock says."""
         checkpoint = latest_checkpoint(self.run.checkpoints)
         assert checkpoint is not None
-        progress = {name: checkpoint.progress[name] for name in ("update", "losses", "best_update", self.problem.kind)}
+        progress = {
+            name: checkpoint.progress[name]
+            for name in ("update", "losses", "best_update", "best_rank", self.problem.kind)
+        }
         model = (checkpoint.folder / "model.safetensors").read_bytes()
         return {"model": model, "state": checkpoint.load_state(torch.device("cpu")), "progress": progress}
 

@@ -108,10 +108,12 @@ class Training(Section):
     synthesizer_clip: PositiveFloat | None = None
     """Largest norm of the synthesizer's gradient, which is clipped by itself; null for no limit."""
     patience: PositiveInt | None = None
-    """Stop when the validation loss has not improved for so many epochs; of a task that grows, length and loss."""
+    """Stop when the validation loss has not improved for so many epochs, by the evaluations at their ends; of a task
+    that grows, length and loss."""
     log_every: PositiveInt = 50
     evaluate_every: PositiveInt | None = None
-    """Updates between two evaluations on the valid split, besides the one at the end of each epoch."""
+    """Updates between two evaluations on the valid split, besides the one at the end of each epoch. Of all of them the
+    best is kept as a checkpoint, which is written as often as one is better than those before."""
     diagnosis: Diagnosis | None = None
     """Log now and then how far the gradients are from the true ones; null for never."""
     checkpoint_every: PositiveInt = 1000
