@@ -1,10 +1,12 @@
 """The page: one file of HTML with its figures inside, for a screen of any width and for paper."""
 
 import html
+import json
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -159,12 +161,23 @@ def _samples(subjects: Sequence[Subject]) -> Iterator[str]:
 
 def _recipes(subjects: Sequence[Subject]) -> Iterator[str]:
     yield "<section><h2>Recipes</h2>"
-    first = dump_recipe(subjects[0].run.recipe)
-    for subject in subjects:
-        text = dump_recipe(subject.run.recipe)
-        if subject is not subjects[0]:
-            known = set(first.splitlines())
-            text = "\n".join(line for line in text.splitlines() if line not in known) or "the same"
-        note = "" if subject is subjects[0] else f" (lines that {html.escape(subjects[0].run.name)} does not have)"
+    first = subjects[0].run
+    yield f"<h3>{html.escape(first.name)}</h3><pre>{html.escape(dump_recipe(first.recipe))}</pre>"
+    known = dict(_fields(first.recipe.model_dump(mode="json")))
+    for subject in subjects[1:]:
+        text = "the same"
+        if subject.run.recipe != first.recipe:
+            fields = _fields(subject.run.recipe.model_dump(mode="json"))
+            text = "\n".join(f"{name}: {value}" for name, value in fields if known.get(name) != value)
+        note = f" (what is not as in {html.escape(first.name)})"
         yield f"<h3>{html.escape(subject.run.name)}{note}</h3><pre>{html.escape(text)}</pre>"
     yield "</section>"
+
+
+def _fields(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """The fields of a recipe, by dotted names, as YAML would have their values."""
+    for name, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _fields(value, f"{path}{name}.")
+        else:
+            yield path + name, value if isinstance(value, str) else json.dumps(value)

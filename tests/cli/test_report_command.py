@@ -1,5 +1,6 @@
 """`sgrnn report`: a page that holds all it shows, opened in a real browser."""
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -83,8 +84,24 @@ def test_runs_side_by_side_whatever_they_are_called(sgrnn: Commands, tmp_path: P
     )  # fmt: skip
     assert odd in text
     assert "Not diagnosed yet: sgrnn diagnose runs/plain" in text
-    assert re.search(r"lines that .* does not have\)\s+kind: truncated", text)
+    assert re.search(r"what is not as in .*\)\s+policy\.kind: truncated", text)
     assert {path.stem for path in Path("runs/plain/figures").iterdir()} == {"losses", "gradient-norm", "cell-norm"}
+
+
+def test_recipes_are_compared_field_by_field(sgrnn: Commands) -> None:
+    rates = ("--optimizer.learning_rate=0.002", "--synthesizer_optimizer.learning_rate=0.001")
+    for name, overrides in (
+        ("one", rates), ("same", rates), ("other", (*rates, "--optimizer.learning_rate=0.001")),
+        ("levels", (*rates, "--model.slower_levels=[{period: 2, hidden_size: 5}]")),
+    ):  # fmt: skip
+        sgrnn.well("train", "tiny.yaml", "--run", name, "--training.max_updates=1", *overrides)
+    sgrnn.well("report", "one", "same", "other", "levels")
+    page = html.unescape(Path("report.html").read_text("utf-8"))
+    found = dict(re.findall(r"<h3>(\w+) \(what is not as in one\)</h3><pre>(.*?)</pre>", page, re.DOTALL))
+    assert found["same"] == "the same"
+    assert found["other"] == "optimizer.learning_rate: 0.001"
+    level = '[{"hidden_size": 5, "period": 2, "message_size": null, "interface": false}]'
+    assert found["levels"] == f"model.slower_levels: {level}"
 
 
 def test_a_run_on_a_task_has_no_sample(sgrnn: Commands, folder: Path, tmp_path: Path) -> None:
