@@ -131,6 +131,10 @@ def _conclude(sweep: "Sweep", space: Space, unit: str, console: Console) -> None
         wide = console.options.update(width=10_000)
         console.width = max(console.width, console.measure(table, options=wide).maximum)
     console.print(table)
+    for result in results:
+        if result.state == "failed":
+            again = f"sgrnn resume {shlex.quote(str(result.folder))}"
+            console.print(f"trial {result.number} failed: {result.reason}; to see how: {again}")
     path = sweep.folder / "sweep.png"
     try:
         plot_sweep(results, space, unit, path)

@@ -142,6 +142,12 @@ def best_checkpoint(folder: Path) -> Checkpoint | None:
     return _open(best)
 
 
+def latest_update(folder: Path) -> int | None:
+    """The update of the latest checkpoint, whether it is damaged or not; None if there is none."""
+    newest = _newest(folder)
+    return None if newest is None else int(newest.name.removeprefix("update-"))
+
+
 def best_update(folder: Path) -> int | None:
     """The update of the best checkpoint, read without the checkpoint itself; None before any was evaluated.
 

@@ -9,7 +9,8 @@ SWEEP/
 
 Every process takes one trial after another. While it trains it holds the trial's lock, which ends with it however it
 ends: a trial that is running and not locked was left behind, and the next process goes on with it from its latest
-checkpoint.
+checkpoint. A trial that fails is a result; so is one that has killed three processes without a checkpoint between, as
+one does that takes more memory than there is.
 """
 
 import json
@@ -30,6 +31,7 @@ from sgrnn.data.atomic import atomic_write
 from sgrnn.errors import InputError
 from sgrnn.training import loop
 from sgrnn.training.best import best_record
+from sgrnn.training.checkpoints import latest_update
 from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import TensorBoard
 from sgrnn.training.interval import Diverged
@@ -41,6 +43,8 @@ from sgrnn.training.space import Choices, Load, Numbers, Space, override
 
 _NAME = "sweep"
 _ENDED = "ended"  # what a trial says of itself that Optuna has no word for
+_TAKEN = "taken"  # by how many processes since the checkpoint of which update
+_LIVES = 3
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,12 @@ class Result:
 
     Args:
         number: from 0.
-        state: complete, pruned, diverged, refused or running.
+        state: complete, pruned, diverged, refused, failed or running.
         values: of the fields, by name.
         score: what it is judged by, the less the better; None where there is none yet.
         record: the line of its record that this is of.
         folder: of its run.
-        reason: why its values were refused.
+        reason: why its values were refused, or how it failed.
     """
 
     number: int
@@ -112,12 +116,16 @@ class Sweep:
                 held = self._held(left.number)
                 if held is not None:
                     taken = self._reopened(left.number)
-                    break
+                    if taken is not None:
+                        break
+                    held.release()
+                    held = None
             else:
                 begun = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
                 if len(begun) < trials:
                     taken = self._study.ask({field: _distribution(tried) for field, tried in self.space.items()})
                     held = self._held(taken.number)
+                    taken.set_user_attr(_TAKEN, (1, None))
         try:
             yield taken
         finally:
@@ -146,9 +154,7 @@ class Sweep:
                 recipe = self._load([override(field, value) for field, value in trial.params.items()])
                 problem, tokenizer = new_problem(recipe, data)
             except InputError as error:  # values that are good by themselves and not together
-                trial.set_user_attr(_ENDED, "refused")
-                trial.set_user_attr("reason", str(error))
-                self._study.tell(trial, state=TrialState.PRUNED)
+                self._give_up(trial, "refused", str(error))
                 return self._result(trial.number)
             run = Run.create(folder, recipe, tokenizer)
         judged = _Judge(trial, self._study.trials[trial.number])
@@ -166,11 +172,18 @@ class Sweep:
                 state = TrialState.COMPLETE
             except Diverged:
                 trial.set_user_attr(_ENDED, "diverged")
-                state = TrialState.PRUNED  # which a sampler takes for bad, and a failure for nothing
+                state = TrialState.PRUNED
             except loop.Interrupted:
                 if not judged.hopeless:
                     raise
                 state = TrialState.PRUNED
+            except (InputError, OSError):  # of which the trial is not at fault, and which say what to do
+                trial.set_user_attr(_TAKEN, (0, None))
+                raise
+            except Exception as error:  # above all too little memory; to be met again by whoever takes it next
+                lines = str(error).strip().splitlines() or [""]
+                self._give_up(trial, "failed", f"{type(error).__name__}: {lines[0]}")
+                return self._result(trial.number)
         with run.writing("curves.png") as path:
             plot_curves([run], path)
         best = best_record(run)
@@ -204,9 +217,27 @@ class Sweep:
             return None
         return lock
 
-    def _reopened(self, number: int) -> Trial:
+    def _reopened(self, number: int) -> Trial | None:
+        """A trial whose lock is held, to go on with; None if it has ended, or is given up."""
+        if self._study.get_trials(deepcopy=False)[number].state != TrialState.RUNNING:
+            return None  # it ended before its lock was taken
         study = self._storage.get_study_id_from_name(_NAME)
-        return Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(study, number))
+        trial = Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(study, number))
+        update = latest_update(self._folder(number) / "checkpoints")
+        taken, before = trial.user_attrs.get(_TAKEN, (0, None))
+        if update != before:
+            taken = 0
+        if taken == _LIVES:
+            since = "without a checkpoint" if update is None else f"after the checkpoint of update {update}"
+            self._give_up(trial, "failed", f"{_LIVES} processes that trained it were killed {since}")
+            return None
+        trial.set_user_attr(_TAKEN, (taken + 1, update))
+        return trial
+
+    def _give_up(self, trial: Trial, ended: str, reason: str) -> None:
+        trial.set_user_attr(_ENDED, ended)
+        trial.set_user_attr("reason", reason)
+        self._study.tell(trial, state=TrialState.PRUNED)  # which a sampler takes for bad, and a failure for nothing
 
     def _keep(self, name: str, text: str, what: str) -> None:
         path = self.folder / name

@@ -113,6 +113,34 @@ def test_processes_share_a_sweep_and_what_a_killed_one_leaves_is_gone_on_with(sg
     assert updates == sorted(set(updates)), "from where it stood"
 
 
+def test_a_trial_that_fails_is_a_result_and_the_next_one_begins(sgrnn: Commands, folder: Path) -> None:
+    (folder / "space.yaml").write_text("model.hidden_size: [3000000]\n")
+    for trials in (1, 2):
+        output = sgrnn.well(*command("--trials", trials, "--training.max_updates=1"))
+        assert states(output) == dict.fromkeys(range(trials), "failed")
+        last = trials - 1
+        assert f"\ntrial {last}: failed: RuntimeError: " in output
+        assert re.search(
+            rf"\ntrial {last} failed: .*memory.*; to see how: sgrnn resume mine/trials/000{last}\n", output
+        )
+        assert "best:" not in output
+
+
+def test_a_trial_that_kills_three_processes_is_given_up(sgrnn: Commands, folder: Path) -> None:
+    text = folder / "texts" / "train.txt"
+    text.write_text(text.read_text() * 100)  # an epoch, after which it would be saved, is longer than the trial
+    options = ("--trials", 2, "--training.max_updates=300")
+    for _ in range(3):
+        Path("mine/trials/0000/metrics.jsonl").unlink(missing_ok=True)
+        running = sgrnn.process(*command(*options))
+        wait_until(running, lambda: logged(Path("mine/trials/0000")) > 10)
+        running.send(signal.SIGKILL)
+        running.wait()
+    output = sgrnn.well(*command(*options))
+    assert states(output) == {0: "failed", 1: "complete"}
+    assert "\ntrial 0 failed: 3 processes that trained it were killed without a checkpoint; to see" in output
+
+
 def test_ctrl_c_stops_and_says_how_to_go_on(sgrnn: Commands) -> None:
     running = begin(sgrnn, 0)
     running.send(signal.SIGINT)
