@@ -78,8 +78,8 @@ class Sweep:
         folder: where it lies.
         load: the recipe, with overrides.
         space: what is tried.
-        prune: whether to stop a trial whose best validation is, after as many epochs, worse than the median of the
-            others'.
+        prune: whether to stop a trial whose best validation is, after as many epochs, worse than the median of those
+            that are complete, once five are.
 
     Raises:
         InputError: the folder holds another sweep, or cannot be written.
