@@ -38,7 +38,9 @@ class Interface(nn.Module):
         gate: multiply by `sgrnn.injection.Gate`; without, predictions are trusted from the first on.
         decay: of the running means (scale of the gradients, gate), per message that is answered.
         total: sums over the processes, where several share a batch (`sgrnn.totals`), each with as many rows and a loss
-            that is a mean over its own. Running means, gate and figures are then those of all rows.
+            that is a mean over its own. Running means, gate and figures are then those of all rows. Each message sent
+            with gradients and each answer is then a message between the processes: all of them must send and answer
+            alike, as often and in the same order, so that between the levels of a core their rows must be in step.
     """
 
     mean_square: Tensor

@@ -298,6 +298,21 @@ def test_rates_of_1_and_1_need_no_copy() -> None:
     assert not any("follower" in name for name in observed_table()[2].state_dict())
 
 
+@pytest.mark.parametrize("kind", ["all at once", "in turn"])
+def test_centering_is_over_all_boundaries_that_are_asked_together(kind: str) -> None:
+    model = make_language_model()
+    synthesizer = model.adjoint_synthesizer(WINDOW) if kind == "in turn" else model.synthesizer(lookahead=WINDOW)
+    for parameter in synthesizer.parameters():
+        nn.init.normal_(parameter)
+    policy = Synthetic(WINDOW, synthesizer, center=True, tangent=False, gate=False).double()
+    span = make_text(STEPS)
+    state = model.initial_state(span.batch_size)
+    injected = policy.look(model, model.loss, span, state).injected.view(STEPS // WINDOW, span.batch_size, -1)
+    together, apart = (injected.mean(dim=over).abs().max() / injected.abs().max() for over in ((0, 1), 1))
+    assert together < 1e-12
+    assert (apart < 1e-12) == (kind == "in turn")
+
+
 class Carry(nn.Module):
     """Keeps its state and gives nothing, so that what is injected is what arrives."""
 

@@ -54,14 +54,16 @@ class Synthetic(Policy):
             by one.
         discount: factor on the injected gradient. As one backward pass serves both, it is the discount of the
             bootstrap and the injection scale (0.1 in public implementations) at once.
-        center: remove the mean, over all boundaries and rows of the span together, of what is injected.
+        center: remove the mean, over all boundaries and rows of the span together, of what is injected; with an
+            `AdjointSynthesizer`, which is asked at one boundary after the other, over the rows at each by itself.
         tangent: remove what is injected along the state itself.
         gate: multiply by `sgrnn.injection.Gate`; without, predictions are trusted from the first update.
         follow_rate, follow_every: bootstrap from a copy of the synthesizer that goes this share of the way
             towards it every so many updates (`sgrnn.synthesizers.Follower`); 1 and 1 for none. The figures and the
             gate are those of the synthesizer, which is ahead of its copy.
-        shuffle: give every row the prediction made for another one. A control, for asking whether the predictions
-            help or merely the noise they bring; never of use otherwise.
+        shuffle: give every row the prediction made for another one, at any boundary; with an `AdjointSynthesizer` at
+            the same. A control, for asking whether the predictions help or merely the noise they bring; never of use
+            otherwise.
         parallel: run a span's windows as one batch (`sgrnn.windows.unroll`); None for where that is faster.
         decay: of the running means (target scale and gate), per update.
         total: sums over the processes, where several share a batch (`sgrnn.totals`): running means, gate, centering and
