@@ -115,13 +115,18 @@ def build_policy(
         total: sums over the processes that share a batch; None for one.
     """
     policy = _build_policy(recipe, model, updates_per_epoch, total)
-    between = model.core.interfaces if isinstance(model.core, cores.HierarchicalCore) else []
-    interfaces = [interface for interface in between if interface is not None]
+    interfaces = list(interfaces_of(model).values())
     for interface in interfaces:
         interface.total = total
     if interfaces:
         policy.add_module("interfaces", nn.ModuleList(interfaces))
     return policy
+
+
+def interfaces_of(model: SequenceModel) -> dict[int, Interface]:
+    """The interfaces in a model's core, by the number of the level that each leads up to, from 1."""
+    between = model.core.interfaces if isinstance(model.core, cores.HierarchicalCore) else []
+    return {level: interface for level, interface in enumerate(between, start=1) if interface is not None}
 
 
 def _build_policy(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sgrnn.errors import InputError
 from sgrnn.policies import Step
 from sgrnn.sequence_model import SequenceModel
-from sgrnn.training.build import build_optimizer, build_policy, choose_device
+from sgrnn.training.build import build_optimizer, build_policy, choose_device, interfaces_of
 from sgrnn.training.checkpoints import latest_checkpoint, save_checkpoint
 from sgrnn.training.diagnosis import passing_figures
 from sgrnn.training.distributed import ALONE, Ranks
@@ -165,7 +165,7 @@ def train(
         stopped = ranks.any(stop())
         due = progress["update"] % settings.checkpoint_every == 0
         if progress["update"] % settings.log_every == 0 or ended or done:
-            log({"learning_rate": rate, **interval.means(progress["update"], clock())})
+            log({"learning_rate": rate, **interval.means(progress["update"], clock()), **_interface_figures(model)})
         if settings.diagnosis is not None and progress["update"] % settings.diagnosis.every == 0:
             progress["seconds"] = clock()
             # by every process on all rows: the next spans are whole, and sums over processes leave means as they are
@@ -200,6 +200,15 @@ def _found(step: Step, *modules: nn.Module) -> list[Tensor]:
     """All that an update found out about its rows: gradients, loss and figures, each a mean over them."""
     gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
     return [*gradients, step.loss, *step.figures.values()]
+
+
+def _interface_figures(model: SequenceModel) -> dict[str, float]:
+    """How good the interfaces between levels are; running means already, so that the latest will do."""
+    return {
+        f"interface_{level}_{name}": float(value)
+        for level, interface in interfaces_of(model).items()
+        for name, value in interface.figures().items()
+    }
 
 
 def _clip(module: nn.Module, limit: float | None) -> Tensor:

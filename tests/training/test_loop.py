@@ -85,6 +85,26 @@ def test_ten_updates_equal_some_a_save_and_the_rest(start: Start, overrides: tup
     assert same(parts.saved, whole.saved)
 
 
+@pytest.mark.parametrize("level", [1, 2])
+def test_an_interface_is_logged_by_the_level_it_leads_up_to(start: Start, level: int) -> None:
+    between = ["false", "false"]
+    between[level - 1] = "true"
+    levels = ", ".join(f"{{period: {2 + place}, hidden_size: 5, interface: {it}}}" for place, it in enumerate(between))
+    training = start(
+        "run", f"--model.slower_levels=[{levels}]", "--policy.kind=truncated", "--policy.window=6",
+        "--training.log_every=2",
+    )  # fmt: skip
+    training()
+    rows = [record for record in training.metrics if "loss" in record]
+    names = {f"interface_{level}_r2", f"interface_{level}_gate"}
+    assert all({name for name in row if name.startswith("interface")} == names for row in rows)
+    saved = training.saved["state"]["policy"]
+    dot, square, power = (saved[f"interfaces.0.{name}"] for name in ("gate.dot", "gate.square", "power"))
+    assert power > 0
+    assert rows[-1][f"interface_{level}_r2"] == float((2 * dot - square) / power)
+    assert rows[-1][f"interface_{level}_r2"] != rows[-2][f"interface_{level}_r2"]
+
+
 @pytest.mark.parametrize(("period", "growth"), [(0.2, 1), (1, 1), (0.3, 2)])
 def test_the_source_changes_at_the_very_update_at_which_the_learning_rate_restarts(
     start: Start, period: float, growth: float
