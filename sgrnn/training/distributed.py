@@ -10,7 +10,7 @@ mistakes.
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from random import Random
 from typing import Any, TypeVar, final
@@ -28,6 +28,7 @@ Value = TypeVar("Value")
 
 _PATIENCE = timedelta(minutes=10)  # with a process that does not answer; one that has ended is missed at once
 _PREPARING = timedelta(days=1)  # for the first process to encode a large text
+_LOST = re.compile(r"gloo.transport|connect|closed|closure|peer|time[d ]*out", re.IGNORECASE)  # in what gloo says
 _BUCKET = 1 << 22  # numbers that are averaged as one message
 
 
@@ -173,7 +174,8 @@ class Ranks:
         try:
             yield told
         except BaseException:
-            self._tell(None)
+            with suppress(ProcessLost):  # what happened here is what is to be known
+                self._tell(None)
             raise
         self._tell(told)
 
@@ -191,12 +193,14 @@ def joined() -> Iterator[Ranks]:
     """Join the other processes, if torchrun, or whatever else sets RANK and WORLD_SIZE, has started any.
 
     Raises:
-        InputError: they cannot be found.
+        InputError: they cannot be found, or what the environment says of them is no number.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _number("WORLD_SIZE", 1, least=1)
     if size == 1 or "RANK" not in os.environ:
         yield ALONE
         return
+    local = _number("LOCAL_RANK", _number("RANK", 0, least=0), least=0)
+    local_size = _number("LOCAL_WORLD_SIZE", size, least=1)
     # NCCL connects when the first tensor on a GPU is sent: a run on the CPU never does.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
@@ -205,9 +209,7 @@ def joined() -> Iterator[Ranks]:
         assert isinstance(patient, dist.ProcessGroup), "this process is in it"
     except (RuntimeError, ValueError) as error:
         raise InputError(f"cannot join the other processes of the run, {size} in all: {_reason(error)}") from None
-    index = dist.get_rank()
-    local, local_size = os.environ.get("LOCAL_RANK", index), os.environ.get("LOCAL_WORLD_SIZE", size)
-    yield Ranks(index, size, int(local), int(local_size), patient)
+    yield Ranks(dist.get_rank(), size, local, local_size, patient)
     dist.destroy_process_group()  # not after an error: it may wait for a process that has ended
 
 
@@ -226,10 +228,21 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[Sequence[Tensor]]:
         yield bucket
 
 
+def _number(name: str, default: int, least: int) -> int:
+    """What an environment variable says."""
+    text = os.environ.get(name, str(default))
+    if not re.fullmatch(r"\d+", text) or int(text) < least:
+        raise InputError(f"the environment variable {name} must be a whole number of at least {least}, got {text!r}")
+    return int(text)
+
+
 def _or_lost(send: Callable[[], Value]) -> Value:
     try:
         return send()
-    except RuntimeError as error:  # all that torch.distributed raises where a peer is gone
+    except RuntimeError as error:
+        # NCCL's have a class, gloo's only their words; a tensor that cannot be sent is neither.
+        if not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
+            raise
         raise ProcessLost(
             f"process {dist.get_rank()} has lost another process of the run, which has ended or does not answer "
             f"({_reason(error)})"

@@ -1,5 +1,6 @@
 """Real processes that train one run together: the run of one process, whatever their number, stopped and resumed."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sgrnn.errors import InputError
 from sgrnn.language_model import LanguageModel
 from sgrnn.training import loop, reading
 from sgrnn.training.build import build_model, choose_device
-from sgrnn.training.distributed import Ranks, joined
+from sgrnn.training.distributed import ProcessLost, Ranks, joined
 from sgrnn.training.problems import problem_of
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import parse_recipe
@@ -157,6 +158,43 @@ def test_a_batch_that_cannot_be_shared_out_equally_is_refused() -> None:
         InputError, match=r"^training\.batch_size must be a multiple of the number of processes, 4, got 30$"
     ):
         Ranks(1, 4).held(30)
+
+
+def send_what_cannot_be_sent() -> None:
+    with joined() as ranks:
+        assert ranks.total is not None
+        with pytest.raises(RuntimeError, match="Invalid scalar type"):
+            ranks.total(torch.ones(1, dtype=torch.uint16))
+
+
+def fail_alone() -> None:
+    with joined() as ranks:
+        if not ranks.leads:
+            os._exit(0)
+        with pytest.raises(ProcessLost, match="process 0 has lost another process"):
+            ranks.any(False)
+        with pytest.raises(InputError, match="its own"), ranks.leader_first():
+            raise InputError("its own")
+        os._exit(0)
+
+
+@pytest.mark.parametrize("run", [send_what_cannot_be_sent, fail_alone])
+def test_an_error_of_ones_own_is_not_taken_for_the_loss_of_another(run: Callable[[], None]) -> None:
+    run_together(2, run)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "least"), [("WORLD_SIZE", "two", 1), ("WORLD_SIZE", "0", 1), ("LOCAL_RANK", "-1", 0)]
+)
+def test_an_environment_that_is_no_number_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, least: int
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(name, text)
+    message = rf"^the environment variable {name} must be a whole number of at least {least}, got '{text}'$"
+    with pytest.raises(InputError, match=message), joined():
+        pass
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
