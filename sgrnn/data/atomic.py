@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -8,6 +9,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sgrnn.errors import InputError
+
+
+def remedy(error: Exception) -> str:
+    """What there is to do about a file that cannot be written."""
+    barred = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return "allow writing there" if barred else "free disk space"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from sgrnn.data.atomic import remedy
 from sgrnn.data.digests import bytes_digest, file_digest
 from sgrnn.errors import InputError
 
@@ -109,7 +110,7 @@ def save_checkpoint(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise InputError(
-            f"cannot write the checkpoint {final}: {error}; nothing saved before is lost: free disk space and "
+            f"cannot write the checkpoint {final}: {error}; nothing saved before is lost: {remedy(error)} and "
             f"go on with `sgrnn resume {folder.parent}`"
         ) from None
     keep = {final.name, _name(progress["best_update"]) if progress["best_update"] is not None else ""}

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sgrnn.data import Tokenizer, load_tokenizer
-from sgrnn.data.atomic import atomic_write
+from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import dump_recipe, parse_recipe
@@ -132,7 +132,7 @@ class Run:
             yield path
         except OSError as error:
             raise InputError(
-                f"cannot write {path}: {error}; free disk space and go on with `sgrnn resume {self.folder}`"
+                f"cannot write {path}: {error}; {remedy(error)} and go on with `sgrnn resume {self.folder}`"
             ) from None
 
 
@@ -152,7 +152,7 @@ def locked(folder: Path) -> Iterator[None]:
             "with --run"
         ) from None
     except OSError as error:
-        raise InputError(f"cannot lock {folder / 'lock'}: {error}; free disk space") from None
+        raise InputError(f"cannot lock {folder / 'lock'}: {error}; {remedy(error)}") from None
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sgrnn.data import Corpus, TokenFiles, Tokenizer, load_texts, prepare, train_tokenizer
+from sgrnn.data.atomic import remedy
 from sgrnn.errors import InputError
 from sgrnn.training.recipe import Recipe
 
@@ -48,6 +49,6 @@ def encode_corpus(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> TokenFi
         return prepare(corpus, tokenizer, folder)
     except OSError as error:
         raise InputError(
-            f"cannot write the encoded text below {folder / 'tokens'}: {error}; free disk space, or name another "
+            f"cannot write the encoded text below {folder / 'tokens'}: {error}; {remedy(error)}, or name another "
             "data folder with --data"
         ) from None

@@ -1,6 +1,8 @@
 """The run folder: made once, opened again, its record kept clean."""
 
+import errno
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sgrnn.errors import InputError
-from sgrnn.training.run import Run, free_folder
+from sgrnn.training.run import Run, free_folder, locked
 
 from .tiny import Training
 
@@ -86,6 +88,21 @@ def test_records_end_where_a_kill_cut_them_and_are_forgotten_after_a_checkpoint(
     run.forget_after(2)
     lines = (run.folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == records[:2]
+
+
+def test_a_folder_that_nobody_may_write_to_is_not_said_to_be_full() -> None:
+    with pytest.raises(InputError, match=r"^cannot lock /sys/lock: .*; allow writing there$"), locked(Path("/sys")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.EACCES, "allow writing there"), (errno.EROFS, "allow writing there"), (errno.ENOSPC, "free disk space")],
+)
+def test_what_to_do_depends_on_why_it_cannot_be_written(start: Start, number: int, advice: str) -> None:
+    run = start("run").run
+    with pytest.raises(InputError, match=rf"{advice} and go on with `sgrnn resume"), run.writing("metrics.jsonl"):
+        raise OSError(number, os.strerror(number))
 
 
 def test_new_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
