@@ -85,7 +85,7 @@ def plot(records: list[Record], path: Path) -> None:
             rows = list(zip(*curves, strict=False))
             middle = [median(row[2] for row in at) for at in rows]
             axes.plot([at[0][column] for at in rows], middle, "o-", color=f"C{index}", label=name.removeprefix(PREFIX))
-    by_epoch.set(xlabel="epoch", ylabel="validation perplexity", yscale="log")
+    by_epoch.set(xlabel="epoch", ylabel="validation perplexity")
     by_seconds.set(xlabel="seconds of one core")
     by_epoch.legend()
     for axes in (by_epoch, by_seconds):
