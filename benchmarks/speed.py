@@ -13,7 +13,8 @@ too; the others ignore it. Everybody takes one update per span: 20 steps, or the
 Each contender lives in a process of its own, which is asked for some updates in its turn, round after round; a ratio is
 between two contenders of the same round. Reported are medians and quartiles. Beside the tokens per second stand the
 share of the measured peak, which is the time that the bare matrix products of an update take, of the same shapes and in
-the same precision, over the time of the whole update, and the peak memory over that of the process before it began.
+the same precision, over the time of the whole update, and the peak memory over that of the process before it began. The
+core's products count as float32, so that who takes them in bfloat16 may come to more than the whole.
 
 --quick takes eight settings and fewer rounds.
 """
