@@ -4,11 +4,11 @@
                                    [--out FOLDER] [--figure FILE]
 
 The six conditions of Shang & Zhang (2019), at a size that two CPU cores train to convergence, and our own beside them.
-For each: the best validation perplexity, and the time of the whole run over that of BPTT's. What an update costs on
-real and on synthetic gradients is measured beforehand, side by side in interleaved rounds, one thread each; the time of
-a run is the sum over its updates, by their source, so that what else the machine did meanwhile does not count. The
-figure shows the curves over epochs and over that time. A run that is dearer is not cut off at another's time: its
-learning rate would not have come down.
+For each: the best validation perplexity, the epoch after which and the time at which it was there, and the time of the
+whole run, both over that of BPTT's whole run. What an update costs on real and on synthetic gradients is measured
+beforehand, side by side in interleaved rounds, one thread each; the time of a run is the sum over its updates, by their
+source, so that what else the machine did meanwhile does not count. The figure shows the curves over epochs and over
+that time. A run that is dearer is not cut off at another's time: its learning rate would not have come down.
 
 Every run is an ordinary one of `sgrnn train` in a folder of its own under --out, --jobs of them at a time: stopped, the
 benchmark goes on where it was when called again. --quick stops after 300 updates of one seed, before the
@@ -58,18 +58,23 @@ def summarize(name: str, seed: int, recipe: Recipe, rows: list[Record], costs: d
     seconds = cumulative_seconds(recipe, scores, costs[REAL], costs[name])
     record["curve"] = [[row["epoch"], at, row["valid_perplexity"]] for row, at in zip(scores, seconds, strict=True)]
     if scores:
-        record["time_ratio"] = seconds[-1] / (scores[-1]["update"] * costs[REAL])
+        whole = scores[-1]["update"] * costs[REAL]
+        best = min(range(len(scores)), key=lambda place: scores[place]["valid_perplexity"])
+        record |= {
+            "time_ratio": seconds[-1] / whole, "best_epoch": scores[best]["epoch"], "best_time": seconds[best] / whole,
+        }  # fmt: skip
     return record
 
 
 def print_table(records: list[Record]) -> None:
     """A line for each recipe."""
-    print(f"\n{'':34s}{'best validation perplexity':>34s}{'time over BPTT':>18s}")
+    print(f"\n{'':34s}{'best validation perplexity':>34s}{'after epoch':>14s}{'at time':>10s}{'whole time':>12s}")
     for name in dict.fromkeys(record["recipe"] for record in records):
         found = [record for record in records if record["recipe"] == name]
         values = spread([math.inf if r["value"] is None else r["value"] for r in found], 2)
-        times = [r["time_ratio"] for r in found if "time_ratio" in r]
-        print(f"{name:34s}{values:>34s}{median(times) if times else math.nan:18.2f}")
+        keys = ("best_epoch", "best_time", "time_ratio")
+        epoch, at, whole = (median([r[key] for r in found if key in r] or [math.nan]) for key in keys)
+        print(f"{name:34s}{values:>34s}{epoch:14.0f}{at:10.2f}{whole:12.2f}")
 
 
 def plot(records: list[Record], path: Path) -> None:

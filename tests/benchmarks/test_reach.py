@@ -4,8 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reach import WHOLE, WINDOWED, Condition, best_rates, reached, to_records, train
+from reach import WHOLE, WINDOWED, Condition, best_rates, make_policy, reached, synthesizer_rates, to_records, train
 from runs import run_all
+
+from sgrnn import LSTM
+from sgrnn.tasks import Copy
 
 SMALL = Condition("copy", "truncated", 2, 1e-2, 1e-3, seed=0, steps=200, seconds=0.0, hidden_size=4, batch_size=3)
 
@@ -29,6 +32,12 @@ def test_each_method_and_window_has_its_best_rates() -> None:
     one = {"metric": "m", "task": "copy", "method": "state", "window": 4}
     made = [{**one, "rate": rate, "synthesizer_rate": its, "value": value} for rate, its, value in rates]
     assert best_rates(made) == made[3:6]
+
+
+@pytest.mark.parametrize("method", WINDOWED + WHOLE)
+def test_rates_of_a_synthesizer_are_tried_where_there_is_one(method: str) -> None:
+    learned = list(make_policy(replace(SMALL, method=method), LSTM(10, 4), Copy(3)).parameters())
+    assert list(synthesizer_rates(method, 2, [3, 4, 3])) == ([3, 4] if learned else [0])
 
 
 def test_stopped_it_goes_on(tmp_path: Path) -> None:
