@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from digits import CONDITIONS, Condition, Digits, Pair, Stream, best_rates, samples_to, to_record, train
 from torch import Tensor
 
@@ -79,6 +80,29 @@ def test_a_run_has_a_curve_over_samples_and_updates() -> None:
     assert best_rates([record, {**record, "rate": 1.0, "value": 2.0}])[0]["rate"] == 1.0
 
 
-@pytest.mark.parametrize(("accuracy", "expected"), [(0.5, 10), (0.6, 30), (0.9, None)])
-def test_an_accuracy_is_reached_when_it_is_kept(accuracy: float, expected: float | None) -> None:
-    assert samples_to([[10, 1, 0.7, 0], [20, 2, 0.55, 0], [30, 3, 0.8, 0]], accuracy) == expected
+@pytest.mark.parametrize(("accuracy", "expected"), [(0.5, 5), (0.61, 6), (0.65, None)])
+def test_an_accuracy_is_reached_when_five_evaluations_have_it_on_the_average(
+    accuracy: float, expected: float | None
+) -> None:
+    accuracies = [0.0, 0.2, 0.8, 0.9, 0.6, 0.6, 0.0]
+    assert samples_to([[place, 0, found, 0] for place, found in enumerate(accuracies, 1)], accuracy) == expected
+
+
+def test_the_error_told_is_the_gradient_of_a_ticks_loss_at_the_output() -> None:
+    pair = Pair(SMALL)
+    outputs = torch.randn(3, pair.slow.count.in_features, requires_grad=True)
+    total = torch.tensor([0, 5, 12])
+    F.cross_entropy(pair.slow.count(outputs), total, reduction="sum").backward()
+    torch.testing.assert_close(pair.slow.error(pair.slow.count(outputs), total), outputs.grad)
+
+
+def test_a_tick_goes_on_from_the_last_as_the_whole_stream_does() -> None:
+    pair, stream = Pair(SMALL), make_stream()
+    messages = torch.randn(3, 2, pair.fast.send.out_features)
+    pair.remembered = pair.slow.initial_state(2)
+    ticks = zip(messages, stream.threes[3::4], stream.total, strict=True)
+    known = [pair._tick(message, threes, total) for message, threes, total in ticks]
+    _, expected = pair.slow(messages, pair.slow.initial_state(2))
+    torch.testing.assert_close(pair.remembered, expected)
+    assert known[0] is not None
+    assert known[0].targets.shape == (1, 2, 5 + 1 + pair.slow.count.in_features)
