@@ -7,7 +7,8 @@ As in Jaderberg et al. 2016, section 3.2, with real MNIST digits. The fast netwo
 and says how many odd ones there were since the last message; every `period` digits it sends a message. The slow one
 ticks on messages alone and says how many threes there were since it began; it begins anew after `ticks` messages, and
 only then goes backwards. What the fast network sends is of use to the slow one only as far as it is trained to be, by
-the gradient at the message, which comes that late. Conditions, each with one Adam for every network:
+the gradient at the message, which comes that late. Conditions, each with one Adam for every network, whose learning
+rate falls to zero over the last 30% of the run:
 
     full            one graph of both networks and all period x ticks digits; one update of both
     waiting         the fast network's graph is cut at its messages; its update waits for the slow network all the same
@@ -55,6 +56,7 @@ PIXELS = 28 * 28
 HIDDEN, MESSAGE, SLOW_HIDDEN = 100, 32, 64
 AHEAD = 4  # digits that the synthesizer over time is told of
 ERROR_SCALE = 10.0  # to be of the order of 1
+FALLING = 0.3  # of the run, in which the learning rate falls to zero
 SMOOTHED = 5  # evaluations over which an accuracy is taken
 CONDITIONS = ("full", "waiting", "synthetic", "no error", "message alone", "every step", "none")
 
@@ -196,8 +198,10 @@ class Pair:
         self.state = self.fast.initial_state(condition.batch_size)
         self.updates = 0  # of the fast network
 
-    def learn(self, stream: Stream) -> None:
+    def learn(self, stream: Stream, rate: float) -> None:
         """One stream."""
+        for optimizer in self.optimizers.values():
+            optimizer.param_groups[0]["lr"] = rate
         if self.condition.method in ("full", "waiting"):
             self._wait(stream)
         else:
@@ -301,7 +305,7 @@ def train(condition: Condition) -> Record:
     due = {round(number * (place + 1) / condition.evaluations) for place in range(condition.evaluations)}
     curve: list[list[float]] = []
     for done in range(1, number + 1):
-        pair.learn(streams.draw())
+        pair.learn(streams.draw(), condition.rate * min(1.0, (1 - (done - 1) / number) / FALLING))
         if done in due:
             scores = np.mean([pair.score(stream) for stream in scored], axis=0).tolist()
             curve.append([done * per_stream, pair.updates, *scores])

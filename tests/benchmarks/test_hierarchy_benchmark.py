@@ -17,8 +17,8 @@ def sizes(name: str) -> tuple[float, int]:
 
 def test_products_are_those_of_the_layers_each_as_often_as_it_runs() -> None:
     assert sizes(FLAT)[0] == 4 * 158 * (64 + 158) + 50 * 158
-    fast, slow, message = 4 * 112 * (64 + 32 + 112), 4 * 168 * (112 + 168), 32 * 168
-    assert sizes(TWO)[0] == fast + (slow + message) / 4 + 50 * 112
+    fast, slow, message = 4 * 143 * (64 + 16 + 143), 4 * 64 * (143 + 64), 16 * 64
+    assert sizes(TWO)[0] == fast + (slow + message) / 4 + 50 * 143
 
 
 @pytest.mark.parametrize("name", [FLAT, PREFIX + "three-levels"])
