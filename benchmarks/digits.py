@@ -56,6 +56,7 @@ PIXELS = 28 * 28
 HIDDEN, MESSAGE, SLOW_HIDDEN = 100, 32, 64
 AHEAD = 4  # digits that the synthesizer over time is told of
 ERROR_SCALE = 10.0  # to be of the order of 1
+SLOW_RATE = 3e-3  # learning rate of the slow network, which has as many updates in every condition
 FALLING = 0.3  # of the run, in which the learning rate falls to zero
 SMOOTHED = 5  # evaluations over which an accuracy is taken
 CONDITIONS = ("full", "waiting", "synthetic", "no error", "message alone", "every step", "none")
@@ -191,17 +192,15 @@ class Pair:
         self.policy = self.policies.get(condition.method, sgrnn.Truncated(condition.period))
         trained = [self.fast, self.slow, self.interface, self.policy]
         self.optimizers = {
-            module: torch.optim.Adam(module.parameters(), condition.rate, fused=True)
-            for module in trained
-            if list(module.parameters())
+            module: torch.optim.Adam(module.parameters(), fused=True) for module in trained if list(module.parameters())
         }
         self.state = self.fast.initial_state(condition.batch_size)
         self.updates = 0  # of the fast network
 
-    def learn(self, stream: Stream, rate: float) -> None:
-        """One stream."""
-        for optimizer in self.optimizers.values():
-            optimizer.param_groups[0]["lr"] = rate
+    def learn(self, stream: Stream, share: float = 1.0) -> None:
+        """One stream, at this share of the learning rates."""
+        for module, optimizer in self.optimizers.items():
+            optimizer.param_groups[0]["lr"] = share * (SLOW_RATE if module is self.slow else self.condition.rate)
         if self.condition.method in ("full", "waiting"):
             self._wait(stream)
         else:
@@ -305,7 +304,7 @@ def train(condition: Condition) -> Record:
     due = {round(number * (place + 1) / condition.evaluations) for place in range(condition.evaluations)}
     curve: list[list[float]] = []
     for done in range(1, number + 1):
-        pair.learn(streams.draw(), condition.rate * min(1.0, (1 - (done - 1) / number) / FALLING))
+        pair.learn(streams.draw(), min(1.0, (1 - (done - 1) / number) / FALLING))
         if done in due:
             scores = np.mean([pair.score(stream) for stream in scored], axis=0).tolist()
             curve.append([done * per_stream, pair.updates, *scores])
@@ -380,7 +379,7 @@ def parse_arguments() -> argparse.Namespace:
     made = parser(__doc__ or "")
     made.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--rates", type=float, nargs="+", default=[1e-3], help="Adam's learning rates")
+    made.add_argument("--rates", type=float, nargs="+", default=[1e-3], help="learning rates of the fast network")
     made.add_argument("--digits", type=float, default=3e6, help="samples, rows counted")
     made.add_argument("--period", type=int, default=10, help="digits between two messages")
     made.add_argument("--ticks", type=int, default=10, help="messages between two beginnings of the slow network")

@@ -42,7 +42,7 @@ def test_every_condition_trains_what_it_says_as_often_as_it_says(method: str) ->
     before = {name: tensor.clone() for name, tensor in pair.fast.state_dict().items()}
     interface = [tensor.clone() for tensor in pair.interface.parameters()]
     for _ in range(3):
-        pair.learn(make_stream(), 1e-3)
+        pair.learn(make_stream())
     assert pair.updates == 3 * {"full": 1, "waiting": 1, "every step": 12}.get(method, 3)
     sends = pair.fast.send.weight
     assert torch.equal(sends, before["send.weight"]) is (method == "none"), (
@@ -59,7 +59,7 @@ def gradient_of_count(method: str) -> Tensor:
         module.double()
     pair.state = pair.fast.initial_state(2)
     stream = make_stream()
-    pair.learn(stream._replace(inputs=stream.inputs.double()), 1e-3)
+    pair.learn(stream._replace(inputs=stream.inputs.double()))
     gradient = pair.fast.see.weight.grad
     assert gradient is not None
     return gradient
