@@ -1,30 +1,32 @@
 """Two networks, one that ticks ten times as often: does the fast one have to wait for the slow one's gradient?
 
-    python benchmarks/digits.py [--quick] [--json FILE] [--conditions NAME ...] [--seeds 0 1 2] [--digits 3e6]
-                                [--rates 1e-3] [--jobs 1] [--figure FILE] [--out FOLDER]
+    python benchmarks/digits.py [--quick] [--json FILE] [--conditions NAME ...] [--seeds 0 1 2] [--digits 5e6]
+                                [--rates 1e-3 3e-3] [--jobs 1] [--figure FILE] [--out FOLDER]
 
 As in Jaderberg et al. 2016, section 3.2, with real MNIST digits. The fast network reads a stream of digits, one a step,
 and says how many odd ones there were since the last message; every `period` digits it sends a message. The slow one
 ticks on messages alone and says how many threes there were since it began; it begins anew after `ticks` messages, and
 only then goes backwards. What the fast network sends is of use to the slow one only as far as it is trained to be, by
-the gradient at the message, which comes that late. Conditions, each with one Adam for every network, whose learning
-rate falls to zero over the last 30% of the run:
+the gradient at the message, which comes that late. Conditions, each with one Adam for every network:
 
     full            one graph of both networks and all period x ticks digits; one update of both
     waiting         the fast network's graph is cut at its messages; its update waits for the slow network all the same
     synthetic       it is updated with every message, by an `sgrnn.Interface`; the synthesizer knows the message, what
                     the slow network remembers of those before, and, as training may, the counts that are right and the
-                    error that the slow network makes when it ticks: the gradient of that tick's loss at its output
+                    error that the slow network makes when it ticks: the gradient of that tick's loss at its output,
+                    for which it must have ticked, forwards
     no error        the same, the synthesizer not knowing the error
     message alone   the same, the synthesizer knowing the message alone
     every step      as synthetic, and the fast network is updated with every digit: windows of one step, with synthetic
                     gradients over time (`sgrnn.Synthetic`) beside those across the message
     none            updated with every message, no gradient through it: a control
 
-Accuracy is the share of right counts on the test images, in streams that are the same for all: of the slow network at
-all its ticks, of the fast one when it sends. Against samples (digits, rows counted) and against updates of the fast
-network. The table tells besides how many samples it takes to come within one percent of what `full` ends with. Both
-are means over five evaluations.
+Of the rates asked for each condition has the one that does best on the validation images; it is that of all but the
+slow network, which has as many updates in every condition and always the same rate. Rates fall to zero over the last
+30% of a run, so that accuracies are those at the end, one run for every number of digits. They are the share of right
+counts on the test images, in streams that are the same for all: of the slow network at all its ticks, of the fast one
+when it sends; means over the last five evaluations. The figure has them against samples (digits, rows counted) and
+against updates of the fast network.
 
 Every result lies in a file of its own under --out: stopped, the benchmark goes on when called again. --quick
 runs one seed for 2e4 digits: it shows that everything runs.
@@ -55,10 +57,8 @@ from sgrnn.training.digits import read_digits
 PIXELS = 28 * 28
 HIDDEN, MESSAGE, SLOW_HIDDEN = 100, 32, 64
 AHEAD = 4  # digits that the synthesizer over time is told of
-ERROR_SCALE = 10.0  # to be of the order of 1
-SLOW_RATE = 3e-3  # learning rate of the slow network, which has as many updates in every condition
-FALLING = 0.3  # of the run, in which the learning rate falls to zero
-SMOOTHED = 5  # evaluations over which an accuracy is taken
+ERROR_SCALE = 10.0  # errors are then of the order of 1, as the other things that a synthesizer knows
+LAST = 5  # evaluations that an accuracy is the mean of
 CONDITIONS = ("full", "waiting", "synthetic", "no error", "message alone", "every step", "none")
 
 
@@ -74,11 +74,14 @@ class Condition:
     ticks: int
     batch_size: int
     evaluations: int
+    slow_rate: float = 3e-3
+    falling: float = 0.3  # share of the run, in which the rates fall to zero
 
     @property
     def name(self) -> str:
         parts = [self.method, f"rate{self.rate:g}", f"seed{self.seed}", f"{self.digits:g}digits"]
         parts += [f"p{self.period}", f"m{self.ticks}", f"b{self.batch_size}", f"e{self.evaluations}"]
+        parts += [f"slow{self.slow_rate:g}", f"falling{self.falling:g}"]
         return "-".join(parts).replace(" ", "_")
 
 
@@ -181,15 +184,15 @@ class Pair:
         torch.manual_seed(condition.seed)
         self.condition = condition
         self.fast, self.slow = Fast(condition), Slow(condition)
-        features = 2 * SLOW_HIDDEN + condition.period + 2 + SLOW_HIDDEN * (condition.method != "no error")
-        encoder = sgrnn.LookaheadEncoder(1, sgrnn.vector_features, features)
-        encoder = None if condition.method == "message alone" else encoder
+        encoder = None
+        if condition.method != "message alone":
+            features = 2 * SLOW_HIDDEN + condition.period + 2 + SLOW_HIDDEN * (condition.method != "no error")
+            encoder = sgrnn.LookaheadEncoder(1, sgrnn.vector_features, features)
         self.interface = sgrnn.Interface(sgrnn.MLPSynthesizer(MESSAGE, (128,), lookahead=encoder))
-        over_time = sgrnn.LookaheadEncoder(AHEAD, _counts, 3)
-        self.policies: dict[str, sgrnn.Policy] = {
-            "every step": sgrnn.Synthetic(1, sgrnn.MLPSynthesizer(2 * HIDDEN, (128,), lookahead=over_time))
-        }
-        self.policy = self.policies.get(condition.method, sgrnn.Truncated(condition.period))
+        self.policy: sgrnn.Policy = sgrnn.Truncated(condition.period)
+        if condition.method == "every step":
+            over_time = sgrnn.LookaheadEncoder(AHEAD, _counts, 3)
+            self.policy = sgrnn.Synthetic(1, sgrnn.MLPSynthesizer(2 * HIDDEN, (128,), lookahead=over_time))
         trained = [self.fast, self.slow, self.interface, self.policy]
         self.optimizers = {
             module: torch.optim.Adam(module.parameters(), fused=True) for module in trained if list(module.parameters())
@@ -200,7 +203,8 @@ class Pair:
     def learn(self, stream: Stream, share: float = 1.0) -> None:
         """One stream, at this share of the learning rates."""
         for module, optimizer in self.optimizers.items():
-            optimizer.param_groups[0]["lr"] = share * (SLOW_RATE if module is self.slow else self.condition.rate)
+            rate = self.condition.slow_rate if module is self.slow else self.condition.rate
+            optimizer.param_groups[0]["lr"] = share * rate
         if self.condition.method in ("full", "waiting"):
             self._wait(stream)
         else:
@@ -236,10 +240,10 @@ class Pair:
                 if not sends:
                     return losses
                 message = self.fast.send(outputs[-1])
-                known = self._tick(message, stream.threes[stop - 1], stream.total[len(received)])
                 if self.condition.method == "none":
                     received.append(message.detach())
                     return losses
+                known = self._tick(message, stream.threes[stop - 1], stream.total[len(received)])
                 message, reply = self.interface(message, known)
                 received.append(message)
                 return losses + reply * (steps / window)  # a window's share in the mean over all steps, made whole
@@ -260,10 +264,10 @@ class Pair:
     @torch.no_grad()
     def _tick(self, message: Tensor, threes: Tensor, total: Tensor) -> sgrnn.Lookahead | None:
         """Tick the slow network, forwards; returns what the interface's synthesizer knows besides the message."""
-        before = torch.cat(self.remembered, dim=-1)
-        scores, self.remembered = self.slow(message[None], self.remembered)
         if self.condition.method == "message alone":
             return None
+        before = torch.cat(self.remembered, dim=-1)
+        scores, self.remembered = self.slow(message[None], self.remembered)
         counts = self.condition.period + 1
         right = [F.one_hot(threes, counts), total[:, None] / counts]
         if self.condition.method != "no error":
@@ -272,7 +276,6 @@ class Pair:
 
     def _step(self, module: nn.Module) -> None:
         if module in self.optimizers:
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             self.optimizers[module].step()
             self.optimizers[module].zero_grad()
 
@@ -294,80 +297,68 @@ def _counts(inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def train(condition: Condition) -> Record:
-    """Train on so many digits; a curve of [digits, updates of the fast network, threes right, odd right]."""
+    """Train on so many digits; a curve of [digits, updates of the fast network, threes right, odd right, valid].
+
+    The last is threes right on the validation images.
+    """
     streams = Digits("train", condition, condition.batch_size, condition.seed)
-    tests = Digits("test", condition, 200, 10_000)
-    scored = [tests.draw() for _ in range(2)]
+    tests, valid = (Digits(split, condition, 400, 10_000).draw() for split in ("test", "valid"))
     pair = Pair(condition)
     per_stream = condition.period * condition.ticks * condition.batch_size
     number = math.ceil(condition.digits / per_stream)
     due = {round(number * (place + 1) / condition.evaluations) for place in range(condition.evaluations)}
     curve: list[list[float]] = []
     for done in range(1, number + 1):
-        pair.learn(streams.draw(), min(1.0, (1 - (done - 1) / number) / FALLING))
+        pair.learn(streams.draw(), min(1.0, (1 - (done - 1) / number) / condition.falling))
         if done in due:
-            scores = np.mean([pair.score(stream) for stream in scored], axis=0).tolist()
-            curve.append([done * per_stream, pair.updates, *scores])
+            curve.append([done * per_stream, pair.updates, *pair.score(tests), pair.score(valid)[0]])
     figures = {name: float(value) for name, value in pair.interface.figures().items()}
     return {"condition": asdict(condition), "curve": curve, "interface": figures}
 
 
-def samples_to(curve: list[list[float]], accuracy: float) -> float | None:
-    """The samples at which the slow network was first so accurate, as a mean over evaluations; None for never."""
-    for place in range(SMOOTHED, len(curve) + 1):
-        if np.mean([row[2] for row in curve[place - SMOOTHED : place]]) >= accuracy:
-            return curve[place - 1][0]
-    return None
-
-
 def to_record(result: Record) -> Record:
-    """The accuracy in the last tenth of the run, and the curve."""
-    late = result["curve"][-SMOOTHED:]
+    """Accuracies at the end of the run, and the curve."""
+    _, _, threes, odd, valid = np.mean(result["curve"][-LAST:], axis=0).tolist()
     return {
-        "metric": "accuracy of the slow network", "value": float(np.mean([row[2] for row in late])),
-        "fast_accuracy": float(np.mean([row[3] for row in late])), **result["condition"],
-        **{f"interface_{name}": value for name, value in result["interface"].items()}, "curve": result["curve"],
+        "metric": "accuracy of the slow network", "value": threes, "fast_accuracy": odd, "valid_accuracy": valid,
+        **result["condition"], **{f"interface_{name}": value for name, value in result["interface"].items()},
+        "curve": result["curve"],
     }  # fmt: skip
 
 
-def best_rates(records: list[Record]) -> list[Record]:
-    """Of every method the records of the learning rate with the highest median."""
-    chosen: list[Record] = []
-    for method in dict.fromkeys(record["method"] for record in records):
-        own = [record for record in records if record["method"] == method]
-        rates = {rate: median(r["value"] for r in own if r["rate"] == rate) for rate in {r["rate"] for r in own}}
-        chosen += [record for record in own if record["rate"] == max(rates, key=lambda rate: rates[rate])]
-    return chosen
+def best_rates(records: list[Record]) -> dict[tuple[str, float], list[Record]]:
+    """For every method and number of digits the records of the rate with the best median on the validation images."""
+    groups: dict[tuple[str, float], dict[float, list[Record]]] = {}
+    for record in records:
+        groups.setdefault((record["method"], record["digits"]), {}).setdefault(record["rate"], []).append(record)
+    return {
+        place: max(rates.values(), key=lambda found: median(record["valid_accuracy"] for record in found))
+        for place, rates in groups.items()
+    }
 
 
 def print_table(records: list[Record]) -> None:
-    """A line for each method: accuracies at the end, and samples to come within one percent of `full`'s end."""
-    chosen = best_rates(records)
-    full = [record["value"] for record in chosen if record["method"] == "full"]
-    wanted = 0.99 * median(full) if full else math.nan
-    print(f"\n{'':16s}{'rate':>8s}{'threes right':>26s}{'odd right':>26s}{'samples to ' + format(wanted, '.3f'):>36s}")
-    for method in dict.fromkeys(record["method"] for record in chosen):
-        found = [record for record in chosen if record["method"] == method]
-        reached = [samples_to(record["curve"], wanted) for record in found]
-        samples = spread([math.inf if one is None else one for one in reached], 0) if full else ""
+    """A line for each method and number of digits: accuracies at the end."""
+    print(f"\n{'':16s}{'digits':>10s}{'rate':>8s}{'threes right':>26s}{'odd right':>26s}{'r2':>8s}")
+    for (method, digits), found in best_rates(records).items():
         values, fast = (spread([record[name] for record in found]) for name in ("value", "fast_accuracy"))
-        print(f"{method:16s}{found[0]['rate']:8g}{values:>26s}{fast:>26s}{samples:>36s}")
+        r2 = median(record["interface_r2"] for record in found)
+        print(f"{method:16s}{digits:10.0e}{found[0]['rate']:8g}{values:>26s}{fast:>26s}{r2:8.2f}")
 
 
 def plot(records: list[Record], path: Path) -> None:
     """The slow network's accuracy against samples and updates: medians, and each seed faintly."""
     figure = Figure(figsize=(13, 4.5), layout="constrained")
-    chosen = best_rates(records)
     for axes, column, label in zip(
         figure.subplots(1, 2, sharey=True), (0, 1), ("digits seen", "updates of the fast network"), strict=True
     ):
-        for index, method in enumerate(dict.fromkeys(record["method"] for record in chosen)):
-            curves = [record["curve"] for record in chosen if record["method"] == method]
+        for index, ((method, digits), found) in enumerate(best_rates(records).items()):
+            curves = [record["curve"] for record in found]
             for curve in curves:
                 axes.plot([row[column] for row in curve], [row[2] for row in curve], color=f"C{index}", alpha=0.25)
-            rows = list(zip(*curves, strict=False))
+            rows = list(zip(*curves, strict=True))
             middle = [median(row[2] for row in at) for at in rows]
-            axes.plot([at[0][column] for at in rows], middle, color=f"C{index}", label=method)
+            axes.plot([at[0][column] for at in rows], middle, color=f"C{index}", label=f"{method}, {digits:.0e}")
         axes.set(xlabel=label, xscale="log", ylabel="threes counted right" if column == 0 else "")
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
@@ -379,8 +370,8 @@ def parse_arguments() -> argparse.Namespace:
     made = parser(__doc__ or "")
     made.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--rates", type=float, nargs="+", default=[1e-3], help="learning rates of the fast network")
-    made.add_argument("--digits", type=float, default=3e6, help="samples, rows counted")
+    made.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="of all but the slow network")
+    made.add_argument("--digits", type=float, nargs="+", default=[5e6], help="samples of a run, rows counted")
     made.add_argument("--period", type=int, default=10, help="digits between two messages")
     made.add_argument("--ticks", type=int, default=10, help="messages between two beginnings of the slow network")
     made.add_argument("--batch-size", type=int, default=16)
@@ -390,7 +381,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--out", type=Path, default=Path("benchmarks/out/digits"))
     found = made.parse_args()
     if found.quick:
-        found.seeds, found.digits, found.evaluations = found.seeds[:1], 2e4, 2
+        found.seeds, found.digits, found.rates, found.evaluations = found.seeds[:1], [2e4], found.rates[:1], 2
     return found
 
 
@@ -398,9 +389,10 @@ def main() -> None:
     """Run every condition and report."""
     asked = parse_arguments()
     conditions = [
-        Condition(method, rate, seed, asked.digits, asked.period, asked.ticks, asked.batch_size, asked.evaluations)
+        Condition(method, rate, seed, digits, asked.period, asked.ticks, asked.batch_size, asked.evaluations)
         for seed in dict.fromkeys(asked.seeds)
         for method in dict.fromkeys(asked.conditions)
+        for digits in dict.fromkeys(asked.digits)
         for rate in dict.fromkeys(asked.rates)
     ]
     records: list[Record] = []
