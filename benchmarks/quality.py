@@ -13,7 +13,7 @@ same of other models. The tasks to convergence count the best epoch.
 
 Beside these, with --policies: `grounded` (in one span of four the windows are four times as long, up to the span),
 `adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them) and `light` (two
-steps ahead in the place of eight, and half of the synthesizer's units: cheaper).
+steps ahead in the place of eight, half of the synthesizer's units and rank: cheaper).
 
 Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
 long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in
@@ -120,7 +120,7 @@ SHAPES = {
     "GRU": ["--model.core=gru"],
     "RNN": ["--model.core=rnn"],
     "100 units": ["--model.hidden_size=100"],
-    "512 units": ["--model.hidden_size=512", "--model.embedding_size=64"],
+    "512 units, embedding 64": ["--model.hidden_size=512", "--model.embedding_size=64"],
     "650 units": ["--model.hidden_size=650"],
     "batch 10": ["--training.batch_size=10"],
     "batch 128": ["--training.batch_size=128"],
@@ -272,7 +272,7 @@ def plot(records: list[Record], path: Path) -> None:
         {(record["task"], record["shape"]) for record in wanted}, key=lambda pair: list(TASKS).index(pair[0])
     )
     figure = Figure(figsize=(7 * len(tasks), 4), layout="constrained")
-    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "D--C5", "^--C4", "P-C1")
+    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "D--C5", "^--C4", "P-C6")
     styles = dict(zip(POLICIES, lines, strict=True))
     for axes, (task, shape) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         here = [record for record in wanted if (record["task"], record["shape"]) == (task, shape)]

@@ -4,11 +4,11 @@
                                    [--out FOLDER] [--figure FILE]
 
 The six conditions of Shang & Zhang (2019), at a size that two CPU cores train to convergence, and our own beside them.
-For each: the best validation perplexity, the epoch after which and the time at which it was there, and the time of the
-whole run, both over that of BPTT's whole run. What an update costs on real and on synthetic gradients is measured
-beforehand, side by side in interleaved rounds, one thread each; the time of a run is the sum over its updates, by their
-source, so that what else the machine did meanwhile does not count. The figure shows the curves over epochs and over
-that time. A run that is dearer is not cut off at another's time: its learning rate would not have come down.
+For each: the best validation perplexity, the epoch and the time at which it was reached, and the time of the whole run,
+in units of BPTT's whole run. What an update costs on real and on synthetic gradients is measured beforehand, side by
+side in interleaved rounds, one thread each; the time of a run is the sum over its updates, by their source, so that
+what else the machine did meanwhile does not count. The figure shows the curves over epochs and over that time. A run
+that is dearer is not cut off at another's time: its learning rate would not have come down.
 
 Every run is an ordinary one of `sgrnn train` in a folder of its own under --out, --jobs of them at a time: stopped, the
 benchmark goes on where it was when called again. --quick stops after 300 updates of one seed, before the

@@ -68,6 +68,7 @@ def test_every_condition_has_a_recipe(policy: str, shape: str) -> None:
         assert (recipe.training.span, recipe.training.seed, recipe.policy.window) == (50, 1, 50)  # pyright: ignore
         timed = Condition(task, shape, policy, 50, own_rate(task, shape), 1, True).fastest
         assert timed.model_copy(update={"policy": recipe.policy}) == recipe
+        assert timed.policy.parallel is None  # pyright: ignore
         assert timed.policy.model_copy(update={"parallel": True}) == recipe.policy
 
 

@@ -29,6 +29,15 @@ def test_the_time_of_a_run_is_that_of_its_updates_by_their_source(name: str, exp
     assert [place[1] for place in record["curve"]] == pytest.approx(expected)
 
 
+def test_the_best_evaluation_is_told_with_its_epoch_and_time() -> None:
+    found = rows(7)
+    found[4]["valid_perplexity"] = 150.0
+    costs = {REAL: 1.0, "schedule-synthetic": 2.0}
+    record = summarize("schedule-synthetic", 0, load_recipe("schedule-synthetic"), found, costs)
+    assert (record["value"], record["best_epoch"], record["best_time"]) == (150.0, 5, pytest.approx(100 / 70))
+    assert record["time_ratio"] == pytest.approx(2)
+
+
 def test_a_diverged_run_has_no_value() -> None:
     record = summarize(
         "schedule-synthetic", 0, load_recipe("schedule-synthetic"), [], {REAL: 1, "schedule-synthetic": 2}

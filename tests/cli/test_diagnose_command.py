@@ -71,7 +71,7 @@ def test_any_policy_and_core_can_be_diagnosed(sgrnn: Commands, overrides: list[s
 @pytest.mark.parametrize(
     ("span", "expected"),
     [
-        ("~", r"this policy is worth (T=\d|less than T=\d|at least T=\d).* of plain truncation\n"),
+        ("~", r"this policy is worth (T=\d+( ± \d+\.\d)?|(less|more) than T=\d+) of plain truncation\n"),
         ("3", "what this policy is worth is not to be told from noise\n"),
     ],
 )
