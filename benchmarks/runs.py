@@ -2,9 +2,12 @@
 
 import json
 import math
+import signal
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import median
@@ -42,17 +45,10 @@ def train_all(
     for name, recipe in recipes.items():
         if (out / name / "recipe.yaml").exists() and Run.open(out / name).recipe != recipe:
             raise InputError(f"{out / name} holds a run of another recipe: name another folder with --out")
-    context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=prepare_process, initargs=(threads,)) as pool:
+    with _processes(jobs, threads) as pool:
         running = [pool.submit(_train, recipe, out / name) for name, recipe in recipes.items()]
-        try:
-            for name, future in zip(recipes, running, strict=True):
-                yield name, future.result()
-        except BaseException:  # above all Ctrl-C: leave no process behind that trains on
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in active_children():
-                process.terminate()
-            raise
+        for name, future in zip(recipes, running, strict=True):
+            yield name, future.result()
 
 
 class Named(Protocol):
@@ -66,15 +62,11 @@ def run_all(train: Callable[[Any], Record], conditions: Sequence[Named], out: Pa
     """The results of all conditions in their order, those already there read from their files under `out`."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{condition.name}.json" for condition in conditions]
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=prepare_process, initargs=(1,)) as pool:
+    with _processes(jobs, threads=1) as pool:
         running = [pool.submit(_run, train, *pair) for pair in zip(conditions, paths, strict=True)]
-        try:
-            for path, future in zip(paths, running, strict=True):
-                future.result()
-                yield json.loads(path.read_text("utf-8"))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for path, future in zip(paths, running, strict=True):
+            future.result()
+            yield json.loads(path.read_text("utf-8"))
 
 
 def _run(train: Callable[[Any], Record], condition: Named, path: Path) -> None:
@@ -83,6 +75,24 @@ def _run(train: Callable[[Any], Record], condition: Named, path: Path) -> None:
     result = train(condition)
     with atomic_write(path) as file:
         file.write((json.dumps(result) + "\n").encode())
+
+
+@contextmanager
+def _processes(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes to train in, none of which trains on when this one is stopped, by Ctrl-C or SIGTERM."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    context = get_context("spawn")
+    try:
+        with ProcessPoolExecutor(jobs, context, initializer=prepare_process, initargs=(threads,)) as pool:
+            try:
+                yield pool
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in active_children():
+                    process.terminate()
+                raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def prepare_process(threads: int) -> None:
