@@ -1,7 +1,7 @@
 """What `benchmarks/hierarchy.py` compares: models of equal size, by the figures of their runs."""
 
 import pytest
-from hierarchy import CHARACTERS, FLAT, PREFIX, Condition, products_per_step, summarize
+from hierarchy import CHARACTERS, FLAT, POLICIES, PREFIX, Condition, products_per_step, summarize
 
 from sgrnn.cores import HierarchicalCore
 from sgrnn.training.build import build_model
@@ -31,12 +31,14 @@ def test_of_as_many_parameters(name: str) -> None:
     assert sizes(name)[1] == pytest.approx(sizes(TWO)[1], rel=0.01)
 
 
-@pytest.mark.parametrize("policy", ["truncated", "synthetic"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_every_condition_has_a_recipe(policy: str) -> None:
     for name in shipped_recipes():
         if name.startswith(PREFIX):
             recipe = Condition(name, policy, 4, 1, 1, False).loaded
-            assert (recipe.policy.kind, recipe.training.seed, recipe.training.span) == (policy, 1, 16)
+            kind = "truncated" if policy == "truncated" else "synthetic"
+            assert (recipe.policy.kind, recipe.training.seed, recipe.training.span) == (kind, 1, 16)
+            assert getattr(recipe.policy, "shuffle", False) is (policy == "shuffled")
             core = build_model(recipe, CHARACTERS).core
             assert isinstance(core, HierarchicalCore) is ("levels" in name)
 
