@@ -52,7 +52,7 @@ def diagnose(
 def _summary(figures: dict[str, Any]) -> str:
     """What the figures come to, in a few lines."""
     alignment, bias = figures["alignment"], figures["bias"]
-    shows = _updates(bias["updates_to_show"][0][0])
+    shows = _updates(bias, 0)
     worth = f"this policy is {bias['worth']['text']} of plain truncation"
     if bias["worth"]["value"] is None:
         worth = f"what this policy is worth is {bias['worth']['text']}"
@@ -90,7 +90,7 @@ def _contenders(figures: dict[str, Any]) -> Table:
     table = _table("", "relative error", "cosine", "shows after updates", title=title)
     for place, contender in enumerate(figures["contenders"]):
         errors = [_at(figures[key], place, 0) for key in ("relative_error", "cosine")]
-        table.add_row(contender, *errors, _updates(figures["updates_to_show"][place][0]))
+        table.add_row(contender, *errors, _updates(figures, place))
     return table
 
 
@@ -157,7 +157,11 @@ def _table(first: str, *headings: str, title: str) -> Table:
     return table
 
 
-def _updates(number: float | None) -> str:
+def _updates(bias: dict[str, Any], contender: int) -> str:
+    """After how many updates its bias shows above the noise."""
+    if bias["relative_error"]["value"][contender][0] is None:
+        return "unknown"
+    number = bias["updates_to_show"][contender][0]
     return "never" if number is None or number > _NEVER else f"{number:,.0f}"
 
 

@@ -72,7 +72,7 @@ def test_any_policy_and_core_can_be_diagnosed(sgrnn: Commands, overrides: list[s
     ("span", "expected"),
     [
         ("~", r"this policy is worth (T=\d+( ± \d+\.\d)?|(less|more) than T=\d+) of plain truncation\n"),
-        ("3", "what this policy is worth is not to be told from noise\n"),
+        ("3", "after so many updates: unknown\nwhat this policy is worth is not to be told from noise\n"),
     ],
 )
 def test_a_run_on_a_task_too(sgrnn: Commands, folder: Path, span: str, expected: str) -> None:
