@@ -1,7 +1,7 @@
 """Two networks, one that ticks ten times as often: does the fast one have to wait for the slow one's gradient?
 
     python benchmarks/digits.py [--quick] [--json FILE] [--conditions NAME ...] [--seeds 0 1 2] [--digits 5e6]
-                                [--rates 1e-3 3e-3] [--jobs 1] [--figure FILE] [--out FOLDER]
+                                [--rates 1e-3 3e-3] [--clips 0 1] [--jobs 1] [--figure FILE] [--out FOLDER]
 
 As in Jaderberg et al. 2016, section 3.2, with real MNIST digits. The fast network reads a stream of digits, one a step,
 and says how many odd ones there were since the last message; every `period` digits it sends a message. The slow one
@@ -21,12 +21,12 @@ the gradient at the message, which comes that late. Conditions, each with one Ad
                     gradients over time (`sgrnn.Synthetic`) beside those across the message
     none            updated with every message, no gradient through it: a control
 
-Of the rates asked for each condition has the one that does best on the validation images; it is that of all but the
-slow network, which has as many updates in every condition and always the same rate. Rates fall to zero over the last
-30% of a run, so that accuracies are those at the end, one run for every number of digits. They are the share of right
-counts on the test images, in streams that are the same for all: of the slow network at all its ticks, of the fast one
-when it sends; means over the last five evaluations. The figure has them against samples (digits, rows counted) and
-against updates of the fast network.
+Of the rates and of the norms that gradients are clipped to each condition has those that do best on the validation
+images. The rate is that of all but the slow network, which has as many updates in every condition and always the same
+one. Rates fall to zero over the last 30% of a run, so that accuracies are those at the end, one run for every number of
+digits. They are the share of right counts on the test images, in streams that are the same for all: of the slow network
+at all its ticks, of the fast one when it sends; means over the last five evaluations. The figure has them against
+samples (digits, rows counted) and against updates of the fast network.
 
 Every result lies in a file of its own under --out: stopped, the benchmark goes on when called again. --quick
 runs one seed for 2e4 digits: it shows that everything runs.
@@ -74,6 +74,7 @@ class Condition:
     ticks: int
     batch_size: int
     evaluations: int
+    clip: float = 0.0  # the largest norm of a network's gradient; 0 for any
     slow_rate: float = 3e-3
     falling: float = 0.3  # share of the run, in which the rates fall to zero
 
@@ -81,7 +82,7 @@ class Condition:
     def name(self) -> str:
         parts = [self.method, f"rate{self.rate:g}", f"seed{self.seed}", f"{self.digits:g}digits"]
         parts += [f"p{self.period}", f"m{self.ticks}", f"b{self.batch_size}", f"e{self.evaluations}"]
-        parts += [f"slow{self.slow_rate:g}", f"falling{self.falling:g}"]
+        parts += [f"clip{self.clip:g}", f"slow{self.slow_rate:g}", f"falling{self.falling:g}"]
         return "-".join(parts).replace(" ", "_")
 
 
@@ -276,6 +277,8 @@ class Pair:
 
     def _step(self, module: nn.Module) -> None:
         if module in self.optimizers:
+            if self.condition.clip:
+                nn.utils.clip_grad_norm_(module.parameters(), self.condition.clip)
             self.optimizers[module].step()
             self.optimizers[module].zero_grad()
 
@@ -326,24 +329,25 @@ def to_record(result: Record) -> Record:
     }  # fmt: skip
 
 
-def best_rates(records: list[Record]) -> dict[tuple[str, float], list[Record]]:
-    """For every method and number of digits the records of the rate with the best median on the validation images."""
-    groups: dict[tuple[str, float], dict[float, list[Record]]] = {}
+def best_settings(records: list[Record]) -> dict[tuple[str, float], list[Record]]:
+    """For every method and number of digits the records of the settings with the best median on validation images."""
+    groups: dict[tuple[str, float], dict[tuple[float, float], list[Record]]] = {}
     for record in records:
-        groups.setdefault((record["method"], record["digits"]), {}).setdefault(record["rate"], []).append(record)
+        settings = groups.setdefault((record["method"], record["digits"]), {})
+        settings.setdefault((record["rate"], record["clip"]), []).append(record)
     return {
-        place: max(rates.values(), key=lambda found: median(record["valid_accuracy"] for record in found))
-        for place, rates in groups.items()
+        place: max(settings.values(), key=lambda found: median(record["valid_accuracy"] for record in found))
+        for place, settings in groups.items()
     }
 
 
 def print_table(records: list[Record]) -> None:
     """A line for each method and number of digits: accuracies at the end."""
-    print(f"\n{'':16s}{'digits':>10s}{'rate':>8s}{'threes right':>26s}{'odd right':>26s}{'r2':>8s}")
-    for (method, digits), found in best_rates(records).items():
+    print(f"\n{'':16s}{'digits':>10s}{'rate':>8s}{'clip':>6s}{'threes right':>26s}{'odd right':>26s}{'r2':>8s}")
+    for (method, digits), found in best_settings(records).items():
         values, fast = (spread([record[name] for record in found]) for name in ("value", "fast_accuracy"))
         r2 = median(record["interface_r2"] for record in found)
-        print(f"{method:16s}{digits:10.0e}{found[0]['rate']:8g}{values:>26s}{fast:>26s}{r2:8.2f}")
+        print(f"{method:16s}{digits:10.0e}{found[0]['rate']:8g}{found[0]['clip']:6g}{values:>26s}{fast:>26s}{r2:8.2f}")
 
 
 def plot(records: list[Record], path: Path) -> None:
@@ -352,7 +356,7 @@ def plot(records: list[Record], path: Path) -> None:
     for axes, column, label in zip(
         figure.subplots(1, 2, sharey=True), (0, 1), ("digits seen", "updates of the fast network"), strict=True
     ):
-        for index, ((method, digits), found) in enumerate(best_rates(records).items()):
+        for index, ((method, digits), found) in enumerate(best_settings(records).items()):
             curves = [record["curve"] for record in found]
             for curve in curves:
                 axes.plot([row[column] for row in curve], [row[2] for row in curve], color=f"C{index}", alpha=0.25)
@@ -371,6 +375,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     made.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="of all but the slow network")
+    made.add_argument("--clips", type=float, nargs="+", default=[0.0, 1.0], help="largest norms of gradients; 0: any")
     made.add_argument("--digits", type=float, nargs="+", default=[5e6], help="samples of a run, rows counted")
     made.add_argument("--period", type=int, default=10, help="digits between two messages")
     made.add_argument("--ticks", type=int, default=10, help="messages between two beginnings of the slow network")
@@ -381,7 +386,8 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--out", type=Path, default=Path("benchmarks/out/digits"))
     found = made.parse_args()
     if found.quick:
-        found.seeds, found.digits, found.rates, found.evaluations = found.seeds[:1], [2e4], found.rates[:1], 2
+        found.seeds, found.digits, found.evaluations = found.seeds[:1], [2e4], 2
+        found.rates, found.clips = found.rates[:1], found.clips[:1]
     return found
 
 
@@ -389,11 +395,12 @@ def main() -> None:
     """Run every condition and report."""
     asked = parse_arguments()
     conditions = [
-        Condition(method, rate, seed, digits, asked.period, asked.ticks, asked.batch_size, asked.evaluations)
+        Condition(method, rate, seed, digits, asked.period, asked.ticks, asked.batch_size, asked.evaluations, clip)
         for seed in dict.fromkeys(asked.seeds)
         for method in dict.fromkeys(asked.conditions)
         for digits in dict.fromkeys(asked.digits)
         for rate in dict.fromkeys(asked.rates)
+        for clip in dict.fromkeys(asked.clips)
     ]
     records: list[Record] = []
     for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from digits import CONDITIONS, ERROR_SCALE, Condition, Digits, Pair, Stream, best_rates, to_record, train
+from digits import CONDITIONS, ERROR_SCALE, Condition, Digits, Pair, Stream, best_settings, to_record, train
 from torch import Tensor, nn
 
 SMALL = Condition("synthetic", 1e-3, 0, digits=96, period=4, ticks=3, batch_size=2, evaluations=2)
@@ -107,20 +107,26 @@ def test_a_run_has_a_curve_over_samples_and_updates() -> None:
     assert record["valid_accuracy"] == sum(row[4] for row in result["curve"]) / 2
 
 
-def test_a_rate_is_chosen_on_the_validation_images_for_each_method_and_number_of_digits() -> None:
+def test_settings_are_chosen_on_the_validation_images_for_each_method_and_number_of_digits() -> None:
     made = [
-        {"method": method, "digits": digits, "rate": rate, "value": -valid, "valid_accuracy": valid}
-        for method, digits, rate, valid in (
-            ("full", 10, 1.0, 0.1), ("full", 10, 2.0, 0.3), ("full", 10, 1.0, 0.2), ("full", 20, 1.0, 0.0),
-            ("none", 10, 1.0, 0.0),
+        {"method": method, "digits": digits, "rate": rate, "clip": clip, "value": -valid, "valid_accuracy": valid}
+        for method, digits, rate, clip, valid in (
+            ("full", 10, 1.0, 1.0, 0.1), ("full", 10, 1.0, 2.0, 0.3), ("full", 10, 1.0, 1.0, 0.2),
+            ("full", 10, 2.0, 1.0, 0.2), ("full", 20, 1.0, 1.0, 0.0), ("none", 10, 1.0, 1.0, 0.0),
         )
     ]  # fmt: skip
-    assert best_rates(made) == {("full", 10): made[1:2], ("full", 20): made[3:4], ("none", 10): made[4:]}
+    assert best_settings(made) == {("full", 10): made[1:2], ("full", 20): made[4:5], ("none", 10): made[5:]}
 
 
 def test_runs_of_other_settings_have_other_names() -> None:
-    conditions = {SMALL, replace(SMALL, slow_rate=1e-3), replace(SMALL, falling=0.5), replace(SMALL, digits=1e3)}
-    assert len({condition.name for condition in conditions}) == 4
+    conditions = {
+        SMALL,
+        replace(SMALL, slow_rate=1e-3),
+        replace(SMALL, clip=1.0),
+        replace(SMALL, falling=0.5),
+        replace(SMALL, digits=1e3),
+    }
+    assert len({condition.name for condition in conditions}) == 5
 
 
 def test_the_error_told_is_the_gradient_of_a_ticks_loss_at_the_output() -> None:
