@@ -102,9 +102,16 @@ def test_exact_replies_add_up_to_the_gradient_of_waiting() -> None:
 def test_a_run_has_a_curve_over_samples_and_updates() -> None:
     result = train(SMALL)
     assert [row[:2] for row in result["curve"]] == [[48, 6], [96, 12]]
-    record = to_record(result)
-    assert record["value"] == sum(row[2] for row in result["curve"]) / 2
-    assert record["valid_accuracy"] == sum(row[4] for row in result["curve"]) / 2
+    record = to_record({**result, "scores": {"test": [0.5, 0.6], "valid": [0.7, 0.8]}})
+    assert (record["value"], record["fast_accuracy"], record["valid_accuracy"]) == (0.5, 0.6, 0.7)
+
+
+def test_at_the_end_ten_streams_of_either_split_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[int] = []
+    monkeypatch.setattr(Pair, "score", lambda pair, stream: scored.append(stream.odd.shape[1]) or (len(scored), 0.0))
+    result = train(SMALL)
+    assert scored == [400] * 22
+    assert result["scores"] == {"test": [7.5, 0.0], "valid": [17.5, 0.0]}
 
 
 def test_settings_are_chosen_on_the_validation_images_for_each_method_and_number_of_digits() -> None:
