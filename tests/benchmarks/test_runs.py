@@ -12,7 +12,7 @@ import pytest
 import runs
 
 SCRIPT = """
-import os, sys, time
+import os, signal, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def train(condition):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
     list(run_all(train, [Condition("first"), Condition("second")], Path("out"), jobs=2))
 """
 
