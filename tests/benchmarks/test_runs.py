@@ -46,15 +46,14 @@ def wait_until(what: str, found: Callable[[], bool]) -> None:
 def test_a_stopped_benchmark_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "benchmark.py").write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(Path(runs.__file__).parent)}
-    running = subprocess.Popen(
-        [sys.executable, "benchmark.py"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
-    )
     files = [tmp_path / "first", tmp_path / "second"]
-    try:
-        wait_until("training", lambda: all(file.exists() and file.read_text() for file in files))
-        running.send_signal(number)
-        assert running.wait(timeout=60) != 0
-    finally:
-        running.kill()
+    command = [sys.executable, "benchmark.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as running:
+        try:
+            wait_until("training", lambda: all(file.exists() and file.read_text() for file in files))
+            running.send_signal(number)
+            assert running.wait(timeout=60) != 0
+        finally:
+            running.kill()
     for file in files:
         wait_until("ended", lambda file=file: not Path(f"/proc/{file.read_text()}").exists())
