@@ -46,7 +46,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from records import Record, parser, save_figure, spread, write_records
+from records import Record, best_settings, parser, save_figure, spread, write_records
 from runs import run_all
 from torch import Tensor, nn
 
@@ -332,22 +332,15 @@ def to_record(result: Record) -> Record:
     }  # fmt: skip
 
 
-def best_settings(records: list[Record]) -> dict[tuple[str, float], list[Record]]:
-    """For every method and number of digits the records of the settings with the best median on validation images."""
-    groups: dict[tuple[str, float], dict[tuple[float, float], list[Record]]] = {}
-    for record in records:
-        settings = groups.setdefault((record["method"], record["digits"]), {})
-        settings.setdefault((record["rate"], record["clip"]), []).append(record)
-    return {
-        place: max(settings.values(), key=lambda found: median(record["valid_accuracy"] for record in found))
-        for place, settings in groups.items()
-    }
+def best(records: list[Record]) -> dict[tuple[str, float], list[Record]]:
+    """For every method and number of digits the records of the settings that do best on the validation images."""
+    return best_settings(records, ("method", "digits"), ("rate", "clip"), lambda record: record["valid_accuracy"])
 
 
 def print_table(records: list[Record]) -> None:
     """A line for each method and number of digits: accuracies at the end."""
     print(f"\n{'':16s}{'digits':>10s}{'rate':>8s}{'clip':>6s}{'threes right':>26s}{'odd right':>26s}{'r2':>8s}")
-    for (method, digits), found in best_settings(records).items():
+    for (method, digits), found in best(records).items():
         values, fast = (spread([record[name] for record in found]) for name in ("value", "fast_accuracy"))
         r2 = median(record["interface_r2"] for record in found)
         print(f"{method:16s}{digits:10.0e}{found[0]['rate']:8g}{found[0]['clip']:6g}{values:>26s}{fast:>26s}{r2:8.2f}")
@@ -359,7 +352,7 @@ def plot(records: list[Record], path: Path) -> None:
     for axes, column, label in zip(
         figure.subplots(1, 2, sharey=True), (0, 1), ("digits seen", "updates of the fast network"), strict=True
     ):
-        for index, ((method, digits), found) in enumerate(best_settings(records).items()):
+        for index, ((method, digits), found) in enumerate(best(records).items()):
             curves = [record["curve"] for record in found]
             for curve in curves:
                 axes.plot([row[column] for row in curve], [row[2] for row in curve], color=f"C{index}", alpha=0.25)

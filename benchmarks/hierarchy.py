@@ -1,14 +1,14 @@
 """Two and three levels against flat LSTMs of as many products per character and of as many parameters.
 
     python benchmarks/hierarchy.py [--quick] [--json FILE] [--recipes NAME ...] [--windows 4 16]
-                                   [--policies truncated synthetic shuffled] [--seeds 0 1 2] [--epochs 1] [--jobs 1]
+                                   [--policies truncated synthetic ...] [--seeds 0 1 2] [--epochs 1] [--jobs 1]
                                    [--out FOLDER] [--figure FILE] [--no-seconds]
 
-The recipes `hierarchy-*` on characters of Penn Treebank, with every window and policy, of which `shuffled`, synthetic
-gradients given to the wrong rows, is a control: one update per span of 16 steps with the same optimizer. Validation
-bits per character after so many epochs, the best of them. Beside it what a model takes: parameters, products per
-character, and the time of an update, measured beforehand side by side in interleaved rounds on one thread, over that of
-the flat LSTM of as many products with the same window and policy.
+The recipes `hierarchy-*` on characters of Penn Treebank, with every window and policy, of which `zero` and `shuffled`
+(synthetic gradients in the wrong rows) are controls: one update per span of 16 steps with the same optimizer.
+Validation bits per character after so many epochs, the best of them. Beside it what a model takes: parameters, products
+per character, and the time of an update, measured beforehand side by side in interleaved rounds on one thread, over
+that of the flat LSTM of as many products with the same window and policy.
 
 Every condition is an ordinary run of `sgrnn train` in a folder of its own under --out, --jobs of them at a time:
 stopped, the benchmark goes on where it was when called again. --quick stops each after 100 updates of one seed.
@@ -24,7 +24,7 @@ from statistics import fmean, median
 
 from matplotlib.figure import Figure
 from records import Record, parser, save_figure, spread, write_records
-from runs import seconds_per_update, train_all
+from runs import COMPARED, seconds_per_update, train_all
 
 from sgrnn.cores import HierarchicalCore
 from sgrnn.sequence_model import SequenceModel
@@ -36,11 +36,6 @@ PREFIX = "hierarchy-"
 FLAT = PREFIX + "flat"
 FIGURE = "valid_bits_per_character"
 CHARACTERS = 50
-POLICIES = {
-    "truncated": ["--policy.kind=truncated"],
-    "synthetic": ["--policy.kind=synthetic"],
-    "shuffled": ["--policy.kind=synthetic", "--policy.shuffle=true"],
-}
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class Condition:
     @property
     def loaded(self) -> Recipe:
         """The shipped recipe with this policy and window."""
-        overrides = [*POLICIES[self.policy], f"--policy.window={self.window}"]
+        overrides = [*COMPARED[self.policy], f"--policy.window={self.window}"]
         overrides += [f"--training.seed={self.seed}", f"--training.epochs={self.epochs}"]
         overrides += ["--training.max_updates=100"] if self.quick else ["--training.evaluate_every=1000"]
         return load_recipe(self.recipe, overrides)
@@ -121,13 +116,11 @@ def plot(records: list[Record], path: Path) -> None:
     places = {window: place for place, window in enumerate(sorted({record["window"] for record in records}))}
     known = [record for record in records if record["value"] is not None]
     for index, name in enumerate(dict.fromkeys(record["recipe"] for record in known)):
-        for policy, line in zip(POLICIES, ("o--", "o-", "x:"), strict=True):
+        for policy, line in zip(COMPARED, ("o--", "o-", "+:", "x:"), strict=True):
             found = [record for record in known if (record["recipe"], record["policy"]) == (name, policy)]
             windows = sorted({record["window"] for record in found})
             middles = [median(r["value"] for r in found if r["window"] == window) for window in windows]
-            label = f"{name.removeprefix(PREFIX)}, {policy}"
-            if not found:
-                continue
+            label = f"{name.removeprefix(PREFIX)}, {policy}" if found else None
             axes.plot([places[window] for window in windows], middles, line, color=f"C{index}", label=label)
             axes.plot([places[r["window"]] for r in found], [r["value"] for r in found], ".", color=f"C{index}")
     axes.set_xticks(list(places.values()), [str(window) for window in places])
@@ -143,7 +136,7 @@ def parse_arguments() -> argparse.Namespace:
     shipped = [name for name in shipped_recipes() if name.startswith(PREFIX)]
     made.add_argument("--recipes", nargs="+", choices=shipped, default=shipped)
     made.add_argument("--windows", type=int, nargs="+", default=[4, 16])
-    made.add_argument("--policies", nargs="+", choices=POLICIES, default=["truncated", "synthetic"])
+    made.add_argument("--policies", nargs="+", choices=COMPARED, default=["truncated", "synthetic"])
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     made.add_argument("--epochs", type=int, default=1)
     made.add_argument("--jobs", type=int, default=1, help="conditions trained at a time")

@@ -34,8 +34,8 @@ from pathlib import Path
 from statistics import fmean, median
 
 from matplotlib.figure import Figure
-from records import Record, parser, save_figure, spread, write_records
-from runs import seconds_per_update, train_all
+from records import Record, best_settings, parser, save_figure, spread, write_records
+from runs import COMPARED, seconds_per_update, train_all
 
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import parse_recipe
@@ -99,10 +99,7 @@ TASKS = {
     ),
 }  # fmt: skip
 POLICIES = {
-    "truncated": ["--policy.kind=truncated"],
-    "synthetic": ["--policy.kind=synthetic"],
-    "zero": ["--policy.kind=synthetic", "--policy.discount=0"],
-    "shuffled": ["--policy.kind=synthetic", "--policy.shuffle=true"],
+    **COMPARED,
     "grounded": ["--policy.kind=synthetic", "--policy.grounding.every=4", "--policy.grounding.window={longer}"],
     "adjoint": ["--policy.kind=synthetic", "--policy.synthesizer.kind=adjoint"],
     "lambda 0.5": ["--policy.kind=synthetic", "--policy.trace_decay=0.5"],
@@ -113,7 +110,6 @@ POLICIES = {
         "--policy.synthesizer.rank=16",
     ],
 }
-CONTROLS = ["truncated", "synthetic", "zero", "shuffled"]
 SHAPES = {
     "base": [],
     "two layers": ["--model.num_layers=2"],
@@ -230,14 +226,9 @@ def _key(record: Record) -> tuple[str, str, str, int]:
 
 def best_rates(records: list[Record]) -> list[Record]:
     """Of every task, shape, policy and window the records of the learning rate with the best median."""
-    groups: dict[tuple, dict[float, list[Record]]] = {}
-    for record in records:
-        groups.setdefault((record["metric"], *_key(record)), {}).setdefault(record["learning_rate"], []).append(record)
-    return [
-        record
-        for rates in groups.values()
-        for record in min(rates.values(), key=lambda found: median(map(_or_infinity, found)))
-    ]
+    place, settings = ("metric", "task", "shape", "policy", "window"), ("learning_rate",)
+    chosen = best_settings(records, place, settings, lambda record: -_or_infinity(record))
+    return [record for found in chosen.values() for record in found]
 
 
 def _or_infinity(record: Record) -> float:
@@ -300,7 +291,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--task", choices=TASKS, nargs="+", default=["words"])
     made.add_argument("--windows", type=int, nargs="+", default=[1, 2, 5, 10])
     made.add_argument("--long", type=int, nargs="*", default=[20, 50], help="longer windows, for truncation alone")
-    made.add_argument("--policies", nargs="+", choices=POLICIES, default=CONTROLS)
+    made.add_argument("--policies", nargs="+", choices=POLICIES, default=list(COMPARED))
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     made.add_argument("--rates", type=float, nargs="+", default=[1.0], help="multiples of the task's learning rate")
     made.add_argument("--shapes", nargs="+", choices=SHAPES, default=["base"])

@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from records import Record, parser, save_figure, write_records
+from records import Record, best_settings, parser, save_figure, write_records
 from runs import run_all
 from torch import Tensor, nn
 
@@ -183,15 +183,9 @@ def to_records(result: Record) -> list[Record]:
 
 def best_rates(records: list[Record]) -> list[Record]:
     """Of every metric, task, method and window the records of the learning rates with the highest median."""
-    groups: dict[tuple, dict[tuple[float, float], list[Record]]] = {}
-    for record in records:
-        key = tuple(record[name] for name in ("metric", "task", "method", "window"))
-        groups.setdefault(key, {}).setdefault((record["rate"], record["synthesizer_rate"]), []).append(record)
-    return [
-        record
-        for rates in groups.values()
-        for record in max(rates.values(), key=lambda found: median(one["value"] for one in found))
-    ]
+    place, settings = ("metric", "task", "method", "window"), ("rate", "synthesizer_rate")
+    chosen = best_settings(records, place, settings, lambda record: record["value"])
+    return [record for found in chosen.values() for record in found]
 
 
 def print_tables(records: list[Record]) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,23 @@ def write_records(records: Sequence[Record], path: Path | None) -> None:
         with atomic_write(path) as file:
             file.write((json.dumps(list(records), indent=1) + "\n").encode())
         print(f"records: {path}")
+
+
+def best_settings(
+    records: Sequence[Record], place: Sequence[str], settings: Sequence[str], score: Callable[[Record], float]
+) -> dict[tuple, list[Record]]:
+    """For every place in a table the records of the settings with the highest median score; both are names of fields.
+
+    Of several that are equal the first.
+    """
+    groups: dict[tuple, dict[tuple, list[Record]]] = {}
+    for record in records:
+        where, tried = (tuple(record[name] for name in names) for names in (place, settings))
+        groups.setdefault(where, {}).setdefault(tried, []).append(record)
+    return {
+        where: max(found.values(), key=lambda same: statistics.median(score(record) for record in same))
+        for where, found in groups.items()
+    }
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -29,6 +29,12 @@ from sgrnn.training.recipe import Recipe
 from sgrnn.training.run import Run, locked
 
 Key = TypeVar("Key", bound=Hashable)
+COMPARED = {
+    "truncated": ["--policy.kind=truncated"],
+    "synthetic": ["--policy.kind=synthetic"],
+    "zero": ["--policy.kind=synthetic", "--policy.discount=0"],
+    "shuffled": ["--policy.kind=synthetic", "--policy.shuffle=true"],
+}  # overrides of a recipe: synthetic gradients, what they are compared with, and two controls
 
 
 def train_all(

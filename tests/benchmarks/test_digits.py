@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from digits import CONDITIONS, ERROR_SCALE, Condition, Digits, Pair, Stream, best_settings, to_record, train
+from digits import CONDITIONS, ERROR_SCALE, Condition, Digits, Pair, Stream, best, to_record, train
 from torch import Tensor, nn
 
 SMALL = Condition("synthetic", 1e-3, 0, digits=96, period=4, ticks=3, batch_size=2, evaluations=2)
@@ -122,7 +122,7 @@ def test_settings_are_chosen_on_the_validation_images_for_each_method_and_number
             ("full", 10, 2.0, 1.0, 0.2), ("full", 20, 1.0, 1.0, 0.0), ("none", 10, 1.0, 1.0, 0.0),
         )
     ]  # fmt: skip
-    assert best_settings(made) == {("full", 10): made[1:2], ("full", 20): made[4:5], ("none", 10): made[5:]}
+    assert best(made) == {("full", 10): made[1:2], ("full", 20): made[4:5], ("none", 10): made[5:]}
 
 
 def test_runs_of_other_settings_have_other_names() -> None:

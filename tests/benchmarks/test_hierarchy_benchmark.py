@@ -1,7 +1,8 @@
 """What `benchmarks/hierarchy.py` compares: models of equal size, by the figures of their runs."""
 
 import pytest
-from hierarchy import CHARACTERS, FLAT, POLICIES, PREFIX, Condition, products_per_step, summarize
+from hierarchy import CHARACTERS, FLAT, PREFIX, Condition, products_per_step, summarize
+from runs import COMPARED
 
 from sgrnn.cores import HierarchicalCore
 from sgrnn.training.build import build_model
@@ -31,7 +32,7 @@ def test_of_as_many_parameters(name: str) -> None:
     assert sizes(name)[1] == pytest.approx(sizes(TWO)[1], rel=0.01)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", COMPARED)
 def test_every_condition_has_a_recipe(policy: str) -> None:
     for name in shipped_recipes():
         if name.startswith(PREFIX):
@@ -39,6 +40,7 @@ def test_every_condition_has_a_recipe(policy: str) -> None:
             kind = "truncated" if policy == "truncated" else "synthetic"
             assert (recipe.policy.kind, recipe.training.seed, recipe.training.span) == (kind, 1, 16)
             assert getattr(recipe.policy, "shuffle", False) is (policy == "shuffled")
+            assert (getattr(recipe.policy, "discount", 1) == 0) is (policy == "zero")
             core = build_model(recipe, CHARACTERS).core
             assert isinstance(core, HierarchicalCore) is ("levels" in name)
 
