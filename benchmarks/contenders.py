@@ -90,20 +90,21 @@ def plain_loop(setting: Setting, compiled: bool = False, low: bool = False) -> U
     return update
 
 
-def our_loop(setting: Setting, kind: str, low_core: bool = False) -> Update:
+def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesizer: int) -> Update:
     """The same training with this package.
 
     Args:
         setting: the model, and how it is trained.
         kind: "truncated", "synthetic" or "mixed": a mixed policy at a time of real gradients.
         low_core: take the core's products too in the setting's precision.
+        synthesizer: options of `LanguageModel.synthesizer`.
     """
     precision = getattr(torch, setting.precision)
     core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers, precision=precision if low_core else None)
     model = sgrnn.LanguageModel(setting.vocabulary, setting.hidden, core, setting.hidden, output_precision=precision)
     policy: sgrnn.Policy = sgrnn.Truncated(setting.window, parallel=None)
     if kind != "truncated":
-        policy = sgrnn.Synthetic(setting.window, model.synthesizer(), parallel=None)
+        policy = sgrnn.Synthetic(setting.window, model.synthesizer(**synthesizer), parallel=None)
     if isinstance(policy, sgrnn.Synthetic) and kind == "mixed":
         policy = sgrnn.Mixed(policy, sgrnn.schedules.Constant(0.0), real_window=setting.window)
     optimizer = make_optimizer(setting, model, fused=True)
@@ -132,6 +133,7 @@ CONTENDERS: dict[str, Callable[[Setting], Update]] = {
     "truncated": lambda setting: our_loop(setting, "truncated"),
     "truncated, low core": lambda setting: our_loop(setting, "truncated", low_core=True),
     "synthetic": lambda setting: our_loop(setting, "synthetic"),
+    "synthetic, light": lambda setting: our_loop(setting, "synthetic", lookahead=2, hidden_size=64, rank=16),
     "mixed while real": lambda setting: our_loop(setting, "mixed"),
 }
 

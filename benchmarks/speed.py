@@ -7,8 +7,9 @@
 
 Contenders: `plain`, what a user writes today with `torch.nn.LSTM`; `plain, compiled`, the same through `torch.compile`,
 where that works; `plain, autocast`, the same under bfloat16 autocast; `truncated`, `synthetic` and `mixed while real`,
-ours. Ours take their output layer's products in the setting's precision, and `truncated, low core` those of its core
-too; the others ignore it. Everybody takes one update per span: 20 steps, or the window where that is longer.
+ours; `synthetic, light`, whose synthesizer has half the size and sees two steps ahead in the place of eight. Ours take
+their output layer's products in the setting's precision, and `truncated, low core` those of its core too; the others
+ignore it. Everybody takes one update per span: --span steps, or the window where that is longer.
 
 Each contender lives in a process of its own, which is asked for some updates in its turn, round after round; a ratio is
 between two contenders of the same round. Reported are medians and quartiles. Beside the tokens per second stand the
@@ -52,7 +53,7 @@ MODELS = [(2, 200), (2, 650), (3, 1150)]
 RATIOS = [
     ("truncated", "plain"), ("truncated", "plain, autocast"), ("truncated", "plain, compiled"),
     ("truncated, low core", "plain"), ("truncated, low core", "plain, autocast"),
-    ("synthetic", "truncated"), ("mixed while real", "truncated"),
+    ("synthetic", "truncated"), ("synthetic, light", "truncated"), ("mixed while real", "truncated"),
 ]  # fmt: skip
 ROUND_SECONDS = 0.4
 MEBIBYTE = 1 << 20
@@ -212,6 +213,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--models", type=shape, nargs="+", default=MODELS, metavar="LAYERSxUNITS")
     made.add_argument("--vocabularies", nargs="+", type=int, default=[50, 10_000, 33_000])
     made.add_argument("--windows", nargs="+", type=int, default=[1, 5, 20, 70])
+    made.add_argument("--span", type=int, default=20, help="steps of an update, at least")
     made.add_argument("--batches", nargs="+", type=int, default=[20])
     made.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     made.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
@@ -228,7 +230,7 @@ def main() -> None:
     settings = QUICK
     if not arguments.quick:
         settings = [
-            Setting(layers, hidden, vocabulary, window, max(20, window), batch, precision)
+            Setting(layers, hidden, vocabulary, window, max(arguments.span, window), batch, precision)
             for (layers, hidden), vocabulary, window, batch, precision in itertools.product(
                 arguments.models, arguments.vocabularies, arguments.windows, arguments.batches, arguments.precisions
             )
