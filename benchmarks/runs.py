@@ -64,15 +64,27 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
+Condition = TypeVar("Condition", bound=Named)
+
+
 def run_all(train: Callable[[Any], Record], conditions: Sequence[Named], out: Path, jobs: int) -> Iterator[Record]:
     """The results of all conditions in their order, those already there read from their files under `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"{condition.name}.json" for condition in conditions]
+    paths = [_result(condition, out) for condition in conditions]
     with _processes(jobs, threads=1) as pool:
         running = [pool.submit(_run, train, *pair) for pair in zip(conditions, paths, strict=True)]
         for path, future in zip(paths, running, strict=True):
             future.result()
             yield json.loads(path.read_text("utf-8"))
+
+
+def known(conditions: Sequence[Condition], out: Path) -> list[Condition]:
+    """Those of which the results lie under `out`."""
+    return [condition for condition in conditions if _result(condition, out).exists()]
+
+
+def _result(condition: Named, out: Path) -> Path:
+    return out / f"{condition.name}.json"
 
 
 def _run(train: Callable[[Any], Record], condition: Named, path: Path) -> None:

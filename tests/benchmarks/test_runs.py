@@ -1,4 +1,4 @@
-"""Benchmarks train in processes of their own, which end when the benchmark does."""
+"""Benchmarks train in processes of their own, which end when the benchmark does, and keep a file for each result."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,23 @@ def test_a_stopped_benchmark_leaves_no_process_behind(tmp_path: Path, number: si
             running.kill()
     for file in files:
         wait_until("ended", lambda file=file: not Path(f"/proc/{file.read_text()}").exists())
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a benchmark runs, and has run, under a name."""
+
+    name: str
+
+
+def result_of(condition: Named) -> runs.Record:
+    return {"value": len(condition.name)}
+
+
+def test_results_are_kept_and_known(tmp_path: Path) -> None:
+    one, other = Named("one"), Named("other")
+    assert runs.known([one, other], tmp_path) == []
+    assert list(runs.run_all(result_of, [one], tmp_path, jobs=1)) == [{"value": 3}]
+    assert runs.known([other, one], tmp_path) == [one]
+    (tmp_path / "one.json").write_text('{"value": 7}')  # which is not made again
+    assert list(runs.run_all(result_of, [other, one], tmp_path, jobs=1)) == [{"value": 5}, {"value": 7}]
