@@ -1,7 +1,7 @@
 """Do synthetic gradients help? Truncation, synthetic gradients and two controls at each window, on real text.
 
     python benchmarks/quality.py [--quick] [--json FILE] [--task words] [--windows 1 2 5 10] [--long 20 50]
-                                 [--policies truncated synthetic zero shuffled ...] [--seeds 0 1 2] [--rates 2e-3 ...]
+                                 [--policies truncated synthetic zero shuffled ...] [--seeds 0 1 2] [--rates 0.5 1 2]
                                  [--shapes base] [--jobs 2] [--out FOLDER] [--figure FILE]
 
 The controls are a zero synthetic gradient (discount 0: what the machinery alone does; without dropout it equals
@@ -98,17 +98,14 @@ TASKS = {
         "valid_bits_per_character", "validation bits per character", 2e-3, 4,
     ),
 }  # fmt: skip
+LIGHT = ["--policy.kind=synthetic", "--policy.synthesizer.hidden_size=64", "--policy.synthesizer.rank=16"]
 POLICIES = {
     **COMPARED,
     "grounded": ["--policy.kind=synthetic", "--policy.grounding.every=4", "--policy.grounding.window={longer}"],
     "adjoint": ["--policy.kind=synthetic", "--policy.synthesizer.kind=adjoint"],
     "lambda 0.5": ["--policy.kind=synthetic", "--policy.trace_decay=0.5"],
-    "light": [
-        "--policy.kind=synthetic",
-        "--policy.synthesizer.lookahead=2",
-        "--policy.synthesizer.hidden_size=64",
-        "--policy.synthesizer.rank=16",
-    ],
+    "light": [*LIGHT, "--policy.synthesizer.lookahead=2"],
+    "light, one ahead": [*LIGHT, "--policy.synthesizer.lookahead=1"],
 }
 SHAPES = {
     "base": [],

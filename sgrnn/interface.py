@@ -55,6 +55,7 @@ class Interface(nn.Module):
             raise ValueError(f"decay must be in (0, 1), got {decay}")
         self.synthesizer, self.gate, self.gated, self.decay = synthesizer, Gate(decay), gate, decay
         self.total = total
+        self.message_size: int | None = getattr(synthesizer, "state_size", None)
         self.register_buffer("mean_square", torch.zeros(()))
         self.register_buffer("power", torch.zeros(()))
         self.register_buffer("answers", torch.zeros(()))
@@ -71,17 +72,17 @@ class Interface(nn.Module):
             zero, whose backward pass gives the sender its synthetic gradient: add it to the sender's loss.
 
         Raises:
-            ValueError: the synthesizer predicts for another number of features.
+            ValueError: the message is no matrix, or the synthesizer says as `state_size` that it is for another number
+                of features.
         """
         sent = message.detach()
+        size = self.message_size
+        if sent.dim() != 2 or (size is not None and sent.shape[1] != size):
+            wanted = "(rows, features)" if size is None else f"(rows, {size}), as the synthesizer predicts for"
+            raise ValueError(f"message must be {wanted}, got {tuple(sent.shape)}")
         if not torch.is_grad_enabled():
             return sent, sent.new_zeros(())
         predicted = self.synthesizer(sent, known)[:, 0]
-        if predicted.shape != sent.shape:
-            raise ValueError(
-                f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
-                f"{tuple(sent.shape)}"
-            )
         scale = self.mean_square.sqrt() * (self.gate() if self.gated else 1.0) * self._processes(sent)
         return _Received.apply(predicted, sent, self), _Reply.apply(message, scale * predicted.detach())
 

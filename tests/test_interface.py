@@ -1,5 +1,8 @@
 """An interface cuts the graph between two modules, and gives the sender what the receiver is predicted to send back."""
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from models import gradients, make_hierarchy, make_span, make_state, squared_error
@@ -174,12 +177,24 @@ def test_it_may_know_what_the_sender_does_not() -> None:
     assert not torch.equal(*found)
 
 
-def test_a_message_of_another_size_is_refused() -> None:
-    interface = Interface(MLPSynthesizer(FEATURES, (), standardize=False))
-    interface.synthesizer.last = nn.Linear(FEATURES, FEATURES + 1)
-    message = r"^message must be \(rows, features\) as the synthesizer predicts for it, \(6, 5\), got \(6, 4\)$"
-    with pytest.raises(ValueError, match=message):
-        interface(torch.zeros(ROWS, FEATURES))
+@pytest.mark.parametrize("shape", [(ROWS, FEATURES + 1), (FEATURES,), (1, ROWS, FEATURES)])
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_message_of_another_size_is_refused(shape: tuple[int, ...], grad: bool) -> None:
+    message = rf"message must be (rows, {FEATURES}), as the synthesizer predicts for, got {shape}"
+    with torch.set_grad_enabled(grad), pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Interface(MLPSynthesizer(FEATURES))(torch.zeros(shape))
+
+
+def test_a_synthesizer_of_ones_own_that_tells_no_size_is_for_any_matrix() -> None:
+    interface = Interface(OwnSynthesizer())
+    assert interface(torch.ones(ROWS, 2))[0].shape == (ROWS, 2)
+    with pytest.raises(ValueError, match=r"^message must be \(rows, features\), got \(3,\)$"):
+        interface(torch.zeros(3))
+
+
+class OwnSynthesizer(nn.Module):
+    def forward(self, message: Tensor, known: Any) -> Tensor:
+        return message.unsqueeze(1)
 
 
 def test_a_decay_out_of_range_is_refused() -> None:

@@ -64,7 +64,9 @@ def sweep(
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
-        raise InputError("sgrnn sweep needs Optuna: python -m pip install 'sgrnn[sweep]'") from None
+        raise InputError(
+            "sgrnn sweep needs Optuna: python -m pip install -c constraints.txt '.[sweep]' where sgrnn's source is"
+        ) from None
 
     def load(overrides: Sequence[str]) -> Recipe:
         return load_recipe(recipe, [*context.args, *overrides])
@@ -124,7 +126,7 @@ def _conclude(sweep: "Sweep", space: Space, unit: str, console: Console) -> None
     for heading in ("trial", "state", *space, *(name.replace("_", " ") for name in shown)):
         table.add_column(heading, no_wrap=True)
     for result in best_first:
-        values = [_shown(result.values[field]) for field in space]
+        values = [_shown(result.values.get(field, "")) for field in space]
         figures = [_FORMS[name].format(result.record[f"valid_{name}"]) if result.record else "" for name in shown]
         table.add_row(str(result.number), result.state, *values, *figures)
     if not console.is_terminal:  # nobody's screen is too narrow
@@ -133,8 +135,8 @@ def _conclude(sweep: "Sweep", space: Space, unit: str, console: Console) -> None
     console.print(table)
     for result in results:
         if result.state == "failed":
-            again = f"sgrnn resume {shlex.quote(str(result.folder))}"
-            console.print(f"trial {result.number} failed: {result.reason}; to see how: {again}")
+            again = f"; to see how: sgrnn resume {shlex.quote(str(result.folder))}" if result.folder.exists() else ""
+            console.print(f"trial {result.number} failed: {result.reason}{again}")
     path = sweep.folder / "sweep.png"
     try:
         plot_sweep(results, space, unit, path)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from math import lcm
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +80,7 @@ class HierarchicalCore(nn.Module):
         given = _one_each("message_sizes", message_sizes, len(levels) - 1)
         self.message_sizes = [above if size is None else size for above, size in zip(sizes[1:], given, strict=True)]
         for place, size in enumerate(self.message_sizes):
+            _check_whole(f"message_sizes[{place}]", size)
             if size < 1:
                 raise ValueError(f"message_sizes[{place}] must be at least 1 feature, got {size}")
         self.input_size = _size(levels[0], 0, "input_size") - self.message_sizes[0]
@@ -103,6 +104,12 @@ class HierarchicalCore(nn.Module):
             for above, size in zip(sizes[1:], given, strict=True)
         )
         self.interfaces = _one_each("interfaces", interfaces, len(levels) - 1)  # a list: not registered
+        for place, (interface, size) in enumerate(zip(self.interfaces, self.summary_sizes, strict=True)):
+            if interface is not None and interface.message_size not in (size, None):
+                raise ValueError(
+                    f"interfaces[{place}] must predict for the {size} outputs of level {place}, got a synthesizer for "
+                    f"{interface.message_size}"
+                )
 
     def initial_state(self, batch_size: int) -> State:
         """The state before a sequence's first step: phase 0, nothing heard or said, the levels in their own."""
@@ -228,6 +235,7 @@ def _check_periods(levels: int, periods: Sequence[int]) -> None:
     if len(periods) != levels:
         raise ValueError(f"periods must be one for each of the {levels} levels, got {len(periods)}")
     for place, period in enumerate(periods):
+        _check_whole(f"periods[{place}]", period)
         if period < 1:
             raise ValueError(f"periods[{place}] must be at least 1 step, got {period}")
         if place and period < periods[place - 1]:
@@ -236,6 +244,11 @@ def _check_periods(levels: int, periods: Sequence[int]) -> None:
             )
     if periods[0] != 1:
         raise ValueError(f"periods[0] must be 1, since the fastest level reads every step, got {periods[0]}")
+
+
+def _check_whole(name: str, given: Any) -> None:
+    if not isinstance(given, int):
+        raise ValueError(f"{name} must be a whole number, got {given!r}")
 
 
 def _one_each(name: str, given: Sequence[_Value | None] | None, number: int) -> list[_Value | None]:

@@ -82,12 +82,12 @@ def require_torchtext() -> None:
     except (ImportError, OSError) as error:
         raise InputError(
             f"this needs torchtext {_VERSION}, which cannot be imported ({error}); install it with "
-            "`pip install 'sgrnn[torchtext]'`"
+            "`python -m pip install -c constraints.txt '.[torchtext]'` where sgrnn's source is"
         ) from error
     if torchtext.__version__ != _VERSION:
         raise InputError(
             f"this needs torchtext {_VERSION}, got {torchtext.__version__}; install it with "
-            "`pip install 'sgrnn[torchtext]'`"
+            "`python -m pip install -c constraints.txt '.[torchtext]'` where sgrnn's source is"
         )
 
 

@@ -63,7 +63,7 @@ class ErrorSynthesizer(nn.Module):
             raise ValueError(f"steps must be at least 1, got {steps}: it sees nothing but the errors ahead")
         if near < 1:
             raise ValueError(f"near must be at least 1 step, got {near}")
-        self.lookahead_steps, self.features = steps, features
+        self.state_size, self.lookahead_steps, self.features = state_size, steps, features
         self.state_projection = nn.Linear(state_size, hidden_size)
         self.near = near = min(near, steps)
         self.input_projection = drawn(near, feature_size, projection)

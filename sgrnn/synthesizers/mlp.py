@@ -37,6 +37,7 @@ class MLPSynthesizer(nn.Module):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
+        self.state_size = state_size
         self.standardize = standardize
         self.lookahead = lookahead
         self.lookahead_steps = 0 if lookahead is None else lookahead.steps

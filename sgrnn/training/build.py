@@ -133,11 +133,14 @@ def _build_policy(
     recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int, total: Total | None
 ) -> policies.Policy:
     section = recipe.policy
+    if isinstance(section, recipes.Full):
+        return policies.Full()
+    # An interface is answered once for every window, or once for all where they run as one batch. Which is faster
+    # depends on the rows of a process, and what is learned must not.
+    parallel = False if section.parallel is None and interfaces_of(model) else section.parallel
     match section:
-        case recipes.Full():
-            return policies.Full()
         case recipes.Truncated():
-            return policies.Truncated(section.window, parallel=section.parallel)
+            return policies.Truncated(section.window, parallel=parallel)
         case recipes.Synthetic():
             options = section.synthesizer.model_dump(exclude={"kind"})
             match section.synthesizer:
@@ -159,7 +162,7 @@ def _build_policy(
                 follow_rate=section.follow_rate,
                 follow_every=section.follow_every,
                 shuffle=section.shuffle,
-                parallel=section.parallel,
+                parallel=parallel,
                 total=total,
             )
             schedule = build_schedule(recipe)

@@ -74,7 +74,10 @@ def _field(field: str, value: Any, where: str, load: Load) -> Choices | Numbers:
     if isinstance(value, list):
         if not value:
             raise InputError(f"{where}: {field} needs a choice, got an empty list")
-        values = tuple(json.dumps(choice) for choice in value)
+        try:
+            values = tuple(json.dumps(choice) for choice in value)
+        except TypeError:
+            raise InputError(f"{where}: {field} takes numbers, texts, lists and mappings, got {value!r}") from None
         for choice in values:
             _checked(field, choice, where, load)
         return Choices(values)

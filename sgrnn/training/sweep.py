@@ -24,7 +24,7 @@ from typing import Any, final
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sgrnn.data.atomic import atomic_write
@@ -95,8 +95,7 @@ class Sweep:
                 self._keep("recipe.yaml", dump_recipe(load(())), "recipe")
                 described = {field: asdict(tried) for field, tried in space.items()}
                 self._keep("space.json", json.dumps(described, indent=1) + "\n", "space")
-                # By its whole path, or a lock that a killed process leaves would not be seen through.
-                self._storage = JournalStorage(JournalFileBackend(str(folder.resolve() / "journal.log")))
+                self._storage = JournalStorage(_journal(folder.resolve() / "journal.log"))
                 self._study = optuna.create_study(
                     storage=self._storage,
                     sampler=optuna.samplers.TPESampler(),
@@ -106,6 +105,8 @@ class Sweep:
                 )
         except OSError as error:
             raise InputError(f"cannot write the sweep {folder}: {error}; name another with --study") from None
+        except json.JSONDecodeError:
+            raise InputError(f"{folder / 'journal.log'} is damaged: name another folder with --study") from None
 
     @contextmanager
     def take(self, trials: int) -> Iterator[Trial | None]:
@@ -223,6 +224,9 @@ class Sweep:
             return None  # it ended before its lock was taken
         study = self._storage.get_study_id_from_name(_NAME)
         trial = Trial(self._study, self._storage.get_trial_id_from_study_id_trial_number(study, number))
+        if trial.params.keys() != self.space.keys():
+            self._give_up(trial, "failed", "the process that began it was killed while its values were chosen")
+            return None
         update = latest_update(self._folder(number) / "checkpoints")
         taken, before = trial.user_attrs.get(_TAKEN, (0, None))
         if update != before:
@@ -244,7 +248,7 @@ class Sweep:
         if not path.exists():
             with atomic_write(path) as file:
                 file.write(text.encode())
-        elif path.read_text("utf-8") != text:
+        elif path.read_bytes() != text.encode():
             raise InputError(
                 f"{self.folder} holds a sweep of another {what}, see {path}: restore it, or name another folder with "
                 "--study"
@@ -265,6 +269,23 @@ class _Judge:
         self._told.add(epoch)
         self._trial.report(score_of(record), epoch)
         self.hopeless = self._trial.should_prune()
+
+
+def _journal(path: Path) -> JournalFileBackend:
+    """The study's file, without what a full disk or a machine that stopped has left of a last line.
+
+    Args:
+        path: the whole path, or a lock that a killed process leaves would not be seen through.
+    """
+    lock = JournalFileSymlinkLock(str(path))
+    if path.exists():
+        lock.acquire()
+        try:
+            with path.open("r+b") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+        finally:
+            lock.release()
+    return JournalFileBackend(str(path), lock)
 
 
 def score_of(record: dict[str, Any]) -> float:

@@ -141,6 +141,35 @@ def test_a_trial_that_kills_three_processes_is_given_up(sgrnn: Commands, folder:
     assert "\ntrial 0 failed: 3 processes that trained it were killed without a checkpoint; to see" in output
 
 
+def test_a_trial_whose_values_were_not_all_chosen_is_given_up(sgrnn: Commands) -> None:
+    sgrnn.well(*command("--trials", 1, "--training.max_updates=1"))
+    left = JournalStorage(JournalFileBackend(str(Path("mine/journal.log").resolve())))
+    optuna.load_study(study_name="sweep", storage=left).ask()  # and then the process was killed
+    output = sgrnn.well(*command("--trials", 3, "--training.max_updates=1"))
+    assert states(output) == {0: "complete", 1: "failed", 2: "complete"}
+    assert "\ntrial 1 failed: the process that began it was killed while its values were chosen\n" in output
+    assert not Path("mine/trials/0001").exists()
+
+
+def test_an_unfinished_line_of_the_journal_is_cut_and_a_damaged_one_named(sgrnn: Commands) -> None:
+    sgrnn.well(*command("--trials", 1, "--training.max_updates=1"))
+    journal = Path("mine/journal.log")
+    with journal.open("a") as file:
+        file.write('{"op_code": 5, "wor')  # a disk was full
+    assert states(sgrnn.well(*command("--trials", 2, "--training.max_updates=1"))) == {0: "complete", 1: "complete"}
+    assert '"wor{' not in journal.read_text()
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([lines[0], "{\n", *lines[1:]]))
+    message = "mine/journal.log is damaged: name another folder with --study"
+    assert sgrnn.refused(*command("--training.max_updates=1")) == message
+
+
+def test_a_kept_file_that_is_no_text_is_another_sweeps(sgrnn: Commands) -> None:
+    sgrnn.well(*command("--trials", 1, "--training.max_updates=1"))
+    Path("mine/space.json").write_bytes(b"\xff")
+    assert sgrnn.refused(*command("--training.max_updates=1")).startswith("mine holds a sweep of another space, see ")
+
+
 def test_ctrl_c_stops_and_says_how_to_go_on(sgrnn: Commands) -> None:
     running = begin(sgrnn, 0)
     running.send(signal.SIGINT)
@@ -160,5 +189,7 @@ def test_without_optuna_it_says_what_to_install(sgrnn: Commands, monkeypatch: py
         monkeypatch.delitem(sys.modules, name)
     hidden: Any = None
     monkeypatch.setitem(sys.modules, "optuna", hidden)
-    assert sgrnn.refused(*command()) == "sgrnn sweep needs Optuna: python -m pip install 'sgrnn[sweep]'"
+    assert sgrnn.refused(*command()) == (
+        "sgrnn sweep needs Optuna: python -m pip install -c constraints.txt '.[sweep]' where sgrnn's source is"
+    )
     assert not Path("mine").exists()

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from sgrnn.cores import GRU, LSTM, RNN, HierarchicalCore
 from sgrnn.evaluation import evaluate
 from sgrnn.generation import generate
+from sgrnn.interface import Interface
 from sgrnn.objective import gradients as arrived
 from sgrnn.policies import Synthetic, Truncated
 from sgrnn.span import Span
 from sgrnn.state import State, concatenate, cut, floating_leaves, leaves, map_state, rows
+from sgrnn.synthesizers import MLPSynthesizer
 from sgrnn.windows import run
 
 STEPS, ROWS, INPUTS = 13, 5, 3
@@ -250,6 +252,13 @@ def test_evaluation_finds_the_phases_at_once() -> None:
         (
             [(5, 2), (2, 2)], [1, 4], {"interfaces": []},
             "interfaces must be one for each level but the slowest, 1, got 0",
+        ),
+        ([(5, 2), (2, 2)], [1, 4.0], {}, "periods[1] must be a whole number, got 4.0"),
+        ([(5, 2), (2, 2)], [1, "4"], {}, "periods[1] must be a whole number, got '4'"),
+        ([(5, 2), (2, 2)], [1, 4], {"message_sizes": [2.0]}, "message_sizes[0] must be a whole number, got 2.0"),
+        (
+            [(5, 2), (2, 2)], [1, 4], {"interfaces": [Interface(MLPSynthesizer(7))]},
+            "interfaces[0] must predict for the 2 outputs of level 0, got a synthesizer for 7",
         ),
     ],
 )  # fmt: skip

@@ -144,7 +144,7 @@ def test_vocabularies_without_the_special_words_are_refused(tmp_path: Path) -> N
 
 def test_an_absent_torchtext_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchtext", None)
-    with pytest.raises(InputError, match=r"needs torchtext 0\.6\.0, which cannot be imported .*sgrnn\[torchtext\]"):
+    with pytest.raises(InputError, match=r"needs torchtext 0\.6\.0, which cannot be imported .*'\.\[torchtext\]'"):
         require_torchtext()
 
 

@@ -238,3 +238,16 @@ def test_the_interfaces_of_a_hierarchy_are_trained_with_the_policy_and_saved_wit
     assert {id(one) for one in interface.parameters()} <= {id(one) for one in policy.parameters()}
     assert {id(one) for one in interface.parameters()}.isdisjoint(id(one) for one in model.parameters())
     assert "interfaces.0.mean_square" in policy.state_dict()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "synthetic"])
+@pytest.mark.parametrize(("interface", "expected"), [("false", None), ("true", False)])
+def test_how_often_an_interface_is_answered_does_not_depend_on_the_rows(
+    kind: str, interface: str, expected: bool | None
+) -> None:
+    level = f"{{period: 2, hidden_size: 5, interface: {interface}}}"
+    for given, found in (("null", expected), ("true", True), ("false", False)):
+        chosen = recipe(f"--policy.kind={kind}", f"--model.slower_levels=[{level}]", f"--policy.parallel={given}")
+        policy = build_policy(chosen, build_model(chosen, 11), 9)
+        assert isinstance(policy, policies.Truncated | policies.Synthetic)
+        assert policy.parallel is found

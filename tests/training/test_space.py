@@ -48,6 +48,10 @@ def test_fields_say_whether_a_range_is_of_whole_numbers(folder: Path) -> None:
         ("policy.windw: [1]", ":1: policy.windw is not a field; did you mean policy.window?"),
         ("policy.window: [1, 0]", ":1: policy.window must be greater than 0, got 0"),
         ("model.core: [lstm, lstn]", ":1: model.core must be 'lstm', 'gru' or 'rnn', got 'lstn'; did you mean lstm?"),
+        (
+            "training.epochs: [2020-01-01]",
+            ":1: training.epochs takes numbers, texts, lists and mappings, got [datetime.date(2020, 1, 1)]",
+        ),
         ("policy.window: []", ":1: policy.window needs a choice, got an empty list"),
         (
             "policy.window: 5",

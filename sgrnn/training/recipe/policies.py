@@ -20,7 +20,7 @@ class Truncated(Section):
     kind: Literal["truncated"] = "truncated"
     window: PositiveInt
     parallel: bool | None = None
-    """Whether the windows of a span run as one batch; null for where that is faster."""
+    """Whether the windows of a span run as one batch; null for where that is faster, with interfaces never."""
 
 
 class ErrorSynthesizer(Section):
@@ -155,7 +155,7 @@ class Synthetic(Section):
     shuffle: bool = False
     """A control: every row gets the prediction made for another."""
     parallel: bool | None = None
-    """Whether the windows of a span run as one batch; null for where that is faster."""
+    """Whether the windows of a span run as one batch; null for where that is faster, with interfaces never."""
     source: Annotated[ConstantSource | Alternate | AtRestarts | Ramp | Chance, Field(discriminator="kind")] = (
         ConstantSource()
     )
