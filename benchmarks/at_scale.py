@@ -9,7 +9,8 @@ the arithmetic of docs/scale.md. One product of a matrix of P entries with a row
 from typing import Any
 
 import torch
-from records import Record, parser, write_records
+from options import command, parser
+from records import Record, write_records
 
 from sgrnn.cores import LSTM
 from sgrnn.language_model import LanguageModel
@@ -81,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -27,6 +27,7 @@ class Setting:
     batch: int
     precision: str = "float32"
     optimizer: str = "sgd"
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -61,14 +62,15 @@ def plain_loop(setting: Setting, compiled: bool = False, low: bool = False) -> U
         compiled: the model through `torch.compile`.
         low: under `torch.autocast` to bfloat16.
     """
-    model = Plain(setting)
+    model = Plain(setting).to(setting.device)
     optimizer = make_optimizer(setting, model, fused=None)
     if compiled:
         model.compile()
     text = random_text(setting)
     rows = len(text) // setting.batch
     tokens = torch.from_numpy(text[: rows * setting.batch].astype(np.int64)).view(setting.batch, rows).t().contiguous()
-    zeros = torch.zeros(setting.layers, setting.batch, setting.hidden)
+    tokens = tokens.to(setting.device)
+    zeros = torch.zeros(setting.layers, setting.batch, setting.hidden, device=setting.device)
     state, at = (zeros, zeros), 0
 
     def update() -> None:
@@ -77,7 +79,7 @@ def plain_loop(setting: Setting, compiled: bool = False, low: bool = False) -> U
             stop = min(start + setting.window, at + setting.span)
             inputs, targets = tokens[start:stop], tokens[start + 1 : stop + 1]
             state = (state[0].detach(), state[1].detach())
-            with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            with torch.autocast(setting.device, torch.bfloat16, enabled=low):
                 logits, state = model(inputs, state)
                 loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten()) * ((stop - start) / setting.span)
             state = (state[0].float(), state[1].float())
@@ -95,26 +97,29 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
 
     Args:
         setting: the model, and how it is trained.
-        kind: "truncated", "synthetic" or "mixed": a mixed policy at a time of real gradients.
+        kind: "full", "truncated", "synthetic" or "mixed": a mixed policy at a time of real gradients.
         low_core: take the core's products too in the setting's precision.
         synthesizer: options of `LanguageModel.synthesizer`.
     """
     precision = getattr(torch, setting.precision)
     core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers, precision=precision if low_core else None)
     model = sgrnn.LanguageModel(setting.vocabulary, setting.hidden, core, setting.hidden, output_precision=precision)
-    policy: sgrnn.Policy = sgrnn.Truncated(setting.window, parallel=None)
-    if kind != "truncated":
+    policy: sgrnn.Policy = sgrnn.Full() if kind == "full" else sgrnn.Truncated(setting.window, parallel=None)
+    if kind in ("synthetic", "mixed"):
         policy = sgrnn.Synthetic(setting.window, model.synthesizer(**synthesizer), parallel=None)
     if isinstance(policy, sgrnn.Synthetic) and kind == "mixed":
         policy = sgrnn.Mixed(policy, sgrnn.schedules.Constant(0.0), real_window=setting.window)
+    device = torch.device(setting.device)
+    model, policy = model.to(device), policy.to(device)
     optimizer = make_optimizer(setting, model, fused=True)
-    synthesizer_optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3, fused=True) if kind != "truncated" else None
+    trained = list(policy.parameters())
+    synthesizer_optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True) if trained else None
     stream = TokenStream(random_text(setting), 0, setting.batch, setting.span, policy.lookahead_steps)
     state = model.initial_state(setting.batch)
 
     def update() -> None:
         nonlocal state
-        step = policy.backward(model, model.loss, next(stream), state)
+        step = policy.backward(model, model.loss, next(stream).to(device), state)
         state = step.state
         nn.utils.clip_grad_norm_(model.parameters(), 0.25)
         optimizer.step()
@@ -130,6 +135,7 @@ CONTENDERS: dict[str, Callable[[Setting], Update]] = {
     "plain": plain_loop,
     "plain, compiled": lambda setting: plain_loop(setting, compiled=True),
     "plain, autocast": lambda setting: plain_loop(setting, low=True),
+    "full": lambda setting: our_loop(setting, "full"),
     "truncated": lambda setting: our_loop(setting, "truncated"),
     "truncated, low core": lambda setting: our_loop(setting, "truncated", low_core=True),
     "synthetic": lambda setting: our_loop(setting, "synthetic"),

@@ -46,7 +46,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from records import Record, best_settings, parser, save_figure, spread, write_records
+from options import command, parser, positive, whole
+from records import Record, best_settings, save_figure, spread, write_records
 from runs import known, run_all
 from torch import Tensor, nn
 
@@ -365,19 +366,24 @@ def plot(records: list[Record], path: Path) -> None:
     save_figure(figure, path)
 
 
+def clip(text: str) -> float:
+    """0, or the largest norm."""
+    return 0.0 if text == "0" else positive(text)
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__ or "")
     made.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="of all but the slow network")
-    made.add_argument("--clips", type=float, nargs="+", default=[0.0, 1.0], help="largest norms of gradients; 0: any")
-    made.add_argument("--digits", type=float, nargs="+", default=[5e6], help="samples of a run, rows counted")
-    made.add_argument("--period", type=int, default=10, help="digits between two messages")
-    made.add_argument("--ticks", type=int, default=10, help="messages between two beginnings of the slow network")
-    made.add_argument("--batch-size", type=int, default=16)
-    made.add_argument("--evaluations", type=int, default=50)
-    made.add_argument("--jobs", type=int, default=1, help="conditions trained at a time")
+    made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2])
+    made.add_argument("--rates", type=positive, nargs="+", default=[1e-3, 3e-3], help="of all but the slow network")
+    made.add_argument("--clips", type=clip, nargs="+", default=[0.0, 1.0], help="largest norms of gradients; 0: any")
+    made.add_argument("--digits", type=positive, nargs="+", default=[5e6], help="samples of a run, rows counted")
+    made.add_argument("--period", type=whole(1), default=10, help="digits between two messages")
+    made.add_argument("--ticks", type=whole(1), default=10, help="messages between two beginnings of the slow network")
+    made.add_argument("--batch-size", type=whole(1), default=16)
+    made.add_argument("--evaluations", type=whole(1), default=50)
+    made.add_argument("--jobs", type=whole(1), default=1, help="conditions trained at a time")
     made.add_argument("--figure", type=Path, metavar="FILE", help="draw the curves there, as PNG")
     made.add_argument("--out", type=Path, default=Path("benchmarks/out/digits"))
     made.add_argument("--known", action="store_true", help="train nothing: report the results that lie under --out")
@@ -385,6 +391,9 @@ def parse_arguments() -> argparse.Namespace:
     if found.quick:
         found.seeds, found.digits, found.evaluations = found.seeds[:1], [2e4], 2
         found.rates, found.clips = found.rates[:1], found.clips[:1]
+    update = found.period * found.ticks * found.batch_size
+    if min(found.digits) < update:
+        made.error(f"argument --digits: must be at least those of an update, {update}, got {min(found.digits):g}")
     return found
 
 
@@ -412,4 +421,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -5,10 +5,10 @@
                                    [--out FOLDER] [--figure FILE] [--no-seconds]
 
 The recipes `hierarchy-*` on characters of Penn Treebank, with every window and policy, of which `zero` and `shuffled`
-(synthetic gradients in the wrong rows) are controls: one update per span of 16 steps with the same optimizer.
-Validation bits per character after so many epochs, the best of them. Beside it what a model takes: parameters, products
-per character, and the time of an update, measured beforehand side by side in interleaved rounds on one thread, over
-that of the flat LSTM of as many products with the same window and policy.
+(synthetic gradients in the wrong rows) are controls: one update per span of 16 steps, or of the window where that is
+longer, with the same optimizer. Validation bits per character after so many epochs, the best of them. Beside it what a
+model takes: parameters, products per character, and the time of an update, measured beforehand side by side in
+interleaved rounds on one thread, over that of the flat LSTM of as many products with the same window and policy.
 
 Every condition is an ordinary run of `sgrnn train` in a folder of its own under --out, --jobs of them at a time:
 stopped, the benchmark goes on where it was when called again. --quick stops each after 100 updates of one seed.
@@ -20,10 +20,10 @@ import argparse
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
 
 from matplotlib.figure import Figure
-from records import Record, parser, save_figure, spread, write_records
+from options import command, parser, whole
+from records import Record, late_figures, plot_by_window, save_figure, spread, write_records
 from runs import COMPARED, seconds_per_update, train_all
 
 from sgrnn.cores import HierarchicalCore
@@ -36,6 +36,7 @@ PREFIX = "hierarchy-"
 FLAT = PREFIX + "flat"
 FIGURE = "valid_bits_per_character"
 CHARACTERS = 50
+SPAN = 16
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Condition:
     def loaded(self) -> Recipe:
         """The shipped recipe with this policy and window."""
         overrides = [*COMPARED[self.policy], f"--policy.window={self.window}"]
+        overrides += [f"--training.span={max(SPAN, self.window)}"]
         overrides += [f"--training.seed={self.seed}", f"--training.epochs={self.epochs}"]
         overrides += ["--training.max_updates=100"] if self.quick else ["--training.evaluate_every=1000"]
         return load_recipe(self.recipe, overrides)
@@ -81,7 +83,6 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
     """How a run went; a value of None if it diverged."""
     model = build_model(condition.loaded, CHARACTERS)
     scores = [row for row in rows if FIGURE in row]
-    late = [row for row in rows if "loss" in row][-5:]
     record: Record = {
         "metric": "validation bits per character", "value": min((row[FIGURE] for row in scores), default=None),
         "recipe": condition.recipe, "policy": condition.policy, "window": condition.window, "seed": condition.seed,
@@ -89,10 +90,7 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "curve": [[row["update"], row[FIGURE]] for row in scores],
     }  # fmt: skip
-    for figure in ("r2", "gate", "cell_norm"):
-        if late and figure in late[-1]:
-            record[figure] = fmean(row[figure] for row in late)
-    return record
+    return record | late_figures(rows, ("r2", "gate", "cell_norm"))
 
 
 def print_table(records: list[Record], seconds: dict[tuple[str, str, int], float]) -> None:
@@ -113,20 +111,13 @@ def plot(records: list[Record], path: Path) -> None:
     """For every recipe the figure against the window, a line for each policy through the medians, seeds as dots."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    places = {window: place for place, window in enumerate(sorted({record["window"] for record in records}))}
     known = [record for record in records if record["value"] is not None]
+    windows = sorted({record["window"] for record in known})
     for index, name in enumerate(dict.fromkeys(record["recipe"] for record in known)):
         for policy, line in zip(COMPARED, ("o--", "o-", "+:", "x:"), strict=True):
             found = [record for record in known if (record["recipe"], record["policy"]) == (name, policy)]
-            windows = sorted({record["window"] for record in found})
-            middles = [median(r["value"] for r in found if r["window"] == window) for window in windows]
-            label = f"{name.removeprefix(PREFIX)}, {policy}" if found else None
-            axes.plot([places[window] for window in windows], middles, line, color=f"C{index}", label=label)
-            axes.plot([places[r["window"]] for r in found], [r["value"] for r in found], ".", color=f"C{index}")
-    axes.set_xticks(list(places.values()), [str(window) for window in places])
-    axes.set(xlabel="window T", ylabel="validation bits per character", title="Penn Treebank characters")
-    axes.legend(fontsize="small")
-    axes.grid(alpha=0.3)
+            plot_by_window(axes, found, windows, f"{line}C{index}", f"{name.removeprefix(PREFIX)}, {policy}")
+    axes.set_ylabel("validation bits per character")
     save_figure(figure, path)
 
 
@@ -135,11 +126,11 @@ def parse_arguments() -> argparse.Namespace:
     made = parser(__doc__ or "")
     shipped = [name for name in shipped_recipes() if name.startswith(PREFIX)]
     made.add_argument("--recipes", nargs="+", choices=shipped, default=shipped)
-    made.add_argument("--windows", type=int, nargs="+", default=[4, 16])
+    made.add_argument("--windows", type=whole(1), nargs="+", default=[4, 16])
     made.add_argument("--policies", nargs="+", choices=COMPARED, default=["truncated", "synthetic"])
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--epochs", type=int, default=1)
-    made.add_argument("--jobs", type=int, default=1, help="conditions trained at a time")
+    made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2])
+    made.add_argument("--epochs", type=whole(1), default=1)
+    made.add_argument("--jobs", type=whole(1), default=1, help="conditions trained at a time")
     made.add_argument("--no-seconds", action="store_true", help="leave out the time of an update")
     made.add_argument("--figure", type=Path, metavar="FILE", help="draw the table there, as PNG")
     made.add_argument("--out", type=Path, default=Path("benchmarks/out/hierarchy"))
@@ -175,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -12,8 +12,8 @@ every condition at these multiples of the task's learning rate, and the table ta
 same of other models. The tasks to convergence count the best epoch.
 
 Beside these, with --policies: `grounded` (in one span of four the windows are four times as long, up to the span),
-`adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them) and `light` (two
-steps ahead in the place of eight, half of the synthesizer's units and rank: cheaper).
+`adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper ones:
+`light` (two steps ahead in the place of eight, half of the synthesizer's units and rank) and `light, one ahead`.
 
 Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
 long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in
@@ -31,10 +31,10 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, median
 
 from matplotlib.figure import Figure
-from records import Record, best_settings, parser, save_figure, spread, write_records
+from options import command, parser, positive, whole
+from records import Record, best_settings, late_figures, plot_by_window, save_figure, spread, write_records
 from runs import COMPARED, seconds_per_update, train_all
 
 from sgrnn.training.recipe import Recipe
@@ -172,7 +172,6 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
     """How a run went; a value of None if it diverged."""
     task, recipe = TASKS[condition.task], condition.recipe
     scores = [row for row in rows if "valid_loss" in row]
-    late = [row for row in rows if "loss" in row][-5:]
     # to convergence the best epoch counts, as early stopping on the validation loss takes it
     values = [row[task.figure] for row in scores] or [None]
     record: Record = {
@@ -184,10 +183,7 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
     }  # fmt: skip
     if scores:
         record |= {"updates": scores[-1]["update"], "epochs": scores[-1]["epoch"], "seconds": scores[-1]["seconds"]}
-    for figure in ("r2", "gate", "cosine", "cell_norm"):
-        if late and figure in late[-1]:
-            record[figure] = fmean(row[figure] for row in late)
-    return record
+    return record | late_figures(rows, ("r2", "gate", "cosine", "cell_norm"))
 
 
 def value_at(curve: list[list[float]], update: float) -> float | None:
@@ -260,25 +256,15 @@ def plot(records: list[Record], path: Path) -> None:
         {(record["task"], record["shape"]) for record in wanted}, key=lambda pair: list(TASKS).index(pair[0])
     )
     figure = Figure(figsize=(7 * len(tasks), 4), layout="constrained")
-    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "D--C5", "^--C4", "P-C6")
+    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "D--C5", "^--C4", "P-C6", "p-C8")
     styles = dict(zip(POLICIES, lines, strict=True))
     for axes, (task, shape) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         here = [record for record in wanted if (record["task"], record["shape"]) == (task, shape)]
-        places = {window: place for place, window in enumerate(sorted({record["window"] for record in here}))}
+        windows = sorted({record["window"] for record in here})
         for policy, style in styles.items():
-            found = [record for record in here if record["policy"] == policy]
-            windows = sorted({record["window"] for record in found})
-            middles = [median(r["value"] for r in found if r["window"] == window) for window in windows]
-            if found:
-                axes.plot([places[window] for window in windows], middles, style, label=policy)
-                axes.plot(
-                    [places[r["window"]] for r in found], [r["value"] for r in found], ".", color=style[-2:], alpha=0.4
-                )
-        axes.set_xticks(list(places.values()), [str(window) for window in places])
+            plot_by_window(axes, [record for record in here if record["policy"] == policy], windows, style, policy)
         title = f"Penn Treebank {task}" + ("" if shape == "base" else f", {shape}")
-        axes.set(xlabel="window T", ylabel=TASKS[task].name, title=title)
-        axes.legend()
-        axes.grid(alpha=0.3)
+        axes.set(ylabel=TASKS[task].name, title=title)
     save_figure(figure, path)
 
 
@@ -286,14 +272,14 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__ or "")
     made.add_argument("--task", choices=TASKS, nargs="+", default=["words"])
-    made.add_argument("--windows", type=int, nargs="+", default=[1, 2, 5, 10])
-    made.add_argument("--long", type=int, nargs="*", default=[20, 50], help="longer windows, for truncation alone")
+    made.add_argument("--windows", type=whole(1), nargs="+", default=[1, 2, 5, 10])
+    made.add_argument("--long", type=whole(1), nargs="*", default=[20, 50], help="longer windows, for truncation alone")
     made.add_argument("--policies", nargs="+", choices=POLICIES, default=list(COMPARED))
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--rates", type=float, nargs="+", default=[1.0], help="multiples of the task's learning rate")
+    made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2])
+    made.add_argument("--rates", type=positive, nargs="+", default=[1.0], help="multiples of the task's learning rate")
     made.add_argument("--shapes", nargs="+", choices=SHAPES, default=["base"])
-    made.add_argument("--jobs", type=int, default=1, help="conditions trained at a time")
-    made.add_argument("--threads", type=int, default=1, help="of each")
+    made.add_argument("--jobs", type=whole(1), default=1, help="conditions trained at a time")
+    made.add_argument("--threads", type=whole(1), default=1, help="of each")
     made.add_argument("--no-seconds", action="store_true", help="leave out the figures at equal seconds")
     made.add_argument("--figure", type=Path, metavar="FILE", help="draw the tables there, as PNG")
     made.add_argument("--out", type=Path, default=Path("benchmarks/out/quality"))
@@ -314,10 +300,10 @@ def main() -> None:
         for rate in dict.fromkeys(arguments.rates)
     ]
     # Equal seconds compare curves over one epoch: to convergence the learning rate has not come down in time.
-    whole = [c for c in conditions if not arguments.quick and "convergence" not in c.task]
+    timed = [c for c in conditions if not arguments.quick and "convergence" not in c.task]
     costs: dict[tuple[str, str, str, int], float] = {}
     if arguments.long and not arguments.no_seconds:
-        firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(whole)}
+        firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(timed)}
         for group in {key[:2] for key in firsts}:
             costs |= seconds_per_update({key: c.fastest for key, c in firsts.items() if key[:2] == group})
     records: list[Record] = []
@@ -336,4 +322,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -31,7 +31,8 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from records import Record, best_settings, parser, save_figure, write_records
+from options import command, parser, positive, whole
+from records import Record, best_settings, save_figure, write_records
 from runs import run_all
 from torch import Tensor, nn
 
@@ -239,17 +240,17 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__ or "")
     made.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    made.add_argument("--windows", type=int, nargs="+", default=[1, 2, 3, 4, 5, 8])
+    made.add_argument("--windows", type=whole(1), nargs="+", default=[1, 2, 3, 4, 5, 8])
     default = ["truncated", "synthetic", "shuffled", "state", "full"]
     made.add_argument("--methods", nargs="+", choices=WINDOWED + WHOLE, default=default)
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    made.add_argument("--rates", type=float, nargs="+", default=[1e-2])
-    made.add_argument("--synthesizer-rates", type=float, nargs="+", help="if not the default, by window")
-    made.add_argument("--steps", type=float, default=6e5, help="budget of environment steps, rows counted")
-    made.add_argument("--seconds", type=float, default=30.0, help="budget of CPU seconds")
-    made.add_argument("--hidden-size", type=int, default=128)
-    made.add_argument("--batch-size", type=int, default=32)
-    made.add_argument("--jobs", type=int, default=1)
+    made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2, 3, 4])
+    made.add_argument("--rates", type=positive, nargs="+", default=[1e-2])
+    made.add_argument("--synthesizer-rates", type=positive, nargs="+", help="if not the default, by window")
+    made.add_argument("--steps", type=positive, default=6e5, help="budget of environment steps, rows counted")
+    made.add_argument("--seconds", type=positive, default=30.0, help="budget of CPU seconds")
+    made.add_argument("--hidden-size", type=whole(1), default=128)
+    made.add_argument("--batch-size", type=whole(1), default=32)
+    made.add_argument("--jobs", type=whole(1), default=1)
     made.add_argument("--figure", type=Path, metavar="FILE")
     made.add_argument("--out", type=Path, default=Path("benchmarks/out/reach"))
     found = made.parse_args()
@@ -285,4 +286,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

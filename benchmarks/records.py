@@ -1,25 +1,17 @@
-"""What every benchmark shares: its two options, and results as flat records."""
+"""Results as flat records and figures: what every benchmark makes."""
 
-import argparse
 import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sgrnn.data.atomic import atomic_write
 
 Record = dict[str, Any]
-
-
-def parser(description: str) -> argparse.ArgumentParser:
-    """A parser with --quick and --json."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--quick", action="store_true", help="minutes instead of hours")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the records there")
-    return made
 
 
 def write_records(records: Sequence[Record], path: Path | None) -> None:
@@ -46,6 +38,36 @@ def best_settings(
         where: max(found.values(), key=lambda same: statistics.median(score(record) for record in same))
         for where, found in groups.items()
     }
+
+
+def late_figures(rows: Sequence[Record], names: Sequence[str]) -> Record:
+    """What a run logged of the figures that it has, in the mean over its last five lines with a loss."""
+    late = [row for row in rows if "loss" in row][-5:]
+    return {name: statistics.fmean(row[name] for row in late) for name in names if late and name in late[-1]}
+
+
+def plot_by_window(axes: Axes, records: Sequence[Record], windows: Sequence[int], style: str, label: str) -> None:
+    """A line through the medians at each window, and a dot for every record; nothing if there are none.
+
+    Args:
+        axes: where the windows stand side by side, the n-th at n.
+        records: with `window` and `value`.
+        windows: all that there are, in order.
+        style: of the line, as matplotlib abbreviates it.
+        label: of the line.
+    """
+    if not records:
+        return
+    places = {window: place for place, window in enumerate(windows)}
+    values = {window: [r["value"] for r in records if r["window"] == window] for window in windows}
+    middles = [(places[window], statistics.median(found)) for window, found in values.items() if found]
+    (line,) = axes.plot(*zip(*middles, strict=True), style, label=label)
+    dots = [places[record["window"]] for record in records]
+    axes.plot(dots, [record["value"] for record in records], ".", color=line.get_color(), alpha=0.4)
+    axes.set_xticks(range(len(windows)), [str(window) for window in windows])
+    axes.set_xlabel("window T")
+    axes.legend()
+    axes.grid(visible=True, alpha=0.3)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

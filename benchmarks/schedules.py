@@ -23,7 +23,8 @@ from pathlib import Path
 from statistics import median
 
 from matplotlib.figure import Figure
-from records import Record, parser, save_figure, spread, write_records
+from options import command, parser, whole
+from records import Record, save_figure, spread, write_records
 from runs import seconds_per_update, train_all
 
 from sgrnn.training.build import build_schedule, time_unit
@@ -103,8 +104,8 @@ def parse_arguments() -> argparse.Namespace:
     made = parser(__doc__ or "")
     shipped = [name for name in shipped_recipes() if name.startswith(PREFIX)]
     made.add_argument("--recipes", nargs="+", choices=shipped, default=shipped)
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--jobs", type=int, default=2, help="runs trained at a time")
+    made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2])
+    made.add_argument("--jobs", type=whole(1), default=2, help="runs trained at a time")
     made.add_argument("--figure", type=Path, metavar="FILE", help="draw the curves there, as PNG")
     made.add_argument("--out", type=Path, default=Path("benchmarks/out/schedules"))
     return made.parse_args()
@@ -137,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

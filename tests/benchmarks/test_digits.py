@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from digits import CONDITIONS, ERROR_SCALE, Condition, Digits, Pair, Stream, best, to_record, train
+from digits import AHEAD, CONDITIONS, ERROR_SCALE, Condition, Digits, Pair, Stream, best, to_record, train
 from torch import Tensor, nn
+
+import sgrnn
 
 SMALL = Condition("synthetic", 1e-3, 0, digits=96, period=4, ticks=3, batch_size=2, evaluations=2)
 
@@ -56,7 +58,7 @@ def in_doubles(method: str, stream: Stream) -> tuple[Pair, Stream]:
     """A pair that learns nothing, so that gradients gather in its parameters."""
     pair = Pair(replace(SMALL, method=method))
     pair.optimizers.clear()
-    for module in (pair.fast, pair.slow, pair.interface):
+    for module in (pair.fast, pair.slow, pair.interface, pair.policy):
         module.double()
     pair.state = pair.fast.initial_state(2)
     return pair, stream._replace(inputs=stream.inputs.double())
@@ -81,6 +83,61 @@ class Exact(nn.Module):
         return next(self.gradients)[:, None] + self.anything
 
 
+def with_exact_replies(method: str, stream: Stream) -> tuple[Pair, Stream, Tensor]:
+    """A pair whose interface knows what will arrive at the messages, and that."""
+    pair, doubles = in_doubles(method, stream)
+    with torch.no_grad():
+        outputs, _ = pair.fast(doubles.inputs, pair.state)
+    messages = pair.fast.send(outputs[3::4]).detach().requires_grad_()
+    (gradients,) = torch.autograd.grad(pair.slow.loss(messages, doubles.total), messages)
+    pair.interface.synthesizer, pair.interface.gated = Exact(gradients), False
+    pair.interface.mean_square.fill_(1)
+    return pair, doubles, gradients
+
+
+def test_with_an_update_a_digit_a_message_counts_as_it_does_in_one_graph() -> None:
+    pair, doubles, gradients = with_exact_replies("every step", make_stream())
+    pair.learn(doubles)
+    found, pair.fast.see.weight.grad, state = pair.fast.see.weight.grad, None, pair.fast.initial_state(2)
+    for step in range(12):
+        outputs, state = pair.fast(doubles.inputs[step : step + 1], tuple(tensor.detach() for tensor in state))
+        loss = pair.fast.loss(outputs, doubles.odd[step : step + 1]).mean() / 12
+        if step % 4 == 3:
+            loss = loss + (pair.fast.send(outputs[-1]) * gradients[step // 4]).sum()
+        loss.backward()
+    assert found is not None
+    assert pair.fast.see.weight.grad is not None
+    torch.testing.assert_close(found, 12 * pair.fast.see.weight.grad)  # a mean over 12 windows, and 12 losses of one
+
+
+def test_what_is_known_of_the_digits_to_come_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, stream = Pair(replace(SMALL, method="every step")), make_stream()
+    spans: list[sgrnn.Span] = []
+    learn = pair.policy.backward
+    monkeypatch.setattr(pair.policy, "backward", lambda *given: spans.append(given[2]) or learn(*given))
+    pair.learn(stream)
+    for step, span in enumerate(spans):
+        assert torch.equal(span.inputs[0], stream.inputs[step])
+        if span.future is None:
+            assert step == 11
+        else:
+            assert torch.equal(span.future.inputs, stream.inputs[step + 1 : step + 1 + AHEAD])
+            assert torch.equal(span.future.targets[..., 0], stream.odd[step + 1 : step + 1 + AHEAD])
+
+
+def test_rates_fall_at_the_end_and_the_slow_networks_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    monkeypatch.setattr(Pair, "learn", lambda pair, stream, share: shares.append(share))
+    train(replace(SMALL, digits=240, falling=0.5))
+    assert shares == pytest.approx([1.0] * 6 + [0.8, 0.6, 0.4, 0.2])
+    monkeypatch.undo()
+    pair = Pair(SMALL)
+    pair.learn(make_stream(), 0.5)
+    rates = {module: optimizer.param_groups[0]["lr"] for module, optimizer in pair.optimizers.items()}
+    assert rates == {pair.fast: 0.5e-3, pair.interface: 0.5e-3, pair.slow: SMALL.slow_rate / 2}
+    assert SMALL.slow_rate != 1e-3
+
+
 def test_exact_replies_add_up_to_the_gradient_of_waiting() -> None:
     stream = make_stream()
     full, waiting, none = (gradient_of_seeing(method, stream) for method in ("full", "waiting", "none"))
@@ -88,13 +145,7 @@ def test_exact_replies_add_up_to_the_gradient_of_waiting() -> None:
     untold = gradient_of_seeing("synthetic", stream)  # an interface that has not learned anything
     torch.testing.assert_close(untold, none)
     assert not torch.allclose(none, 3 * waiting)
-    pair, doubles = in_doubles("synthetic", stream)
-    with torch.no_grad():
-        outputs, _ = pair.fast(doubles.inputs, pair.state)
-    messages = pair.fast.send(outputs[3::4]).detach().requires_grad_()
-    (gradients,) = torch.autograd.grad(pair.slow.loss(messages, doubles.total), messages)
-    pair.interface.synthesizer, pair.interface.gated = Exact(gradients), False
-    pair.interface.mean_square.fill_(1)
+    pair, doubles, _ = with_exact_replies("synthetic", stream)
     pair.learn(doubles)
     torch.testing.assert_close(pair.fast.see.weight.grad, 3 * waiting)  # a mean over 3 windows, and 3 losses of one
 

@@ -1,7 +1,9 @@
 """What `benchmarks/hierarchy.py` compares: models of equal size, by the figures of their runs."""
 
+from pathlib import Path
+
 import pytest
-from hierarchy import CHARACTERS, FLAT, PREFIX, Condition, products_per_step, summarize
+from hierarchy import CHARACTERS, FIGURE, FLAT, PREFIX, Condition, plot, print_table, products_per_step, summarize
 from runs import COMPARED
 
 from sgrnn.cores import HierarchicalCore
@@ -51,3 +53,19 @@ def test_the_best_evaluation_counts_and_a_diverged_run_has_none() -> None:
     record = summarize(condition, rows)
     assert (record["value"], record["r2"], record["curve"]) == (2.0, 0.5, [[1, 2.0], [2, 3.0]])
     assert summarize(condition, [])["value"] is None
+
+
+def test_a_window_longer_than_the_span_has_a_span_of_its_own() -> None:
+    assert Condition(TWO, "truncated", 32, 0, 1, False).loaded.training.span == 32
+
+
+def test_times_are_over_those_of_the_flat_model_with_the_same_policy_and_window(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conditions = [Condition(name, "truncated", 4, 0, 1, False) for name in (FLAT, TWO)]
+    records = [summarize(condition, [{"update": 1, FIGURE: 2.5}]) for condition in conditions]
+    print_table(records, {(FLAT, "truncated", 4): 2.0, (TWO, "truncated", 4): 3.0, (FLAT, "synthetic", 4): 9.0})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(PREFIX)]
+    assert [(line[0], line[-1]) for line in lines] == [(FLAT, "1.00"), (TWO, "1.50")]
+    plot(records, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")

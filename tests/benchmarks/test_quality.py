@@ -3,7 +3,18 @@
 from pathlib import Path
 
 import pytest
-from quality import POLICIES, SHAPES, TASKS, Condition, at_equal_seconds, best_rates, own_rate, summarize, value_at
+from quality import (
+    POLICIES,
+    SHAPES,
+    TASKS,
+    Condition,
+    at_equal_seconds,
+    best_rates,
+    own_rate,
+    plot,
+    summarize,
+    value_at,
+)
 from records import Record
 from runs import train_all
 
@@ -98,3 +109,8 @@ def test_runs_are_trained_once_in_their_folders_a_diverged_one_does_not_stop_the
     assert again["tame"] == found["tame"]
     with pytest.raises(InputError, match=r"wild holds a run of another recipe: name another folder with --out$"):
         next(train_all({"wild": recipes["tame"]}, tmp_path / "out"))
+
+
+def test_the_figure_has_every_policy(tmp_path: Path) -> None:
+    plot([make_record(policy=policy, window=window) for policy in POLICIES for window in (1, 5)], tmp_path / "all.png")
+    assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,11 @@
 """What the timing of training steps rests on."""
 
-from contenders import Setting
+import os
+import signal
+
+import pytest
+import speed
+from contenders import CONTENDERS, Setting
 from speed import measure, products, shape
 
 TINY = Setting(2, 8, 30, 2, 6, 4)
@@ -19,6 +24,8 @@ def test_contenders_are_timed_beside_each_other() -> None:
         assert found["tokens per second", name] > 0
         assert found["peak memory, MiB", name] >= 0
         assert 0 < found["share of peak", name] < 1
+        milliseconds = found["milliseconds per update", name]
+        assert found["tokens per second", name] == pytest.approx(1e3 * TINY.tokens / milliseconds)
     assert found["time ratio synthetic / truncated", None] > 0
     assert {(record["setting"], record["window"], record["threads"]) for record in records} == {(TINY.name, 2, 1)}
 
@@ -30,5 +37,22 @@ def test_a_contender_that_does_not_work_is_reported() -> None:
     assert record["value"] == "ValueError: window must be at least 1 step, got 0"
 
 
+def test_a_contender_that_is_killed_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "serve", die)
+    (record,) = measure(TINY, ["truncated"], rounds=2, threads=1)
+    assert record["value"] == "its process was killed"
+
+
+def die(*arguments: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_shapes_are_layers_and_units() -> None:
     assert shape("3x1150") == (3, 1150)
+
+
+@pytest.mark.parametrize("name", [name for name in CONTENDERS if name != "plain, compiled"])
+def test_every_contender_trains(name: str) -> None:
+    update = CONTENDERS[name](TINY)
+    for _ in range(2):
+        update()
