@@ -12,7 +12,7 @@ every condition at these multiples of the task's learning rate, and the table ta
 same of other models. The tasks to convergence count the best epoch.
 
 Beside these, with --policies: `grounded` (in one span of four the windows are four times as long, up to the span),
-`adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper ones:
+`adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper:
 `light` (two steps ahead in the place of eight, half of the synthesizer's units and rank) and `light, one ahead`.
 
 Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
