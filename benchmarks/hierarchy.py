@@ -109,7 +109,7 @@ def print_table(records: list[Record], seconds: dict[tuple[str, str, int], float
 
 def plot(records: list[Record], path: Path) -> None:
     """For every recipe the figure against the window, a line for each policy through the medians, seeds as dots."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
     known = [record for record in records if record["value"] is not None]
     windows = sorted({record["window"] for record in known})
@@ -118,6 +118,7 @@ def plot(records: list[Record], path: Path) -> None:
             found = [record for record in known if (record["recipe"], record["policy"]) == (name, policy)]
             plot_by_window(axes, found, windows, f"{line}C{index}", f"{name.removeprefix(PREFIX)}, {policy}")
     axes.set_ylabel("validation bits per character")
+    figure.legend(loc="outside right upper")
     save_figure(figure, path)
 
 

@@ -265,6 +265,7 @@ def plot(records: list[Record], path: Path) -> None:
             plot_by_window(axes, [record for record in here if record["policy"] == policy], windows, style, policy)
         title = f"Penn Treebank {task}" + ("" if shape == "base" else f", {shape}")
         axes.set(ylabel=TASKS[task].name, title=title)
+        axes.legend()
     save_figure(figure, path)
 
 

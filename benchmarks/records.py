@@ -66,7 +66,6 @@ def plot_by_window(axes: Axes, records: Sequence[Record], windows: Sequence[int]
     axes.plot(dots, [record["value"] for record in records], ".", color=line.get_color(), alpha=0.4)
     axes.set_xticks(range(len(windows)), [str(window) for window in windows])
     axes.set_xlabel("window T")
-    axes.legend()
     axes.grid(visible=True, alpha=0.3)
 
 
