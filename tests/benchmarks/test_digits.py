@@ -127,10 +127,10 @@ def test_what_is_known_of_the_digits_to_come_is_the_next_ones(monkeypatch: pytes
 
 def test_rates_fall_at_the_end_and_the_slow_networks_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     shares: list[float] = []
-    monkeypatch.setattr(Pair, "learn", lambda pair, stream, share: shares.append(share))
-    train(replace(SMALL, digits=240, falling=0.5))
+    with monkeypatch.context() as watched:
+        watched.setattr(Pair, "learn", lambda pair, stream, share: shares.append(share))
+        train(replace(SMALL, digits=240, falling=0.5))
     assert shares == pytest.approx([1.0] * 6 + [0.8, 0.6, 0.4, 0.2])
-    monkeypatch.undo()
     pair = Pair(SMALL)
     pair.learn(make_stream(), 0.5)
     rates = {module: optimizer.param_groups[0]["lr"] for module, optimizer in pair.optimizers.items()}
