@@ -95,6 +95,9 @@ def peak_memory(device: str) -> int:
     """Bytes of this process, at most, so far, in the device's own memory."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux counts the parent's memory in ru_maxrss
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

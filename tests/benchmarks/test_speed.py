@@ -47,6 +47,16 @@ def die(*arguments: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def test_memory_is_that_of_the_contender_whatever_was_held_before() -> None:
+    held = bytearray(b"x") * (512 << 20)
+    del held
+    larger = Setting(1, 8, 400_000, 2, 6, 4)
+    records = measure(larger, ["plain"], rounds=2, threads=1)
+    (found,) = (record["value"] for record in records if record["metric"] == "peak memory, MiB")
+    layers = 2 * 400_000 * 8 * 4 / speed.MEBIBYTE
+    assert found > 2 * layers, "parameters and gradients"
+
+
 def test_shapes_are_layers_and_units() -> None:
     assert shape("3x1150") == (3, 1150)
 
