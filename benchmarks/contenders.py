@@ -104,13 +104,8 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
     precision = getattr(torch, setting.precision)
     core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers, precision=precision if low_core else None)
     model = sgrnn.LanguageModel(setting.vocabulary, setting.hidden, core, setting.hidden, output_precision=precision)
-    policy: sgrnn.Policy = sgrnn.Full() if kind == "full" else sgrnn.Truncated(setting.window, parallel=None)
-    if kind in ("synthetic", "mixed"):
-        policy = sgrnn.Synthetic(setting.window, model.synthesizer(**synthesizer), parallel=None)
-    if isinstance(policy, sgrnn.Synthetic) and kind == "mixed":
-        policy = sgrnn.Mixed(policy, sgrnn.schedules.Constant(0.0), real_window=setting.window)
     device = torch.device(setting.device)
-    model, policy = model.to(device), policy.to(device)
+    model, policy = model.to(device), make_policy(kind, setting.window, model, **synthesizer).to(device)
     optimizer = make_optimizer(setting, model, fused=True)
     trained = list(policy.parameters())
     synthesizer_optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True) if trained else None
@@ -129,6 +124,16 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
             synthesizer_optimizer.zero_grad()
 
     return update
+
+
+def make_policy(kind: str, window: int, model: sgrnn.LanguageModel, **synthesizer: int) -> sgrnn.Policy:
+    """As `our_loop` describes it."""
+    if kind == "full":
+        return sgrnn.Full()
+    if kind == "truncated":
+        return sgrnn.Truncated(window, parallel=None)
+    policy = sgrnn.Synthetic(window, model.synthesizer(**synthesizer), parallel=None)
+    return sgrnn.Mixed(policy, sgrnn.schedules.Constant(0.0), real_window=window) if kind == "mixed" else policy
 
 
 CONTENDERS: dict[str, Callable[[Setting], Update]] = {

@@ -366,8 +366,8 @@ def plot(records: list[Record], path: Path) -> None:
     save_figure(figure, path)
 
 
-def clip(text: str) -> float:
-    """0, or the largest norm."""
+def largest_norm(text: str) -> float:
+    """The type of an option that is one; 0 for none."""
     return 0.0 if text == "0" else positive(text)
 
 
@@ -377,7 +377,9 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2])
     made.add_argument("--rates", type=positive, nargs="+", default=[1e-3, 3e-3], help="of all but the slow network")
-    made.add_argument("--clips", type=clip, nargs="+", default=[0.0, 1.0], help="largest norms of gradients; 0: any")
+    made.add_argument(
+        "--clips", type=largest_norm, nargs="+", default=[0.0, 1.0], help="largest norms of gradients; 0: any"
+    )
     made.add_argument("--digits", type=positive, nargs="+", default=[5e6], help="samples of a run, rows counted")
     made.add_argument("--period", type=whole(1), default=10, help="digits between two messages")
     made.add_argument("--ticks", type=whole(1), default=10, help="messages between two beginnings of the slow network")

@@ -180,7 +180,8 @@ def race(
 
 def measure(setting: Setting, names: list[str], rounds: int, threads: int) -> list[Record]:
     """Time the contenders, print and return what was found."""
-    print(f"\n{setting.name}: {setting.optimizer}, {place(setting.device, threads)}, {rounds} rounds", flush=True)
+    where = machine(setting.device, threads)
+    print(f"\n{setting.name}: {setting.optimizer}, {where}, {rounds} rounds", flush=True)
     times, memory, failed = race(setting, names, rounds, threads)
     least = least_seconds(setting)
     records: list[Record] = []
@@ -203,12 +204,11 @@ def measure(setting: Setting, names: list[str], rounds: int, threads: int) -> li
             low, middle, high = statistics.quantiles(ratios, n=4)
             records.append({"metric": f"time ratio {one} / {other}", "value": middle, "low": low, "high": high})
             print(f"  {one} / {other}: {spread(ratios)}")
-    where = place(setting.device, threads)
-    fixed = {"setting": setting.name, **asdict(setting), "threads": threads, "place": where, "rounds": rounds}
+    fixed = {"setting": setting.name, **asdict(setting), "threads": threads, "machine": where, "rounds": rounds}
     return [record | fixed for record in records]
 
 
-def place(device: str, threads: int) -> str:
+def machine(device: str, threads: int) -> str:
     """What it was measured on, in words."""
     return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {threads} threads"
 

@@ -40,7 +40,8 @@ class Interface(nn.Module):
         total: sums over the processes, where several share a batch (`sgrnn.totals`), each with as many rows and a loss
             that is a mean over its own. Running means, gate and figures are then those of all rows. Each message sent
             with gradients and each answer is then a message between the processes: all of them must send and answer
-            alike, as often and in the same order, so that between the levels of a core their rows must be in step.
+            alike, as often and in the same order, so that between the levels of a core their rows must be in step, and
+            windows in order or as one batch in all of them: a policy's `parallel` True or False, and not None.
     """
 
     mean_square: Tensor
@@ -55,10 +56,14 @@ class Interface(nn.Module):
             raise ValueError(f"decay must be in (0, 1), got {decay}")
         self.synthesizer, self.gate, self.gated, self.decay = synthesizer, Gate(decay), gate, decay
         self.total = total
-        self.message_size: int | None = getattr(synthesizer, "state_size", None)
         self.register_buffer("mean_square", torch.zeros(()))
         self.register_buffer("power", torch.zeros(()))
         self.register_buffer("answers", torch.zeros(()))
+
+    @property
+    def message_size(self) -> int | None:
+        """The features of a message, as the synthesizer says by its ``state_size``; None if it does not."""
+        return getattr(self.synthesizer, "state_size", None)
 
     def forward(self, message: Tensor, known: Any = None) -> tuple[Tensor, Tensor]:
         """Send a message.
@@ -72,8 +77,7 @@ class Interface(nn.Module):
             zero, whose backward pass gives the sender its synthetic gradient: add it to the sender's loss.
 
         Raises:
-            ValueError: the message is no matrix, or the synthesizer says as `state_size` that it is for another number
-                of features.
+            ValueError: the message is no matrix, or the synthesizer predicts for another number of features.
         """
         sent = message.detach()
         size = self.message_size
@@ -83,6 +87,11 @@ class Interface(nn.Module):
         if not torch.is_grad_enabled():
             return sent, sent.new_zeros(())
         predicted = self.synthesizer(sent, known)[:, 0]
+        if predicted.shape != sent.shape:  # by a synthesizer that does not say what it is for
+            raise ValueError(
+                f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
+                f"{tuple(sent.shape)}"
+            )
         scale = self.mean_square.sqrt() * (self.gate() if self.gated else 1.0) * self._processes(sent)
         return _Received.apply(predicted, sent, self), _Reply.apply(message, scale * predicted.detach())
 

@@ -192,9 +192,19 @@ def test_a_synthesizer_of_ones_own_that_tells_no_size_is_for_any_matrix() -> Non
         interface(torch.zeros(3))
 
 
+def test_a_synthesizer_that_predicts_for_another_size_is_refused() -> None:
+    message = r"^message must be \(rows, features\) as the synthesizer predicts for it, \(6, 1\), got \(6, 4\)$"
+    with pytest.raises(ValueError, match=message):
+        Interface(OwnSynthesizer(1))(torch.zeros(ROWS, FEATURES))
+
+
 class OwnSynthesizer(nn.Module):
+    def __init__(self, size: int | None = None) -> None:
+        super().__init__()
+        self.size = size
+
     def forward(self, message: Tensor, known: Any) -> Tensor:
-        return message.unsqueeze(1)
+        return message[:, None, : self.size]
 
 
 def test_a_decay_out_of_range_is_refused() -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torchtext.vocab import Vocab
 
 _VERSION = "0.6.0"
+_REMEDY = "install it with `python -m pip install -c constraints.txt '.[torchtext]'` where sgrnn's source is"
 
 
 def spans(iterator: "BPTTIterator", lookahead: int = 0) -> Iterator[Span]:
@@ -80,15 +81,9 @@ def require_torchtext() -> None:
     try:
         import torchtext
     except (ImportError, OSError) as error:
-        raise InputError(
-            f"this needs torchtext {_VERSION}, which cannot be imported ({error}); install it with "
-            "`python -m pip install -c constraints.txt '.[torchtext]'` where sgrnn's source is"
-        ) from error
+        raise InputError(f"this needs torchtext {_VERSION}, which cannot be imported ({error}); {_REMEDY}") from error
     if torchtext.__version__ != _VERSION:
-        raise InputError(
-            f"this needs torchtext {_VERSION}, got {torchtext.__version__}; install it with "
-            "`python -m pip install -c constraints.txt '.[torchtext]'` where sgrnn's source is"
-        )
+        raise InputError(f"this needs torchtext {_VERSION}, got {torchtext.__version__}; {_REMEDY}")
 
 
 def _endless(iterator: "BPTTIterator", lookahead: int) -> Iterator[Span]:

@@ -3,10 +3,14 @@
 import os
 import signal
 
+import contenders
 import pytest
 import speed
+import torch
 from contenders import CONTENDERS, Setting
 from speed import measure, products, shape
+
+from sgrnn import Full, Mixed, Synthetic, Truncated
 
 TINY = Setting(2, 8, 30, 2, 6, 4)
 
@@ -62,7 +66,39 @@ def test_shapes_are_layers_and_units() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CONTENDERS if name != "plain, compiled"])
-def test_every_contender_trains(name: str) -> None:
+def test_every_contender_trains_all_that_it_has(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizers: list[torch.optim.Optimizer] = []
+    watched = torch.optim.Optimizer.__init__
+    monkeypatch.setattr(
+        torch.optim.Optimizer, "__init__", lambda self, *given: optimizers.append(self) or watched(self, *given)
+    )
     update = CONTENDERS[name](TINY)
-    for _ in range(2):
+    assert len(optimizers) == (2 if name.startswith(("synthetic", "mixed")) else 1)
+    parameters = [parameter for optimizer in optimizers for parameter in optimizer.param_groups[0]["params"]]
+    before = [parameter.clone() for parameter in parameters]
+    for _ in range(3):
         update()
+    learned = [not torch.equal(*pair) for pair in zip(before, parameters, strict=True)]
+    trained = learned if name != "mixed while real" else learned[: len(optimizers[0].param_groups[0]["params"])]
+    assert all(trained), "a synthesizer while real gradients are used need not be"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "ahead"),
+    [
+        ("full", Full, 0), ("truncated", Truncated, 0), ("synthetic", Synthetic, 8), ("synthetic, light", Synthetic, 2),
+        ("mixed while real", Mixed, 8),
+    ],
+)  # fmt: skip
+def test_ours_have_the_policies_that_they_are_named_for(
+    name: str, kind: type, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    make = contenders.make_policy
+    monkeypatch.setattr(
+        contenders, "make_policy", lambda *given, **options: made.append(make(*given, **options)) or made[0]
+    )
+    CONTENDERS[name](TINY)
+    assert type(made[0]) is kind
+    assert made[0].lookahead_steps == ahead
+    assert getattr(made[0], "window", TINY.window) == TINY.window
