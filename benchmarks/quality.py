@@ -104,6 +104,7 @@ POLICIES = {
     "grounded": ["--policy.kind=synthetic", "--policy.grounding.every=4", "--policy.grounding.window={longer}"],
     "adjoint": ["--policy.kind=synthetic", "--policy.synthesizer.kind=adjoint"],
     "lambda 0.5": ["--policy.kind=synthetic", "--policy.trace_decay=0.5"],
+    "exact ahead": ["--policy.kind=exact", "--policy.ahead=8"],
     "light": [*LIGHT, "--policy.synthesizer.lookahead=2"],
     "light, one ahead": [*LIGHT, "--policy.synthesizer.lookahead=1"],
 }
@@ -256,7 +257,7 @@ def plot(records: list[Record], path: Path) -> None:
         {(record["task"], record["shape"]) for record in wanted}, key=lambda pair: list(TASKS).index(pair[0])
     )
     figure = Figure(figsize=(7 * len(tasks), 4), layout="constrained")
-    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "D--C5", "^--C4", "P-C6", "p-C8")
+    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "D--C5", "^--C4", "*-k", "P-C6", "p-C8")
     styles = dict(zip(POLICIES, lines, strict=True))
     for axes, (task, shape) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         here = [record for record in wanted if (record["task"], record["shape"]) == (task, shape)]
@@ -290,7 +291,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run every condition and report."""
     arguments = parse_arguments()
-    places = [("truncated", window) for window in arguments.long]
+    exact = [policy for policy in arguments.policies if policy == "exact ahead"]
+    places = [(policy, window) for window in arguments.long for policy in ("truncated", *exact)]
     places += [(policy, window) for window in arguments.windows for policy in arguments.policies]
     conditions = [
         Condition(task, shape, policy, window, rate * own_rate(task, shape), seed, arguments.quick)

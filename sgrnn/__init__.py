@@ -19,7 +19,7 @@ from sgrnn.interface import Interface
 from sgrnn.language_model import LanguageModel
 from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, TokenFeatures, vector_features
 from sgrnn.mixed import Mixed
-from sgrnn.policies import Full, Policy, Step, Synthetic, Truncated
+from sgrnn.policies import ExactAhead, Full, Policy, Step, Synthetic, Truncated
 from sgrnn.span import Span
 from sgrnn.state import State, state_size
 from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, Follower, MLPSynthesizer
@@ -31,6 +31,7 @@ __all__ = [
     "AdjointSynthesizer",
     "Dropout",
     "ErrorSynthesizer",
+    "ExactAhead",
     "Follower",
     "Full",
     "Gate",

@@ -47,11 +47,9 @@ def recorded_masks(model: nn.Module) -> Iterator[None]:
         ValueError: the model draws masks that cannot be kept: ``torch.nn.Dropout``, or a recurrent torch module
             with dropout of its own.
     """
-    for name, module in model.named_modules():
-        foreign = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
-        if module.training and (foreign or (isinstance(module, nn.RNNBase) and module.dropout > 0)):
-            culprit = name or "the model"
-            raise ValueError(f"running windows as one batch needs sgrnn.Dropout, but {culprit} draws its own masks")
+    for name, module in _drawing(model):
+        if not isinstance(module, Dropout):
+            raise ValueError(f"running windows as one batch needs sgrnn.Dropout, but {name} draws its own masks")
     modules = _dropouts(model)
     for module in modules:
         module.recording = []
@@ -94,6 +92,28 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
     finally:
         for module, name, rate in rates:
             setattr(module, name, rate)
+
+
+def require_no_dropout(model: nn.Module, reason: str) -> None:
+    """Refuse a model that drops out.
+
+    Raises:
+        ValueError: it does; the text names the module.
+    """
+    for name, module in _drawing(model):
+        rate = module.dropout if isinstance(module, nn.RNNBase) else module.p
+        raise ValueError(f"{reason}, so that it must be without dropout, got {rate} in {name}")
+
+
+def _drawing(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that drop out in the mode they are in, with names for messages."""
+    for name, module in model.named_modules():
+        if isinstance(module, Dropout | nn.modules.dropout._DropoutNd):
+            drops = module.p > 0
+        else:
+            drops = isinstance(module, nn.RNNBase) and module.dropout > 0
+        if module.training and drops:
+            yield name or "the model", module
 
 
 def _dropouts(model: nn.Module) -> list[Dropout]:

@@ -3,9 +3,10 @@
 import sgrnn
 
 NAMES = """
-    AdjointSynthesizer Dropout ErrorSynthesizer Follower Full GRU Gate HierarchicalCore InputError Interface LSTM
-    LanguageModel Lookahead LookaheadEncoder MLPSynthesizer Mixed Policy RNN RecurrentLookahead Score Span State Step
-    Synthetic TokenFeatures Truncated evaluate generate initial_state schedules state_size vector_features
+    AdjointSynthesizer Dropout ErrorSynthesizer ExactAhead Follower Full GRU Gate HierarchicalCore InputError
+    Interface LSTM LanguageModel Lookahead LookaheadEncoder MLPSynthesizer Mixed Policy RNN RecurrentLookahead
+    Score Span State Step Synthetic TokenFeatures Truncated evaluate generate initial_state schedules
+    state_size vector_features
 """
 
 

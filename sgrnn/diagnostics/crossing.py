@@ -5,7 +5,7 @@ from torch import nn
 
 from sgrnn.mixed import Mixed
 from sgrnn.objective import Loss
-from sgrnn.policies import Crossing, Full, Policy, Synthetic, Truncated
+from sgrnn.policies import Crossing, ExactAhead, Full, Policy, Synthetic, Truncated
 from sgrnn.policies.rows import open_rows_at
 from sgrnn.span import Span
 from sgrnn.state import State, to_matrix
@@ -22,11 +22,13 @@ def look(policy: Policy, model: nn.Module, loss: Loss, span: Span, state: State)
     """
     if isinstance(policy, Mixed):
         policy = policy.synthetic
-    if isinstance(policy, Synthetic):
+    if isinstance(policy, Synthetic | ExactAhead):
         return policy.look(model, loss, span, state)
     if not isinstance(policy, Truncated | Full):
-        raise ValueError(f"what crosses a boundary can be looked at in Synthetic, Mixed, Truncated and Full, "
-                         f"got {type(policy).__name__}")  # fmt: skip
+        raise ValueError(
+            "what crosses a boundary can be looked at in Synthetic, ExactAhead, Mixed, Truncated and Full, got "
+            f"{type(policy).__name__}"
+        )
     with torch.no_grad():
         unrolled = unroll(model, span, state, policy.window if isinstance(policy, Truncated) else None)
     nothing = torch.zeros_like(to_matrix(unrolled.boundaries))

@@ -12,8 +12,9 @@ them.
 
 from sgrnn.objective import Loss
 from sgrnn.policies.crossing import Crossing
+from sgrnn.policies.exact import ExactAhead
 from sgrnn.policies.policy import Policy, Step
 from sgrnn.policies.synthetic import Synthetic
 from sgrnn.policies.truncated import Full, Truncated
 
-__all__ = ["Crossing", "Full", "Loss", "Policy", "Step", "Synthetic", "Truncated"]
+__all__ = ["Crossing", "ExactAhead", "Full", "Loss", "Policy", "Step", "Synthetic", "Truncated"]

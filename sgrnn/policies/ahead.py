@@ -1,11 +1,11 @@
 """Running a model beyond a span, to know the errors that it makes there."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sgrnn.objective import Loss
 from sgrnn.span import Span
@@ -14,7 +14,7 @@ from sgrnn.state import State, cut, floating_leaves
 
 def run_ahead(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
     """The model's outputs in the steps after a span, with the gradient of their summed loss."""
-    with torch.random.fork_rng(_devices(future)):  # what the next span draws at random stays what it was
+    with forked_random(future.inputs):  # what the next span draws at random stays what it was
         with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
             outputs, _ = model(future.inputs, state)
         outputs = cut(outputs)
@@ -44,5 +44,24 @@ def first_steps(future: Span | None, steps: int) -> Span | None:
     return Span(future.inputs[:steps], future.targets[:steps], starts)
 
 
-def _devices(span: Span) -> list[torch.device]:
-    return [span.inputs.device] if span.inputs.is_cuda else []
+def require_future(span: Span, steps: int, subject: str) -> None:
+    """Refuse a span of which some rows go on, and nobody says how.
+
+    Args:
+        span: the span.
+        steps: how far beyond it is to be looked; 0 for not at all.
+        subject: of the message: who looks.
+
+    Raises:
+        ValueError: there is no future.
+    """
+    if steps and span.future is None and (span.ends is None or not bool(span.ends.all())):
+        raise ValueError(
+            f"{subject} {steps} steps ahead, so a span needs its future: the steps that follow it, or ends for the "
+            "rows that have none"
+        )
+
+
+def forked_random(like: Tensor) -> AbstractContextManager[None]:
+    """Inside this context random generators, those of the tensor's device too, may be used, and are put back after."""
+    return torch.random.fork_rng([like.device] if like.is_cuda else [])

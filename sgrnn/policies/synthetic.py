@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sgrnn.injection import Gate, center, tangent
 from sgrnn.lookahead import Lookahead, look_ahead
 from sgrnn.objective import Loss, errors, mean_loss, norms
-from sgrnn.policies.ahead import first_steps, run_ahead
+from sgrnn.policies.ahead import first_steps, require_future, run_ahead
 from sgrnn.policies.backward import backpropagate, first_gradients
 from sgrnn.policies.crossing import Crossing
 from sgrnn.policies.policy import Policy, Step, positive
@@ -237,11 +237,7 @@ class Synthetic(Policy):
         self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any
     ) -> tuple[Lookahead, Tensor]:
         """What is known of the steps ahead, and the mean square of the errors with this span's taken in."""
-        if self.lookahead_steps and span.future is None and (span.ends is None or not bool(span.ends.all())):
-            raise ValueError(
-                f"the synthesizer looks {self.lookahead_steps} steps ahead, so a span needs its future: the steps that "
-                "follow it, or ends for the rows that have none"
-            )
+        require_future(span, self.lookahead_steps, "the synthesizer looks")
         span = replace(span, future=first_steps(span.future, self.lookahead_steps))
         found, square = None, self.error_square
         if self.sees_errors:

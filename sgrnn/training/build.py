@@ -141,6 +141,8 @@ def _build_policy(
     match section:
         case recipes.Truncated():
             return policies.Truncated(section.window, parallel=parallel)
+        case recipes.ExactAhead():
+            return policies.ExactAhead(section.window, section.ahead, parallel=parallel)
         case recipes.Synthetic():
             options = section.synthesizer.model_dump(exclude={"kind"})
             match section.synthesizer:

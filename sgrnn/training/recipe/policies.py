@@ -23,6 +23,17 @@ class Truncated(Section):
     """Whether the windows of a span run as one batch; null for where that is faster, with interfaces never."""
 
 
+class ExactAhead(Section):
+    """The exact gradient of the next steps crosses every boundary: a rival of synthetic ones that sees as far."""
+
+    kind: Literal["exact"] = "exact"
+    window: PositiveInt
+    ahead: PositiveInt = 8
+    """Steps beyond each window."""
+    parallel: bool | None = None
+    """As of `truncated`."""
+
+
 class ErrorSynthesizer(Section):
     """Carries the errors that the model makes in the next steps back by learned Jacobians."""
 
@@ -167,4 +178,4 @@ class Synthetic(Section):
     """Train the synthesizer while it is not used too."""
 
 
-Policy = Full | Truncated | Synthetic
+Policy = Full | Truncated | ExactAhead | Synthetic

@@ -1,0 +1,106 @@
+"""Exact gradients of the next few steps at every boundary: what a synthesizer that sees as far can at best predict."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.dropout import require_no_dropout
+from sgrnn.lookahead import look_ahead
+from sgrnn.objective import Loss, errors, mean_loss, norms
+from sgrnn.policies.ahead import first_steps, forked_random, held_constant, require_future, run_ahead
+from sgrnn.policies.backward import backpropagate
+from sgrnn.policies.crossing import Crossing
+from sgrnn.policies.policy import Policy, Step, positive
+from sgrnn.policies.rows import open_rows_at
+from sgrnn.span import Span
+from sgrnn.state import State, cut, floating_leaves, rows, to_matrix
+from sgrnn.windows import Unrolled, unroll
+
+
+class ExactAhead(Policy):
+    """Truncated back-propagation with the exact gradient of the next n steps at the end of every window.
+
+    The contender of synthetic gradients that has the same information: from every boundary the model is run n steps on
+    with a graph, and the gradient of their losses crosses it. Every use of a parameter is so credited with the losses
+    of the rest of its window and of n steps beyond. With a window as long as the span this is TBPTT(S, S + n): an
+    update every S steps, gradients through S + n.
+
+    It takes n more steps of the core, forwards and backwards, for every window: with short ones many times what
+    truncation takes, with T = S about (S + n) / S of it. Random generators are put back afterwards. A model with
+    dropout, which would draw other masks when it is run again, is refused.
+
+    Args:
+        window: T, steps back-propagated together.
+        ahead: n, steps beyond each window.
+        parallel: run a span's windows as one batch (`sgrnn.windows.unroll`); None for where that is faster.
+    """
+
+    def __init__(self, window: int, ahead: int, *, parallel: bool | None = False) -> None:
+        super().__init__()
+        self.window, self.ahead = positive("window", window), positive("ahead", ahead)
+        self.lookahead_steps = ahead
+        self.parallel = parallel
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `Policy.backward`.
+
+        Raises:
+            ValueError: besides, the span has no future, or the model has dropout.
+        """
+        require_no_dropout(model, "exact gradients ahead run the model again")
+        unrolled = unroll(model, span, state, self.window, self.parallel)
+        outputs = cut(unrolled.outputs)
+        objective = mean_loss(loss, outputs, span)
+        objective.backward()
+        exact = self._gradients(model, loss, span, unrolled, outputs, first=1)
+        backpropagate(unrolled, outputs, exact / (span.steps * span.batch_size))
+        return Step(objective.detach(), unrolled.last, norms(unrolled.last))
+
+    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Crossing:
+        """What would cross the boundaries of a span backwards; no gradient is changed.
+
+        Args:
+            model, loss, span, state: as in `Policy.backward`.
+        """
+        with torch.no_grad():
+            unrolled = unroll(model, span, state, self.window)
+        outputs = cut(unrolled.outputs)
+        torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
+        exact = self._gradients(model, loss, span, unrolled, outputs, first=0)
+        open_rows = open_rows_at(span, unrolled.edges)
+        return Crossing(
+            unrolled.edges, unrolled.boundaries, exact, exact[span.batch_size :], open_rows, unrolled.last
+        )  # fmt: skip
+
+    def _gradients(
+        self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any, first: int
+    ) -> Tensor:
+        """(rows, features) at all boundaries from the first-th on, of each row's summed loss."""
+        require_future(span, self.ahead, "exact gradients reach")
+        span = replace(span, future=first_steps(span.future, self.ahead))
+        found = [errors(outputs) * (span.steps * span.batch_size)]
+        if span.future is not None:
+            found.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
+        ahead = look_ahead(span, unrolled.edges[first:], self.ahead, torch.cat(found))
+        assert ahead.errors is not None, "they were handed over"
+        arriving = ahead.errors if ahead.valid is None else ahead.errors * ahead.valid.unsqueeze(-1)
+        return _carried_back(model, ahead.inputs, arriving, rows(unrolled.boundaries, first * span.batch_size, None))
+
+    def extra_repr(self) -> str:
+        return f"window={self.window}, ahead={self.ahead}"
+
+
+def _carried_back(model: nn.Module, inputs: Tensor, arriving: Tensor, state: State) -> Tensor:
+    """What arrives at the outputs of some steps, (steps, R, error_size), carried back to the state before them."""
+    first = cut(state)
+    with forked_random(inputs), torch.enable_grad(), held_constant(model):
+        outputs, _ = model(inputs, first)
+    reached = floating_leaves(outputs)
+    parts = arriving.split([leaf[0, 0].numel() for leaf in reached], dim=2)
+    found = torch.autograd.grad(
+        reached, floating_leaves(first), [part.reshape_as(leaf) for part, leaf in zip(parts, reached, strict=True)],
+        allow_unused=True, materialize_grads=True,
+    )  # fmt: skip
+    return to_matrix(list(found))

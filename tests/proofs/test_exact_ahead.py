@@ -1,0 +1,118 @@
+"""`ExactAhead` hands every boundary the gradient of the next steps' losses as plain autograd has it."""
+
+import pytest
+import torch
+from models import (
+    ROWS,
+    SIZE,
+    gradients,
+    make_core,
+    make_language_model,
+    make_span,
+    make_state,
+    make_text,
+    run_by_hand,
+    squared_error,
+)
+from tolerances import assert_close
+from torch import Tensor, nn
+
+from sgrnn.cores import LSTM
+from sgrnn.diagnostics.crossing import look
+from sgrnn.policies import ExactAhead, Full, Loss, Truncated
+from sgrnn.span import Span
+from sgrnn.state import State, detach, floating_leaves
+
+STEPS, AHEAD = 8, 5
+ENDED = torch.ones(ROWS, dtype=torch.bool)
+
+
+def by_hand(
+    model: nn.Module, loss: Loss, whole: Span, steps: int, state: State, window: int, ahead: int
+) -> dict[str, Tensor]:
+    """The gradients of the summed loss of `steps` steps, with those of `ahead` more of `whole` at each boundary."""
+    _, states = run_by_hand(model, loss, whole, state)
+    totals: dict[str, Tensor] = {}
+    for start in range(0, steps, window):
+        stop = min(start + window, steps)
+        here = Span(whole.inputs[start:stop], whole.targets[start:stop])
+        model.zero_grad()
+        total, ends = run_by_hand(model, loss, here, detach(states[start]))
+        beyond = slice(stop, stop + ahead)
+        if len(whole.inputs[beyond]):
+            later, before = run_by_hand(
+                model, loss, Span(whole.inputs[beyond], whole.targets[beyond]), detach(states[stop])
+            )
+            arriving = torch.autograd.grad(later, floating_leaves(before[0]), allow_unused=True, materialize_grads=True)
+            model.zero_grad()
+            torch.autograd.backward([total, *floating_leaves(ends[-1])], [torch.ones_like(total), *arriving])
+        else:
+            total.backward()
+        for name, gradient in gradients(model).items():
+            totals[name] = totals.get(name, 0) + gradient
+    return totals
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("window", [1, 3, STEPS])
+@pytest.mark.parametrize("name", ["LSTM-2", "nn.GRU-1", "hierarchy 1, 4", "own"])
+def test_what_crosses_is_the_gradient_of_the_next_steps(name: str, window: int, parallel: bool) -> None:
+    core = make_core(name)
+    state = make_state(core)
+    whole = make_span(STEPS + AHEAD)
+    span = Span(whole.inputs[:STEPS], whole.targets[:STEPS], future=Span(whole.inputs[STEPS:], whole.targets[STEPS:]))
+    expected = by_hand(core, squared_error, whole, STEPS, state, window, AHEAD)
+    core.zero_grad()
+    ExactAhead(window, AHEAD, parallel=parallel).backward(core, squared_error, span, state)
+    found = {name: gradient * STEPS * ROWS for name, gradient in gradients(core).items()}
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("starts", [None, [(2, 1), (5, 0), (6, 2)]])
+def test_with_all_steps_that_follow_it_is_the_whole_spans_gradient(starts: list[tuple[int, int]] | None) -> None:
+    core = make_core("LSTM-1")
+    state = make_state(core)
+    span = make_span(STEPS, starts=starts, ends=ENDED)
+    Full().backward(core, squared_error, span, state)
+    expected = gradients(core)
+    core.zero_grad()
+    ExactAhead(1, STEPS).backward(core, squared_error, span, state)
+    assert_close(gradients(core), expected)
+
+
+def test_a_token_model_is_credited_with_its_future() -> None:
+    model = make_language_model(LSTM(SIZE, SIZE))
+    text = make_text(STEPS)
+    state = make_state(model)
+    steps = {}
+    for ahead in (1, 5):
+        model.zero_grad()
+        ExactAhead(2, ahead).backward(model, model.loss, text, state)
+        steps[ahead] = gradients(model)
+    model.zero_grad()
+    Truncated(2).backward(model, model.loss, text, state)
+    truncated = gradients(model)
+    weight = "core.layers.0.weight_hh_l0"
+    assert not torch.allclose(steps[1][weight], truncated[weight])
+    assert not torch.allclose(steps[1][weight], steps[5][weight])
+    assert_close(steps[1]["output.weight"], truncated["output.weight"])  # it acts in its own step alone
+
+
+def test_what_crosses_can_be_looked_at() -> None:
+    core = make_core("LSTM-1")
+    span = make_span(STEPS, ends=ENDED)
+    crossing = look(ExactAhead(3, STEPS), core, squared_error, span, make_state(core))
+    assert crossing.edges == [0, 3, 6, 8]
+    total, states = run_by_hand(core, squared_error, span, make_state(core))
+    exact = torch.autograd.grad(total, floating_leaves(states[3]))
+    assert_close(crossing.injected[:ROWS], torch.cat([part[0] for part in exact], dim=1))
+    assert not crossing.injected[2 * ROWS :].any()
+
+
+def test_a_missing_future_and_dropout_are_refused() -> None:
+    core = make_core("LSTM-1")
+    with pytest.raises(ValueError, match="exact gradients reach 5 steps ahead, so a span needs its future"):
+        ExactAhead(2, 5).backward(core, squared_error, make_span(STEPS), make_state(core))
+    dropping = LSTM(SIZE, SIZE, 2, dropout=0.5).double()
+    with pytest.raises(ValueError, match=r"must be without dropout, got 0\.5 in dropout"):
+        ExactAhead(2, 5).backward(dropping, squared_error, make_span(STEPS, ends=ENDED), make_state(dropping))
