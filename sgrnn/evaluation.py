@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from sgrnn.language_model import LanguageModel
+from sgrnn.modes import evaluating
+from sgrnn.plain import tensor_of
 from sgrnn.state import State, concatenate, leaves, map_state, rows
 from sgrnn.totals import Total, gather_rows
 
@@ -91,7 +93,7 @@ def token_losses(
     network does. The result therefore does not depend on `batch_size` but for rounding.
 
     Args:
-        model: in any mode; it is evaluated without dropout and left in the mode it was in.
+        model: in any mode; it is evaluated without dropout, and every module of it left in the mode it was in.
         tokens: (N,) the text.
         first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
         batch_size: rows run side by side, by each process.
@@ -108,7 +110,7 @@ def token_losses(
             raise ValueError(f"{name} must be at least 1, got {value}")
     if total is None or len(tokens) < parts * batch_size:  # too short to share: everyone reads all of it
         part, parts, total = 0, 1, None
-    device = next(model.parameters()).device
+    device = tensor_of(model).device
     tokens = tokens.to(device)
     # Rows as long as whole cycles of a core with clocks hand these on as they found them: two passes for it as well.
     cycle = getattr(model.core, "cycle", 1)
@@ -128,9 +130,7 @@ def token_losses(
         """Every row begins where the one before it ended, the first in the initial state."""
         return concatenate([model.initial_state(1), rows(gather_rows(ends, part, parts, total), 0, -1)])
 
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         beginnings = model.initial_state(all_rows)
         if all_rows > 1:
             state = model.initial_state(last_row - first_row)
@@ -149,8 +149,6 @@ def token_losses(
                 break
             beginnings = found
         return gather_rows(torch.cat(losses).t(), part, parts, total).flatten()[: len(tokens)]
-    finally:
-        model.train(training)
 
 
 def _close(found: State, expected: State) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 
 from sgrnn.language_model import LanguageModel
+from sgrnn.modes import evaluating
+from sgrnn.plain import tensor_of
 
 
 def generate(
@@ -13,7 +15,7 @@ def generate(
     """Draw tokens from the model, each read before the next is drawn.
 
     Args:
-        model: used without dropout and left in the mode it was in.
+        model: used without dropout; between two tokens and afterwards every module is in the mode it was in.
         prompt: tokens read first; at least one.
         length: tokens to draw.
         temperature: divides the logits; below 1 prefers likely tokens, 0 always takes the likeliest.
@@ -29,27 +31,23 @@ def generate(
     return _draw(model, prompt, length, temperature, seed)
 
 
-@torch.no_grad()
 def _draw(model: LanguageModel, prompt: list[int], length: int, temperature: float, seed: int | None) -> Iterator[int]:
-    device = next(model.parameters()).device
+    device = tensor_of(model).device
     generator = torch.Generator(device)
     if seed is None:
         generator.seed()
     else:
         generator.manual_seed(seed)
-    training = model.training
-    model.eval()
-    try:
-        state = model.initial_state(1)
-        tokens = torch.tensor(prompt, device=device).unsqueeze(1)
-        for _ in range(length):
+    state = model.initial_state(1)
+    tokens = torch.tensor(prompt, device=device).unsqueeze(1)
+    for _ in range(length):
+        # Between two tokens the model is the caller's, and stays as it is if no more are asked for.
+        with torch.no_grad(), evaluating(model):
             outputs, state = model(tokens, state)
             logits = model.logits(outputs[-1, 0])
-            if temperature == 0:
-                tokens = logits.argmax().view(1, 1)
-            else:
-                chances = torch.softmax(logits.double() / temperature, dim=-1)
-                tokens = torch.multinomial(chances, 1, generator=generator).unsqueeze(0)
-            yield int(tokens)
-    finally:
-        model.train(training)
+        if temperature == 0:
+            tokens = logits.argmax().view(1, 1)
+        else:
+            chances = torch.softmax(logits.double() / temperature, dim=-1)
+            tokens = torch.multinomial(chances, 1, generator=generator).unsqueeze(0)
+        yield int(tokens)

@@ -7,9 +7,10 @@ form needs `center` and `tangent` against the two; `ErrorSynthesizer` needs the 
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sgrnn.state import State, floating_leaves, from_matrix, join
+from sgrnn.state import State, at_least_float32, floating_leaves, from_matrix, join
+from sgrnn.statistics import Statistics
 from sgrnn.totals import Total
 
 
@@ -39,14 +40,14 @@ def tangent(gradient: Tensor, state: State) -> Tensor:
         state: R rows.
     """
     turned = []
-    for part, vector in zip(from_matrix(gradient, state), floating_leaves(state), strict=True):
+    for part, vector in zip(from_matrix(gradient, state), map(at_least_float32, floating_leaves(state)), strict=True):
         along = (part * vector).sum(dim=-1, keepdim=True)
         norm = (vector * vector).sum(dim=-1, keepdim=True)
         turned.append((part - vector * (along / norm.clamp(min=1e-12))).movedim(-2, 0))
     return join(turned)
 
 
-class Gate(nn.Module):
+class Gate(Statistics):
     """How much of a prediction to trust: the factor that makes it closest to its target in the mean square.
 
     alpha = clip(E<prediction, target> / E|prediction|^2, 0, 1), from running means over past updates, of
@@ -70,6 +71,7 @@ class Gate(nn.Module):
         return (self.dot / self.square.clamp(min=1e-30)).clamp(0, 1)
 
     def update(self, dot: Tensor, square: Tensor) -> None:
-        """Take in <prediction, target> and |prediction|^2, each summed over rows."""
-        self.dot.lerp_(dot.to(self.dot.dtype), 1 - self.decay)
-        self.square.lerp_(square.to(self.square.dtype), 1 - self.decay)
+        """Take in <prediction, target> and |prediction|^2, each summed over rows; not if either is not finite."""
+        found = (dot + square).isfinite()
+        self.take_in("dot", dot, 1 - self.decay, found)
+        self.take_in("square", square, 1 - self.decay, found)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from sgrnn.dropout import Dropout
 from sgrnn.lookahead import TokenFeatures
 from sgrnn.output_loss import output_loss
+from sgrnn.plain import is_plain
 from sgrnn.sequence_model import SequenceModel
-from sgrnn.state import State
+from sgrnn.state import State, at_least_float32
 
 
 class LanguageModel(SequenceModel):
@@ -75,7 +76,10 @@ class LanguageModel(SequenceModel):
         return self.output(outputs)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy of each target token, (time, batch), in nats."""
+        """Cross-entropy of each target token, (time, batch), in nats, in float32 at least."""
+        if not is_plain(self.output, nn.Linear, ("weight", "bias")):
+            logits = at_least_float32(self.logits(outputs))
+            return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
         precision = (self.output_precision if self.training else None) or self.output.weight.dtype
         losses = output_loss(outputs.flatten(0, 1), self.output.weight, self.output.bias, targets.flatten(), precision)
         return losses.view_as(targets)

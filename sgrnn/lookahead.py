@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from sgrnn.features import borrowed, require_feature_size
 from sgrnn.span import Span
 
 Features = Callable[[Tensor, Tensor], Tensor]  # inputs, targets (steps, rows, ...) -> (steps, rows, feature_size)
@@ -56,9 +57,10 @@ def look_ahead(
         within: whether the steps from the next boundary on are not valid.
     """
     future = span.future
-    inputs, targets = span.inputs, span.targets
+    inputs, targets = span.inputs.detach(), span.targets.detach()
     if future is not None:
-        inputs, targets = torch.cat([inputs, future.inputs]), torch.cat([targets, future.targets])
+        inputs = torch.cat([inputs, future.inputs.detach()])
+        targets = torch.cat([targets, future.targets.detach()])
     index, in_reach = _places(tuple(edges), steps, inputs.shape[0], within)
     index = index.to(inputs.device)
     valid = None if in_reach is None else in_reach.to(inputs.device).repeat_interleave(span.batch_size, dim=1)
@@ -135,7 +137,7 @@ class LookaheadEncoder(nn.Module):
     def __init__(self, steps: int, features: Features, feature_size: int, projection: int | None = None) -> None:
         super().__init__()
         _check(steps)
-        self.steps, self.features = steps, features
+        self.steps, self.features, self.feature_size = steps, borrowed(features), feature_size
         self.output_size = steps * (projection or feature_size)
         self.weight = None
         if projection is not None:
@@ -144,9 +146,9 @@ class LookaheadEncoder(nn.Module):
 
     def forward(self, lookahead: Lookahead) -> Tensor:
         """(R, output_size)."""
-        features = _masked_features(self.features, lookahead)
+        features = _masked_features(self.features, self.feature_size, lookahead)
         if self.weight is not None:
-            features = torch.bmm(features, self.weight)
+            features = torch.bmm(features.to(self.weight), self.weight)
         return features.transpose(0, 1).flatten(1)
 
 
@@ -163,18 +165,20 @@ class RecurrentLookahead(nn.Module):
     def __init__(self, steps: int, features: Features, feature_size: int, hidden_size: int) -> None:
         super().__init__()
         _check(steps)
-        self.steps, self.features = steps, features
+        self.steps, self.features, self.feature_size = steps, borrowed(features), feature_size
         self.output_size = hidden_size
         self.encoder = nn.GRU(feature_size, hidden_size)
 
     def forward(self, lookahead: Lookahead) -> Tensor:
         """(R, output_size)."""
-        _, last = self.encoder(_masked_features(self.features, lookahead).flip(0))
+        features = _masked_features(self.features, self.feature_size, lookahead)
+        _, last = self.encoder(features.to(self.encoder.all_weights[0][0]).flip(0))
         return last[0]
 
 
-def _masked_features(features: Features, lookahead: Lookahead) -> Tensor:
+def _masked_features(features: Features, size: int, lookahead: Lookahead) -> Tensor:
     found = features(lookahead.inputs, lookahead.targets)
+    require_feature_size(found, size)
     return found if lookahead.valid is None else found * lookahead.valid.unsqueeze(-1)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.span import Span
-from sgrnn.state import State, floating_leaves, leaves
+from sgrnn.state import State, at_least_float32, floating_leaves, leaves
 
 Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
 
@@ -24,7 +24,7 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
             f"loss must give one number per step and row, {(span.steps, span.batch_size)}, "
             f"got {tuple(losses.shape)}: switch off its own averaging (reduction='none')"
         )
-    return losses.mean()
+    return at_least_float32(losses).mean()
 
 
 def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
@@ -50,11 +50,15 @@ def gradients(state: State) -> list[Tensor]:
 
 
 def errors(outputs: Any) -> Tensor:
-    """(time, batch, error_size): the gradient that the loss left at the model's outputs."""
-    return torch.cat([gradient.reshape(*gradient.shape[:2], -1) for gradient in gradients(outputs)], dim=2)
+    """(time, batch, error_size): the gradient that the loss left at the model's outputs, in float32 at least."""
+    return torch.cat(
+        [at_least_float32(gradient).reshape(*gradient.shape[:2], -1) for gradient in gradients(outputs)], dim=2
+    )
 
 
 def norms(state: State) -> dict[str, Tensor]:
     """Mean over rows of the norm of the state's last tensor: an LSTM's cell, which tells of drift first."""
-    cell = leaves(state)[-1]
-    return {"cell_norm": cell.movedim(-2, 0).flatten(1).norm(dim=1).mean()} if cell.is_floating_point() else {}
+    cell = next(reversed(leaves(state)), None)
+    if cell is None or not cell.is_floating_point():
+        return {}
+    return {"cell_norm": at_least_float32(cell).movedim(-2, 0).flatten(1).norm(dim=1).mean()}

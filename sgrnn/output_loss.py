@@ -22,7 +22,7 @@ def output_loss(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor,
         precision: of the matrix products and the buffer.
 
     Returns:
-        (N,), in the precision of the features. It can be differentiated once.
+        (N,), in the precision of the features, float32 at least. It can be differentiated once.
 
     >>> features, weight = torch.randn(4, 3), torch.randn(9, 3)
     >>> output_loss(features, weight, torch.zeros(9), torch.tensor([1, 0, 8, 1]), torch.float32).shape
@@ -42,9 +42,10 @@ class _OutputLoss(torch.autograd.Function):
         chances = torch.softmax(logits, dim=1)
         ctx.save_for_backward(features_low, weight_low, chances, targets)
         chance = chances.gather(1, targets)
+        kept = torch.promote_types(features.dtype, torch.float32)
         if chance.min() < torch.finfo(chance.dtype).tiny:  # too small to have a logarithm
-            return -torch.log_softmax(logits, dim=1).gather(1, targets).squeeze(1).to(features.dtype)
-        return -chance.squeeze(1).to(features.dtype).log()
+            return -torch.log_softmax(logits, dim=1).gather(1, targets).squeeze(1).to(kept)
+        return -chance.squeeze(1).to(kept).log()
 
     @staticmethod
     @once_differentiable

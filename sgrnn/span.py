@@ -5,6 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_REMEDY = (
+    "pad sequences of different length and mark where each begins (starts) or ends, and put several inputs of a step "
+    "side by side in one tensor"
+)
+
 
 @dataclass(frozen=True)
 class Span:
@@ -20,6 +25,10 @@ class Span:
         future: the steps that follow the span, as far as a lookahead needs them; None where there are none. A
             synthesizer with a lookahead needs them at every span but one at which all rows end.
             Training alone may see them: evaluation has no use for a gradient.
+
+    Raises:
+        TypeError: inputs or targets are no tensors: several inputs a step go side by side in one.
+        ValueError: there are no steps or no rows, or shapes, dtypes or numbers of rows do not agree.
     """
 
     inputs: Tensor
@@ -29,9 +38,14 @@ class Span:
     future: "Span | None" = None
 
     def __post_init__(self) -> None:
+        for name in ("inputs", "targets"):
+            found = getattr(self, name)
+            if not isinstance(found, Tensor):
+                raise TypeError(f"{name} must be a tensor (steps, rows, ...), got a {type(found).__name__}: {_REMEDY}")
         steps_and_rows = self.inputs.shape[:2]
-        if len(steps_and_rows) < 2 or steps_and_rows[0] == 0:
-            raise ValueError(f"inputs must be (steps, rows, ...) with steps >= 1, got {tuple(self.inputs.shape)}")
+        if len(steps_and_rows) < 2 or 0 in steps_and_rows:
+            least = "rows" if len(steps_and_rows) == 2 and steps_and_rows[0] else "steps"
+            raise ValueError(f"inputs must be (steps, rows, ...) with {least} >= 1, got {tuple(self.inputs.shape)}")
         for name, tensor, expected in (
             ("targets", self.targets.shape[:2], steps_and_rows),
             ("starts", self.starts.shape if self.starts is not None else steps_and_rows, steps_and_rows),
@@ -39,8 +53,23 @@ class Span:
         ):
             if tensor != expected:
                 raise ValueError(f"{name} must begin with {tuple(expected)} like inputs, got {tuple(tensor)}")
-        if self.future is not None and self.future.batch_size != self.batch_size:
-            raise ValueError(f"future must have {self.batch_size} rows, got {self.future.batch_size}")
+        for name in ("starts", "ends"):
+            marks = getattr(self, name)
+            if marks is not None and marks.dtype != torch.bool:
+                raise ValueError(f"{name} must be bool, got {marks.dtype}")
+        if self.future is not None:
+            self._require_same_kind(self.future)
+
+    def _require_same_kind(self, future: "Span") -> None:
+        if future.batch_size != self.batch_size:
+            raise ValueError(f"future must have {self.batch_size} rows, got {future.batch_size}")
+        for name in ("inputs", "targets"):
+            own, later = getattr(self, name), getattr(future, name)
+            if own.shape[2:] != later.shape[2:] or own.dtype != later.dtype:
+                raise ValueError(
+                    f"future.{name} must be of the kind of {name}, steps of {tuple(own.shape[1:])} in {own.dtype}, "
+                    f"got {tuple(later.shape[1:])} in {later.dtype}"
+                )
 
     @property
     def steps(self) -> int:

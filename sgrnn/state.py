@@ -6,6 +6,7 @@ of a single cell. Floating-point tensors carry gradients; others (counters, phas
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import takewhile
 from typing import Any
 
@@ -50,6 +51,18 @@ def floating_leaves(state: State) -> list[Tensor]:
 def batch_size(state: State) -> int:
     """The number of rows a state holds."""
     return leaves(state)[0].shape[-2]
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Widen half precision, in which sums of squares overflow and small means vanish; leave all else as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Switch autocast off inside this context, where it is on."""
+    if not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def detach(state: State) -> State:

@@ -1,16 +1,17 @@
 """Running a span forwards as windows: the graph is cut at every boundary between two of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores import initial_state
+from sgrnn.contract import Caller, kept_buffers, require_fit
+from sgrnn.cores import beginning
 from sgrnn.dropout import recorded_masks, replayed_masks
 from sgrnn.span import Span
-from sgrnn.state import State, batch_size, concatenate, cut, detach, map_state, rows, where_rows
+from sgrnn.state import State, concatenate, cut, detach, map_state, rows, where_rows
 
 # On a CPU one batch costs a forward pass more and gains what larger products and fewer calls gain. For LSTMs of 128 to
 # 650 units and 10 to 64 rows it was the faster way where T x B is below this (docs/performance.md).
@@ -29,6 +30,9 @@ class Unrolled:
             of the windows.
         lasts: the windows' last states, attached to the graph, in the same blocks.
         last: the state after the span, B rows, detached.
+        model: that ran.
+        inputs: those that the windows read, a leaf of the graph, where the span's came with a graph of their own.
+        origin: these, with their graph.
     """
 
     blocks: list[Any]
@@ -36,6 +40,9 @@ class Unrolled:
     firsts: list[State]
     lasts: list[State]
     last: State
+    model: nn.Module
+    inputs: Tensor | None
+    origin: Tensor
 
     @property
     def outputs(self) -> Any:
@@ -59,23 +66,40 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     """
     window = min(window or span.steps, span.steps)
     edges = [*range(0, span.steps, window), span.steps]
+    require_fit(model, span, state, windows={window, span.steps - edges[-2]})
     if parallel is None:
-        parallel = span.inputs.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
+        few = span.inputs.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
+        parallel = few and batch_statistics(model) is None
     folded = span.steps // window if parallel and not _starts_inside(span.starts, window) else 0
+    leaf, origin = None, span.inputs
+    if origin.grad_fn is not None:  # several windows may share that graph: it is gone through once, at the end
+        leaf = span.inputs.detach().requires_grad_()
+        span = replace(span, inputs=leaf)
+    caller = Caller(model)
     blocks: list[Any] = []
     firsts: list[State] = []
     lasts: list[State] = []
     if folded > 1:
+        if (name := batch_statistics(model)) is not None:
+            raise ValueError(
+                f"windows as one batch would have other batch statistics than windows in order, and {name} takes them: "
+                "parallel must be False"
+            )
         found: list[State] = []
-        with torch.no_grad(), recorded_masks(model):
+        with torch.no_grad(), recorded_masks(model), kept_buffers(model) as changed:
             for start in range(0, folded * window, window):
                 found.append(state)
-                _, state = _run(model, span, start, start + window, state)
+                _, state = _run(caller, span, start, start + window, state)
+            if (name := changed()) is not None:
+                raise ValueError(
+                    f"the model changes its buffer {name} when it runs, and would twice where windows run as one "
+                    "batch: parallel must be False"
+                )
         first = cut(concatenate(found))
         inputs = _fold(span.inputs[: folded * window], folded)
         starts = None if span.starts is None else _fold(span.starts[: folded * window], folded)
         with replayed_masks(model, folded):
-            out, last = run(model, inputs, first, starts)
+            out, last = run(caller, inputs, first, starts)
         blocks.append(map_state(lambda steps: _unfold(steps, folded), out))
         firsts.append(first)
         lasts.append(last)
@@ -84,41 +108,49 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
         edges_left = edges
     for start, stop in pairwise(edges_left):
         firsts.append(cut(state))
-        out, state = _run(model, span, start, stop, firsts[-1])
+        out, state = _run(caller, span, start, stop, firsts[-1])
         blocks.append(out)
         lasts.append(state)
     # Contiguous, as cuDNN wants it: rows of several layers are strided.
     after = map_state(Tensor.contiguous, detach(rows(lasts[-1], -span.batch_size, None)))
-    return Unrolled(blocks, edges, firsts, lasts, after)
+    return Unrolled(blocks, edges, firsts, lasts, after, model, leaf, origin)
 
 
-def run(model: nn.Module, inputs: Tensor, state: State, starts: Tensor | None = None) -> tuple[Any, State]:
-    """Run the model over some steps, putting rows that begin a new sequence back to the initial state.
+def run(model: nn.Module | Caller, inputs: Tensor, state: State, starts: Tensor | None = None) -> tuple[Any, State]:
+    """Run a model over some steps, putting rows that begin a new sequence back to the initial state.
 
     Args:
-        model: ``model(inputs, state) -> (outputs, state)``. Without a method ``initial_state(batch_size)`` its
-            sequences begin with a state of zeros.
+        model: ``model(inputs, state) -> (outputs, state)``, or who calls it. Without a method
+            ``initial_state(batch_size)`` its sequences begin with a state of zeros.
         inputs: (time, batch, ...).
         state: the state before the first step.
         starts: (time, batch) bool or None, as in `Span`.
     """
+    caller = model if isinstance(model, Caller) else Caller(model)
     if starts is None or not (begin := starts.any(dim=1)).any():
-        return model(inputs, state)
-    known = callable(getattr(model, "initial_state", None)) or isinstance(model, nn.RNNBase)
-    initial = initial_state(model, batch_size(state)) if known else map_state(torch.zeros_like, state)
+        return caller(inputs, state)
+    initial = beginning(caller.model, state, inputs.shape[1])
     resets = set(begin.nonzero().flatten().tolist())
     outputs: list[Any] = []
     for start, stop in pairwise(sorted({0, *resets, inputs.shape[0]})):
         if start in resets:
             state = where_rows(starts[start], initial, state)
-        out, state = model(inputs[start:stop], state)
+        out, state = caller(inputs[start:stop], state)
         outputs.append(out)
     return map_state(lambda *parts: torch.cat(parts), *outputs), state
 
 
-def _run(model: nn.Module, span: Span, start: int, stop: int, state: State) -> tuple[Any, State]:
+def _run(caller: Caller, span: Span, start: int, stop: int, state: State) -> tuple[Any, State]:
     starts = None if span.starts is None else span.starts[start:stop]
-    return run(model, span.inputs[start:stop], state, starts)
+    return run(caller, span.inputs[start:stop], state, starts)
+
+
+def batch_statistics(model: nn.Module) -> str | None:
+    """The name of a module that normalizes by statistics over its batch; None if there is none in training mode."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            return name or "the model"
+    return None
 
 
 def _starts_inside(starts: Tensor | None, window: int) -> bool:

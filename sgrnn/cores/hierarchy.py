@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sgrnn.cores.initial import initial_state
 from sgrnn.dropout import Dropout
 from sgrnn.interface import Interface, alongside
+from sgrnn.plain import tensor_of
 from sgrnn.state import State, put_rows, take_rows
 
 _Value = TypeVar("_Value")
@@ -113,7 +114,7 @@ class HierarchicalCore(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """The state before a sequence's first step: phase 0, nothing heard or said, the levels in their own."""
-        like = next(self.parameters())
+        like = tensor_of(self)
         return {
             "phase": torch.zeros(batch_size, 1, dtype=torch.long, device=like.device),
             "messages": tuple(like.new_zeros(batch_size, size) for size in self.message_sizes),

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
-from sgrnn.state import State
+from sgrnn.contract import require_time_first
+from sgrnn.plain import tensor_of
+from sgrnn.state import State, detach, floating_leaves, map_state
 
 
 def initial_state(core: nn.Module, batch_size: int) -> State:
@@ -22,15 +25,53 @@ def initial_state(core: nn.Module, batch_size: int) -> State:
     >>> cell.shape
     torch.Size([2, 4, 5])
     """
-    method: Callable[[int], State] | None = getattr(core, "initial_state", None)
-    if method is not None:
-        return method(batch_size)
-    if not isinstance(core, nn.RNNBase):
+    holder = _holder(core)
+    if holder is None:
         raise TypeError(f"{type(core).__name__} has no initial_state(batch_size) and is no torch.nn.LSTM, GRU or RNN")
-    if core.batch_first or core.bidirectional:
-        raise TypeError("a core reads time first and forwards only: batch_first and bidirectional must be False")
-    weight = next(core.parameters())
-    hidden = weight.new_zeros(core.num_layers, batch_size, core.proj_size or core.hidden_size)
-    if isinstance(core, nn.LSTM):
-        return hidden, weight.new_zeros(core.num_layers, batch_size, core.hidden_size)
+    if not isinstance(holder, nn.RNNBase):
+        method: Callable[[int], State] = holder.initial_state  # pyright: ignore[reportAssignmentType]  (it is callable)
+        return method(batch_size)
+    require_time_first(holder)
+    weight = tensor_of(holder)
+    hidden = weight.new_zeros(holder.num_layers, batch_size, holder.proj_size or holder.hidden_size)
+    if isinstance(holder, nn.LSTM):
+        return hidden, weight.new_zeros(holder.num_layers, batch_size, holder.hidden_size)
     return hidden
+
+
+def has_beginning(model: nn.Module) -> bool:
+    """Tell whether `initial_state` knows the state in which a model's sequences begin."""
+    return _holder(model) is not None
+
+
+def beginning(model: nn.Module, like: State, batch_size: int) -> State:
+    """Return the state in which a model's sequences begin: its own initial state, or else zeros.
+
+    Args:
+        model: any model.
+        like: a state of it, for structure and sizes of the zeros.
+        batch_size: number of rows.
+
+    Raises:
+        ValueError: the model has no method ``initial_state``, and a part of it has one that does not give zeros: a
+            wrapper must hand it on.
+    """
+    if has_beginning(model):
+        return initial_state(model, batch_size)
+    for name, part in model.named_modules():
+        if name and not isinstance(part, nn.RNNBase) and _holder(part) is part:
+            own = floating_leaves(initial_state(part, 1))
+            if any(tensor.requires_grad or bool(tensor.any()) for tensor in own):
+                raise ValueError(
+                    f"{type(model).__name__} has no initial_state(batch_size) and its part {name} has one, so that "
+                    f"sequences would begin in zeros and not there: give it a method that returns what {name}'s does"
+                )
+    return map_state(torch.zeros_like, detach(like))
+
+
+def _holder(model: nn.Module) -> nn.Module | None:
+    """The module that knows its initial state: the model, or the one in torch's wrappers for parallel training."""
+    if callable(getattr(model, "initial_state", None)) or isinstance(model, nn.RNNBase):
+        return model
+    inner = getattr(model, "module", None)
+    return _holder(inner) if isinstance(inner, nn.Module) else None

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.cores.stacked import StackedCore
+from sgrnn.plain import is_plain
+
+_PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 class LSTM(StackedCore):
@@ -38,11 +41,13 @@ class LSTM(StackedCore):
     def _run_layer(
         self, layer: nn.Module, inputs: Tensor, state: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        listened_to = bool(layer._forward_hooks)  # by `sgrnn.diagnostics`, for one
-        if inputs.shape[0] > 1 or not inputs.is_cpu or torch.is_autocast_enabled("cpu") or listened_to:
+        single = inputs.shape[0] == 1 and inputs.is_cpu and not torch.is_autocast_enabled("cpu")
+        if not single or not is_plain(layer, nn.LSTM, _PARAMETERS) or layer.batch_first:
             return layer(inputs, state)
         # A single step forwards and backwards: oneDNN's kernel, made for many, takes 1.5 to 1.8 times as long.
-        hidden, cell = torch.lstm_cell(inputs[0], [tensor[0] for tensor in state], *layer.parameters())
+        hidden, cell = torch.lstm_cell(
+            inputs[0], [tensor[0] for tensor in state], *(getattr(layer, name) for name in _PARAMETERS)
+        )
         hidden, cell = hidden.unsqueeze(0), cell.unsqueeze(0)
         return hidden, (hidden, cell)
 

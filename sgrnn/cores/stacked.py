@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.dropout import Dropout
-from sgrnn.state import State, map_state
+from sgrnn.plain import tensor_of
+from sgrnn.state import State, leaves, map_state
 
 
 class StackedCore(nn.Module, ABC):
@@ -54,8 +55,7 @@ class StackedCore(nn.Module, ABC):
         return self._zeros(batch_size)
 
     def _zeros(self, batch_size: int) -> Tensor:
-        weight = next(self.parameters())
-        return weight.new_zeros(self.num_layers, batch_size, self.hidden_size)
+        return tensor_of(self).new_zeros(self.num_layers, batch_size, self.hidden_size)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run a window.
@@ -66,13 +66,25 @@ class StackedCore(nn.Module, ABC):
 
         Returns:
             outputs (time, batch, hidden_size) of the last layer, and the state after the last step.
+
+        Raises:
+            ValueError: inputs or state are of other sizes.
         """
+        self._require_sizes(inputs, state)
         own = inputs.dtype
         if not self.training or self.precision in (None, own):
             return self._run(inputs, state)
         with torch.autocast(inputs.device.type, self.precision):
             outputs, after = self._run(inputs, state)
         return outputs.to(own), map_state(lambda tensor: tensor.to(own), after)
+
+    def _require_sizes(self, inputs: Tensor, state: State) -> None:
+        if inputs.dim() != 3 or inputs.shape[2] != self.input_size:
+            raise ValueError(f"inputs must be (time, batch, {self.input_size}), got {tuple(inputs.shape)}")
+        expected = (self.num_layers, inputs.shape[1], self.hidden_size)
+        for tensor in leaves(state):
+            if tensor.shape != expected:
+                raise ValueError(f"state must be {expected}, (layers, batch, hidden), got {tuple(tensor.shape)}")
 
     def _run(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         outputs = inputs

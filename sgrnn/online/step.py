@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vjp, vmap
 
-from sgrnn.cores import initial_state
+from sgrnn.cores import has_beginning, initial_state
 from sgrnn.state import State, detach, floating_leaves, from_matrix, leaves, map_state, rows, to_matrix
 
 
@@ -141,11 +141,6 @@ class RowStep:
 def counters(state: State) -> tuple[Tensor, ...]:
     """The tensors of a state that carry no gradients, the batch first, (B, ...)."""
     return tuple(tensor.movedim(-2, 0) for tensor in leaves(state) if not tensor.is_floating_point())
-
-
-def has_beginning(model: nn.Module) -> bool:
-    """Whether `sgrnn.cores.initial_state` knows the state in which the model's sequences begin; else it is zeros."""
-    return callable(getattr(model, "initial_state", None)) or isinstance(model, nn.RNNBase)
 
 
 class _Beginning(nn.Module):

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores import initial_state
+from sgrnn.contract import Caller, require_fit
+from sgrnn.cores import beginning, has_beginning, initial_state
 from sgrnn.objective import differentiate, errors, gradients
 from sgrnn.online.plain import plain_operations, refuse_unfit
-from sgrnn.online.step import RowStep, has_beginning
+from sgrnn.online.step import RowStep
 from sgrnn.span import Span
-from sgrnn.state import State, batch_size, cut, detach, floating_leaves, map_state, to_matrix, where_rows
+from sgrnn.state import State, cut, detach, floating_leaves, map_state, to_matrix, where_rows
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,20 @@ def run_steps(model: nn.Module, span: Span, state: State) -> Stepwise:
         ValueError: the model is unfit for it (`sgrnn.online.plain.refuse_unfit`).
     """
     refuse_unfit(model)
+    require_fit(model, span, state)
+    caller = Caller(model)
     begins: list[Tensor | None] = [None] * span.steps
     if span.starts is not None:
         begins = [rows if rows.any() else None for rows in span.starts]
     initial = None
     if any(rows is not None for rows in begins):
-        known = has_beginning(model)
-        initial = initial_state(model, batch_size(state)) if known else map_state(torch.zeros_like, detach(state))
+        initial = beginning(model, state, span.batch_size)
     befores: list[State] = []
     afters: list[State] = []
     outputs: list[Any] = []
     for inputs, rows in zip(span.inputs.split(1), begins, strict=True):
         befores.append(cut(state if rows is None else where_rows(rows, initial, state)))
-        out, state = model(inputs, befores[-1])
+        out, state = caller(inputs, befores[-1])
         outputs.append(out)
         afters.append(state)
     attached = map_state(lambda *parts: torch.cat(parts), *outputs)

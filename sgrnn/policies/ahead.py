@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract import Caller, kept_buffers
 from sgrnn.objective import Loss
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves
@@ -14,9 +15,10 @@ from sgrnn.state import State, cut, floating_leaves
 
 def run_ahead(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
     """The model's outputs in the steps after a span, with the gradient of their summed loss."""
-    with forked_random(future.inputs):  # what the next span draws at random stays what it was
+    # What the next span draws at random, and what it makes of statistics, stays what it was.
+    with forked_random(future.inputs), kept_buffers(model):
         with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
-            outputs, _ = model(future.inputs, state)
+            outputs, _ = Caller(model)(future.inputs, state)
         outputs = cut(outputs)
         with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
             losses = loss(outputs, future.targets)

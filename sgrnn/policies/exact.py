@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract import Caller, kept_buffers
 from sgrnn.dropout import require_no_dropout
 from sgrnn.lookahead import look_ahead
 from sgrnn.objective import Loss, errors, mean_loss, norms
@@ -95,12 +96,12 @@ class ExactAhead(Policy):
 def _carried_back(model: nn.Module, inputs: Tensor, arriving: Tensor, state: State) -> Tensor:
     """What arrives at the outputs of some steps, (steps, R, error_size), carried back to the state before them."""
     first = cut(state)
-    with forked_random(inputs), torch.enable_grad(), held_constant(model):
-        outputs, _ = model(inputs, first)
+    with forked_random(inputs), kept_buffers(model), torch.enable_grad(), held_constant(model):
+        outputs, _ = Caller(model)(inputs, first)
     reached = floating_leaves(outputs)
     parts = arriving.split([leaf[0, 0].numel() for leaf in reached], dim=2)
+    arrived = [part.reshape_as(leaf).to(leaf) for part, leaf in zip(parts, reached, strict=True)]
     found = torch.autograd.grad(
-        reached, floating_leaves(first), [part.reshape_as(leaf) for part, leaf in zip(parts, reached, strict=True)],
-        allow_unused=True, materialize_grads=True,
+        reached, floating_leaves(first), arrived, allow_unused=True, materialize_grads=True
     )  # fmt: skip
     return to_matrix(list(found))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sgrnn.lookahead import Lookahead
 from sgrnn.policies.rows import unbroken_rows
 from sgrnn.span import Span
-from sgrnn.state import State, rows
+from sgrnn.state import State, batch_size, rows, state_size
 from sgrnn.synthesizers import AdjointSynthesizer
 
 # From what was predicted at some boundaries, their states and open rows to what crosses them.
@@ -78,6 +78,7 @@ def predict_at_once(
     before, after_states, open_after = at.windows * size, rows(at.states, size, None), at.open_from(size)
     if follower is None:
         predicted = synthesizer(at.states, at.lookahead)
+        require_predictions(predicted, at.states)
         after, predicted = predicted[size:, 0].detach(), predicted[:before]
     else:
         predicted = synthesizer(rows(at.states, 0, before), at.lookahead and at.lookahead.rows(0, before))
@@ -126,3 +127,31 @@ def predict_in_turn(
             injected.append(inject(scale * found[-1], rows(at.states, here, stop), open_here))
             following = injected[-1] / scale.clamp(min=1e-30)
     return Predictions(torch.cat(injected[::-1]), torch.cat(found[::-1]), trained)
+
+
+def require_size(synthesizer: nn.Module, states: State) -> None:
+    """Refuse a synthesizer for a state of another size.
+
+    Raises:
+        ValueError: its attribute ``state_size`` is not that of the states.
+    """
+    size, found = getattr(synthesizer, "state_size", None), state_size(states)
+    if size is not None and size != found:
+        raise ValueError(
+            f"synthesizer must predict for the {found} features of a row of the model's state (sgrnn.state_size), got "
+            f"one for {size}"
+        )
+
+
+def require_predictions(predicted: Tensor, states: State) -> None:
+    """Refuse predictions of another shape than the states have.
+
+    Raises:
+        ValueError: they are not (rows, heads, features).
+    """
+    rows_of, features = batch_size(states), state_size(states)
+    if predicted.dim() != 3 or (predicted.shape[0], predicted.shape[2]) != (rows_of, features):
+        raise ValueError(
+            f"synthesizer must give (rows, heads, features), here ({rows_of}, ..., {features}), got "
+            f"{tuple(predicted.shape)}"
+        )

@@ -1,16 +1,25 @@
 """How predictions are trained on their targets, and how good they were before."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgrnn.objective import gradients
+from sgrnn.state import at_least_float32
 from sgrnn.totals import Total
 
 
-def regress(predicted: Tensor, wanted: Tensor, after: Tensor, open_rows: Tensor | None, count: Tensor | float) -> None:
-    """Fill the gradients of a synthesizer's parameters; its graph holds nothing of the core.
+def regress(
+    predicted: Tensor,
+    wanted: Tensor,
+    after: Tensor,
+    open_rows: Tensor | None,
+    count: Tensor | float,
+    parameters: Sequence[nn.Parameter],
+) -> None:
+    """Fill the gradients of a synthesizer's parameters, and of nothing else that its features may lead to.
 
     Args:
         predicted: (rows, heads, features): the first head is trained on `wanted`, a second on `after`.
@@ -18,6 +27,7 @@ def regress(predicted: Tensor, wanted: Tensor, after: Tensor, open_rows: Tensor 
         after: (rows, features) what was predicted for the boundary that follows, held constant.
         open_rows: the rows that count, or more of which these are the first; None where all do.
         count: rows to take the mean over.
+        parameters: of the synthesizer.
     """
     heads = wanted.unsqueeze(1)
     if predicted.shape[1] == 2:
@@ -26,8 +36,9 @@ def regress(predicted: Tensor, wanted: Tensor, after: Tensor, open_rows: Tensor 
     if open_rows is not None:
         errors = errors * open_rows[: errors.shape[0]]
     error = errors.sum() / count
-    if error.requires_grad:
-        error.backward()
+    learned = [parameter for parameter in parameters if parameter.requires_grad]
+    if error.requires_grad and learned:
+        torch.autograd.backward(error, inputs=learned)
 
 
 def quality(dot: Tensor, square: Tensor, power: Tensor) -> dict[str, Tensor]:
@@ -42,7 +53,7 @@ def quality(dot: Tensor, square: Tensor, power: Tensor) -> dict[str, Tensor]:
 @torch.no_grad()
 def injected_share(injected: Tensor, outputs: Any, total: Total | None) -> Tensor:
     """The norm of what is injected over that of this and the errors at the outputs together."""
-    flat = [injected.flatten(), *(gradient.flatten() for gradient in gradients(outputs))]
+    flat = [at_least_float32(each).flatten() for each in (injected, *gradients(outputs))]
     squares = torch.stack([each.dot(each) for each in flat])
     if total is not None:
         squares = total(squares)

@@ -1,29 +1,34 @@
 """Synthetic gradients: `Synthetic.backward` is the algorithm."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sgrnn.features import fit_features
 from sgrnn.injection import Gate, center, tangent
 from sgrnn.lookahead import Lookahead, look_ahead
 from sgrnn.objective import Loss, errors, mean_loss, norms
 from sgrnn.policies.ahead import first_steps, require_future, run_ahead
 from sgrnn.policies.backward import backpropagate, first_gradients
 from sgrnn.policies.crossing import Crossing
+from sgrnn.policies.finite import finite_lookahead, finite_rows, finite_states, is_finite
 from sgrnn.policies.policy import Policy, Step, positive
-from sgrnn.policies.predictions import Boundaries, Predictions, predict_at_once, predict_in_turn
+from sgrnn.policies.predictions import Boundaries, Predictions, predict_at_once, predict_in_turn, require_size
+from sgrnn.policies.reach import injectable
 from sgrnn.policies.regression import injected_share, quality, regress
 from sgrnn.policies.rows import open_rows_at
 from sgrnn.span import Span
-from sgrnn.state import State, cut, floating_leaves
+from sgrnn.state import State, at_least_float32, cut, floating_leaves, map_state, without_autocast
+from sgrnn.statistics import Statistics
 from sgrnn.synthesizers import AdjointSynthesizer, Follower
 from sgrnn.totals import Total, mean
 from sgrnn.windows import Unrolled, unroll
 
 
-class Synthetic(Policy):
+class Synthetic(Policy, Statistics):
     """Truncated back-propagation with synthetic gradients (Jaderberg et al. 2016).
 
     For window k with first state s_k, last state s_{k+1} and loss L_k, summed over its steps:
@@ -41,13 +46,17 @@ class Synthetic(Policy):
     ``target_rms``, ``injected_share``, the norm of what is injected over that of all that enters the core backwards,
     and ``cell_norm``, that of the last state tensor: an LSTM's cell, another core's hidden state.
 
+    Precision: the synthesizer works in that of its own parameters, whatever the core's and with autocast off; running
+    means and what is computed of them are float32 at least. A boundary at which the state, the steps ahead or the
+    target are not finite takes no part: nothing is injected there and nothing learned.
+
     Args:
         window: T, steps back-propagated together.
         synthesizer: M, as `sgrnn.synthesizers` describes. Its parameters are this policy's parameters.
         ahead: steps that the model is run beyond the span, to know the errors there too; None for as many as the
             synthesizer sees. With 0 one that sees errors knows those inside the span, predicts nothing at its end,
-            and needs no `Span.future`. One that sees none is not concerned. Random generators are put back
-            afterwards; a model with statistics of its own (batch norm) takes these steps into them.
+            and needs no `Span.future`. One that sees none is not concerned. Random generators and the model's buffers
+            (batch statistics) are put back afterwards.
         trace_decay: lambda of TD(lambda). Inside a span what crosses a boundary is (1 - lambda) x the prediction +
             lambda x the gradient that arrives there from the next window, and so are the targets weighted over the
             windows of the span: 0 bootstraps at every boundary, 1 at the span's end alone. Above 0 the windows run one
@@ -148,6 +157,7 @@ class Synthetic(Policy):
         Raises:
             ValueError: besides, `share` is out of range or `real_window` no multiple of T.
         """
+        fit_features(self.synthesizer, model)
         window = self.window if window is None else positive("window", window)
         if self.chained and window != self.window:
             raise ValueError(f"window must be that of the synthesizer, {self.window} steps, got {window}")
@@ -164,35 +174,51 @@ class Synthetic(Policy):
         objective = mean_loss(loss, outputs, span)
         objective.backward()
         at, self.error_square = self._boundaries(model, loss, span, unrolled, outputs)
-        found = self._predict(at, inject=share > 0)
-        tokens = span.steps * span.batch_size
-        with torch.no_grad():
-            injected = None
-            if found.injected is not None:  # or the windows' last states take no part, as in truncation
-                injected = found.injected / tokens
-                inner, last = injected[: -span.batch_size], injected[-span.batch_size :]
-                if share * (1 - self.trace_decay) != 1:
-                    injected = torch.cat([share * (1 - self.trace_decay) * inner, share * last])
         carried = self._carried(unrolled.edges, share, real_window) if blended else ()
+        with without_autocast(span.inputs.device):
+            figures = self._cross(at, unrolled, outputs, share, carried)
+        if self.follower is not None:
+            self.follower.follow()
+        return Step(objective.detach(), unrolled.last, {**figures, **norms(unrolled.last)})
+
+    def _cross(
+        self, at: Boundaries, unrolled: Unrolled, outputs: Any, share: float, carried: Sequence[float]
+    ) -> dict[str, Tensor]:
+        """Predict, inject, go backwards through the windows, and learn from what arrives at their first states."""
+        tokens = at.span.steps * at.span.batch_size
+        found = self._predict(at, inject=share > 0)
+        injected = None
+        if found.injected is not None:  # or the windows' last states take no part, as in truncation
+            injected = found.injected / tokens
+            if (mask := injectable(unrolled)) is not None:
+                injected = injected * mask
+            inner, last = injected[: -at.span.batch_size], injected[-at.span.batch_size :]
+            if share * (1 - self.trace_decay) != 1:
+                injected = torch.cat([share * (1 - self.trace_decay) * inner, share * last])
         backpropagate(unrolled, outputs, injected, carried)
         target = first_gradients(unrolled) * tokens
         predicted = found.trained
         if callable(predicted):
-            arrived = torch.zeros_like(target) if injected is None else injected * tokens
-            for place, factor in enumerate(carried, start=1):
-                arrived[(place - 1) * span.batch_size : place * span.batch_size] += (
-                    factor * target[place * span.batch_size : (place + 1) * span.batch_size]
-                )
-            predicted = predicted(arrived)
-        figures, count = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, at.open_rows)
-        figures["injected_share"] = torch.zeros_like(objective)
+            predicted = predicted(self._arrived(injected, target, carried, at.span))
+        predicted = at_least_float32(predicted)
+        target, open_rows = finite_rows(target, at.open_rows)
+        figures, count = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, open_rows)
+        figures["injected_share"] = torch.zeros_like(figures["r2"])
         if injected is not None:
             figures["injected_share"] = injected_share(injected, outputs, self.total)
         wanted = target / self.mean_square.sqrt().clamp(min=1e-30)
-        regress(predicted, wanted, found.after, at.open_rows, count)
-        if self.follower is not None:
-            self.follower.follow()
-        return Step(objective.detach(), unrolled.last, {**figures, **norms(unrolled.last)})
+        regress(predicted, wanted, found.after, open_rows, count, list(self.synthesizer.parameters()))
+        return figures
+
+    def _arrived(self, injected: Tensor | None, target: Tensor, carried: Sequence[float], span: Span) -> Tensor:
+        """(K x B, features) what came across each window's end: what was injected, and what was carried over."""
+        arrived = torch.zeros_like(target)
+        if injected is not None:
+            arrived += injected * (span.steps * span.batch_size)
+        for place, factor in enumerate(carried, start=1):
+            here = slice((place - 1) * span.batch_size, place * span.batch_size)
+            arrived[here] += factor * target[place * span.batch_size : (place + 1) * span.batch_size]
+        return finite_rows(arrived, None)[0]
 
     def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Crossing:
         """What would cross the boundaries of a span backwards; nothing is trained, and no gradient or mean changed.
@@ -205,12 +231,12 @@ class Synthetic(Policy):
         outputs = cut(unrolled.outputs)
         torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
         at, _ = self._boundaries(model, loss, span, unrolled, outputs)
-        with torch.no_grad():
+        with torch.no_grad(), without_autocast(span.inputs.device):
             found = self._predict(at, inject=True)
             assert found.injected is not None
             trained = found.trained(found.injected) if callable(found.trained) else found.trained
             predicted = self.mean_square.sqrt() * torch.cat([trained[: span.batch_size, 0], found.after])
-        return Crossing(at.edges, at.states, predicted, found.injected, at.open_rows, unrolled.last)
+        return Crossing(at.edges, unrolled.boundaries, predicted, found.injected, at.open_rows, unrolled.last)
 
     def _predict(self, at: Boundaries, *, inject: bool) -> Predictions:
         scale, crossing = self.mean_square.sqrt(), self._injected if inject else None
@@ -227,26 +253,46 @@ class Synthetic(Policy):
         self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any
     ) -> tuple[Boundaries, Tensor]:
         """What is known at the boundaries, and the mean square of the errors with this span's taken in."""
+        open_rows = open_rows_at(span, unrolled.edges)
+        states, open_rows = finite_states(map_state(self._for_synthesizer, unrolled.boundaries), open_rows)
+        require_size(self.synthesizer, states)
         lookahead, square = None, self.error_square
         if self.seen_steps:
-            lookahead, square = self._look_ahead(model, loss, span, unrolled, outputs)
-        open_rows = open_rows_at(span, unrolled.edges)
-        return Boundaries(span, unrolled.edges, unrolled.boundaries, open_rows, lookahead), square
+            lookahead, square, finite = self._look_ahead(model, loss, span, unrolled, outputs)
+            if not finite:
+                lookahead, open_rows = finite_lookahead(lookahead, open_rows)
+        return Boundaries(span, unrolled.edges, states, open_rows, lookahead), square
 
     def _look_ahead(
         self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any
-    ) -> tuple[Lookahead, Tensor]:
-        """What is known of the steps ahead, and the mean square of the errors with this span's taken in."""
+    ) -> tuple[Lookahead, Tensor, bool]:
+        """What is known of the steps ahead, the mean square of the errors with this span's taken in, and whether all
+        of it is finite.
+        """
         require_future(span, self.lookahead_steps, "the synthesizer looks")
         span = replace(span, future=first_steps(span.future, self.lookahead_steps))
         found, square = None, self.error_square
+        known = [part for each in (span, span.future) if each is not None for part in (each.inputs, each.targets)]
         if self.sees_errors:
-            parts = [errors(outputs) * (span.steps * span.batch_size)]
+            own = errors(outputs) * (span.steps * span.batch_size)
+            parts = [own]
             if span.future is not None:
                 parts.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
-            square = square.lerp(mean(parts[0].square(), self.total).to(square), self._weight(self.updates + 1))
-            found = torch.cat(parts) / square.sqrt().clamp(min=1e-30)
-        return look_ahead(span, unrolled.edges, self.seen_steps, found, within=self.chained), square
+            if not is_finite(own):
+                own = own[own.isfinite().all(dim=2)]
+            taken_in = square.lerp(mean(own.square(), self.total).to(square), self._weight(self.updates + 1))
+            square = torch.where(taken_in.isfinite(), taken_in, square)
+            found = self._for_synthesizer(torch.cat(parts) / square.sqrt().clamp(min=1e-30))
+            known.append(found)
+        ahead = look_ahead(span, unrolled.edges, self.seen_steps, found, within=self.chained)
+        return ahead, square, is_finite(*known)
+
+    def _for_synthesizer(self, tensor: Tensor) -> Tensor:
+        """The tensor in the precision that the synthesizer works in: that of its parameters, if it has any."""
+        if not tensor.is_floating_point():
+            return tensor
+        own = next((p.dtype for p in self.synthesizer.parameters() if p.is_floating_point()), tensor.dtype)
+        return tensor.to(own)
 
     def _injected(self, gradient: Tensor, states: State, open_rows: Tensor | None) -> Tensor:
         """What crosses the boundaries, (K x B, features), from what was predicted there."""
@@ -283,14 +329,14 @@ class Synthetic(Policy):
             held = torch.full_like(dot, len(target)) if rows is None else rows.to(dot)
             sums = self.total(torch.stack([dot, square, power, held, torch.ones_like(dot)]))
             dot, square, power, rows, processes = sums.unbind()
-        seen: Tensor | int = 1
+        seen: Tensor | bool = True
         count: Tensor | int = len(target)
         if rows is not None:  # a span that begins all its sequences anew may say nothing of the scale
             seen, count = rows > 0, rows.clamp(min=1)
+        seen = seen & power.isfinite()
         self.gate.update(dot, square)
         self.updates += seen
-        weight = self._weight(self.updates) * seen
-        self.mean_square.lerp_(power.to(self.mean_square) / (count * target.shape[1]), weight)
+        self.take_in("mean_square", power / (count * target.shape[1]), self._weight(self.updates) * seen)
         gate = self.gate() if self.gated else torch.ones_like(dot)
         figures = {**quality(dot, square, power), "gate": gate, "target_rms": self.mean_square.sqrt()}
         return figures, count / processes

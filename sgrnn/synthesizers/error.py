@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sgrnn.features import borrowed, require_feature_size
 from sgrnn.lookahead import Lookahead
 from sgrnn.state import State
 from sgrnn.synthesizers.parts import drawn, repeated_product, standardized
@@ -63,7 +64,7 @@ class ErrorSynthesizer(nn.Module):
             raise ValueError(f"steps must be at least 1, got {steps}: it sees nothing but the errors ahead")
         if near < 1:
             raise ValueError(f"near must be at least 1 step, got {near}")
-        self.state_size, self.lookahead_steps, self.features = state_size, steps, features
+        self.state_size, self.lookahead_steps, self.features = state_size, steps, borrowed(features)
         self.state_projection = nn.Linear(state_size, hidden_size)
         self.near = near = min(near, steps)
         self.input_projection = drawn(near, feature_size, projection)
@@ -100,7 +101,8 @@ class ErrorSynthesizer(nn.Module):
 
     def read(self, state: State, lookahead: Lookahead) -> Tensor:
         """What gains and gates are read off, (near, R, hidden_size): at step j of the state and of inputs 1 to j."""
-        inputs = self.features(lookahead.inputs[: self.near])
+        inputs = self.features(lookahead.inputs[: self.near]).to(self.input_projection)
+        require_feature_size(inputs, self.input_projection.shape[1])
         reduced = torch.bmm(inputs, self.input_projection)
         return F.relu(torch.bmm(reduced, self.input_weight).cumsum(dim=0) + self.state_projection(standardized(state)))
 
@@ -108,6 +110,11 @@ class ErrorSynthesizer(nn.Module):
         """The errors ahead, carried back, (R, state_size), by what `read` gave."""
         errors = lookahead.errors
         assert errors is not None, "the policy hands over errors where the synthesizer asks for them"
+        if errors.shape[2] != self.error_projection.shape[1]:
+            raise ValueError(
+                f"error_size must be {errors.shape[2]}, the features of the model's outputs at a step, got "
+                f"{self.error_projection.shape[1]}"
+            )
         if lookahead.valid is not None:
             errors = errors * lookahead.valid.unsqueeze(-1)
         crossing = torch.bmm(errors, self.error_projection)  # (n, R, rank)

@@ -43,6 +43,7 @@ class MLPSynthesizer(nn.Module):
         self.lookahead_steps = 0 if lookahead is None else lookahead.steps
         self.heads = 2 if auxiliary else 1
         sizes = [state_size + (0 if lookahead is None else lookahead.output_size), *hidden_sizes]
+        self.input_size = sizes[0]
         self.hidden = nn.Sequential()
         for before, after in pairwise(sizes):
             self.hidden.extend([nn.Linear(before, after), nn.ReLU()])
@@ -64,4 +65,9 @@ class MLPSynthesizer(nn.Module):
         if self.lookahead is not None:
             assert lookahead is not None, "the policy hands over a lookahead where the synthesizer asks for one"
             inputs = torch.cat([inputs, self.lookahead(lookahead)], dim=1)
-        return self.last(self.hidden(inputs)).unflatten(1, (self.heads, -1))
+        if inputs.shape[1] != self.input_size:
+            raise ValueError(
+                f"state_size must be {inputs.shape[1] - self.input_size + self.state_size}, the features of a row of "
+                f"the model's state, got {self.state_size}"
+            )
+        return self.last(self.hidden(inputs.to(self.last.weight))).unflatten(1, (self.heads, -1))

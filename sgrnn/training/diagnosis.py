@@ -26,6 +26,7 @@ from sgrnn.diagnostics import (
 )
 from sgrnn.errors import InputError
 from sgrnn.mixed import Mixed
+from sgrnn.plain import tensor_of
 from sgrnn.policies import Policy, Synthetic
 from sgrnn.sequence_model import SequenceModel
 from sgrnn.span import Span
@@ -149,7 +150,7 @@ def passing_figures(
         a policy that has boundaries; and `bias`, the relative error of the mean parameter gradient. A figure that
         cannot be told from noise, or has too few spans, is missing.
     """
-    device = next(model.parameters()).device
+    device = tensor_of(model).device
     drawn = spans_ahead(problem, settings.spans, policy.lookahead_steps, settings.horizon)
     spans = [span.to(device) for span in drawn]
     figures: dict[str, float] = {}

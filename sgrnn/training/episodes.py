@@ -9,6 +9,8 @@ from torch import Tensor
 
 from sgrnn.data import SPLITS
 from sgrnn.errors import InputError
+from sgrnn.modes import evaluating
+from sgrnn.plain import tensor_of
 from sgrnn.policies import Step
 from sgrnn.sequence_model import SequenceModel
 from sgrnn.span import Span
@@ -112,22 +114,18 @@ class Episodes(Problem):
         episodes = task.episodes_per_epoch if isinstance(task, SequentialMNIST) else _SCORED_EPISODES
         state = model.initial_state(_SCORED_ROWS)
         loss, correct, targets, uncountable = 0.0, 0, 0, 0
-        training = model.training
-        model.eval()
-        try:
+        with evaluating(model):
             for number in range(episodes):
                 episode = task.draw()
                 if number % ranks.size != ranks.index:
                     continue
-                episode = episode.to(next(model.parameters()).device)
+                episode = episode.to(tensor_of(model).device)
                 predictions = model.predict(model(episode.inputs, state)[0])
                 loss += float(task.loss(predictions, episode.targets).double().sum())
                 targets += int(episode.targets[..., -1].sum())
                 right = task.correct(predictions, episode.targets)
                 uncountable += right is None
                 correct += int(right.sum()) if right is not None else 0
-        finally:
-            model.train(training)
         if ranks.total is not None:
             sums = torch.tensor([loss, correct, targets, uncountable], dtype=torch.float64)
             loss, correct, targets, uncountable = ranks.total(sums).tolist()

@@ -243,7 +243,7 @@ def test_the_horizon_is_where_the_share_is_reached() -> None:
         (Truncated(2), 1, [2, 1], r"lags must be at least 1 step and increase, got \[2, 1\]"),
         (Truncated(2), 1, [0], r"lags must be at least 1 step and increase, got \[0\]"),
         (Truncated(2), 1, [9], "a span needs 9 steps of future, or rows that end, .* of 9 steps .*; got 8"),
-        (RealTime(), 1, [2], "can be looked at in Synthetic, Mixed, Truncated and Full, got RealTime"),
+        (RealTime(), 1, [2], "can be looked at in Synthetic, ExactAhead, Mixed, Truncated and Full, got RealTime"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(policy: Policy, spans: int, lags: list[int], message: str) -> None:

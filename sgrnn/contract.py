@@ -1,0 +1,259 @@
+"""The contract between a model and whoever runs it: time first, the batch before the last axis, a state handed back.
+
+``model(inputs, state) -> (outputs, state)`` may be anybody's module. What it does that a gradient policy cannot honour
+would show as a wrong number and nothing else, so it is looked for and refused with the reason.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.span import Span
+from sgrnn.state import State, leaves, map_state
+
+_LAYOUT = "(..., batch, features): the batch is the axis before the last"
+# Models that were looked at already: once is enough, and costs nothing later.
+_time_first: WeakSet[nn.Module] = WeakSet()
+_layout_known: WeakSet[nn.Module] = WeakSet()
+
+
+class Caller:
+    """Runs a model window by window and holds it to the contract, at the cost of a few comparisons a span.
+
+    What a model does at one window it does at all: the first call is looked at. States keep their precision, whatever
+    autocast, around the policy or inside the model, makes of them; counters are handed over as copies, so that a model
+    may count in place.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._first = True
+        self._counts = self._rounds = False
+
+    def __call__(self, inputs: Tensor, state: State) -> tuple[Any, State]:
+        """Run the model over some steps.
+
+        Args:
+            inputs: (time, batch, ...).
+            state: before the first step.
+
+        Raises:
+            TypeError: the model does not return outputs and a state.
+            ValueError: the outputs are not (time, batch, ...), the state changes its structure or shape, or was
+                written in place.
+        """
+        if not self._first:
+            outputs, after = self.model(inputs, _own_counters(state) if self._counts else state)
+            return outputs, _restored(after, state) if self._rounds else after
+        before = leaves(state)
+        self._counts = any(not tensor.is_floating_point() for tensor in before)
+        versions = [tensor._version for tensor in before]
+        try:
+            returned = self.model(inputs, _own_counters(state) if self._counts else state)
+        except RuntimeError as error:
+            if "leaf Variable that requires grad" not in str(error):
+                raise
+            raise ValueError(_in_place()) from error
+        if not isinstance(returned, tuple | list) or len(returned) != 2:
+            raise TypeError(f"model must return (outputs, state), got {_described(returned)}")
+        outputs, after = returned
+        if any(tensor._version != version for tensor, version in zip(before, versions, strict=True)):
+            raise ValueError(_in_place())
+        _require_outputs(outputs, inputs)
+        _require_same_shape(before, leaves(after))
+        self._rounds = any(_is_rounded(new, old) for new, old in zip(leaves(after), before, strict=True))
+        self._first = False
+        return outputs, _restored(after, state) if self._rounds else after
+
+
+def require_fit(model: nn.Module, span: Span, state: State, windows: Iterable[int] = (1,)) -> None:
+    """Refuse a state of other rows than the span's, and a model that reads them in another order.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``.
+        span: the data.
+        state: the state before the span.
+        windows: steps of the calls that are to be made.
+
+    Raises:
+        TypeError: a core is bidirectional or reads the batch first.
+        ValueError: the state holds another number of rows, or holds them along another axis.
+    """
+    _require_rows(state, span.batch_size)
+    if model not in _time_first:
+        for core in _cores_of(model):
+            require_time_first(core)
+        _time_first.add(model)
+    if model not in _layout_known and _may_be_read_otherwise(span.batch_size, state, windows):
+        if callable(begin := getattr(model, "initial_state", None)):
+            _require_rows(begin(span.batch_size + 1), span.batch_size + 1)
+        elif not isinstance(model, nn.RNNBase):
+            _try_one_row_more(model, span, state)
+        _layout_known.add(model)
+
+
+def _require_rows(state: State, expected: int) -> None:
+    for tensor in leaves(state):
+        if tensor.dim() < 2:
+            raise ValueError(f"state must be {_LAYOUT}, got {tuple(tensor.shape)}")
+        found = tensor.shape[-2]
+        if found != expected:
+            rows = "1 row" if found == 1 else f"{found} rows"
+            raise ValueError(
+                f"state holds {rows}, the span {expected}: state must be {_LAYOUT}, got {tuple(tensor.shape)}"
+            )
+
+
+def require_time_first(core: nn.Module) -> None:
+    """Refuse one of torch's recurrent modules that sees the future, or takes rows for steps.
+
+    Raises:
+        TypeError: it is bidirectional or reads the batch first.
+    """
+    if isinstance(core, nn.RNNBase) and (core.batch_first or core.bidirectional):
+        raise TypeError("a core reads time first and forwards only: batch_first and bidirectional must be False")
+
+
+@contextmanager
+def kept_buffers(model: nn.Module) -> Iterator[Callable[[], str | None]]:
+    """Put a model's buffers, such as batch statistics, back after this context.
+
+    Yields:
+        A function that names a buffer which the model has changed so far, or gives None.
+    """
+    named = dict(model.named_buffers())
+    kept = {name: (buffer, buffer._version, buffer.clone()) for name, buffer in named.items()}
+
+    def changed() -> Iterator[str]:
+        now: Mapping[str, Tensor] = dict(model.named_buffers())
+        for name, (buffer, version, _) in kept.items():
+            if now.get(name) is not buffer or buffer._version != version:
+                yield name
+
+    try:
+        yield lambda: next(changed(), None)
+    finally:
+        with torch.no_grad():
+            for name in list(changed()):
+                buffer, _, value = kept[name]
+                buffer.copy_(value)
+                owner, _, last = name.rpartition(".")
+                setattr(model.get_submodule(owner), last, buffer)
+
+
+def _cores_of(model: nn.Module) -> Iterator[nn.Module]:
+    """The module, what well-known wrappers hold in it, and the cores of this package's models."""
+    yield model
+    for name in ("module", "_orig_mod", "core"):
+        part = getattr(model, name, None)
+        if isinstance(part, nn.Module):
+            yield from _cores_of(part)
+    levels = getattr(model, "levels", None)
+    if isinstance(levels, nn.ModuleList):
+        for level in levels:
+            yield from _cores_of(level)
+
+
+def _may_be_read_otherwise(rows: int, state: State, windows: Iterable[int]) -> bool:
+    """Whether the shapes of state and calls alone do not tell which axis is the batch."""
+    return rows in windows or any(rows in (*tensor.shape[:-2], tensor.shape[-1]) for tensor in leaves(state))
+
+
+def _try_one_row_more(model: nn.Module, span: Span, state: State) -> None:
+    """Find out by a call with one row more, in the layout of the contract and, if that fails, in others.
+
+    Where none works nothing is known, and nothing refused: the model may be made for so many rows and no others.
+
+    Raises:
+        ValueError: another layout is the one that works.
+    """
+    inputs = span.inputs[:2]
+    more = map_state(lambda tensor: _one_more(tensor, -2), state)
+    if _works(model, _one_more(inputs, 1), more):
+        return
+    if _works(model, _one_more(inputs.transpose(0, 1), 0), more):
+        raise ValueError(
+            "model must read inputs (time, batch, ...); this one takes the first axis for the batch (batch_first): "
+            "transpose inputs and outputs in its forward"
+        )
+    tensors = leaves(state)
+    for axis in range(min((tensor.dim() for tensor in tensors), default=0)):
+        if any(axis == tensor.dim() - 2 or tensor.shape[axis] != span.batch_size for tensor in tensors):
+            continue
+        if _works(model, _one_more(inputs, 1), map_state(lambda tensor, axis=axis: _one_more(tensor, axis), state)):
+            raise ValueError(
+                f"state must be {_LAYOUT}; this model has it at axis {axis} of {tuple(tensors[0].shape)}: move it "
+                "(movedim) where the model takes and gives its state"
+            )
+
+
+def _works(model: nn.Module, inputs: Tensor, state: State) -> bool:
+    devices = [inputs.device] if inputs.is_cuda else []
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices), kept_buffers(model):
+            _, after = model(inputs, map_state(Tensor.clone, state))
+        shapes = [tensor.shape for tensor in leaves(after)]
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+        return False
+    return shapes == [tensor.shape for tensor in leaves(state)]
+
+
+def _one_more(tensor: Tensor, axis: int) -> Tensor:
+    """The tensor with its first row again, behind the others."""
+    return torch.cat([tensor, tensor.narrow(axis, 0, 1)], dim=axis).detach()
+
+
+def _own_counters(state: State) -> State:
+    return map_state(lambda tensor: tensor if tensor.is_floating_point() else tensor.clone(), state)
+
+
+def _is_rounded(new: Tensor, old: Tensor) -> bool:
+    both = new.is_floating_point() and old.is_floating_point()
+    return both and torch.finfo(new.dtype).bits < torch.finfo(old.dtype).bits
+
+
+def _restored(after: State, before: State) -> State:
+    return map_state(lambda new, old: new.to(old.dtype) if _is_rounded(new, old) else new, after, before)
+
+
+def _require_outputs(outputs: Any, inputs: Tensor) -> None:
+    expected = inputs.shape[:2]
+    for tensor in leaves(outputs):
+        if tensor.shape[:2] != expected:
+            raise ValueError(
+                f"model must give outputs (time, batch, ...), here ({expected[0]}, {expected[1]}, ...), got "
+                f"{tuple(tensor.shape)}"
+            )
+
+
+def _require_same_shape(before: list[Tensor], after: list[Tensor]) -> None:
+    if len(before) != len(after):
+        raise ValueError(f"model must hand back a state of as many tensors as it was given, {len(before)}, got "
+                         f"{len(after)}")  # fmt: skip
+    for old, new in zip(before, after, strict=True):
+        if old.shape != new.shape:
+            raise ValueError(
+                f"model must hand back a state of the shape it was given, {tuple(old.shape)}, got {tuple(new.shape)}"
+            )
+        if old.is_floating_point() != new.is_floating_point():
+            raise ValueError(f"model must hand back a state of the kind it was given, {old.dtype}, got {new.dtype}")
+
+
+def _in_place() -> str:
+    return (
+        "the model writes into the state that it is given, which is kept as the window's first: return a new state, or "
+        "clone it before writing (state = state.clone())"
+    )
+
+
+def _described(returned: Any) -> str:
+    if isinstance(returned, tuple | list):
+        return f"a {type(returned).__name__} of {len(returned)}"
+    return f"a {type(returned).__name__}"

@@ -1,0 +1,31 @@
+"""Running means that neither half precision nor a value that is not finite can spoil."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class Statistics(nn.Module):
+    """Hold running means in buffers that stay float32 at least, whatever precision the module is moved to."""
+
+    def take_in(self, name: str, value: Tensor, weight: Tensor | float, where: Tensor | None = None) -> None:
+        """Move a running mean towards a value that is finite.
+
+        Args:
+            name: of the buffer.
+            value: a scalar.
+            weight: share of the value in the new mean.
+            where: a bool scalar, False to leave the mean as it is; None to look at the value.
+        """
+        mean = self.get_buffer(name)
+        value = value.to(mean)
+        mean.copy_(torch.where(value.isfinite() if where is None else where, mean.lerp(value, weight), mean))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Statistics":
+        kept = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, buffer in self.named_buffers(recurse=False):
+            if buffer.dtype in (torch.float16, torch.bfloat16):  # where 1e-30 is 0 and 1e5 infinite
+                setattr(self, name, kept[name].to(buffer.device, torch.float32))
+        return self
