@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.injection import Gate
+from sgrnn.state import at_least_float32, map_state, without_autocast
+from sgrnn.statistics import Statistics
 from sgrnn.totals import Total, mean
 
 
-class Interface(nn.Module):
+class Interface(Statistics):
     """Stands between two modules, decouples them, and predicts for the one what the other would send back.
 
     The synthetic gradient between modules (Jaderberg et al. 2016, section 3.2): for a message m from a sender to a
@@ -86,14 +88,20 @@ class Interface(nn.Module):
             raise ValueError(f"message must be {wanted}, got {tuple(sent.shape)}")
         if not torch.is_grad_enabled():
             return sent, sent.new_zeros(())
-        predicted = self.synthesizer(sent, known)[:, 0]
+        with without_autocast(sent.device):
+            predicted = at_least_float32(self.synthesizer(self._readable(sent), _detached(known))[:, 0])
         if predicted.shape != sent.shape:  # by a synthesizer that does not say what it is for
             raise ValueError(
                 f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
                 f"{tuple(sent.shape)}"
             )
         scale = self.mean_square.sqrt() * (self.gate() if self.gated else 1.0) * self._processes(sent)
-        return _Received.apply(predicted, sent, self), _Reply.apply(message, scale * predicted.detach())
+        reply = (scale * predicted.detach()).nan_to_num(0, 0, 0).to(message.dtype)
+        return _Received.apply(predicted, sent, self), _Reply.apply(message, reply)
+
+    def _readable(self, sent: Tensor) -> Tensor:
+        """The message as the synthesizer reads it: in its own precision, and without what is not finite."""
+        return sent.nan_to_num(0, 0, 0).to(next((p.dtype for p in self.synthesizer.parameters()), sent.dtype))
 
     def figures(self) -> dict[str, Tensor]:
         """How good the predictions are: ``r2``, running, of those made before they were trained on, and ``gate``."""
@@ -103,25 +111,39 @@ class Interface(nn.Module):
     def learn(self, predicted: Tensor, arrived: Tensor) -> Tensor:
         """Take in what arrived (rows, features); returns the gradient of the regression at what was predicted.
 
-        Predictions are in units of the root mean square of what arrives.
+        Predictions are in units of the root mean square of what arrives. Rows that are not finite are left out.
         """
-        arrived = arrived / self._processes(arrived)  # of the mean over all rows
+        arrived = at_least_float32(arrived) / self._processes(arrived)  # of the mean over all rows
+        finite = (predicted + arrived).isfinite().all(dim=1)
+        seen = arrived
+        if not bool(finite.all()):
+            seen = arrived[finite]
+            predicted, arrived = (each.where(finite.unsqueeze(1), 0) for each in (predicted, arrived))
         scaled = self.mean_square.sqrt() * predicted
         sums = torch.stack([(scaled * arrived).sum(), scaled.square().sum(), arrived.square().sum()])
         if self.total is not None:
             sums = self.total(sums)
         dot, square, power = sums.unbind()
+        size = mean(seen.square(), self.total)
+        learned = size.isfinite()
         self.gate.update(dot, square)
-        self.power.lerp_(power.to(self.power), 1 - self.decay)
-        self.answers += 1
-        weight = (1 / self.answers).clamp(min=1 - self.decay)  # a plain mean at first, later one that forgets
-        self.mean_square.lerp_(mean(arrived.square(), self.total).to(self.mean_square), weight)
+        self.take_in("power", power, 1 - self.decay, learned)
+        self.answers += learned
+        weight = (1 / self.answers.clamp(min=1)).clamp(min=1 - self.decay)  # a plain mean at first
+        self.take_in("mean_square", size, weight, learned)
         wanted = arrived / self.mean_square.sqrt().clamp(min=1e-30)
         return 2 * (predicted - wanted) / predicted.numel()  # of the mean over rows and features
 
     def _processes(self, like: Tensor) -> Tensor | int:
         """How many share the batch: the gradient of a mean over the rows of one is as many times that over all."""
         return 1 if self.total is None else self.total(like.new_ones(()))
+
+
+def _detached(known: Any) -> Any:
+    """What is known, cut off from the graphs that computed it: the regression trains the synthesizer alone."""
+    if isinstance(known, Tensor):
+        return known.detach()
+    return map_state(_detached, known) if isinstance(known, tuple | list | dict) and known else known
 
 
 def alongside(tensor: Tensor, reply: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from sgrnn.online.plain import plain_operations
 from sgrnn.online.step import RowStep, counters
 from sgrnn.online.stepwise import Stepwise, run_steps
 from sgrnn.policies import Step
+from sgrnn.policies.reach import require_reach
 from sgrnn.span import Span
 from sgrnn.state import State, to_matrix
 
@@ -95,6 +96,7 @@ class BPLambda(CarryingPolicy):
         if size != self.state_size:
             raise ValueError(f"state_size must be {size}, the features of the model's state, got {self.state_size}")
         run = run_steps(model, span, state)
+        require_reach(model, run.befores, run.afters)
         self.fit({"trace": (span.batch_size, size, size, size + 1)}, self.weight, run.all_begin)
         objective = mean_loss(loss, run.outputs, span)
         objective.backward()
@@ -143,6 +145,10 @@ class BPLambda(CarryingPolicy):
         self.trace = self.gamma * self.lambda_ * self.trace
         read = torch.cat([before, torch.ones_like(before[:, :1])], dim=1)  # dg_i/dtheta_ij = h_j, dg_i/db_i = 1
         self.trace.diagonal(dim1=1, dim2=2).add_(read.unsqueeze(2))
+        finite = delta_BN.isfinite().all(dim=1) & self.trace.flatten(1).isfinite().all(dim=1)
+        if not bool(finite.all()):  # nothing is learned of such a row, and its trace begins anew
+            delta_BN = delta_BN.where(finite[:, None], 0)
+            self.trace = self.trace.where(finite[:, None, None, None], 0)
         update = (delta_BN.flatten() @ self.trace.flatten(0, 1).flatten(1)) / delta_BN.shape[0]
         update = update.view(self.state_size, self.state_size + 1)
         for parameter, part in ((self.weight, update[:, :-1]), (self.bias, update[:, -1])):

@@ -19,6 +19,8 @@ class CarryingPolicy(Policy, ABC):
     def fit(self, shapes: dict[str, tuple[int, ...]], like: Tensor, anew: bool) -> None:
         """Make the carried buffers zeros of these shapes, unless they have them already.
 
+        A row in which something is not finite begins from zero again, or it would never be rid of it.
+
         Args:
             shapes: by name.
             like: in whose precision and on whose device.
@@ -30,6 +32,9 @@ class CarryingPolicy(Policy, ABC):
         for name, shape in shapes.items():
             carried = self.get_buffer(name)
             if carried.shape == shape:
+                if carried.is_floating_point() and not bool(carried.sum().isfinite()):
+                    finite = carried.isfinite().flatten(1).all(dim=1)
+                    setattr(self, name, carried.where(finite.view(-1, *[1] * (carried.dim() - 1)), 0))
                 continue
             if not anew and carried.any():
                 raise ValueError(

@@ -11,6 +11,7 @@ from sgrnn.cores import beginning, has_beginning, initial_state
 from sgrnn.objective import differentiate, errors, gradients
 from sgrnn.online.plain import plain_operations, refuse_unfit
 from sgrnn.online.step import RowStep
+from sgrnn.policies.reach import require_attached
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, floating_leaves, map_state, to_matrix, where_rows
 
@@ -107,7 +108,7 @@ def run_steps(model: nn.Module, span: Span, state: State) -> Stepwise:
         state: the state before the span; a graph behind it is ignored.
 
     Raises:
-        ValueError: the model is unfit for it (`sgrnn.online.plain.refuse_unfit`).
+        ValueError: the model is unfit for it (`sgrnn.online.plain.refuse_unfit`), or cuts its own state off.
     """
     refuse_unfit(model)
     require_fit(model, span, state)
@@ -126,6 +127,7 @@ def run_steps(model: nn.Module, span: Span, state: State) -> Stepwise:
         out, state = caller(inputs, befores[-1])
         outputs.append(out)
         afters.append(state)
+    require_attached(model, afters)
     attached = map_state(lambda *parts: torch.cat(parts), *outputs)
     last = map_state(Tensor.contiguous, detach(state))  # as cuDNN wants it
     return Stepwise(befores, attached, cut(attached), afters, begins, initial, last)

@@ -27,7 +27,7 @@ def backpropagate(
             crosses it; left out, nothing does, and all blocks are one backward pass.
     """
     if injected is not None or any(carried):
-        require_reach(unrolled)
+        require_reach(unrolled.model, unrolled.firsts, unrolled.lasts)
     roots = _output_roots(unrolled, outputs)
     if injected is not None:
         sizes = [batch_size(last) for last in unrolled.lasts]

@@ -1,5 +1,6 @@
 """Whether what is injected at the end of a window arrives at anything that learns."""
 
+from collections.abc import Sequence
 from weakref import WeakSet
 
 import torch
@@ -11,25 +12,42 @@ from sgrnn.windows import Unrolled
 
 _reaching: WeakSet[nn.Module] = WeakSet()  # models that were found to, of which the graph is not walked again
 
+_REMEDY = (
+    "a gradient injected into the model's last state reaches none of its parameters: the model must hand the state "
+    "back attached to its graph (no detach(), no no_grad(), no torch.utils.checkpoint with use_reentrant=True around a "
+    "nested state), carry a floating-point state, and learn"
+)
 
-def require_reach(unrolled: Unrolled) -> None:
-    """Refuse a model whose last state does not lead back to its parameters.
+
+def require_reach(model: nn.Module, firsts: Sequence[State], lasts: Sequence[State]) -> None:
+    """Refuse a model whose last states do not lead back to its parameters.
 
     What is injected there would go nowhere, and synthetic gradients be plain truncation, whatever the figures say.
+
+    Args:
+        model: that ran; one without parameters has nothing to be reached.
+        firsts, lasts: the states before and after each of its calls.
 
     Raises:
         ValueError: it does not.
     """
-    attached = [[tensor for tensor in floating_leaves(last) if tensor.requires_grad] for last in unrolled.lasts]
-    if (unrolled.model in _reaching and any(attached)) or next(unrolled.model.parameters(), None) is None:
+    attached = [[tensor for tensor in floating_leaves(last) if tensor.requires_grad] for last in lasts]
+    if (model in _reaching and any(attached)) or next(model.parameters(), None) is None:
         return
-    if not any(_leads_on(last, first) for last, first in zip(attached, unrolled.firsts, strict=True)):
-        raise ValueError(
-            "a gradient injected into the model's last state reaches none of its parameters: the model must hand the "
-            "state back attached to its graph (no detach(), no no_grad(), no torch.utils.checkpoint with use_reentrant="
-            "True around a nested state), carry a floating-point state, and learn"
-        )
-    _reaching.add(unrolled.model)
+    if not any(_leads_on(last, first) for last, first in zip(attached, firsts, strict=True)):
+        raise ValueError(_REMEDY)
+    _reaching.add(model)
+
+
+def require_attached(model: nn.Module, lasts: Sequence[State]) -> None:
+    """Refuse a model that cuts its own state off, so that nothing can be carried through it in either direction.
+
+    Raises:
+        ValueError: none of its last states has a graph.
+    """
+    attached = any(tensor.requires_grad for last in lasts for tensor in floating_leaves(last))
+    if not attached and next(model.parameters(), None) is not None:
+        raise ValueError(_REMEDY)
 
 
 def injectable(unrolled: Unrolled) -> Tensor | None:
