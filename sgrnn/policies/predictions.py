@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sgrnn.lookahead import Lookahead
 from sgrnn.policies.rows import unbroken_rows
 from sgrnn.span import Span
-from sgrnn.state import State, batch_size, rows, state_size
+from sgrnn.state import State, batch_size, floating_leaves, rows, state_size
 from sgrnn.synthesizers import AdjointSynthesizer
 
 # From what was predicted at some boundaries, their states and open rows to what crosses them.
@@ -133,8 +133,10 @@ def require_size(synthesizer: nn.Module, states: State) -> None:
     """Refuse a synthesizer for a state of another size.
 
     Raises:
-        ValueError: its attribute ``state_size`` is not that of the states.
+        ValueError: its attribute ``state_size`` is not that of the states, or these hold nothing to be predicted for.
     """
+    if not floating_leaves(states):
+        raise ValueError("the model must carry a floating-point state: without one no gradient crosses a boundary")
     size, found = getattr(synthesizer, "state_size", None), state_size(states)
     if size is not None and size != found:
         raise ValueError(

@@ -201,7 +201,7 @@ class Synthetic(Policy, Statistics):
         if callable(predicted):
             predicted = predicted(self._arrived(injected, target, carried, at.span))
         predicted = at_least_float32(predicted)
-        target, open_rows = finite_rows(target, at.open_rows)
+        target, open_rows = finite_rows(target.to(predicted), at.open_rows)
         figures, count = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, open_rows)
         figures["injected_share"] = torch.zeros_like(figures["r2"])
         if injected is not None:
@@ -218,7 +218,7 @@ class Synthetic(Policy, Statistics):
         for place, factor in enumerate(carried, start=1):
             here = slice((place - 1) * span.batch_size, place * span.batch_size)
             arrived[here] += factor * target[place * span.batch_size : (place + 1) * span.batch_size]
-        return finite_rows(arrived, None)[0]
+        return self._for_synthesizer(finite_rows(arrived, None)[0])
 
     def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Crossing:
         """What would cross the boundaries of a span backwards; nothing is trained, and no gradient or mean changed.
@@ -254,8 +254,8 @@ class Synthetic(Policy, Statistics):
     ) -> tuple[Boundaries, Tensor]:
         """What is known at the boundaries, and the mean square of the errors with this span's taken in."""
         open_rows = open_rows_at(span, unrolled.edges)
+        require_size(self.synthesizer, unrolled.last)
         states, open_rows = finite_states(map_state(self._for_synthesizer, unrolled.boundaries), open_rows)
-        require_size(self.synthesizer, states)
         lookahead, square = None, self.error_square
         if self.seen_steps:
             lookahead, square, finite = self._look_ahead(model, loss, span, unrolled, outputs)
