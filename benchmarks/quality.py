@@ -11,6 +11,10 @@ of a span run as one batch. A window longer than 20 has a span of its own length
 every condition at these multiples of the task's learning rate, and the table takes the best of each. --shapes asks the
 same of other models. The tasks to convergence count the best epoch.
 
+The contender with the same information is `exact ahead`: the exact gradient of the eight steps after each window, where
+a synthesizer predicts that of the eight steps it sees. At a window as long as the span (20) it is TBPTT(20, 28), an
+update every 20 steps and gradients through 28.
+
 Beside these, with --policies: `grounded` (in one span of four the windows are four times as long, up to the span),
 `adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper:
 `light` (two steps ahead in the place of eight, half of the synthesizer's units and rank) and `light, one ahead`.
@@ -18,6 +22,8 @@ Beside these, with --policies: `grounded` (in one span of four the windows are f
 Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
 long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in
 interleaved rounds, one thread each, windows as one batch only where that is faster; --no-seconds leaves that out.
+Differences from truncation at the same window and at the first long one are taken seed by seed, with their standard
+errors. Operations and steps of the core per token are counted: of an update as it runs here, windows as one batch.
 
 Every condition is an ordinary run of `sgrnn train` in a folder of its own under --out, --jobs of them at a time:
 stopped, the benchmark goes on where it was when called again. --quick stops each after 232 updates, for words a tenth
@@ -28,10 +34,12 @@ Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text
 
 import argparse
 import math
+import statistics
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from costs import count
 from matplotlib.figure import Figure
 from options import command, parser, positive, whole
 from records import Record, best_settings, late_figures, plot_by_window, save_figure, spread, write_records
@@ -187,6 +195,41 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
     return record | late_figures(rows, ("r2", "gate", "cosine", "cell_norm"))
 
 
+def differences(records: list[Record], long: int | None) -> list[Record]:
+    """Of every policy and window, the mean over seeds of its distance from truncation with the same seed.
+
+    Truncation is that at the same window, and that at the long one; the standard error is that of the mean.
+    """
+    found: list[Record] = []
+    groups: dict[tuple[str, str, str, int], dict[int, float]] = {}
+    for record in best_rates([r for r in records if r["value"] is not None and "seconds" not in r["metric"]]):
+        groups.setdefault(_key(record), {})[record["seed"]] = record["value"]
+    for (task, shape, policy, window), values in groups.items():
+        for other in dict.fromkeys(([window] if policy != "truncated" else []) + ([long] if long else [])):
+            reference = groups.get((task, shape, "truncated", other), {})
+            seeds = sorted(values.keys() & reference.keys())
+            if (policy, window) == ("truncated", other) or len(seeds) < 2:
+                continue
+            gaps = [values[seed] - reference[seed] for seed in seeds]
+            found.append({
+                "metric": f"difference in {TASKS[task].name}", "value": statistics.fmean(gaps),
+                "standard_error": statistics.stdev(gaps) / len(gaps) ** 0.5, "task": task, "shape": shape,
+                "policy": policy, "window": window, "truncated_window": other, "seeds": seeds,
+            })  # fmt: skip
+    return found
+
+
+def print_differences(found: list[Record]) -> None:
+    """A line for each difference."""
+    for record in found:
+        digits = TASKS[record["task"]].digits
+        name = f"{record['policy']} T={record['window']}"
+        print(
+            f"{name:26s} less truncated T={record['truncated_window']:<3d} {record['value']:+.{digits}f} "
+            f"± {record['standard_error']:.{digits}f} ({len(record['seeds'])} seeds)"
+        )
+
+
 def value_at(curve: list[list[float]], update: float) -> float | None:
     """A figure between two evaluations, by linear interpolation; None before the first and after the last."""
     for (before, low), (after, high) in pairwise(curve):
@@ -270,6 +313,23 @@ def plot(records: list[Record], path: Path) -> None:
     save_figure(figure, path)
 
 
+def count_costs(conditions: list[Condition], long: list[int]) -> list[Record]:
+    """Count operations and steps per token of every policy and window, and print them beside truncation's."""
+    firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(conditions)}
+    costs = {key: count(condition.recipe) for key, condition in firsts.items()}
+    records: list[Record] = []
+    print("per token, over truncated T=" + ", ".join(map(str, long[:1])))
+    for (task, shape, policy, window), found in costs.items():
+        reference = costs.get((task, shape, "truncated", long[0]), found) if long else found
+        ratio = found["operations"] / reference["operations"]
+        steps = f"{found['steps forward']:.2f}, backward {found['steps backward']:.2f}"
+        print(f"{task}, {shape}, {policy} T={window}: operations {ratio:.2f}, steps forward {steps}")
+        place = {"task": task, "shape": shape, "policy": policy, "window": window}
+        records += [{"metric": f"{name} per token", "value": value, **place} for name, value in found.items()]
+        records.append({"metric": "operations over truncated", "value": ratio, **place})
+    return records
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     made = parser(__doc__ or "")
@@ -283,6 +343,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--jobs", type=whole(1), default=1, help="conditions trained at a time")
     made.add_argument("--threads", type=whole(1), default=1, help="of each")
     made.add_argument("--no-seconds", action="store_true", help="leave out the figures at equal seconds")
+    made.add_argument("--no-counts", action="store_true", help="count no operations")
     made.add_argument("--figure", type=Path, metavar="FILE", help="draw the tables there, as PNG")
     made.add_argument("--out", type=Path, default=Path("benchmarks/out/quality"))
     return made.parse_args()
@@ -309,6 +370,7 @@ def main() -> None:
         firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(timed)}
         for group in {key[:2] for key in firsts}:
             costs |= seconds_per_update({key: c.fastest for key, c in firsts.items() if key[:2] == group})
+    counted = [] if arguments.no_counts else count_costs(conditions, arguments.long)
     records: list[Record] = []
     recipes = {condition.name: condition.recipe for condition in conditions}
     runs = train_all(recipes, arguments.out, arguments.jobs, arguments.threads)
@@ -319,6 +381,9 @@ def main() -> None:
     if costs:
         records += at_equal_seconds(records, costs, arguments.long[0])
     print_tables(records)
+    gaps = differences(records, next(iter(arguments.long), None))
+    print_differences(gaps)
+    records += gaps + counted
     if arguments.figure is not None:
         plot(records, arguments.figure)
     write_records(records, arguments.json)

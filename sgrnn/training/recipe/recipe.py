@@ -22,6 +22,7 @@ from sgrnn.training.recipe.policies import (
     Alternate,
     AtRestarts,
     ConstantSource,
+    ExactAhead,
     MLPSynthesizer,
     Policy,
     Ramp,
@@ -175,6 +176,11 @@ class Recipe(Section):
             yield (
                 f"schedule.period must be below training.epochs, {epochs}, or there is no restart: got "
                 f"{self.schedule.period:g}; without restarts it is kind: cosine"
+            )
+        if isinstance(self.policy, ExactAhead) and self.model.dropout > 0:
+            yield (
+                f"policy.kind exact runs the model again, which would draw other masks: model.dropout must be 0, got "
+                f"{self.model.dropout}"
             )
         if not isinstance(self.policy, Synthetic):
             return
