@@ -14,7 +14,7 @@ from sgrnn.data.atomic import atomic_write
 from sgrnn.report.figures import STYLE, Drawn, draw_all
 from sgrnn.report.style import CSS
 from sgrnn.report.subject import Subject
-from sgrnn.training.comparison import policy_name, table_of
+from sgrnn.training.comparison import cautions, policy_name, table_of
 from sgrnn.training.recipe_files import dump_recipe
 
 FIGURES = "figures"
@@ -34,7 +34,8 @@ def write_report(subjects: Sequence[Subject], output: Path) -> list[str]:
         InputError: a run was never evaluated, or its folder cannot be written.
         OSError: the page cannot be written.
     """
-    headings, rows = table_of([subject.run for subject in subjects])
+    runs = [subject.run for subject in subjects]
+    headings, rows = table_of(runs)
     output.parent.mkdir(parents=True, exist_ok=True)
     drawn = [(each, image(each, "svg")) for each in draw_all(subjects)]
     for subject in subjects:
@@ -42,7 +43,7 @@ def write_report(subjects: Sequence[Subject], output: Path) -> list[str]:
     names = ", ".join(subject.run.folder.name for subject in subjects)
     parts = [
         f"<header><h1>{html.escape(names)}</h1><p>{_about(subjects)}</p></header>",
-        _table(headings, rows),
+        _table(headings, rows, cautions(runs)),
         *_summaries(subjects),
         "<section><h2>Figures</h2><div class='figures'>"
         + "".join(_figure(*each) for each in drawn)
@@ -86,7 +87,7 @@ def _about(subjects: Sequence[Subject]) -> str:
     return html.escape(f"{learned}, policy {policy_name(run)}")
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
     head = "".join(f"<th scope='col'>{html.escape(heading)}</th>" for heading in headings)
     body = "".join(
         "<tr>"
@@ -99,7 +100,9 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
     return (
         "<section><h2>Runs</h2><p>At their best on the validation split.</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></section>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        + "".join(f"<p>Caution: {html.escape(note)}.</p>" for note in notes)
+        + "</section>"
     )
 
 

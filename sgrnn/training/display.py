@@ -107,6 +107,8 @@ def score_text(figures: Mapping[str, float], prefix: str = "") -> str:
         "loss": "loss {:.4f}",
         "perplexity": "perplexity {:.2f}",
         "bits_per_character": "{:.3f} bits per character",
+        "bits_per_byte": "{:.3f} per byte",
+        "unknown_share": "<unk> {:.2%}",
         "accuracy": "accuracy {:.2%}",
         "length": "length {:.0f}",
     }

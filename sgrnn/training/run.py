@@ -3,6 +3,7 @@
 RUN/
     recipe.yaml        the resolved recipe
     tokenizer/         of a text: the tokenizer it was trained with
+    texts.json         of a text: the digests of its splits
     metrics.jsonl      the record: a line for each interval of updates and each evaluation
     tensorboard/       the same for the viewer
     checkpoints/       the latest and the best
@@ -11,7 +12,7 @@ RUN/
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import dump_recipe, parse_recipe
+
+_TEXTS = "texts.json"
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,32 @@ class Run:
         kept = [record for record in self.records() if record["update"] <= update]
         with self.writing("metrics.jsonl") as path, atomic_write(path) as file:
             file.writelines((json.dumps(record) + "\n").encode() for record in kept)
+
+    def keep_texts(self, digests: Mapping[str, str]) -> None:
+        """Note which texts it is scored on, if any.
+
+        Raises:
+            InputError: as `log`.
+        """
+        if digests:
+            with self.writing(_TEXTS) as path, atomic_write(path) as file:
+                file.write((json.dumps(dict(digests), indent=1) + "\n").encode())
+
+    def texts(self) -> dict[str, str]:
+        """Digests of the texts that it is scored on, by split; none for a task, or where an older version ran it.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.folder / _TEXTS
+        try:
+            return dict(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{path} is damaged: {error}; remove it, and write it again with `sgrnn resume {self.folder}`"
+            ) from None
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
