@@ -65,9 +65,9 @@ class Corpus:
         They must be `LONGEST_WORDS` characters or less on average, and two or more of them stand in a line: a text that
         is written without blanks is one word a line.
 
-        >>> Corpus("example", {"train": "to be or not\n"}).has_words()
+        >>> Corpus("example", {"train": "to be or not\\n"}).has_words()
         True
-        >>> Corpus("example", {"train": "ACGTTGCA\nTTGACCAA\n"}).has_words()
+        >>> Corpus("example", {"train": "ACGTTGCA\\nTTGACCAA\\n"}).has_words()
         False
         """
         words = self._words(self.texts["train"])

@@ -1,10 +1,10 @@
 """The cost of saying what an `<unk>` stands for: without it the smallest vocabulary would predict a text best.
 
 A model of tokens says no more than that there is an `<unk>`, and the fewer words it knows, the easier that is to
-foresee. To be compared with models that say the whole text, it has to spell what it left out. It does so by the simplest
-model of spelling there is: character by character, each with its share of the train text's characters, the end of the
-word being one of them. That is a probability of the text, so that the sum is what the model, completed in this way,
-needs for it.
+foresee. To be compared with models that say the whole text, it has to spell what it left out. It does so by the
+simplest model of spelling there is: character by character, each with its share of the train text's characters, the end
+of the word being one of them. That is a probability of the text, so that the sum is what the model, completed in this
+way, needs for it.
 """
 
 from collections import Counter
@@ -47,7 +47,7 @@ class Spelling:
 
     >>> from sgrnn.data import WordTokenizer
     >>> spelling = Spelling(WordTokenizer(["<eos>", "<unk>", "to"]), "to be to\\n")
-    >>> spelling.charge("to be\\n").nats == -log(2 / 14 * 2 / 14 * 4 / 14)
+    >>> spelling.charge("to be\\n").nats == -log(2 / 15) - log(2 / 15) - log(4 / 15)
     True
 
     Args:

@@ -160,8 +160,9 @@ def _open(target: Path, header: dict[str, Any]) -> dict[str, TokenFile] | None:
             array = np.load(target / f"{split}.npy", mmap_mode="r")
         except (OSError, ValueError):
             return None
-        counted = {name: value for name, value in counts.items() if name != "tokens"}
+        counted: dict[str, Any] = {name: value for name, value in counts.items() if name != "tokens"}
         if array.shape != (counts["tokens"],) or counted.keys() != _COUNTED:
             return None
-        splits[split] = TokenFile(array, **counted | {"unknown": Unknown(**counted["unknown"])})
+        unknown = Unknown(**counted.pop("unknown"))
+        splits[split] = TokenFile(array, unknown=unknown, **counted)
     return splits

@@ -92,7 +92,7 @@ def _stacked_forward(core: StackedCore, inputs: Tensor, state: State) -> tuple[T
 
 
 def _said(outputs: Tensor, hidden: Tensor) -> Tensor:
-    """The outputs; of a single step computed from the state that is returned, to which a gradient then finds its way."""
+    """The outputs; those of a single step computed from the state that is returned, so that gradients go there."""
     return hidden[-1:] if outputs.shape[0] == 1 else outputs
 
 
