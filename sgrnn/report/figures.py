@@ -82,9 +82,9 @@ def _logged(name: str, unit: str, **limits: Any) -> Callable[[Axes, Sequence[Sub
 
 def _gate(axes: Axes, subjects: Sequence[Subject]) -> bool:
     runs = [subject.run for subject in subjects]
-    draw_logged(axes, runs, "r2", " R²")
+    draw_logged(axes, runs, "target_r2", " target R²")
     draw_logged(axes, runs, "gate", " gate", "--")
-    axes.set(xlabel="epoch", ylabel="R², gate", ylim=(-0.25, 1.05))
+    axes.set(xlabel="epoch", ylabel="target R², gate", ylim=(-0.25, 1.05))
     return bool(axes.lines)
 
 
@@ -274,8 +274,9 @@ _FIGURES: dict[str, tuple[str, str, Callable[[Axes, Sequence[Subject]], bool]]] 
     "losses": ("Loss over training", "Train loss is faint; dots are the validation split.", _losses),
     "synthesizer": (
         "How well predictions match their targets, and how much is let through",
-        "R² of predictions made before they were trained on (0: they say nothing) and the gate that multiplies them "
-        "(0: shut). The targets contain predictions themselves; the truth is below.",
+        "R² of predictions with their targets, before they were trained on them (0: they say nothing), and the gate that "
+        "multiplies them (0: shut). The targets contain predictions themselves, so that 1 is no proof of anything: R² "
+        "against the true gradient is what `sgrnn diagnose` adds below.",
         _gate,
     ),
     "cell-norm": (

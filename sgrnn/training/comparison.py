@@ -15,7 +15,7 @@ FORMS = {
     "length": "{:.0f}",
     "epochs": "{:.3g}",
     "seconds": "{:.0f}",
-    "R²": "{:.3f}",
+    "target R²": "{:.3f}",
     "gate": "{:.3f}",
 }
 """The columns of a table of runs, of which those are shown that some run has a figure for."""
@@ -90,7 +90,7 @@ def _figures(run: Run) -> dict[str, float]:
         "length": best.get("valid_length"),
         "epochs": evaluated["epoch"],
         "seconds": evaluated["seconds"],
-        "R²": last.get("r2"),
+        "target R²": last.get("target_r2"),
         "gate": last.get("gate"),
     }
     return {heading: value for heading, value in found.items() if value is not None}

@@ -100,9 +100,10 @@ class Run:
             return
         for line in path.read_text("utf-8", errors="replace").splitlines():
             try:
-                yield json.loads(line)
+                record = json.loads(line)
             except ValueError:
                 return
+            yield {_renamed(name): value for name, value in record.items()}
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a line to the record.
@@ -163,6 +164,15 @@ class Run:
             raise InputError(
                 f"cannot write {path}: {error}; {remedy(error)} and go on with `sgrnn resume {self.folder}`"
             ) from None
+
+
+def _renamed(name: str) -> str:
+    """A figure's name of today, where an earlier version did not say that it is with the targets."""
+    if name in ("r2", "cosine"):
+        return f"target_{name}"
+    if name.startswith("interface_") and name.endswith("_r2") and not name.endswith("_target_r2"):
+        return f"{name.removesuffix('r2')}target_r2"
+    return name
 
 
 @contextmanager

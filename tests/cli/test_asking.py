@@ -156,7 +156,7 @@ def test_runs_are_compared_in_a_table_and_a_figure(sgrnn: Commands, mine: str) -
         assert row[5:7] == [f"{best['valid_word_perplexity']:.2f}", f"{best['valid_bits_per_character']:.3f}"]
         assert row[7:9] == [f"{best['valid_bits_per_byte']:.3f}", "0.00%"]
         last = [record for record in records if "loss" in record][-1]
-        figures = [f"{last['r2']:.3f}", f"{last['gate']:.3f}"] if name == "mine" else ["", ""]
+        figures = [f"{last['target_r2']:.3f}", f"{last['gate']:.3f}"] if name == "mine" else ["", ""]
         assert row[11:13] == figures
     assert rows["mine"][2] == "synthetic 3"
     assert rows["sub/mine"][2] == "truncated 3"
