@@ -343,7 +343,9 @@ def print_table(records: list[Record]) -> None:
     print(f"\n{'':16s}{'digits':>10s}{'rate':>8s}{'clip':>6s}{'threes right':>26s}{'odd right':>26s}{'target r2':>11s}")
     for (method, digits), found in best(records).items():
         values, fast = (spread([record[name] for record in found]) for name in ("value", "fast_accuracy"))
-        r2 = median(record.get("interface_target_r2", record.get("interface_r2")) for record in found)
+        r2 = median(
+            record["interface_target_r2" if "interface_target_r2" in record else "interface_r2"] for record in found
+        )
         print(f"{method:16s}{digits:10.0e}{found[0]['rate']:8g}{found[0]['clip']:6g}{values:>26s}{fast:>26s}{r2:11.2f}")
 
 

@@ -176,7 +176,8 @@ def to_records(result: Record) -> list[Record]:
     return [
         {
             "metric": f"length at equal {name}", "value": reached(result["mastered"], condition[name], column),
-            "budget": condition[name], **measured, "episodes": used["episodes"], "target_r2": used.get("target_r2", used.get("r2")),
+            "budget": condition[name], **measured, "episodes": used["episodes"],
+            "target_r2": used.get("target_r2", used.get("r2")),  # as files of an earlier version call it
         }
         for column, name in enumerate(("steps", "seconds"), start=1)
     ]  # fmt: skip

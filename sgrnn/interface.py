@@ -96,9 +96,10 @@ class Interface(nn.Module):
         return _Received.apply(predicted, sent, self), _Reply.apply(message, scale * predicted.detach())
 
     def figures(self) -> dict[str, Tensor]:
-        """How good the predictions are: ``target_r2``, running, with what arrived, before they were trained on it; ``gate``.
+        """How good the predictions are: ``target_r2``, running, and ``gate``.
 
-        What arrives is the receiver's gradient as it is computed, with what is injected into the receiver itself.
+        The R² is with what arrived, before they were trained on it: the receiver's gradient as it is computed, with
+        what is injected into the receiver itself.
         """
         r2 = (2 * self.gate.dot - self.gate.square) / self.power.clamp(min=1e-30)
         return {"target_r2": r2, "gate": self.gate() if self.gated else torch.ones_like(r2)}

@@ -86,7 +86,9 @@ def test_figures_are_those_of_their_definitions_over_several_updates(decay: floa
 
         power = target.square().sum()
         assert_close(step.figures["target_r2"], 1 - (predicted - target).square().sum() / power)
-        assert_close(step.figures["target_cosine"], torch.cosine_similarity(predicted.flatten(), target.flatten(), dim=0))
+        assert_close(
+            step.figures["target_cosine"], torch.cosine_similarity(predicted.flatten(), target.flatten(), dim=0)
+        )
         weight = max(1 / update, 1 - decay)
         mean_square = mean_square + weight * (target.square().mean() - mean_square)
         assert_close(step.figures["target_rms"], mean_square.sqrt())

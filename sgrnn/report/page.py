@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 
 from sgrnn.data.atomic import atomic_write
+from sgrnn.diagnostics.estimates import is_unknown
 from sgrnn.report.figures import STYLE, Drawn, draw_all
 from sgrnn.report.style import CSS
 from sgrnn.report.subject import Subject
@@ -127,7 +128,7 @@ def summary(subject: Subject) -> list[str]:
     common = found["health"]["common"]["value"][0]
     sentences = [
         f"Measured at update {found['update']:,} over {found['spans']} spans: "
-        f"90% of the true gradient lies within {alignment['true_horizon']['value']:.1f} steps.",
+        f"90% of the true gradient lies within {_steps(alignment['true_horizon'])}.",
         f"At boundaries R² {injected['r2']['value'][0][-1]:.2f}, cosine {injected['cosine']['value'][0][-1]:.2f} "
         f"with the true gradient of the next {last} steps.",
         f"The mean parameter gradient is off by {'an unknown part' if error is None else f'{error:.0%}'}: "
@@ -141,6 +142,14 @@ def summary(subject: Subject) -> list[str]:
             if value is None else f"The predictions add up to the loss with R² {value:.2f}."
         )  # fmt: skip
     return sentences
+
+
+def _steps(horizon: Mapping[str, Any]) -> str:
+    value, error = horizon["value"], horizon["error"]
+    unknown = value and error is not None and is_unknown(value, error)
+    return f"{value:.1f} steps" + (
+        f", ± {error:.1f}, which is not known from so few spans: take more" if unknown else ""
+    )
 
 
 def _figure(drawn: Drawn, vector: bytes) -> str:
