@@ -96,7 +96,7 @@ class Interface(nn.Module):
         return _Received.apply(predicted, sent, self), _Reply.apply(message, scale * predicted.detach())
 
     def figures(self) -> dict[str, Tensor]:
-        """How good the predictions are: ``target_r2``, running, and ``gate``.
+        """Figures of the quality of the predictions: ``target_r2``, running, and ``gate``.
 
         The R² is with what arrived, before they were trained on it: the receiver's gradient as it is computed, with
         what is injected into the receiver itself.
