@@ -340,11 +340,13 @@ def best(records: list[Record]) -> dict[tuple[str, float], list[Record]]:
 
 def print_table(records: list[Record]) -> None:
     """A line for each method and number of digits: accuracies at the end."""
-    print(f"\n{'':16s}{'digits':>10s}{'rate':>8s}{'clip':>6s}{'threes right':>26s}{'odd right':>26s}{'r2':>8s}")
+    print(f"\n{'':16s}{'digits':>10s}{'rate':>8s}{'clip':>6s}{'threes right':>26s}{'odd right':>26s}{'target r2':>11s}")
     for (method, digits), found in best(records).items():
         values, fast = (spread([record[name] for record in found]) for name in ("value", "fast_accuracy"))
-        r2 = median(record["interface_r2"] for record in found)
-        print(f"{method:16s}{digits:10.0e}{found[0]['rate']:8g}{found[0]['clip']:6g}{values:>26s}{fast:>26s}{r2:8.2f}")
+        r2 = median(
+            record["interface_target_r2" if "interface_target_r2" in record else "interface_r2"] for record in found
+        )
+        print(f"{method:16s}{digits:10.0e}{found[0]['rate']:8g}{found[0]['clip']:6g}{values:>26s}{fast:>26s}{r2:11.2f}")
 
 
 def plot(records: list[Record], path: Path) -> None:

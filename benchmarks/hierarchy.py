@@ -5,9 +5,9 @@
                                    [--out FOLDER] [--figure FILE] [--no-seconds]
 
 The recipes `hierarchy-*` on characters of Penn Treebank, with every window and policy, of which `zero` and `shuffled`
-(synthetic gradients in the wrong rows) are controls: one update per span of 16 steps, or of the window where that is
-longer, with the same optimizer. Validation bits per character after so many epochs, the best of them. Beside it what a
-model takes: parameters, products per character, and the time of an update, measured beforehand side by side in
+(every row has the gradient predicted for another) are controls: one update per span of 16 steps, or of the window where
+that is longer, with the same optimizer. Validation bits per character after so many epochs, the best of them. Beside it
+what a model takes: parameters, products per character, and the time of an update, measured beforehand side by side in
 interleaved rounds on one thread, over that of the flat LSTM of as many products with the same window and policy.
 
 Every condition is an ordinary run of `sgrnn train` in a folder of its own under --out, --jobs of them at a time:
@@ -90,7 +90,7 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "curve": [[row["update"], row[FIGURE]] for row in scores],
     }  # fmt: skip
-    return record | late_figures(rows, ("r2", "gate", "cell_norm"))
+    return record | late_figures(rows, ("target_r2", "gate", "cell_norm"))
 
 
 def print_table(records: list[Record], seconds: dict[tuple[str, str, int], float]) -> None:

@@ -192,7 +192,7 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
     }  # fmt: skip
     if scores:
         record |= {"updates": scores[-1]["update"], "epochs": scores[-1]["epoch"], "seconds": scores[-1]["seconds"]}
-    return record | late_figures(rows, ("r2", "gate", "cosine", "cell_norm"))
+    return record | late_figures(rows, ("target_r2", "gate", "target_cosine", "cell_norm"))
 
 
 def differences(records: list[Record], long: int | None) -> list[Record]:

@@ -152,12 +152,12 @@ def train(condition: Condition) -> Record:
             optimizer.zero_grad()
         steps += episode.steps * condition.batch_size
         episodes += 1
-        if "r2" in step.figures:
-            r2 += 0.01 * (float(step.figures["r2"]) - r2)
+        if "target_r2" in step.figures:
+            r2 += 0.01 * (float(step.figures["target_r2"]) - r2)
         length = task.length
         if task.observe(loss_per_target(step.loss, episode)):
             mastered.append([length, steps, time.process_time() - began])
-    used = {"steps": steps, "seconds": time.process_time() - began, "episodes": episodes, "r2": r2}
+    used = {"steps": steps, "seconds": time.process_time() - began, "episodes": episodes, "target_r2": r2}
     return {"condition": asdict(condition), "mastered": mastered, "used": used}
 
 
@@ -176,7 +176,8 @@ def to_records(result: Record) -> list[Record]:
     return [
         {
             "metric": f"length at equal {name}", "value": reached(result["mastered"], condition[name], column),
-            "budget": condition[name], **measured, "episodes": used["episodes"], "r2": used["r2"],
+            "budget": condition[name], **measured, "episodes": used["episodes"],
+            "target_r2": used.get("target_r2", used.get("r2")),  # as files of an earlier version call it
         }
         for column, name in enumerate(("steps", "seconds"), start=1)
     ]  # fmt: skip

@@ -18,16 +18,24 @@ class Score:
     """How well a model predicts a text, in units that do and do not depend on the tokenizer.
 
     Args:
-        nats: negative log-probability of the whole text.
+        nats: negative log-probability of all tokens.
         tokens: tokens predicted.
-        words: words of the original text, counting one end of line each.
+        words: words of the original text, counting one end of line each; None for a text that is not written in words.
         characters: characters of the original text, line ends included.
+        bytes: the same in UTF-8; None for as many as characters.
+        unknown: tokens that are `<unk>` in the place of something that the vocabulary lacks.
+        unknown_nats: negative log-probability of what these stand for, given that they are `<unk>`
+            (`sgrnn.data.spelling`). It counts in all figures of the original text, or the smallest vocabulary would
+            have the best.
     """
 
     nats: float
     tokens: int
-    words: int
+    words: int | None
     characters: int
+    bytes: int | None = None
+    unknown: int = 0
+    unknown_nats: float = 0.0
 
     @property
     def loss(self) -> float:
@@ -40,14 +48,29 @@ class Score:
         return _exp(self.loss)
 
     @property
-    def word_perplexity(self) -> float:
-        """Per word of the original text, whatever the tokens were."""
-        return _exp(self.nats / self.words)
+    def unknown_share(self) -> float:
+        """Share of the tokens that are `<unk>` in the place of something else."""
+        return self.unknown / self.tokens
+
+    @property
+    def text_nats(self) -> float:
+        """Negative log-probability of the original text: of all tokens, and of what every `<unk>` stands for."""
+        return self.nats + self.unknown_nats
+
+    @property
+    def word_perplexity(self) -> float | None:
+        """Per word of the original text, whatever the tokens were; None where it has no words."""
+        return None if self.words is None else _exp(self.text_nats / self.words)
 
     @property
     def bits_per_character(self) -> float:
         """Per character of the original text, whatever the tokens were."""
-        return self.nats / log(2) / self.characters
+        return self.text_nats / log(2) / self.characters
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Per byte of the original text in UTF-8, whatever the tokens were."""
+        return self.text_nats / log(2) / (self.characters if self.bytes is None else self.bytes)
 
 
 def evaluate(

@@ -104,9 +104,13 @@ class Interface(Statistics):
         return sent.nan_to_num(0, 0, 0).to(next((p.dtype for p in self.synthesizer.parameters()), sent.dtype))
 
     def figures(self) -> dict[str, Tensor]:
-        """How good the predictions are: ``r2``, running, of those made before they were trained on, and ``gate``."""
+        """Figures of the quality of the predictions: ``target_r2``, running, and ``gate``.
+
+        The R² is with what arrived, before they were trained on it: the receiver's gradient as it is computed, with
+        what is injected into the receiver itself.
+        """
         r2 = (2 * self.gate.dot - self.gate.square) / self.power.clamp(min=1e-30)
-        return {"r2": r2, "gate": self.gate() if self.gated else torch.ones_like(r2)}
+        return {"target_r2": r2, "gate": self.gate() if self.gated else torch.ones_like(r2)}
 
     def learn(self, predicted: Tensor, arrived: Tensor) -> Tensor:
         """Take in what arrived (rows, features); returns the gradient of the regression at what was predicted.

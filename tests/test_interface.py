@@ -157,7 +157,7 @@ def test_a_linear_synthesizer_learns_what_is_linear() -> None:
         optimizer.step()
         optimizer.zero_grad()
     figures = interface.figures()
-    assert float(figures["r2"]) > 0.99
+    assert float(figures["target_r2"]) > 0.99
     assert float(figures["gate"]) > 0.95
 
 

@@ -85,8 +85,10 @@ def test_figures_are_those_of_their_definitions_over_several_updates(decay: floa
         target = target_of(table, policy, inside)
 
         power = target.square().sum()
-        assert_close(step.figures["r2"], 1 - (predicted - target).square().sum() / power)
-        assert_close(step.figures["cosine"], torch.cosine_similarity(predicted.flatten(), target.flatten(), dim=0))
+        assert_close(step.figures["target_r2"], 1 - (predicted - target).square().sum() / power)
+        assert_close(
+            step.figures["target_cosine"], torch.cosine_similarity(predicted.flatten(), target.flatten(), dim=0)
+        )
         weight = max(1 / update, 1 - decay)
         mean_square = mean_square + weight * (target.square().mean() - mean_square)
         assert_close(step.figures["target_rms"], mean_square.sqrt())
@@ -287,7 +289,7 @@ def test_a_follower_bootstraps_and_the_synthesizer_itself_is_scored_and_trained(
         target = target_of(table, policy, ALL)
         assert_close(target, target_of(other_table, other, ALL))
         error = (predicted - target).square().sum()
-        assert_close(step.figures["r2"], 1 - error / target.square().sum())
+        assert_close(step.figures["target_r2"], 1 - error / target.square().sum())
         if update % every == 0:
             copy = copy + rate * (table.values.detach() - copy)
     assert not torch.allclose(copy, table.values)
@@ -394,7 +396,7 @@ def test_an_error_synthesizer_learns_on_a_bare_core_that_reads_vectors(make: Cal
         optimizer.zero_grad()
         figures = policy.backward(core, squared_error, span, state).figures
         optimizer.step()
-    assert figures["r2"] > 0.9
+    assert figures["target_r2"] > 0.9
 
 
 def test_targets_of_zero_say_nothing_of_quality() -> None:
@@ -403,5 +405,5 @@ def test_targets_of_zero_say_nothing_of_quality() -> None:
     step = policy.backward(model, lambda outputs, targets: 0 * outputs.sum(dim=-1), make_span(STEPS), make_state(model))
     policy.discount = 0
     step = policy.backward(model, lambda outputs, targets: 0 * outputs.sum(dim=-1), make_span(STEPS), make_state(model))
-    assert step.figures["r2"] == 0
+    assert step.figures["target_r2"] == 0
     assert all(value.isfinite() for value in step.figures.values())

@@ -10,6 +10,7 @@ from rich.table import Table
 from sgrnn.cli.tables import print_table
 from sgrnn.cli.train import DataOption, RunArgument
 from sgrnn.data import data_folder
+from sgrnn.diagnostics.estimates import is_unknown
 from sgrnn.training.diagnosis import diagnose as measure
 from sgrnn.training.diagnosis import own_window, write_diagnosis
 from sgrnn.training.run import Run
@@ -57,8 +58,8 @@ def _summary(figures: dict[str, Any]) -> str:
     if bias["worth"]["value"] is None:
         worth = f"what this policy is worth is {bias['worth']['text']}"
     lines = (
-        f"horizon: 90% of the true gradient lies within {_estimate(alignment['true_horizon'], '.1f')} steps, "
-        f"of what is injected within {_estimate(alignment['injected']['horizon'], '.1f')}\n"
+        f"horizon: 90% of the true gradient lies within {_steps(alignment['true_horizon'])} steps, "
+        f"of what is injected within {_steps(alignment['injected']['horizon'])}\n"
         f"bias: {_at(bias['relative_error'], 0, 0)} of the mean parameter gradient; "
         f"shows above the noise after so many updates: {shows}\n{worth}"
     )
@@ -89,8 +90,11 @@ def _contenders(figures: dict[str, Any]) -> Table:
     title = "mean gradient of all parameters, against a long window's"
     table = _table("", "relative error", "cosine", "shows after updates", title=title)
     for place, contender in enumerate(figures["contenders"]):
-        errors = [_at(figures[key], place, 0) for key in ("relative_error", "cosine")]
-        table.add_row(contender, *errors, _updates(figures, place))
+        error, cosine = (_at(figures[key], place, 0) for key in ("relative_error", "cosine"))
+        if figures["cosine_outside"][place][0]:
+            cosine = f"{cosine} *"
+            table.caption, table.caption_justify = "* by noise the estimate came out beyond ±1: take more spans", "left"
+        table.add_row(contender, error, cosine, _updates(figures, place))
     return table
 
 
@@ -175,6 +179,13 @@ def _at(estimate: dict[str, Any], *place: int) -> str:
 def _estimate(estimate: dict[str, Any], form: str = ".3f") -> str:
     value, error = estimate["value"], estimate["error"]
     return _number(value, form) + ("" if error is None else f" ± {format(error, form)}")
+
+
+def _steps(estimate: dict[str, Any]) -> str:
+    """A number of steps, and a word where so many spans do not tell it."""
+    value, error = estimate["value"], estimate["error"]
+    unknown = value and error is not None and is_unknown(value, error)
+    return _estimate(estimate, ".1f") + (" (not known: take more spans)" if unknown else "")
 
 
 def _number(value: float | None, form: str) -> str:

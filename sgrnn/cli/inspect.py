@@ -17,11 +17,12 @@ from sgrnn.data import data_folder
 from sgrnn.errors import InputError
 from sgrnn.training.build import build_model
 from sgrnn.training.checkpoints import require_best
-from sgrnn.training.comparison import table_of
+from sgrnn.training.comparison import cautions, table_of
 from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import score_text
 from sgrnn.training.reading import Reading
 from sgrnn.training.run import Run
+from sgrnn.training.scoring import score_lines
 from sgrnn.training.trained import open_trained
 
 
@@ -42,10 +43,8 @@ def evaluate(
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, Reading):
         score = problem.exact_score(model, split, batch_size or 20)
-        console.print(f"{problem.name} {split}: {score.tokens:,} tokens, {score.words:,} words,", end=" ")
-        console.print(f"{score.characters:,} characters")
-        console.print(f"{score.loss:.4f} nats per token, perplexity {score.perplexity:.2f} per token")
-        console.print(f"{score.word_perplexity:.2f} per word, {score.bits_per_character:.4f} bits per character")
+        for line in score_lines(score, f"{problem.name} {split}", problem.files[split].unknown):
+            console.print(line)
         return
     if batch_size is not None:
         raise InputError(f"--batch-size is for a text, and {run} learned the task {problem.name}: remove it")
@@ -98,6 +97,8 @@ def compare(
         table.add_row(*row)
     console = Console(markup=False)
     print_table(console, table)
+    for caution in cautions(opened):
+        console.print(f"caution: {caution}", highlight=False, soft_wrap=True)
     try:
         plot_curves(opened, output)
     except OSError as error:

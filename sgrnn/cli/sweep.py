@@ -16,25 +16,28 @@ from sgrnn.data import data_folder
 from sgrnn.errors import InputError
 from sgrnn.training import loop
 from sgrnn.training.build import choose_device
+from sgrnn.training.comparison import cautions
 from sgrnn.training.display import score_text
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems import new_problem
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import load_recipe
-from sgrnn.training.run import free_folder
+from sgrnn.training.run import Run, free_folder
 from sgrnn.training.space import Space, read_space
 
 if TYPE_CHECKING:
     from sgrnn.training.sweep import Result, Sweep
 
 _FORMS = {
-    "bits_per_character": "{:.3f}",
-    "perplexity": "{:.2f}",
-    "loss": "{:.4f}",
-    "accuracy": "{:.2%}",
-    "length": "{:.0f}",
+    "bits_per_character": ("bits per character", "{:.3f}"),
+    "bits_per_byte": ("per byte", "{:.3f}"),
+    "unknown_share": ("<unk>", "{:.2%}"),
+    "perplexity": ("perplexity", "{:.2f}"),
+    "loss": ("loss", "{:.4f}"),
+    "accuracy": ("accuracy", "{:.2%}"),
+    "length": ("length", "{:.0f}"),
 }
-"""Of a score, the columns of the table."""
+"""Of a score, the columns of the table: heading and form."""
 
 
 def sweep(
@@ -123,11 +126,14 @@ def _conclude(sweep: "Sweep", space: Space, unit: str, console: Console) -> None
     best_first = sorted(results, key=lambda result: math.inf if result.score is None else result.score)
     shown = [name for name in _FORMS if any(f"valid_{name}" in result.record for result in results)]
     table = Table(title=f"{sweep.folder}, validation of each trial at its best, best first", title_justify="left")
-    for heading in ("trial", "state", *space, *(name.replace("_", " ") for name in shown)):
+    for heading in ("trial", "state", *space, *(_FORMS[name][0] for name in shown)):
         table.add_column(heading, no_wrap=True)
     for result in best_first:
         values = [_shown(result.values.get(field, "")) for field in space]
-        figures = [_FORMS[name].format(result.record[f"valid_{name}"]) if result.record else "" for name in shown]
+        figures = [
+            _FORMS[name][1].format(result.record[f"valid_{name}"]) if f"valid_{name}" in result.record else ""
+            for name in shown
+        ]
         table.add_row(str(result.number), result.state, *values, *figures)
     if not console.is_terminal:  # nobody's screen is too narrow
         wide = console.options.update(width=10_000)
@@ -142,6 +148,9 @@ def _conclude(sweep: "Sweep", space: Space, unit: str, console: Console) -> None
         plot_sweep(results, space, unit, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
+    ran = [Run.open(result.folder) for result in results if result.record]
+    for caution in cautions(ran):
+        console.print(f"caution: {caution}")
     complete = [result for result in best_first if result.state == "complete"]
     if complete:
         console.print(f"best: {complete[0].folder}; next: sgrnn evaluate {shlex.quote(str(complete[0].folder))}")

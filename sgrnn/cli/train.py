@@ -126,7 +126,9 @@ def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
         perplexity = best.get("valid_perplexity")
         shown = score_text(best, "valid_") if perplexity is None else f"perplexity {perplexity:.2f}"
         evaluations = sum("valid_loss" in record for record in run.records())
-        console.print(f"validation {shown} (best of {evaluations} evaluations)")
+        share = best.get("valid_unknown_share", 0.0)
+        unknown = f"; {share:.2%} of the tokens are <unk> in the place of something else" if share else ""
+        console.print(f"validation {shown} (best of {evaluations} evaluations{unknown})")
     console.print(f"the run lies in {run.folder}: metrics.jsonl, curves.png, tensorboard/, checkpoints/")
     folder = shlex.quote(str(run.folder))
     text = isinstance(model, LanguageModel)

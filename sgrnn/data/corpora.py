@@ -25,6 +25,9 @@ CORPORA = ("ptb", "ptb-char", "wikitext-2", "python-docs", "text")
 SPLITS = ("train", "valid", "test")
 """The parts of a corpus, in the order of the catalog's files."""
 
+LONGEST_WORDS = 20
+"""Characters of a text's mean word; of languages with blanks between words none that we know has longer ones."""
+
 # The field exchanges ptb-char with a blank behind every character; these are the digests of that form.
 _PTB_CHAR_DIGESTS = {
     "train": "sha256:e313d91425e06c4f0a8fb6e881dcce0c291f2a0e9f4dda54833069b122f91da9",
@@ -54,7 +57,25 @@ class Corpus:
         6
         """
         text = self.texts[split]
-        return len(text.replace(self.word_separator, " ").split()) + text.count("\n")
+        return len(self._words(text)) + text.count("\n")
+
+    def has_words(self) -> bool:
+        """Tell whether a perplexity per word has any sense: by the train text's words between blanks.
+
+        They must be `LONGEST_WORDS` characters or less on average, and two or more of them stand in a line: a text that
+        is written without blanks is one word a line.
+
+        >>> Corpus("example", {"train": "to be or not\\n"}).has_words()
+        True
+        >>> Corpus("example", {"train": "ACGTTGCA\\nTTGACCAA\\n"}).has_words()
+        False
+        """
+        words = self._words(self.texts["train"])
+        lines = sum(bool(line.strip()) for line in self.texts["train"].split("\n"))
+        return len(words) >= 2 * lines and sum(map(len, words)) <= LONGEST_WORDS * len(words)
+
+    def _words(self, text: str) -> list[str]:
+        return text.replace(self.word_separator, " ").split()
 
 
 def load_texts(

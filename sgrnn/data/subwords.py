@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -97,6 +98,16 @@ class SentencePieceTokenizer(Tokenizer):
         lines = self._processor.encode(text.split("\n"))
         last = lines.pop()
         return np.array([token for line in lines for token in (*line, self.eos_id)] + last, np.int32)
+
+    def unknown(self, text: str) -> Counter[str]:
+        """Count the pieces that a model without byte fallback lacks; those of `from_text` spell them in bytes."""
+        number = self._processor.unk_id()
+        lines = text.split("\n")
+        lines = [line for line, tokens in zip(lines, self._processor.encode(lines), strict=True) if number in tokens]
+        pieces = zip(self._processor.encode(lines), self._processor.encode(lines, out_type=str), strict=True)
+        return Counter(
+            name for tokens, names in pieces for token, name in zip(tokens, names, strict=True) if token == number
+        )
 
     def decode(self, tokens: Tokens) -> str:
         lines: list[list[int]] = [[]]

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from sgrnn.data.atomic import atomic_write, make_folder
 from sgrnn.data.corpora import Corpus
 from sgrnn.data.digests import bytes_digest
+from sgrnn.data.spelling import Spelling, Unknown
 from sgrnn.data.tokenizer import Tokenizer
 from sgrnn.errors import InputError
 
 _FORMAT = 1
 _HEADER_FILE = "token_files.json"
+_COUNTED = {"words", "characters", "bytes", "has_words", "unknown", "digest"}
+"""Of each split, beside its tokens. Files of an earlier version lack some, and are made again in the same place."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,19 @@ class TokenFile:
         array: (tokens,) ids, uint16 or uint32, memory-mapped and read-only.
         words: words of the text plus one per line: what perplexity per word divides by.
         characters: characters of the text, line ends included: what bits per character divides by.
+        bytes: the same in UTF-8.
+        has_words: whether the corpus is written in words (`Corpus.has_words`).
+        unknown: its `<unk>`, and what it costs to say what they stand for.
+        digest: of the text.
     """
 
     array: NDArray[np.unsignedinteger]
     words: int
     characters: int
+    bytes: int
+    has_words: bool
+    unknown: Unknown
+    digest: str
 
     @property
     def tokens(self) -> int:
@@ -111,10 +122,11 @@ def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
     return bytes_digest(json.dumps(parts).encode()).partition(":")[2]
 
 
-def _encode(corpus: Corpus, tokenizer: Tokenizer, target: Path) -> dict[str, dict[str, int]]:
-    """Write the array of each split and return its counts."""
+def _encode(corpus: Corpus, tokenizer: Tokenizer, target: Path) -> dict[str, dict[str, Any]]:
+    """Write the array of each split and return what is counted in its text."""
     number_type = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
     counts = {}
+    spelling, has_words = Spelling(tokenizer, corpus.texts["train"]), corpus.has_words()
     for split, text in corpus.texts.items():
         tokens = tokenizer.encode(text, source=f"{corpus.name} {split}").astype(number_type)
         with atomic_write(target / f"{split}.npy") as file:
@@ -123,6 +135,10 @@ def _encode(corpus: Corpus, tokenizer: Tokenizer, target: Path) -> dict[str, dic
             "tokens": len(tokens),
             "words": corpus.count_words(split),
             "characters": len(text),
+            "bytes": len(text.encode()),
+            "has_words": has_words,
+            "unknown": spelling.charge(text)._asdict(),
+            "digest": bytes_digest(text.encode()),
         }
     return counts
 
@@ -137,14 +153,16 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _open(target: Path, header: dict[str, Any]) -> dict[str, TokenFile] | None:
-    """Map the arrays into memory; None where one is missing or has another length than it should."""
+    """Map the arrays into memory; None where one is missing, has another length, or was not counted as today."""
     splits = {}
     for split, counts in header["splits"].items():
         try:
             array = np.load(target / f"{split}.npy", mmap_mode="r")
         except (OSError, ValueError):
             return None
-        if array.shape != (counts["tokens"],):
+        counted: dict[str, Any] = {name: value for name, value in counts.items() if name != "tokens"}
+        if array.shape != (counts["tokens"],) or counted.keys() != _COUNTED:
             return None
-        splits[split] = TokenFile(array, counts["words"], counts["characters"])
+        unknown = Unknown(**counted.pop("unknown"))
+        splits[split] = TokenFile(array, unknown=unknown, **counted)
     return splits

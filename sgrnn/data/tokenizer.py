@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +68,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def decode(self, tokens: Tokens) -> str:
         """Turn ids back into text."""
+
+    @abstractmethod
+    def unknown(self, text: str) -> Counter[str]:
+        """Count what of a text becomes `<unk>`: words, characters or pieces, an `<unk>` written there among them."""
 
     @abstractmethod
     def _saved_form(self, folder: Path) -> dict[str, Any]:

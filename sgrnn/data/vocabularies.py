@@ -66,6 +66,10 @@ class WordTokenizer(Tokenizer):
         words = text.replace("\n", f" {EOS} ").split()
         return np.fromiter((ids.get(word, unknown) for word in words), np.int32, len(words))
 
+    def unknown(self, text: str) -> Counter[str]:
+        counts = Counter(text.split())
+        return Counter({word: count for word, count in counts.items() if word not in self._ids or word == UNKNOWN})
+
     def encode_prompt(self, text: str) -> Prompt:
         """Turn a prompt into ids, and say which of its words the vocabulary lacks."""
         unknown = dict.fromkeys(word for word in text.split() if word not in self._ids)
@@ -147,6 +151,10 @@ class CharacterTokenizer(Tokenizer):
                 "train text; remove it, or train with min_count=2, which reserves <unk> for such characters"
             )
         return tokens
+
+    def unknown(self, text: str) -> Counter[str]:
+        known = set(self.characters)
+        return Counter({character: count for character, count in Counter(text).items() if character not in known})
 
     def encode_prompt(self, text: str) -> Prompt:
         """Turn a prompt into ids, and say which of its characters the vocabulary lacks, if it has `<unk>` for them."""

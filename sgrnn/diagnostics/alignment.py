@@ -44,7 +44,7 @@ class Alignment:
 
         Here and below over all rows as one vector, and 0 where either is zero; `of` is INJECTED or PREDICTED.
         """
-        return self._of_horizon(of, lambda dot, square, power: dot / (square * power).sqrt())
+        return self._of_horizon(of, lambda dot, square, power: (dot / (square * power).sqrt()).clamp(-1, 1))
 
     def r2(self, of: int = INJECTED) -> Estimate:
         """(parts, n) 1 - |ĝ - g|² / |g|², the share of the true gradient of the next h steps that ĝ explains."""

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from sgrnn.diagnostics.estimates import Estimate, group_of, spread
+from sgrnn.diagnostics.estimates import Estimate, group_of, is_unknown, spread
 from sgrnn.diagnostics.horizon import crossing_point
 from sgrnn.diagnostics.interfaces import copied_interfaces, real_gradients
 from sgrnn.diagnostics.leaves import gradients_kept
@@ -25,6 +25,7 @@ from sgrnn.state import State, cut
 from sgrnn.windows import unroll
 
 POLICY = "policy"
+_ROUNDING = 1e-6  # of float32, in which gradients are summed
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,17 @@ class Bias:
         return self._leave_out(self._relative_error)
 
     def cosine(self) -> Estimate:
-        """(contenders, tensors) of the mean gradient with the mean of the reference."""
+        """(contenders, tensors) of the mean gradient with the mean of the reference.
 
-        def statistic(kept: Tensor) -> Tensor:
-            reference = self._reference(kept)
-            dot = _apart(self.mixed, kept)
-            square = (reference + 2 * dot + _apart(self.errors, kept)).clamp(min=0)
-            return (reference + dot) / (square * reference).sqrt()
+        An estimate without the noise of means can come out beyond 1 or -1 (`cosine_outside`); it counts as that then.
+        Not a number where the mean gradient is nothing but noise. Standard errors are those of the estimate.
+        """
+        value, error = self._leave_out(self._cosine)
+        return Estimate(value.clamp(-1, 1), error)
 
-        return self._leave_out(statistic)
+    def cosine_outside(self) -> Tensor:
+        """(contenders, tensors) whether noise has taken the estimate of a cosine beyond 1 or -1, but for rounding."""
+        return self._cosine(self._all).abs() > 1 + _ROUNDING
 
     def noise_ratio(self) -> Tensor:
         """(tensors,) how far the gradient of one update lies from its mean, over |mean r|: the minibatch noise."""
@@ -88,7 +91,10 @@ class Bias:
         return (self.noise_ratio() / self.relative_error().value).square()
 
     def worth(self) -> Estimate:
-        """The window at which plain truncation has the error of the policy, interpolated in log T.
+        """The window at which plain truncation has the error of the policy: interpolated, in log T.
+
+        The standard error is not one of the interpolation, which is as good as the windows around it are near
+        (`windows_around`): compare with those too, and join what is found (`joined`).
 
         Not below the smallest nor above the largest window that was compared: see `worth_text`. Not a number where the
         reference is nothing but noise.
@@ -109,7 +115,7 @@ class Bias:
         return self._leave_out(statistic)
 
     def worth_text(self) -> str:
-        """The smallest window at which plain truncation does as well, in words.
+        """The window at which plain truncation does as well, in words: never rounded up, and with what is not known.
 
         Raises:
             ValueError: no windows were compared.
@@ -117,17 +123,64 @@ class Bias:
         value, error = self.worth()
         if value.isnan():
             return "not to be told from noise"
+        worth, spread = float(value), float(error)
+        known = error.isfinite() and not is_unknown(worth, spread)
         errors = self.relative_error().value[:, 0]
         if errors[0] > errors[1]:
-            return f"worth less than T={self.windows[0]}"
-        if errors[0] < errors[-1]:
-            return f"worth more than T={self.windows[-1]}"
-        whole = math.ceil(float(value) - 1e-6)
-        return f"worth T={whole}" + (f" ± {float(error):.1f}" if error.isfinite() else "")
+            text = f"worth less than T={self.windows[0]}"
+        elif errors[0] < errors[-1]:
+            text = f"worth more than T={self.windows[-1]}"
+        else:
+            text = f"worth T={worth:.1f}" + (f" ± {spread:.1f}" if error.isfinite() else "")
+            if known and not any(abs(window - worth) < 0.05 for window in self.windows):
+                below, above = self._around(worth)
+                text += f" (between {below} and {above})"
+        return text if known else f"{text} (which is not known from so few spans: take more)"
+
+    def windows_around(self, most: int = 4) -> list[int]:
+        """Whole windows between the two that the policy's worth lies between; of many some, as far apart in ratio.
+
+        Raises:
+            ValueError: no windows were compared.
+        """
+        worth = float(self.worth().value)
+        if not self.windows[0] < worth < self.windows[-1]:
+            return []
+        below, above = self._around(worth)
+        if above - below - 1 <= most:
+            return list(range(below + 1, above))
+        ratio = (above / below) ** (1 / (most + 1))
+        return [round(below * ratio**place) for place in range(1, most + 1)]
+
+    def joined(self, other: "Bias") -> "Bias":
+        """The same policy on the same spans beside the windows of both.
+
+        Raises:
+            ValueError: windows are the same, or the spans or groups were not.
+        """
+        if set(self.windows) & set(other.windows) or not torch.equal(self.reference, other.reference):
+            raise ValueError("other must be of the same spans and groups, and of other windows")
+        windows = [*self.windows, *other.windows]
+        order = [0, *(1 + place for place in sorted(range(len(windows)), key=windows.__getitem__))]
+        errors, mixed = (
+            torch.cat([ours, theirs[1:]])[order]
+            for ours, theirs in ((self.errors, other.errors), (self.mixed, other.mixed))
+        )
+        return replace(self, windows=sorted(windows), errors=errors, mixed=mixed)
+
+    def _around(self, worth: float) -> tuple[int, int]:
+        below = max(window for window in self.windows if window <= worth)
+        return below, min(window for window in self.windows if window > worth)
 
     @property
     def _all(self) -> Tensor:
         return torch.ones(self.reference.shape[-1], dtype=torch.bool)
+
+    def _cosine(self, kept: Tensor) -> Tensor:
+        reference = self._reference(kept)
+        dot = _apart(self.mixed, kept)
+        square = reference + 2 * dot + _apart(self.errors, kept)
+        return (reference + dot) / (torch.where(square > 0, square, torch.nan) * reference).sqrt()
 
     def _relative_error(self, kept: Tensor) -> Tensor:
         return (_apart(self.errors, kept).clamp(min=0) / self._reference(kept)).sqrt()

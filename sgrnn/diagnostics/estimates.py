@@ -46,6 +46,15 @@ def spread(without: Tensor) -> Tensor:
     return ((number - 1) * (without - without.mean(dim=0)).square().mean(dim=0)).sqrt()
 
 
+def is_unknown(value: float, error: float) -> bool:
+    """Tell whether nothing is known of a positive figure: two standard errors are as much as the figure itself.
+
+    >>> is_unknown(8.1, 0.1), is_unknown(8.1, 21.6)
+    (False, True)
+    """
+    return 2 * error >= value
+
+
 def group_of(place: int, number: int, groups: int) -> int:
     """Which of so many groups of consecutive spans a span belongs to, of so many spans in all."""
     return place * groups // number

@@ -16,10 +16,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from sgrnn.objective import Loss, mean_loss, norms
+from sgrnn.objective import Loss, gradients, mean_loss, norms
 from sgrnn.online.carried import CarryingPolicy
 from sgrnn.online.plain import plain_operations
-from sgrnn.online.step import RowStep, counters
+from sgrnn.online.step import RowStep
 from sgrnn.online.stepwise import Stepwise, run_steps
 from sgrnn.policies import Step
 from sgrnn.span import Span
@@ -63,11 +63,15 @@ class ForwardPolicy(CarryingPolicy, ABC):
         """(P,) the sum over steps and rows of P_{t-1}^T (do_t/ds_{t-1})^T d_t."""
         beginning = step.beginning() if run.initial is not None else None
         gradient = torch.zeros_like(step.theta)
-        for inputs, before, begin, arrived in zip(span.inputs, run.befores, run.begins, run.arrived(), strict=True):
+        errors = [error.split(1) for error in gradients(run.outputs)]
+        steps = zip(span.inputs, run.befores, run.begins, run.arrived(), zip(*errors, strict=True), strict=True)
+        for inputs, before, begin, arrived, error in steps:
             if begin is not None:
                 self._begin(begin, beginning)
             gradient += self._pulled(arrived)
-            self._advance(step, to_matrix(before), counters(before), inputs)
+            left_out = self._advance(step, before, inputs, list(error))
+            if left_out is not None:
+                gradient -= left_out
         if span.ends is not None:
             self._begin(span.ends, None)
         return gradient
@@ -85,5 +89,15 @@ class ForwardPolicy(CarryingPolicy, ABC):
         """(P,) the gradient at the states (B, N), carried on to the parameters by the influence; summed over rows."""
 
     @abstractmethod
-    def _advance(self, step: RowStep, states: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> None:
-        """From P_{t-1} to P_t, by the step from the states (B, N)."""
+    def _advance(self, step: RowStep, before: State, inputs: Tensor, errors: list[Tensor]) -> Tensor | None:
+        """Go from P_{t-1} to P_t, by the step from the state before it.
+
+        Args:
+            step: the model's.
+            before: the state of all rows.
+            inputs: (B, ...) of the step.
+            errors: the gradient at each tensor of the step's outputs, (1, B, ...).
+
+        Returns:
+            (P,) what of the gradient of this step's loss came by an influence that P_t leaves out; None for nothing.
+        """

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgrnn.cores import HierarchicalCore
+from sgrnn.cores.stacked import StackedCore
 from sgrnn.dropout import Dropout
 from sgrnn.state import State
 
@@ -72,7 +73,7 @@ def _layers_forward(module: nn.RNNBase, inputs: Tensor, hx: State | None = None)
         outputs = torch.stack(seen)
         layers.append(current)
     last = tuple(torch.stack(tensors) for tensors in zip(*layers, strict=True))
-    return outputs, last if module.mode == "LSTM" else last[0]
+    return _said(outputs, last[0]), last if module.mode == "LSTM" else last[0]
 
 
 def _zeros(module: nn.RNNBase, inputs: Tensor) -> State:
@@ -80,6 +81,19 @@ def _zeros(module: nn.RNNBase, inputs: Tensor) -> State:
     if module.mode != "LSTM":
         return hidden
     return hidden, inputs.new_zeros(module.num_layers, inputs.shape[1], module.hidden_size)
+
+
+def _stacked_forward(core: StackedCore, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """What ``core(inputs, state)`` computes."""
+    outputs, after = StackedCore.forward(core, inputs, state)
+    hidden = after[0] if isinstance(after, tuple) else after
+    assert isinstance(hidden, Tensor)
+    return _said(outputs, hidden), after
+
+
+def _said(outputs: Tensor, hidden: Tensor) -> Tensor:
+    """The outputs; those of a single step computed from the state that is returned, so that gradients go there."""
+    return hidden[-1:] if outputs.shape[0] == 1 else outputs
 
 
 def _cell_forward(module: nn.RNNCellBase, inputs: Tensor, hx: State | None = None) -> State:
@@ -96,6 +110,7 @@ def _cell_forward(module: nn.RNNCellBase, inputs: Tensor, hx: State | None = Non
 
 _FORWARDS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys([nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward], _layers_forward),
+    StackedCore.forward: _stacked_forward,
     HierarchicalCore.forward: HierarchicalCore.forward_plain,
     **dict.fromkeys([nn.LSTMCell.forward, nn.GRUCell.forward, nn.RNNCell.forward], _cell_forward),
 }

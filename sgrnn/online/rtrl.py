@@ -1,12 +1,13 @@
 """Real-time recurrent learning: the influence of the parameters on the state, in full."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 
 import torch
 from torch import Tensor
 
 from sgrnn.online.forward import ForwardPolicy
-from sgrnn.online.step import RowStep
+from sgrnn.online.step import RowStep, counters
+from sgrnn.state import State, to_matrix
 
 
 class MatrixPolicy(ForwardPolicy, ABC):
@@ -27,14 +28,6 @@ class MatrixPolicy(ForwardPolicy, ABC):
 
     def _pulled(self, arrived: Tensor) -> Tensor:
         return arrived.flatten() @ self.influence.flatten(0, 1)
-
-    def _advance(self, step: RowStep, states: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> None:
-        through, direct = step.jacobians(states, counters, inputs)
-        self.influence = self._kept(torch.bmm(through, self.influence), direct)
-
-    @abstractmethod
-    def _kept(self, carried: Tensor, direct: Tensor) -> Tensor:
-        """P_t of J_t P_{t-1} and D_t, each (B, N, P)."""
 
 
 class RealTime(MatrixPolicy):
@@ -57,5 +50,6 @@ class RealTime(MatrixPolicy):
     torch.Size([5, 6, 84])
     """
 
-    def _kept(self, carried: Tensor, direct: Tensor) -> Tensor:
-        return carried.add_(direct)
+    def _advance(self, step: RowStep, before: State, inputs: Tensor, errors: list[Tensor]) -> None:
+        through, direct = step.jacobians(to_matrix(before), counters(before), inputs)
+        self.influence = torch.bmm(through, self.influence).add_(direct)

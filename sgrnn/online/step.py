@@ -55,16 +55,19 @@ class RowStep:
         parts = theta.split([shape.numel() for shape in self.shapes.values()])
         return {name: part.view(shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)}
 
-    def jacobians(self, states: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def jacobians(
+        self, states: Tensor, counters: tuple[Tensor, ...], inputs: Tensor, *, outputs: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """ds'/ds and ds'/dtheta of every row.
 
         Args:
             states, counters, inputs: as for `function`, with a batch of B before.
+            outputs: whether the outputs count as further entries of s', behind those of the state.
 
         Returns:
-            (B, N, N) and (B, N, P).
+            (B, N, N) and (B, N, P); with the outputs (B, N + M, N) and (B, N + M, P).
         """
-        over_rows = vmap(jacrev(self._next, argnums=(1, 0)), in_dims=(None, 0, 0, 0))
+        over_rows = vmap(jacrev(self._all if outputs else self._next, argnums=(1, 0)), in_dims=(None, 0, 0, 0))
         return over_rows(self.theta, states, counters, inputs)
 
     def jacobian_and_error(
@@ -126,6 +129,9 @@ class RowStep:
 
     def _next(self, theta: Tensor, state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> Tensor:
         return self.function(theta, state, counters, inputs)[0]
+
+    def _all(self, theta: Tensor, state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> Tensor:
+        return torch.cat(self.function(theta, state, counters, inputs))
 
     def _state(self, state: Tensor, counters: tuple[Tensor, ...]) -> State:
         """A state of one row."""

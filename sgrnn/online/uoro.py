@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from sgrnn.online.forward import ForwardPolicy
-from sgrnn.online.step import RowStep
+from sgrnn.online.step import RowStep, counters
+from sgrnn.state import State, to_matrix
 
 _TINY = 1e-7  # the paper's epsilon, which keeps the norms from dividing by zero
 
@@ -52,9 +53,9 @@ class UORO(ForwardPolicy):
     def _pulled(self, arrived: Tensor) -> Tensor:
         return (arrived * self.state_vector).sum(dim=1) @ self.parameter_vector
 
-    def _advance(self, step: RowStep, states: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> None:
+    def _advance(self, step: RowStep, before: State, inputs: Tensor, errors: list[Tensor]) -> None:
         signs = self._signs()
-        pushed, pulled = step.products(states, counters, inputs, self.state_vector, signs)
+        pushed, pulled = step.products(to_matrix(before), counters(before), inputs, self.state_vector, signs)
         rho_0, rho_1 = _balance(self.parameter_vector, pushed), _balance(pulled, signs)
         self.state_vector = rho_0 * pushed + rho_1 * signs
         self.parameter_vector = self.parameter_vector / rho_0 + pulled / rho_1

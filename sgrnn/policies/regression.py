@@ -45,8 +45,8 @@ def quality(dot: Tensor, square: Tensor, power: Tensor) -> dict[str, Tensor]:
     """R² and cosine of predictions p with targets g, from <p, g>, |p|² and |g|²."""
     tiny = torch.finfo(power.dtype).tiny
     return {
-        "r2": torch.where(power > 0, (2 * dot - square) / power.clamp(min=tiny), 0),
-        "cosine": dot / (square * power).sqrt().clamp(min=tiny),
+        "target_r2": torch.where(power > 0, (2 * dot - square) / power.clamp(min=tiny), 0),
+        "target_cosine": dot / (square * power).sqrt().clamp(min=tiny),
     }
 
 

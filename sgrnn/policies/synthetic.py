@@ -42,9 +42,11 @@ class Synthetic(Policy, Statistics):
     by a running root mean square of the targets, and injected through drift control (`center`, `tangent`), a
     discount and a gate (`sgrnn.injection`).
 
-    Figures: ``r2`` of the predictions made before they were trained on, ``cosine`` with their targets, ``gate``,
-    ``target_rms``, ``injected_share``, the norm of what is injected over that of all that enters the core backwards,
-    and ``cell_norm``, that of the last state tensor: an LSTM's cell, another core's hidden state.
+    Figures: ``target_r2`` and ``target_cosine`` of the predictions with their targets, before they were trained on
+    them: the targets hold predictions themselves, so that agreement with them is no agreement with the true gradient,
+    which `sgrnn.diagnostics` measures; ``gate``, ``target_rms``, ``injected_share``, the norm of what is injected over
+    that of all that enters the core backwards, and ``cell_norm``, that of the last state tensor: an LSTM's cell,
+    another core's hidden state.
 
     Precision: the synthesizer works in that of its own parameters, whatever the core's and with autocast off; running
     means and what is computed of them are float32 at least. A boundary at which the state, the steps ahead or the
@@ -72,7 +74,8 @@ class Synthetic(Policy, Statistics):
             gate are those of the synthesizer, which is ahead of its copy.
         shuffle: give every row the prediction made for another one, at any boundary; with an `AdjointSynthesizer` at
             the same. A control, for asking whether the predictions help or merely the noise they bring; never of use
-            otherwise.
+            otherwise. What is injected enters the targets, so that the synthesizer of such a run learns from shuffled
+            predictions: they are another synthesizer's, not those of a run without this in other rows.
         parallel: run a span's windows as one batch (`sgrnn.windows.unroll`); None for where that is faster.
         decay: of the running means (target scale and gate), per update.
         total: sums over the processes, where several share a batch (`sgrnn.totals`): running means, gate, centering and

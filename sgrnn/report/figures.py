@@ -21,6 +21,7 @@ from sgrnn.training.curves import draw_logged, draw_losses, label
 _COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 _MARKERS = "osD^vP*"
 _LINES = ("--", ":", "-.")
+_ROUNDING = 1e-6  # of a sum in float32, relative to its largest term
 STYLE: Any = {  # as matplotlib's rc_context takes it
     "axes.prop_cycle": cycler(color=_COLORS),
     "axes.spines.right": False,
@@ -82,9 +83,9 @@ def _logged(name: str, unit: str, **limits: Any) -> Callable[[Axes, Sequence[Sub
 
 def _gate(axes: Axes, subjects: Sequence[Subject]) -> bool:
     runs = [subject.run for subject in subjects]
-    draw_logged(axes, runs, "r2", " R²")
+    draw_logged(axes, runs, "target_r2", " target R²")
     draw_logged(axes, runs, "gate", " gate", "--")
-    axes.set(xlabel="epoch", ylabel="R², gate", ylim=(-0.25, 1.05))
+    axes.set(xlabel="epoch", ylabel="target R², gate", ylim=(-0.25, 1.05))
     return bool(axes.lines)
 
 
@@ -126,7 +127,8 @@ def _reach(axes: Axes, subjects: Sequence[Subject]) -> bool:
         values, errors = _column(found["norms"]["value"][0]), _column(found["norms"]["error"][0])
         if not (values > 0).any():  # nothing goes on beyond the boundaries there are
             continue
-        axes.errorbar(found["lags"], values, 2 * errors, color=f"C{index}", marker=_marker(index), label=run)
+        known = values > np.maximum(2 * np.nan_to_num(errors), _ROUNDING * np.nanmax(values))
+        _by_lag(axes, found["lags"], values, errors, known, index, run)
         for horizon, style in ((found["true_horizon"], "-"), (found["injected"]["horizon"], ":")):
             if horizon["value"]:
                 axes.axvline(horizon["value"], color=f"C{index}", ls=style, lw=1)
@@ -140,7 +142,8 @@ def _carried(axes: Axes, subjects: Sequence[Subject]) -> bool:
         found = diagnosis["alignment"]
         values, errors = (_column(found["injected"]["carried"][key][0]) for key in ("value", "error"))
         if values.any():
-            axes.errorbar(found["lags"], values, 2 * errors, color=f"C{index}", marker=_marker(index), label=run)
+            # Two standard errors either way that are wider than from nothing to all say nothing.
+            _by_lag(axes, found["lags"], values, errors, 4 * np.nan_to_num(errors) < 1, index, run)
     found = bool(axes.lines)
     axes.axhline(0, color="0.4", lw=0.8)
     axes.axhline(1, color="0.4", lw=0.8, ls=":")
@@ -149,6 +152,17 @@ def _carried(axes: Axes, subjects: Sequence[Subject]) -> bool:
     axes.set_ylim(max(low, -1), min(high, 2))
     _plain_ticks(axes)
     return found
+
+
+def _by_lag(
+    axes: Axes, lags: Sequence[int], values: np.ndarray, errors: np.ndarray, known: np.ndarray, index: int, name: str
+) -> None:
+    """A curve with bars of two standard errors; where a value is below the noise a faint mark alone."""
+    places = np.array(lags)
+    shown, bars = np.where(known, values, np.nan), np.where(known, 2 * errors, np.nan)
+    axes.errorbar(places, shown, bars, color=f"C{index}", marker=_marker(index), label=name)
+    if not known.all():
+        axes.plot(places[~known], values[~known], _marker(index), color=f"C{index}", alpha=0.25, mfc="none")
 
 
 def _bias(axes: Axes, subjects: Sequence[Subject]) -> bool:
@@ -274,8 +288,9 @@ _FIGURES: dict[str, tuple[str, str, Callable[[Axes, Sequence[Subject]], bool]]] 
     "losses": ("Loss over training", "Train loss is faint; dots are the validation split.", _losses),
     "synthesizer": (
         "How well predictions match their targets, and how much is let through",
-        "R² of predictions made before they were trained on (0: they say nothing) and the gate that multiplies them "
-        "(0: shut). The targets contain predictions themselves; the truth is below.",
+        "R² of predictions with their targets, before they were trained on them (0: they say nothing), and the gate "
+        "that multiplies them (0: shut). The targets contain predictions themselves, so that 1 proves nothing: R² "
+        "against the true gradient is what `sgrnn diagnose` adds below.",
         _gate,
     ),
     "cell-norm": (
@@ -311,12 +326,14 @@ _FIGURES: dict[str, tuple[str, str, Callable[[Axes, Sequence[Subject]], bool]]] 
     ),
     "norms": (
         "How far ahead the true gradient comes from",
-        "Its norm by lag, per step. Upright lines: 90% of it lies nearer (full), and 90% of what is injected (dotted).",
+        "Its norm by lag, per step. Upright lines: 90% of it lies nearer (full), and 90% of what is injected "
+        "(dotted). Faint: below the noise.",
         _reach,
     ),
     "carried": (
         "How far ahead the synthetic gradient sees",
-        "How much of the true gradient from each lag is in what is injected: 1 all of it, 0 none.",
+        "How much of the true gradient from each lag is in what is injected: 1 all of it, 0 none. Faint: below "
+        "the noise, so that the lag tells nothing.",
         _carried,
     ),
     "bias": (

@@ -11,10 +11,11 @@ from typing import Any
 import matplotlib as mpl
 
 from sgrnn.data.atomic import atomic_write
+from sgrnn.diagnostics.estimates import is_unknown
 from sgrnn.report.figures import STYLE, Drawn, draw_all
 from sgrnn.report.style import CSS
 from sgrnn.report.subject import Subject
-from sgrnn.training.comparison import policy_name, table_of
+from sgrnn.training.comparison import cautions, policy_name, table_of
 from sgrnn.training.recipe_files import dump_recipe
 
 FIGURES = "figures"
@@ -34,7 +35,8 @@ def write_report(subjects: Sequence[Subject], output: Path) -> list[str]:
         InputError: a run was never evaluated, or its folder cannot be written.
         OSError: the page cannot be written.
     """
-    headings, rows = table_of([subject.run for subject in subjects])
+    runs = [subject.run for subject in subjects]
+    headings, rows = table_of(runs)
     output.parent.mkdir(parents=True, exist_ok=True)
     drawn = [(each, image(each, "svg")) for each in draw_all(subjects)]
     for subject in subjects:
@@ -42,7 +44,7 @@ def write_report(subjects: Sequence[Subject], output: Path) -> list[str]:
     names = ", ".join(subject.run.folder.name for subject in subjects)
     parts = [
         f"<header><h1>{html.escape(names)}</h1><p>{_about(subjects)}</p></header>",
-        _table(headings, rows),
+        _table(headings, rows, cautions(runs)),
         *_summaries(subjects),
         "<section><h2>Figures</h2><div class='figures'>"
         + "".join(_figure(*each) for each in drawn)
@@ -86,7 +88,7 @@ def _about(subjects: Sequence[Subject]) -> str:
     return html.escape(f"{learned}, policy {policy_name(run)}")
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
     head = "".join(f"<th scope='col'>{html.escape(heading)}</th>" for heading in headings)
     body = "".join(
         "<tr>"
@@ -99,7 +101,9 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
     return (
         "<section><h2>Runs</h2><p>At their best on the validation split.</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></section>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        + "".join(f"<p>Caution: {html.escape(note)}.</p>" for note in notes)
+        + "</section>"
     )
 
 
@@ -124,7 +128,7 @@ def summary(subject: Subject) -> list[str]:
     common = found["health"]["common"]["value"][0]
     sentences = [
         f"Measured at update {found['update']:,} over {found['spans']} spans: "
-        f"90% of the true gradient lies within {alignment['true_horizon']['value']:.1f} steps.",
+        f"90% of the true gradient lies within {_steps(alignment['true_horizon'])}.",
         f"At boundaries R² {injected['r2']['value'][0][-1]:.2f}, cosine {injected['cosine']['value'][0][-1]:.2f} "
         f"with the true gradient of the next {last} steps.",
         f"The mean parameter gradient is off by {'an unknown part' if error is None else f'{error:.0%}'}: "
@@ -138,6 +142,14 @@ def summary(subject: Subject) -> list[str]:
             if value is None else f"The predictions add up to the loss with R² {value:.2f}."
         )  # fmt: skip
     return sentences
+
+
+def _steps(horizon: Mapping[str, Any]) -> str:
+    value, error = horizon["value"], horizon["error"]
+    unknown = value and error is not None and is_unknown(value, error)
+    return f"{value:.1f} steps" + (
+        f", ± {error:.1f}, which is not known from so few spans: take more" if unknown else ""
+    )
 
 
 def _figure(drawn: Drawn, vector: bytes) -> str:

@@ -23,14 +23,14 @@ def plot_curves(runs: Sequence[Run], path: Path) -> None:
         path: the file to write.
     """
     logged = {name for run in runs for row in run.records() for name in row}
-    further = [name for name in ("r2", "length") if name in logged]
+    further = [name for name in ("target_r2", "length") if name in logged]
     figure = Figure(figsize=(6 + 5 * len(further), 4), layout="constrained")
     losses, *others = figure.subplots(1, 1 + len(further), squeeze=False)[0]
     draw_losses(losses, runs)
     losses.set_title("loss: train (faint) and validation")
     for name, axes in zip(further, others, strict=True):
-        if name == "r2":
-            draw_logged(axes, runs, "r2", " R²")
+        if name == "target_r2":
+            draw_logged(axes, runs, "target_r2", " R² with its targets")
             draw_logged(axes, runs, "gate", " gate", "--")
             axes.set(xlabel="epoch", title="synthesizer", ylim=(-0.1, 1.05))
         else:

@@ -78,6 +78,9 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int, against: Run |
     windows = comparison_windows(sum(span.steps for span in _first_stretch(drawn, horizon)), own_window(run))
     try:
         bias = measure_bias(policy, model, model.loss, drawn, state, horizon=horizon, windows=windows)
+        if between := bias.windows_around():
+            nearer = measure_bias(policy, model, model.loss, drawn, state, horizon=horizon, windows=between)
+            bias = bias.joined(nearer)
     except ValueError as error:
         raise InputError(f"--spans is too small: {error}") from None
     found = {
@@ -205,6 +208,7 @@ def bias_figures(bias: Bias) -> dict[str, Any]:
         "tensors": bias.tensors,
         "relative_error": plain(bias.relative_error()),
         "cosine": plain(bias.cosine()),
+        "cosine_outside": bias.cosine_outside().tolist(),
         "noise_ratio": numbers(bias.noise_ratio()),
         "updates_to_show": numbers(bias.updates_to_show()),
         "updates": bias.updates,

@@ -83,8 +83,8 @@ class Display:
             parts.append(f"perplexity {exp(min(record['loss'], 700.0)):.4g}")
         if "length" in record:
             parts.append(f"length {record['length']:.3g}")
-        if "r2" in record:
-            parts += [f"R² {record['r2']:.2f}", f"gate {record['gate']:.2f}"]
+        if "target_r2" in record:
+            parts += [f"target R² {record['target_r2']:.2f}", f"gate {record['gate']:.2f}"]
         updates = record["updates_per_second"]
         if self._reads_text and self._span is not None:
             parts.append(f"{updates * self._settings.batch_size * self._span:,.0f} tokens/s")
@@ -107,6 +107,8 @@ def score_text(figures: Mapping[str, float], prefix: str = "") -> str:
         "loss": "loss {:.4f}",
         "perplexity": "perplexity {:.2f}",
         "bits_per_character": "{:.3f} bits per character",
+        "bits_per_byte": "{:.3f} per byte",
+        "unknown_share": "<unk> {:.2%}",
         "accuracy": "accuracy {:.2%}",
         "length": "length {:.0f}",
     }

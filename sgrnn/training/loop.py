@@ -101,6 +101,7 @@ def train(
             raise InputError(f"{checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
     if ranks.leads:
         run.forget_after(progress["update"])
+        run.keep_texts(problem.texts)
     model.train()
     resolved = dump_recipe(recipe)
 

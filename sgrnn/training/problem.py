@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -21,6 +22,7 @@ class Problem(ABC):
         name: what a person calls it.
         description: the same in a few words more.
         updates_per_epoch: spans between two evaluations.
+        texts: digests of the texts that it is scored on, by split; none for a task.
     """
 
     kind: ClassVar[str]
@@ -28,6 +30,7 @@ class Problem(ABC):
     name: str
     description: str
     updates_per_epoch: int
+    texts: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def build_model(self) -> SequenceModel:

@@ -37,6 +37,7 @@ class Reading(Problem):
         self.name = recipe.data.corpus
         self.description = f"{self.name}, {files['train'].tokens:,} tokens, vocabulary {files.vocabulary_size:,}"
         self.updates_per_epoch = self._stream.spans_per_epoch
+        self.texts = {split: file.digest for split, file in files.splits.items()}
 
     def build_model(self) -> LanguageModel:
         """See `Problem.build_model`."""

@@ -3,6 +3,7 @@
 RUN/
     recipe.yaml        the resolved recipe
     tokenizer/         of a text: the tokenizer it was trained with
+    texts.json         of a text: the digests of its splits
     metrics.jsonl      the record: a line for each interval of updates and each evaluation
     tensorboard/       the same for the viewer
     checkpoints/       the latest and the best
@@ -11,7 +12,7 @@ RUN/
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import dump_recipe, parse_recipe
+
+_TEXTS = "texts.json"
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,10 @@ class Run:
             return
         for line in path.read_text("utf-8", errors="replace").splitlines():
             try:
-                yield json.loads(line)
+                record = json.loads(line)
             except ValueError:
                 return
+            yield {_renamed(name): value for name, value in record.items()}
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a line to the record.
@@ -120,6 +124,32 @@ class Run:
         with self.writing("metrics.jsonl") as path, atomic_write(path) as file:
             file.writelines((json.dumps(record) + "\n").encode() for record in kept)
 
+    def keep_texts(self, digests: Mapping[str, str]) -> None:
+        """Note which texts it is scored on, if any.
+
+        Raises:
+            InputError: as `log`.
+        """
+        if digests:
+            with self.writing(_TEXTS) as path, atomic_write(path) as file:
+                file.write((json.dumps(dict(digests), indent=1) + "\n").encode())
+
+    def texts(self) -> dict[str, str]:
+        """Digests of the texts that it is scored on, by split; none for a task, or where an older version ran it.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.folder / _TEXTS
+        try:
+            return dict(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{path} is damaged: {error}; remove it, and write it again with `sgrnn resume {self.folder}`"
+            ) from None
+
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """The path of a file of the run, while it is written.
@@ -134,6 +164,15 @@ class Run:
             raise InputError(
                 f"cannot write {path}: {error}; {remedy(error)} and go on with `sgrnn resume {self.folder}`"
             ) from None
+
+
+def _renamed(name: str) -> str:
+    """A figure's name of today, where an earlier version did not say that it is with the targets."""
+    if name in ("r2", "cosine"):
+        return f"target_{name}"
+    if name.startswith("interface_") and name.endswith("_r2") and not name.endswith("_target_r2"):
+        return f"{name.removesuffix('r2')}target_r2"
+    return name
 
 
 @contextmanager

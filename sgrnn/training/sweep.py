@@ -289,7 +289,10 @@ def _journal(path: Path) -> JournalFileBackend:
 
 
 def score_of(record: dict[str, Any]) -> float:
-    """What trials are judged by: bits per character of a text, whatever its tokens; else what a run is selected by."""
+    """What trials are judged by: bits per character of a text, whatever its tokens; else what a run is selected by.
+
+    Bits per character count what every `<unk>` stands for, so that a small vocabulary is no advantage.
+    """
     return record.get("valid_bits_per_character", rank(record, "valid_"))
 
 

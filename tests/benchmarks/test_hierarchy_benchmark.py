@@ -49,9 +49,12 @@ def test_every_condition_has_a_recipe(policy: str) -> None:
 
 def test_the_best_evaluation_counts_and_a_diverged_run_has_none() -> None:
     condition = Condition(TWO, "synthetic", 4, 0, 1, False)
-    rows = [{"update": n, "loss": 1.0, "r2": 0.5, "valid_bits_per_character": bits} for n, bits in ((1, 2.0), (2, 3.0))]
+    rows = [
+        {"update": n, "loss": 1.0, "target_r2": 0.5, "valid_bits_per_character": bits}
+        for n, bits in ((1, 2.0), (2, 3.0))
+    ]
     record = summarize(condition, rows)
-    assert (record["value"], record["r2"], record["curve"]) == (2.0, 0.5, [[1, 2.0], [2, 3.0]])
+    assert (record["value"], record["target_r2"], record["curve"]) == (2.0, 0.5, [[1, 2.0], [2, 3.0]])
     assert summarize(condition, [])["value"] is None
 
 

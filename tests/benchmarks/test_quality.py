@@ -57,10 +57,10 @@ def test_a_diverged_run_has_no_value_and_is_never_the_best() -> None:
     condition = Condition("words", "base", "synthetic", 5, 2e-3, 0, False)
     diverged = summarize(condition, [])
     assert (diverged["value"], diverged["curve"]) == (None, [])
-    rows = [{"update": 10, "loss": 6.0, "r2": 0.5}]
+    rows = [{"update": 10, "loss": 6.0, "target_r2": 0.5}]
     rows += [{"update": 10, "epoch": 1.0, "seconds": 3.0, "valid_loss": 5.0, "valid_perplexity": 148.4}]
     good = summarize(Condition("words", "base", "synthetic", 5, 4e-3, 0, False), rows)
-    assert (good["value"], good["r2"], good["updates"]) == (148.4, 0.5, 10)
+    assert (good["value"], good["target_r2"], good["updates"]) == (148.4, 0.5, 10)
     assert best_rates([diverged, good]) == [good]
 
 

@@ -1,6 +1,7 @@
 """`sgrnn evaluate`, `sgrnn generate` and `sgrnn compare`."""
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -35,9 +36,17 @@ def test_the_penn_treebanks_test_split_has_82430_tokens_whatever_the_batch_size(
         for size in (20, 999)
     ]
     for output in outputs:
-        assert output.startswith("ptb test: 82,430 tokens, 82,430 words, 442,423 characters\n")
+        assert output.startswith("ptb test: 82,430 tokens, 82,430 words, 442,423 characters, 442,423 bytes\n")
         assert re.search(r"\n\d\.\d{4} nats per token, perplexity \d+\.\d\d per token\n", output)
-        assert re.search(r"\n\d+\.\d\d per word, \d\.\d{4} bits per character\n$", output)
+        assert "\n<unk> is a word of the text itself: 5.82% of the tokens\n" in output
+        assert re.search(r"\n\d\.\d{4} of the bits per character spell what <unk> stands for\n", output)
+        last = output.splitlines()[-1]
+        bits = r"(\d\.\d{4})"
+        found = re.fullmatch(
+            rf"[\d.]+ per word, {bits} bits per character, {bits} bits per byte, <unk> 54\.14% of the tokens", last
+        )
+        assert found is not None, output
+        assert found[1] == found[2], "it is ASCII"
     assert outputs[0] == outputs[1]
 
 
@@ -69,7 +78,7 @@ def test_all_speak_of_the_same_best_where_it_lies_within_an_epoch(sgrnn: Command
 def test_each_split_is_counted_to_the_last_token(sgrnn: Commands, mine: str, split: str, tokens: int) -> None:
     words = tokens // 16 * 5  # four words and a line end a line
     output = sgrnn.well("evaluate", mine, "--split", split)
-    assert output.startswith(f"text {split}: {tokens} tokens, {words} words, {tokens} characters\n")
+    assert output.startswith(f"text {split}: {tokens} tokens, {words} words, {tokens} characters, {tokens} bytes\n")
 
 
 def test_evaluation_of_a_split_that_is_not_there_is_refused(sgrnn: Commands) -> None:
@@ -88,7 +97,8 @@ def test_subwords_are_scored_per_word_and_character_of_the_text(sgrnn: Commands)
     tokens = re.match(r"text train: ([\d,]+) tokens, ", output)
     assert tokens is not None
     assert int(tokens[1].replace(",", "")) < len(text)
-    assert f" {words:,} words, {len(text):,} characters\n" in output
+    counted = f" {words:,} words, {len(text):,} characters, {len(text.encode()):,} bytes\n"
+    assert counted in output
 
 
 def test_the_same_seed_gives_the_same_text_and_no_seed_another_each_time(sgrnn: Commands, mine: str) -> None:
@@ -144,13 +154,97 @@ def test_runs_are_compared_in_a_table_and_a_figure(sgrnn: Commands, mine: str) -
         best = min((record for record in records if "valid_loss" in record), key=lambda record: record["valid_loss"])
         assert row[3:5] == [f"{best['valid_loss']:.4f}", f"{best['valid_perplexity']:.2f}"]
         assert row[5:7] == [f"{best['valid_word_perplexity']:.2f}", f"{best['valid_bits_per_character']:.3f}"]
+        assert row[7:9] == [f"{best['valid_bits_per_byte']:.3f}", "0.00%"]
         last = [record for record in records if "loss" in record][-1]
-        figures = [f"{last['r2']:.3f}", f"{last['gate']:.3f}"] if name == "mine" else ["", ""]
-        assert row[9:11] == figures
+        figures = [f"{last['target_r2']:.3f}", f"{last['gate']:.3f}"] if name == "mine" else ["", ""]
+        assert row[11:13] == figures
     assert rows["mine"][2] == "synthetic 3"
     assert rows["sub/mine"][2] == "truncated 3"
     sgrnn.well("compare", mine)
     assert Path("compare.png").exists()
+
+
+def zipf(folder: Path) -> None:
+    """Replace the train text by one of 200 words, of which a few are frequent."""
+    draw = random.Random(0)
+    words, weights = [f"w{number}" for number in range(200)], [1 / (number + 1) for number in range(200)]
+    (folder / "texts" / "train.txt").write_text(
+        "".join(" ".join(draw.choices(words, weights, k=draw.randint(3, 12))) + "\n" for _ in range(300))
+    )
+
+
+def test_the_smallest_vocabulary_is_not_the_best(sgrnn: Commands, folder: Path) -> None:
+    zipf(folder)
+    words = ("--data.tokenizer.kind=word", "--data.valid=null", "--data.test=null", "--sample.prompt=''")
+    bits, shares = {}, {}
+    for size in (3, 20, 200):
+        trained = sgrnn.well(
+            "train", "tiny.yaml", "--run", f"r{size}", f"--data.tokenizer.vocabulary_size={size}", *words,
+            "--training.max_updates=60", "--model.dropout=0",
+        )  # fmt: skip
+        assert re.search(r"\d bits per character, \d\.\d+ per byte, <unk> \d+\.\d\d%\n", trained)
+        assert re.search(r"; \d+\.\d\d% of the tokens are <unk> in the place of something else\)\n", trained)
+        last = sgrnn.well("evaluate", f"r{size}", "--split", "valid").splitlines()[-1]
+        found = re.search(r"([\d.]+) bits per character, .*, <unk> ([\d.]+)% of the tokens$", last)
+        assert found is not None
+        bits[size], shares[size] = float(found[1]), float(found[2])
+    assert bits[200] < bits[20] < bits[3]
+    assert shares[200] < 2 < shares[20] < shares[3]
+    compared = sgrnn.well("compare", "r3", "r200")
+    assert "caution: loss and perplexity are per token, and the tokens of the runs differ: " in compared
+    assert f" {shares[3]:.2f}% " in compared
+    assert "validation texts" not in compared
+    sgrnn.well("report", "r3", "r200")
+    page = Path("report.html").read_text()
+    assert "<p>Caution: loss and perplexity are per token" in page
+    assert f">{shares[3]:.2f}%</td>" in page
+    (folder / "space.yaml").write_text("data.tokenizer.vocabulary_size: [3]\n")
+    space = ("--space", "space.yaml", "--study", "one", "--trials", 1)
+    swept = sgrnn.well("sweep", "tiny.yaml", *space, *words, "--training.max_updates=60", "--model.dropout=0")
+    assert f" {shares[3]:.2f}% " in swept
+    assert f" {bits[3]:.3f} " in swept
+
+
+def test_different_texts_are_not_compared_without_a_word(sgrnn: Commands, mine: str, folder: Path) -> None:
+    other = folder / "texts" / "other.txt"
+    other.write_text((folder / "texts" / "valid.txt").read_text()[::-1].strip() + "\n")
+    assert other.stat().st_size == (folder / "texts" / "valid.txt").stat().st_size, "counts would not tell"
+    sgrnn.well("train", "tiny.yaml", "--run", "other", "--data.valid=texts/other.txt")
+    differ = "caution: the validation texts of the runs differ: no figure compares models on different texts\n"
+    assert differ in sgrnn.well("compare", mine, "other")
+    sgrnn.well("train", "tiny.yaml", "--run", "same", "--training.max_updates=1")
+    assert "caution" not in sgrnn.well("compare", mine, "same")
+    (Path("same") / "texts.json").unlink()
+    assert "caution: whether the validation texts are the same is not known" in sgrnn.well("compare", mine, "same")
+    sgrnn.well("resume", "same")
+    assert "caution" not in sgrnn.well("compare", mine, "same")
+    (folder / "space.yaml").write_text("data.valid: [texts/valid.txt, texts/other.txt]\n")
+    space = ("--space", "space.yaml", "--study", "two", "--trials", 6, "--training.max_updates=1")
+    assert differ in sgrnn.well("sweep", "tiny.yaml", *space)
+    sgrnn.well("train", "copy-synthetic", "--run", "task", "--training.max_updates=1")
+    assert "caution: the runs have learned different things" in sgrnn.well("compare", mine, "task")
+    (Path("same") / "texts.json").write_text("[")
+    message = sgrnn.refused("compare", mine, "same")
+    assert message.startswith("same/texts.json is damaged: ")
+    assert message.endswith("; remove it, and write it again with `sgrnn resume same`")
+
+
+def test_a_text_without_blanks_has_no_perplexity_per_word_and_more_bytes_than_characters(
+    sgrnn: Commands, folder: Path
+) -> None:
+    for split in ("train", "valid", "test"):
+        path = folder / "texts" / f"{split}.txt"
+        path.write_text(path.read_text().replace(" ", "").replace("a", "\N{GREEK SMALL LETTER ALPHA}"))
+    trained = sgrnn.well("train", "tiny.yaml", "--run", "mine", "--sample.prompt=b")
+    output = sgrnn.well("evaluate", "mine", "--split", "valid")
+    assert "word" not in output
+    assert "word" not in sgrnn.well("compare", "mine")
+    found = re.search(r"\n([\d.]+) bits per character, ([\d.]+) bits per byte, <unk> 0.00% of the tokens\n$", output)
+    assert found is not None
+    text = (folder / "texts" / "valid.txt").read_text()
+    assert len(text.encode()) > len(text)
+    assert float(found[2]) == pytest.approx(float(found[1]) * len(text) / len(text.encode()), abs=1e-4)
+    assert f"{float(found[1]):.3f} bits per character, {float(found[2]):.3f} per byte" in trained
 
 
 def test_a_figure_that_cannot_be_written_is_refused(sgrnn: Commands, mine: str) -> None:

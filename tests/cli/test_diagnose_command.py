@@ -1,6 +1,7 @@
 """`sgrnn diagnose`: what it says of a run and keeps, and what it refuses."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,14 @@ def test_it_prints_tables_and_what_they_come_to_and_keeps_the_figures(sgrnn: Com
     assert kept["update"] == 10
     assert kept["alignment"]["lags"] == [1, 2, 3, 5, 8]
     assert kept["alignment"]["parts"] == ["all", "hidden", "cell"]
-    assert kept["bias"]["contenders"] == ["policy", "T=1", "T=2", "T=3", "T=6", "T=12"]
+    windows = kept["bias"]["windows"]
+    assert kept["bias"]["contenders"] == ["policy", *(f"T={window}" for window in windows)]
+    assert set(windows) >= {1, 2, 3, 6, 12}
+    worth = kept["bias"]["worth"]["value"]
+    assert not 1 < worth < 12 or {math.floor(worth), math.ceil(worth)} <= set(windows)
+    cosines = [row[0] for row in kept["bias"]["cosine"]["value"]]
+    assert all(-1 <= cosine <= 1 for cosine in cosines)
+    assert len(kept["bias"]["cosine_outside"]) == len(cosines)
     assert kept["bias"]["tensors"][:2] == ["all", "embedding.weight"]
     assert set(kept["health"]["gates"]) == {"input", "forget", "output"}
     assert all(path.read_bytes() == bytes_ for path, bytes_ in before.items()), "nothing else was touched"
@@ -71,7 +79,7 @@ def test_any_policy_and_core_can_be_diagnosed(sgrnn: Commands, overrides: list[s
 @pytest.mark.parametrize(
     ("span", "expected"),
     [
-        ("~", r"this policy is worth (T=\d+( ± \d+\.\d)?|(less|more) than T=\d+) of plain truncation\n"),
+        ("~", r"this policy is worth (T=\d+\.\d( ± \d+\.\d)?|(less|more) than T=\d+)( \(.*\))? of plain truncation\n"),
         ("3", "after so many updates: unknown\nwhat this policy is worth is not to be told from noise\n"),
     ],
 )

@@ -36,7 +36,8 @@ def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(
     assert end.endswith("next: sgrnn generate runs/tiny-1 --length 300\n")
     assert sgrnn.well("generate", "runs/tiny-1", "--length", 300)
     found = {path.name for path in Path("runs/tiny-1").iterdir()}
-    assert found == {"recipe.yaml", "tokenizer", "metrics.jsonl", "tensorboard", "checkpoints", "curves.png", "lock"}
+    files = {"recipe.yaml", "tokenizer", "texts.json", "metrics.jsonl", "tensorboard", "checkpoints", "curves.png"}
+    assert found == files | {"lock"}
     assert Path("runs/tiny-1/curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
@@ -195,7 +196,7 @@ def test_a_damaged_checkpoint_is_refused(sgrnn: Commands, command: str) -> None:
     [
         (10, 2, r"cannot write the encoded text below fresh/tokens: "),
         (300, 2, r"cannot write the encoded text below fresh/tokens: "),
-        (600, 2, r"cannot create the run folder mine: "),
+        (1_200, 2, r"cannot create the run folder mine: "),
         (2_000, 1000, r"cannot write mine/(metrics\.jsonl|tensorboard): "),
         (2_000, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),
         (3_000, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),

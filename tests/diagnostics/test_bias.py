@@ -70,7 +70,76 @@ def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
     assert found.contenders == ["policy", *(f"T={window}" for window in windows)]
     assert found.tensors == ["all", "weight"]
     assert found.relative_error().error.abs().max() < 1e-6, "equal episodes have no spread"
-    assert found.worth_text() == "worth T=3 ± 0.0"
+    assert found.worth_text() == "worth T=3.0 ± 0.0"
+
+
+def test_a_worth_between_windows_is_not_rounded_up_and_found_by_looking_there() -> None:
+    core = LinearCore()
+    spans, state = linear_text(core, number=60, steps=24, beyond=24)
+
+    def measured(windows: list[int]) -> Bias:
+        return measure_bias(Truncated(8), core, half_squared_error, spans, state, horizon=24, windows=windows)
+
+    found = measured([1, 2, 3, 6, 12, 24])
+    value, error = found.worth()
+    assert float(value) == pytest.approx(8, abs=float(error))
+    assert found.worth_text() == f"worth T={float(value):.1f} ± {float(error):.1f} (between 6 and 12)"
+    assert found.windows_around() == [7, 8, 9, 10], "of five the four that are as far apart in ratio"
+    joined = found.joined(measured(found.windows_around(5)))
+    assert joined.windows == [1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 24]
+    whole = measured(joined.windows)
+    assert_identical([joined.errors, joined.mixed], [whole.errors, whole.mixed])
+    assert joined.worth_text() == "worth T=8.0 ± 0.0"
+    assert joined.windows_around() == []
+    with pytest.raises(ValueError, match="other must be of the same spans and groups, and of other windows"):
+        joined.joined(found)
+
+
+def made_up(errors: list[list[float]]) -> Bias:
+    """Of one parameter in as many groups as each contender has errors; the policy's first, then windows 1, 5, 10."""
+    roots = torch.tensor(errors, dtype=torch.float64)
+    groups = roots.shape[1]
+    grams = (roots.unsqueeze(2) * roots.unsqueeze(1)).unsqueeze(1)
+    reference = torch.ones(1, groups, groups, dtype=torch.float64)
+    return Bias(["all"], [1, 5, 10], reference, grams, torch.zeros_like(grams), torch.ones(1).double(), 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        ([0.2, 0.2, 0.2], "worth T=5.0 ± 0.0"),
+        ([0.15, 0.15, 0.15], "worth T=7.1 ± 0.0 (between 5 and 10)"),
+        ([0.6, 0.6, 0.6], "worth less than T=1"),
+        ([0.05, 0.05, 0.05], "worth more than T=10"),
+    ],
+)
+def test_what_a_policy_is_worth_in_words(policy: list[float], text: str) -> None:
+    assert made_up([policy, [0.5] * 3, [0.2] * 3, [0.1] * 3]).worth_text() == text
+
+
+def test_what_is_not_known_is_said_so() -> None:
+    wild = made_up([[0.6, 0.1, 0.01], [0.5] * 3, [0.2] * 3, [0.1] * 3])
+    value, error = wild.worth()
+    assert 2 * error >= value
+    assert wild.worth_text() == (
+        f"worth T={float(value):.1f} ± {float(error):.1f} (which is not known from so few spans: take more)"
+    )
+    few = made_up([[0.15, 0.15], [0.5] * 2, [0.2] * 2, [0.1] * 2])
+    assert few.worth_text() == "worth T=7.1 (which is not known from so few spans: take more)"
+
+
+def test_a_cosine_that_noise_takes_beyond_one_counts_as_one_and_is_told() -> None:
+    """r and r + d in two groups: <r_1, r_2> = 1, and of r + d 0.5, and across 0.9, which no vectors alone have."""
+    gram = torch.ones(1, 2, 2, dtype=torch.float64)
+    mixed, errors = -0.1 * gram, -0.3 * gram
+    found = Bias(["all"], [], gram, errors[None], mixed[None], torch.ones(1).double(), 4, 8)
+    assert float(found.cosine().value) == 1
+    assert found.cosine_outside().tolist() == [[True]]
+    exact = Bias(["all"], [], gram, 0 * errors[None], 0 * mixed[None], torch.ones(1).double(), 4, 8)
+    assert float(exact.cosine().value) == 1
+    assert exact.cosine_outside().tolist() == [[False]]
+    nothing = Bias(["all"], [], gram, gram[None], -gram[None], torch.ones(1).double(), 4, 8)
+    assert nothing.cosine().value.isnan().all(), "the mean gradient is zero"
 
 
 def test_the_noise_is_that_of_one_update() -> None:

@@ -87,5 +87,5 @@ def test_what_is_carried_is_detached_and_saved(kind: str) -> None:
     assert carried
     for name, tensor in carried.items():
         assert not tensor.requires_grad
-        assert tensor.any()
+        assert tensor.any() or name == "outputs_pattern", "which is for outputs that are no part of the state"
         assert torch.equal(training.policy.state_dict()[name], tensor)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sgrnn.online import RealTime, SnAp1
 from sgrnn.policies import Full, Truncated
 from sgrnn.span import Span
+from sgrnn.state import State
 
 STEPS = 9
 STARTS = [(0, 0), (3, 1), (4, 0), (4, 2), (7, 1)]
@@ -92,12 +93,125 @@ def test_it_is_the_equation_with_the_pattern_of_an_rnn() -> None:
             for k in range(SIZE):
                 values = np.concatenate([np.tile(x, SIZE), np.tile(before, SIZE), np.ones(2 * SIZE)])
                 direct[k] = slope[k] * values * mask[k]
-            error = 2 * (h - y)
-            expected += error @ direct + error @ (slope[:, None] * U) @ influence
-            influence = mask * ((slope[:, None] * U) @ influence) + direct
+            influence = mask * ((slope[:, None] * U) @ influence + direct)
+            expected += 2 * (h - y) @ influence
     flat = torch.cat([gradient.flatten() for gradient in found.values()])
     relative, absolute = TOLERANCES[torch.float64]
     np.testing.assert_allclose(flat.numpy(), expected, rtol=relative, atol=absolute)
+
+
+class Chain(nn.Module):
+    """h_1' = tanh(h_2), h_2' = tanh(w x): what w does to h_1 takes two steps. The output is h_1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.7, dtype=torch.float64))
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = []
+        for step in inputs:
+            state = torch.cat([state[:, 1:].tanh(), (self.weight * step).tanh()], dim=1)
+            outputs.append(state[:, :1])
+        return torch.stack(outputs), state
+
+
+@pytest.mark.parametrize("lengths", [[2], [1, 1]])
+def test_what_takes_two_steps_is_left_out(lengths: list[int]) -> None:
+    span = Span(torch.ones(2, 1, 1, dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1))
+    spans, state = divide(span, lengths), torch.zeros(1, 2, dtype=torch.float64)
+    model = Chain()
+
+    def at_the_second(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs * targets).sum(dim=-1)
+
+    inner = np.tanh(0.7)
+    exact = (1 - np.tanh(inner) ** 2) * (1 - inner**2)
+    found = {type(policy): train_on(policy, model, at_the_second, spans, state)[0]["weight"]
+             for policy in (RealTime(), SnAp1())}  # fmt: skip
+    assert_close(found[RealTime], torch.tensor(exact, dtype=torch.float64))
+    assert found[SnAp1] == 0
+
+
+class Dressed(nn.Module):
+    """Two units of which each acts on the other, in the forms that models give their state and outputs."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.form = form
+        self.keep, self.read = (nn.Linear(SIZE, SIZE, bias=False) for _ in range(2))
+        self.readout = nn.Linear(SIZE, SIZE)
+        self.double()
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, h = [], state[0]
+        for step in inputs:
+            h = torch.tanh(self.keep(h) + self.read(step))
+            outputs.append(self.readout(h) + step if self.form == "readout" else h)
+        after = h[None]
+        if self.form == "readout":
+            outputs[-1] = self.readout(after[0]) + inputs[-1]
+        return torch.stack(outputs), after
+
+
+@pytest.mark.parametrize("form", ["copy", "readout"])
+@pytest.mark.parametrize("lengths", [[STEPS], [1, 5, 3]])
+def test_it_is_the_equation_whatever_the_outputs_are_made_of(form: str, lengths: list[int]) -> None:
+    """In PyTorch: the Jacobians by autograd, the mask from the equations of the units."""
+    model, span = Dressed(form), make_span(STEPS)
+    state = torch.zeros(1, ROWS, SIZE, dtype=torch.float64)
+    found, _ = train_on(SnAp1(), model, squared_error, divide(span, lengths), state)
+    unit = torch.eye(SIZE, dtype=torch.float64)
+    mask = torch.cat([unit.repeat_interleave(SIZE, dim=1)] * 2, dim=1)  # of keep.weight and read.weight, row by row
+    expected, of_readout = torch.zeros(mask.shape[1], dtype=torch.float64), torch.zeros(SIZE, SIZE).double()
+    K, R = model.keep.weight.detach(), model.read.weight.detach()
+    V = model.readout.weight.detach() if form == "readout" else unit
+    for row in range(ROWS):
+        h, influence = state[0, row], torch.zeros_like(mask)
+        for x, y in zip(span.inputs[:, row], span.targets[:, row], strict=True):
+            before, h = h, torch.tanh(K @ h + R @ x)
+            slope = torch.diag(1 - h**2)
+            direct = slope @ torch.cat([torch.kron(unit, before), torch.kron(unit, x)], dim=1)
+            influence = mask * (slope @ K @ influence + direct)
+            said = V @ h + model.readout.bias.detach() + x if form == "readout" else h
+            error = 2 * (said - y)
+            expected += error @ V @ influence
+            of_readout += torch.outer(error, h)
+    flat = torch.cat([found["keep.weight"].flatten(), found["read.weight"].flatten()])
+    assert_close(flat, expected)
+    if form == "readout":
+        assert_close(found["readout.weight"], of_readout)
+
+
+@pytest.mark.parametrize("name", ["LSTM-1", "LSTM-2", "nn.LSTM-2", "GRU-2", "hierarchy 1, 4"])
+def test_the_loss_is_carried_back_to_the_state_by_any_of_our_cores(name: str) -> None:
+    """An output layer in the model or in the loss: all the same."""
+    core, span = make_core(name), make_span(STEPS)
+    layer = nn.Linear(core(span.inputs, make_state(core))[0].shape[-1], SIZE).double()
+
+    class Within(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.core, self.layer = core, layer
+
+        def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            outputs, state = self.core(inputs, state)
+            return self.layer(outputs), state
+
+    apart, _ = train_on(
+        SnAp1(), core, lambda o, y: squared_error(layer(o), y), divide(span, [4, 5]), make_state(core)
+    )  # fmt: skip
+    within, _ = train_on(SnAp1(), Within(), squared_error, divide(span, [4, 5]), make_state(core))
+    assert_close({f"core.{key}": value for key, value in apart.items()},
+                 {key: value for key, value in within.items() if key.startswith("core.")})  # fmt: skip
+
+
+def test_what_is_learned_of_the_initial_state_keeps_its_influence_on_its_unit() -> None:
+    model, span = make_core("own"), make_span(1, starts=[(0, row) for row in range(ROWS)])
+    expected, _ = train_on(Full(), model, squared_error, [span], make_state(model))
+    found, _ = train_on(SnAp1(), model, squared_error, [span], make_state(model))
+    assert found["beginning"].abs().min() > 1e-3
+    assert not torch.allclose(found["beginning"], expected["beginning"])
 
 
 def test_the_pattern_of_an_lstm_gives_a_gate_its_unit() -> None:

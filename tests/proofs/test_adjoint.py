@@ -84,7 +84,7 @@ def test_with_the_true_jacobians_it_is_back_propagation_through_the_span(
     step = policy.backward(core, half_squared_error, span, state)
     assert_close(gradients(core), expected)
     if window < 11:
-        assert_close(step.figures["r2"], torch.ones((), dtype=torch.float64))
+        assert_close(step.figures["target_r2"], torch.ones((), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -98,7 +98,7 @@ def test_its_target_is_what_the_core_makes_of_what_did_arrive(share: float, trac
     know_the_jacobians(policy, core)
     policy.zero_grad()
     step = policy.backward(core, half_squared_error, span, state, share=share)
-    assert_close(step.figures["r2"], torch.ones((), dtype=torch.float64))
+    assert_close(step.figures["target_r2"], torch.ones((), dtype=torch.float64))
 
 
 def test_it_learns_the_jacobians_from_windows_of_one_step() -> None:

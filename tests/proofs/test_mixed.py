@@ -301,7 +301,7 @@ def test_the_share_is_reported_and_time_counted_in_the_schedules_unit() -> None:
     torch.manual_seed(9)
     _, steps = train_on(mixed, model, model.loss, [*SPANS, SPANS[0]], make_state(model))
     assert [float(step.figures["share"]) for step in steps] == [0, 0.25, 0.5, 0.75, 1.0]
-    assert ["r2" in step.figures for step in steps] == [False, True, True, True, True]
+    assert ["target_r2" in step.figures for step in steps] == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize(

@@ -198,8 +198,8 @@ def test_then_the_predictions_are_what_arrives() -> None:
     whole = make_span(STEPS, starts=STARTS["starts anywhere"], ends=ALL_END)
     steps = assert_same_as_full(make_core("LSTM-2"), squared_error, whole, *LAYOUTS["ragged, three spans"])
     ones = torch.ones(3, dtype=torch.float64)
-    assert_close(torch.stack([step.figures["r2"] for step in steps]), ones)
-    assert_close(torch.stack([step.figures["cosine"] for step in steps]), ones)
+    assert_close(torch.stack([step.figures["target_r2"] for step in steps]), ones)
+    assert_close(torch.stack([step.figures["target_cosine"] for step in steps]), ones)
 
 
 def test_a_single_row_needs_no_others() -> None:

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 
+import numpy as np
 import pytest
 from models import make_language_model, make_text
 
 from sgrnn.errors import InputError
 from sgrnn.policies import Full, Synthetic
-from sgrnn.training.diagnosis import comparison_windows, read_diagnosis, spans_ahead
+from sgrnn.report.figures import draw_all
+from sgrnn.report.subject import Subject
+from sgrnn.training.diagnosis import comparison_windows, diagnose, read_diagnosis, spans_ahead
 from sgrnn.training.recipe_files import parse_recipe
 from sgrnn.training.run import Run
 
@@ -85,6 +88,26 @@ def test_spans_ahead_are_the_next_ones_with_a_longer_future(start: Start) -> Non
         assert span.inputs.equal(expected.inputs)
         assert span.future is not None
         assert span.future.steps == 2
+
+
+def test_lags_below_the_noise_are_faint_marks(start: Start) -> None:
+    training = start("mine")
+    training()
+    found = diagnose(training.run, training.run.folder.parent / "data", horizon=6, spans=12)
+    alignment = found["alignment"]
+    assert alignment["lags"] == [1, 2, 3, 5, 6]
+    size = len(alignment["lags"])
+    alignment["norms"] |= {"value": [[3.0, 2.0, 1.0, 0.5, 1e-9]] * 3, "error": [[0.1, 0.1, 0.1, 0.3, 0.0]] * 3}
+    alignment["injected"]["carried"] |= {
+        "value": [[0.9, 0.5, 0.1, 7.0, -3.0]] * 3,
+        "error": [[0.2, 0.1, 0.1, 0.3, 4.0]] * 3,
+    }
+    drawn = {each.name: each.figure.axes[0] for each in draw_all([Subject(training.run, found, None)])}
+    for name, known in (("norms", 3), ("carried", 3)):
+        curves = [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), line) for line in drawn[name].lines]
+        (whole,) = [y for x, y, _ in curves if len(x) == size]
+        assert np.isfinite(whole).tolist() == [place < known for place in range(size)]
+        assert [x.tolist() for x, _, line in curves if line.get_alpha() == 0.25] == [[5, 6]]
 
 
 def test_windows_to_compare_with_divide_the_stretch() -> None:

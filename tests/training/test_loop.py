@@ -96,13 +96,13 @@ def test_an_interface_is_logged_by_the_level_it_leads_up_to(start: Start, level:
     )  # fmt: skip
     training()
     rows = [record for record in training.metrics if "loss" in record]
-    names = {f"interface_{level}_r2", f"interface_{level}_gate"}
+    names = {f"interface_{level}_target_r2", f"interface_{level}_gate"}
     assert all({name for name in row if name.startswith("interface")} == names for row in rows)
     saved = training.saved["state"]["policy"]
     dot, square, power = (saved[f"interfaces.0.{name}"] for name in ("gate.dot", "gate.square", "power"))
     assert power > 0
-    assert rows[-1][f"interface_{level}_r2"] == float((2 * dot - square) / power)
-    assert rows[-1][f"interface_{level}_r2"] != rows[-2][f"interface_{level}_r2"]
+    assert rows[-1][f"interface_{level}_target_r2"] == float((2 * dot - square) / power)
+    assert rows[-1][f"interface_{level}_target_r2"] != rows[-2][f"interface_{level}_target_r2"]
 
 
 @pytest.mark.parametrize(("period", "growth"), [(0.2, 1), (1, 1), (0.3, 2)])
@@ -119,7 +119,7 @@ def test_the_source_changes_at_the_very_update_at_which_the_learning_rate_restar
     restarted = [one["update"] for one, other in pairwise(rows) if one["learning_rate"] < other["learning_rate"]]
     assert changed == restarted
     assert len(changed) >= 2
-    assert all(("r2" in row) == (row["share"] > 0) for row in rows)
+    assert all(("target_r2" in row) == (row["share"] > 0) for row in rows)
 
 
 def test_any_number_of_interruptions_leave_no_trace_across_epochs_and_plateaus(start: Start) -> None:

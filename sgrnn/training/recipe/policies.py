@@ -164,7 +164,7 @@ class Synthetic(Section):
     follow_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     follow_every: PositiveInt = 1
     shuffle: bool = False
-    """A control: every row gets the prediction made for another."""
+    """A control: every row gets the prediction made for another, and the synthesizer learns from what that does."""
     parallel: bool | None = None
     """Whether the windows of a span run as one batch; null for where that is faster, with interfaces never."""
     source: Annotated[ConstantSource | Alternate | AtRestarts | Ramp | Chance, Field(discriminator="kind")] = (
