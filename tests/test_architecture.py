@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sgrnn"
 LAYERS = [
-    ["errors", "state", "totals", "span", "dropout", "output_loss", "schedules", "injection", "interface"],
+    ["lazy", "errors", "state", "totals", "span", "dropout", "output_loss", "schedules", "injection", "interface"],
     ["cores"],
     ["windows", "lookahead"],
     ["synthesizers", "objective"],

@@ -8,9 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sgrnn.data.catalog import CATALOG
-from sgrnn.data.store import data_folder, fetch, status, verify
-
 app = typer.Typer(no_args_is_help=True, help="List, fetch and check corpora.")
 
 _Data = Annotated[
@@ -30,6 +27,9 @@ def list_data(data: _Data = None) -> None:
 
     Example: sgrnn data list --data ~/corpora
     """
+    from sgrnn.data.catalog import CATALOG
+    from sgrnn.data.store import data_folder, status
+
     folder = data_folder(data)
     table = Table(title=Text(f"Data in {folder}"), title_justify="left")
     for heading in ("name", "state", "size", "what it is", "terms"):
@@ -57,6 +57,8 @@ def fetch_data(
 
     Example: sgrnn data fetch ptb --from ~/penn-treebank
     """
+    from sgrnn.data.store import data_folder, fetch
+
     console = Console(markup=False, highlight=False)
     with console.status(f"fetching {name}"):
         paths = fetch(name, data_folder(data), source)
@@ -73,6 +75,9 @@ def verify_data(
 
     Example: sgrnn data verify ptb
     """
+    from sgrnn.data.catalog import CATALOG
+    from sgrnn.data.store import data_folder, status, verify
+
     console = Console(markup=False, highlight=False)
     folder = data_folder(data)
     names = [name] if name else [entry for entry in CATALOG if status(entry, folder).state != "absent"]

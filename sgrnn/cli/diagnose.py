@@ -7,12 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.cli.tables import print_table
-from sgrnn.cli.train import DataOption, RunArgument
-from sgrnn.data import data_folder
-from sgrnn.training.diagnosis import diagnose as measure
-from sgrnn.training.diagnosis import own_window, write_diagnosis
-from sgrnn.training.run import Run
 
 _NEVER = 1e6  # updates: a bias of rounding errors shows after more
 
@@ -30,8 +26,14 @@ def diagnose(
 
     Example: sgrnn diagnose runs/quickstart-1 --horizon 50 --spans 200
     """
+    from sgrnn.data import data_folder
+    from sgrnn.training.run import Run
+
     opened = Run.open(run)
     other = None if against is None else Run.open(against)
+    from sgrnn.training.diagnosis import diagnose as measure
+    from sgrnn.training.diagnosis import own_window, write_diagnosis
+
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with console.status(f"measuring {run}"):
         figures = measure(opened, data_folder(data), horizon=horizon, spans=spans, against=other)

@@ -4,25 +4,13 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from sgrnn import generation
+from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.cli.tables import print_table
-from sgrnn.cli.train import DataOption, RunArgument
-from sgrnn.data import data_folder
 from sgrnn.errors import InputError
-from sgrnn.training.build import build_model
-from sgrnn.training.checkpoints import require_best
-from sgrnn.training.comparison import table_of
-from sgrnn.training.curves import plot_curves
-from sgrnn.training.display import score_text
-from sgrnn.training.reading import Reading
-from sgrnn.training.run import Run
-from sgrnn.training.trained import open_trained
 
 
 def evaluate(
@@ -37,7 +25,17 @@ def evaluate(
 
     Example: sgrnn evaluate runs/ptb-word-small-1 --split test
     """
-    trained = open_trained(Run.open(run), data_folder(data))
+    from sgrnn.training.run import Run
+
+    opened = Run.open(run)
+    import torch
+
+    from sgrnn.data import data_folder
+    from sgrnn.training.display import score_text
+    from sgrnn.training.reading import Reading
+    from sgrnn.training.trained import open_trained
+
+    trained = open_trained(opened, data_folder(data))
     problem, model = trained.problem, trained.model
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, Reading):
@@ -64,6 +62,8 @@ def generate(
 
     Example: sgrnn generate runs/quickstart-1 --prompt "The " --length 300 --seed 1
     """
+    from sgrnn.training.run import Run
+
     opened = Run.open(run)
     if opened.tokenizer is None:
         raise InputError(f"{run} learned a task, which has no text to generate: try `sgrnn evaluate {run}`")
@@ -71,6 +71,12 @@ def generate(
         prompt.encode()
     except UnicodeEncodeError:
         raise InputError(f"the prompt must be UTF-8 text, got {prompt!r}") from None
+    import numpy as np
+
+    from sgrnn import generation
+    from sgrnn.training.build import build_model
+    from sgrnn.training.checkpoints import require_best
+
     encoded = opened.tokenizer.encode_prompt(prompt)
     if encoded.unknown:
         print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}", file=sys.stderr)
@@ -89,7 +95,12 @@ def compare(
 
     Example: sgrnn compare runs/truncated runs/synthetic --output compare.png
     """
+    from sgrnn.training.run import Run
+
     opened = [Run.open(folder) for folder in runs]
+    from sgrnn.training.comparison import table_of
+    from sgrnn.training.curves import plot_curves
+
     headings, rows = table_of(opened)
     table = Table("run", "policy", title="best on the validation split", title_justify="left")
     for heading in headings[2:]:
