@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sgrnn.cli.tables import print_table
+
 app = typer.Typer(no_args_is_help=True, help="List, fetch and check corpora.")
 
 _Data = Annotated[
@@ -33,7 +35,8 @@ def list_data(data: _Data = None) -> None:
     folder = data_folder(data)
     table = Table(title=Text(f"Data in {folder}"), title_justify="left")
     for heading in ("name", "state", "size", "what it is", "terms"):
-        table.add_column(heading, justify="right" if heading == "size" else "left")
+        figure = heading in ("name", "state", "size")
+        table.add_column(heading, justify="right" if heading == "size" else "left", no_wrap=figure)
     for entry in CATALOG.values():
         found = status(entry.name, folder)
         size = f"{found.num_bytes / 1e6:.1f} MB" if found.num_bytes else ""
@@ -41,7 +44,7 @@ def list_data(data: _Data = None) -> None:
     states = {"ptb-char": status("ptb-char", folder).state, "python-docs": "present", "text": ""}
     for name, description, terms in _OTHERS:
         table.add_row(name, states[name], "", description, terms)
-    Console().print(table)
+    print_table(Console(markup=False), table)
 
 
 @app.command("fetch")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sgrnn.cli.options import DataOption, RunArgument
-from sgrnn.cli.tables import print_table
+from sgrnn.cli.tables import figures_table, print_table
 
 _NEVER = 1e6  # updates: a bias of rounding errors shows after more
 
@@ -75,7 +75,7 @@ def _summary(figures: dict[str, Any]) -> str:
 def _alignment(figures: dict[str, Any]) -> Table:
     """A row for each horizon h."""
     title = "what is injected at a boundary, against the true gradient of the next h steps"
-    table = _table("h", "cosine", "R²", "norm ratio", title=title)
+    table = figures_table("h", "cosine", "R²", "norm ratio", title=title)
     parts = figures["parts"][1:] if len(figures["parts"]) > 2 else []
     for part in parts:
         table.add_column(f"R² {part}", justify="right", no_wrap=True)
@@ -89,7 +89,7 @@ def _alignment(figures: dict[str, Any]) -> Table:
 def _contenders(figures: dict[str, Any]) -> Table:
     """A row for the policy and each plain truncation."""
     title = "mean gradient of all parameters, against a long window's"
-    table = _table("", "relative error", "cosine", "shows after updates", title=title)
+    table = figures_table("", "relative error", "cosine", "shows after updates", title=title)
     for place, contender in enumerate(figures["contenders"]):
         errors = [_at(figures[key], place, 0) for key in ("relative_error", "cosine")]
         table.add_row(contender, *errors, _updates(figures, place))
@@ -99,7 +99,7 @@ def _contenders(figures: dict[str, Any]) -> Table:
 def _tensors(figures: dict[str, Any], own: int | None) -> Table:
     """A row for each parameter: the policy beside truncation at the same T, and the noise."""
     title = "relative error of the mean gradient, by parameter"
-    table = _table("parameter", "policy", title=title)
+    table = figures_table("parameter", "policy", title=title)
     same = figures["windows"].index(own) + 1 if own in figures["windows"] else None
     if same is not None:
         table.add_column(f"truncated T={own}", justify="right", no_wrap=True)
@@ -111,7 +111,7 @@ def _tensors(figures: dict[str, Any], own: int | None) -> Table:
 
 
 def _health(figures: dict[str, Any]) -> Table:
-    table = _table("", *figures["parts"], title="states and predictions at the boundaries")
+    table = figures_table("", *figures["parts"], title="states and predictions at the boundaries")
     for name, key in (
         ("norm of the state", "norm"),
         ("size of a prediction", "size"),
@@ -123,14 +123,14 @@ def _health(figures: dict[str, Any]) -> Table:
 
 
 def _gates(figures: dict[str, Any]) -> Table:
-    table = _table("gate", "mean", "closed", "open", title="gates over all steps and units")
+    table = figures_table("gate", "mean", "closed", "open", title="gates over all steps and units")
     for name, gate in figures.items():
         table.add_row(name, f"{gate['mean']:.2f}", f"{gate['closed']:.0%}", f"{gate['open']:.0%}")
     return table
 
 
 def _probes(figures: dict[str, Any]) -> Table:
-    table = _table(
+    table = figures_table(
         "tokens ago", "accuracy", "always the most frequent", title="what a linear probe reads off the state"
     )
     for lag, *found in zip(figures["lags"], figures["accuracy"], figures["error"], figures["baseline"], strict=True):
@@ -141,21 +141,13 @@ def _probes(figures: dict[str, Any]) -> Table:
 def _against(figures: dict[str, Any], by: str) -> Table:
     heading = {"frequency": "times in the train text", "place": "tokens before it in its line"}[by]
     title = f"loss of {figures['run']} less that of this run, nats per token"
-    table = _table(heading, "tokens", "difference", "share of the whole", title=title)
+    table = figures_table(heading, "tokens", "difference", "share of the whole", title=title)
     found = figures[by]
     for number, group in enumerate(found["groups"]):
         share = found["share"][number]
         table.add_row(
             group, f"{found['tokens'][number]:,.0f}", _at(found["difference"], number), _number(share, ".0%")
         )  # fmt: skip
-    return table
-
-
-def _table(first: str, *headings: str, title: str) -> Table:
-    """Names on the left, figures on the right."""
-    table = Table(first, title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from sgrnn.cli.options import DataOption, RunArgument
-from sgrnn.cli.tables import print_table
+from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
 
 
@@ -102,9 +101,7 @@ def compare(
     from sgrnn.training.curves import plot_curves
 
     headings, rows = table_of(opened)
-    table = Table("run", "policy", title="best on the validation split", title_justify="left")
-    for heading in headings[2:]:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = figures_table(*headings, title="best on the validation split", left=1)
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False)

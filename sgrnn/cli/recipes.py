@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from sgrnn.cli.options import TAKES_OVERRIDES, RecipeArgument, overrides_of
+from sgrnn.cli.tables import print_table
 from sgrnn.errors import InputError
 
 app = typer.Typer(
@@ -24,10 +25,10 @@ def list_recipes() -> None:
     """
     from sgrnn.training.recipe_files import shipped_recipes
 
-    table = Table("recipe", "what it does")
+    table = Table(Column("recipe", no_wrap=True), "what it does")
     for name, text in shipped_recipes().items():
         table.add_row(name, text.splitlines()[0].lstrip("# "))
-    Console().print(table)
+    print_table(Console(markup=False), table)
 
 
 @app.command(context_settings=TAKES_OVERRIDES)

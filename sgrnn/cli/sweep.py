@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from sgrnn.cli.options import DataOption, RecipeArgument, overrides_of
 from sgrnn.cli.stopping import stop_requested
+from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -130,17 +130,14 @@ def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> No
     results = sweep.results()
     best_first = sorted(results, key=lambda result: math.inf if result.score is None else result.score)
     shown = [name for name in _FORMS if any(f"valid_{name}" in result.record for result in results)]
-    table = Table(title=f"{sweep.folder}, validation of each trial at its best, best first", title_justify="left")
-    for heading in ("trial", "state", *space, *(name.replace("_", " ") for name in shown)):
-        table.add_column(heading, no_wrap=True)
+    headings = ("state", *space, *(name.replace("_", " ") for name in shown))
+    title = f"{sweep.folder}, validation of each trial at its best, best first"
+    table = figures_table("trial", *headings, title=title, left=len(headings))
     for result in best_first:
         values = [_shown(result.values.get(field, "")) for field in space]
         figures = [_FORMS[name].format(result.record[f"valid_{name}"]) if result.record else "" for name in shown]
         table.add_row(str(result.number), result.state, *values, *figures)
-    if not console.is_terminal:  # nobody's screen is too narrow
-        wide = console.options.update(width=10_000)
-        console.width = max(console.width, console.measure(table, options=wide).maximum)
-    console.print(table)
+    print_table(console, table)
     for result in results:
         if result.state == "failed":
             again = f"; to see how: sgrnn resume {shlex.quote(str(result.folder))}" if result.folder.exists() else ""
