@@ -49,24 +49,29 @@ def list_data(data: _Data = None) -> None:
 
 @app.command("fetch")
 def fetch_data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ptb, ptb-char, wikitext-2 or mnist.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="One or more of ptb, ptb-char, wikitext-2 and mnist.")
+    ],
     source: Annotated[
         Path | None,
         typer.Option("--from", metavar="FOLDER", help="Import the files from this folder instead."),
     ] = None,
     data: _Data = None,
 ) -> None:
-    """Download a corpus, or import it from files you have, and check its digests.
+    """Download corpora, or import them from files you have, and check their digests.
 
     Example: sgrnn data fetch ptb --from ~/penn-treebank
     """
-    from sgrnn.data.store import data_folder, fetch
+    from sgrnn.data.store import catalog_entry, data_folder, fetch
 
     console = Console(markup=False, highlight=False)
-    with console.status(f"fetching {name}"):
-        paths = fetch(name, data_folder(data), source)
-    for path in paths:
-        console.print(f"{path}  {path.stat().st_size:,} bytes", soft_wrap=True)
+    for name in names:
+        catalog_entry(name)  # so that nothing is fetched where a name is wrong
+    for name in names:
+        with console.status(f"fetching {name}"):
+            paths = fetch(name, data_folder(data), source)
+        for path in paths:
+            console.print(f"{path}  {path.stat().st_size:,} bytes", soft_wrap=True)
 
 
 @app.command("verify")
