@@ -1,6 +1,7 @@
 """``sgrnn evaluate``, ``sgrnn generate`` and ``sgrnn compare``: what can be asked of runs."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,13 +33,15 @@ def evaluate(
     from sgrnn.data import data_folder
     from sgrnn.training.display import score_text
     from sgrnn.training.reading import Reading
+    from sgrnn.training.threads import threads_for
     from sgrnn.training.trained import open_trained
 
     trained = open_trained(opened, data_folder(data))
     problem, model = trained.problem, trained.model
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, Reading):
-        score = problem.exact_score(model, split, batch_size or 20)
+        with threads_for(opened.recipe, problem.build_model):
+            score = problem.exact_score(model, split, batch_size or 20)
         console.print(f"{problem.name} {split}: {score.tokens:,} tokens, {score.words:,} words,", end=" ")
         console.print(f"{score.characters:,} characters")
         console.print(f"{score.loss:.4f} nats per token, perplexity {score.perplexity:.2f} per token")
@@ -47,7 +50,9 @@ def evaluate(
     if batch_size is not None:
         raise InputError(f"--batch-size is for a text, and {run} learned the task {problem.name}: remove it")
     problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
-    console.print(f"{problem.name} {split}: {score_text(problem.score(model, split))}")
+    with threads_for(opened.recipe, problem.build_model):
+        figures = problem.score(model, split)
+    console.print(f"{problem.name} {split}: {score_text(figures)}")
 
 
 def generate(
@@ -75,14 +80,17 @@ def generate(
     from sgrnn import generation
     from sgrnn.training.build import build_model
     from sgrnn.training.checkpoints import require_best
+    from sgrnn.training.threads import threads_for
 
     encoded = opened.tokenizer.encode_prompt(prompt)
     if encoded.unknown:
         print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}", file=sys.stderr)
     read = encoded.tokens.tolist()
-    model = build_model(opened.recipe, opened.tokenizer.vocabulary_size)
+    build = partial(build_model, opened.recipe, opened.tokenizer.vocabulary_size)
+    model, start = build(), [opened.tokenizer.eos_id, *read]
     require_best(opened.checkpoints).load_model(model)
-    drawn = generation.generate(model, [opened.tokenizer.eos_id, *read], length, temperature=temperature, seed=seed)
+    with threads_for(opened.recipe, build):
+        drawn = generation.generate(model, start, length, temperature=temperature, seed=seed)
     print(opened.tokenizer.decode(np.array([*read, *drawn], np.int32)))
 
 

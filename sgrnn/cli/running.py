@@ -24,6 +24,7 @@ from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problem import Problem
 from sgrnn.training.run import Run, locked
 from sgrnn.training.sample import sample_text
+from sgrnn.training.threads import threads_for
 
 
 def train_run(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> None:
@@ -36,6 +37,13 @@ def train_run(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> No
         ranks: the processes that train it together.
     """
     console = Console(markup=False, highlight=False, soft_wrap=True)
+    with threads_for(run.recipe, problem.build_model, ranks):
+        model = _train(run, problem, data, ranks, console)
+        if ranks.leads:
+            _conclude(run, model, console)
+
+
+def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console: Console) -> SequenceModel:
     again = shlex.join([*ranks.command, "resume", str(run.folder), *(["--data", str(data)] if data else [])])
     keep_freed_memory()
     with ExitStack() as held:
@@ -67,8 +75,7 @@ def train_run(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> No
             latest = latest_checkpoint(run.checkpoints)
             saved = f"the latest checkpoint is of update {latest.progress['update']}" if latest else "nothing was saved"
             raise ProcessLost(f"{error}; {saved}; go on with: {again}") from None
-    if ranks.leads:
-        _conclude(run, model, console)
+    return model
 
 
 def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
