@@ -90,7 +90,7 @@ def generate(
     model, start = build(), [opened.tokenizer.eos_id, *read]
     require_best(opened.checkpoints).load_model(model)
     with threads_for(opened.recipe, build):
-        drawn = generation.generate(model, start, length, temperature=temperature, seed=seed)
+        drawn = list(generation.generate(model, start, length, temperature=temperature, seed=seed))
     print(opened.tokenizer.decode(np.array([*read, *drawn], np.int32)))
 
 

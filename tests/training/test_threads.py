@@ -13,7 +13,7 @@ from torch import nn
 from sgrnn.training.build import build_model
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.recipe import Recipe
-from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.training.recipe_files import load_recipe, parse_recipe
 from sgrnn.training.threads import SMALL, products, suitable_threads, threads_for
 
 AVAILABLE = 6
@@ -63,6 +63,12 @@ def test_a_small_model_takes_one_thread_and_a_large_one_all() -> None:
     assert threads() == 1
     assert threads(LARGE) == AVAILABLE
     assert threads("--training.batch_size=2000") == AVAILABLE, "it is the rows that are multiplied with the weights"
+
+
+def test_the_quickstart_is_small() -> None:
+    recipe = load_recipe("quickstart")
+    with threads_for(recipe, partial(build_model, recipe, 2000)) as chosen:
+        assert chosen == 1
 
 
 def test_processes_on_a_machine_share_its_threads() -> None:
