@@ -15,15 +15,16 @@ all rows, forwards, in millions: what `sgrnn.training.threads` goes by.
 """
 
 import argparse
-import itertools
 import os
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from subprocess import Popen
 from typing import NamedTuple
 
 from contenders import CONTENDERS, Setting
@@ -63,24 +64,16 @@ def serve(pipe: Connection, contender: str, setting: Setting, threads: int) -> N
         pipe.send(((time.perf_counter() - clock) / updates, (time.process_time() - processor) / updates))
 
 
-def compute() -> None:
-    """Keep a processor busy without end."""
-    while True:
-        sum(range(1000))
-
-
 @contextmanager
-def busy(number: int) -> Iterator[None]:
+def busy(number: int) -> Iterator[list[Popen[bytes]]]:
     """So many processes that compute without end."""
-    processes = [get_context("spawn").Process(target=compute, daemon=True) for _ in range(number)]
+    processes = [Popen([sys.executable, "-c", "while True: sum(range(1000))"]) for _ in range(number)]
     try:
-        for process in processes:
-            process.start()
-        yield
+        yield processes
     finally:
         for process in processes:
             process.kill()
-            process.join()
+            process.wait()
 
 
 @contextmanager
@@ -164,10 +157,11 @@ def main() -> None:
     rounds = arguments.rounds or (3 if arguments.quick else 6)
     print("model  vocabulary products/M  threads waiting  busy  per update")
     records: list[Record] = []
-    for (layers, hidden), vocabulary in itertools.product(models, arguments.vocabularies):
-        setting = Setting(layers, hidden, vocabulary, arguments.window, arguments.span, arguments.batch)
-        records += measure(setting, arguments.contender, ways, arguments.busy, rounds)
-        write_records(records, arguments.json)
+    for layers, hidden in models:
+        for vocabulary in arguments.vocabularies:
+            setting = Setting(layers, hidden, vocabulary, arguments.window, arguments.span, arguments.batch)
+            records += measure(setting, arguments.contender, ways, arguments.busy, rounds)
+            write_records(records, arguments.json)
 
 
 if __name__ == "__main__":
