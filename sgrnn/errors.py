@@ -1,4 +1,4 @@
-"""The one exception that means: the user's input is at fault, not the program."""
+"""The exceptions that the command line answers with a message in place of a traceback."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message names the file or field, what was expected and what was found, and what to do next. The
     command line prints it without a traceback and exits with status 2.
     """
+
+
+class ProcessLost(Exception):
+    """Another process of the run has ended, or does not answer."""

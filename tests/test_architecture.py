@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sgrnn"
 LAYERS = [
-    ["errors", "state", "totals", "span", "plain", "modes"],
+    ["lazy", "errors", "state", "totals", "span", "plain", "modes"],
     ["contract", "features", "statistics", "dropout", "output_loss", "schedules", "injection", "interface"],
     ["cores"],
     ["windows", "lookahead"],

@@ -1,20 +1,24 @@
-"""The command ``sgrnn``: its subcommands, and what it does with the user's mistakes."""
+"""The command ``sgrnn``: its subcommands, and what it does with the user's mistakes.
+
+Modules of this package import at their top only what it takes to read a command; what a command works with is imported
+in its function, once its arguments are known to be good. So help and typing errors take no time.
+"""
 
 import sys
+from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
+from sgrnn import __version__
 from sgrnn.cli import data, diagnose, inspect, recipes, report, sweep, train
-from sgrnn.cli.overrides import TAKES_OVERRIDES
-from sgrnn.errors import InputError
-from sgrnn.training.distributed import ProcessLost
+from sgrnn.cli.options import TAKES_OVERRIDES
+from sgrnn.errors import InputError, ProcessLost
 
 app = typer.Typer(
     name="sgrnn",
-    help="Train recurrent language models beyond their back-propagation window with synthetic gradients.\n\n"
-    "Example: sgrnn train quickstart",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -30,8 +34,29 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data", help="List, fetch and check corpora.\n\nExample: sgrnn data fetch ptb")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"sgrnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train recurrent language models beyond their back-propagation window with synthetic gradients.
+
+    Example: sgrnn train quickstart
+    """
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's, or a file that fails, ends in a message and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a console, a file or a pipe may know fewer characters than a text has
+            stream.reconfigure(errors="replace")
     try:
         app()
     except (InputError, OSError, ProcessLost) as error:

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sgrnn.data.catalog import CATALOG
-from sgrnn.data.store import data_folder, fetch, status, verify
+from sgrnn.cli.tables import print_table
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and check corpora.")
 
@@ -30,10 +29,14 @@ def list_data(data: _Data = None) -> None:
 
     Example: sgrnn data list --data ~/corpora
     """
+    from sgrnn.data.catalog import CATALOG
+    from sgrnn.data.store import data_folder, status
+
     folder = data_folder(data)
     table = Table(title=Text(f"Data in {folder}"), title_justify="left")
     for heading in ("name", "state", "size", "what it is", "terms"):
-        table.add_column(heading, justify="right" if heading == "size" else "left")
+        figure = heading in ("name", "state", "size")
+        table.add_column(heading, justify="right" if heading == "size" else "left", no_wrap=figure)
     for entry in CATALOG.values():
         found = status(entry.name, folder)
         size = f"{found.num_bytes / 1e6:.1f} MB" if found.num_bytes else ""
@@ -41,27 +44,34 @@ def list_data(data: _Data = None) -> None:
     states = {"ptb-char": status("ptb-char", folder).state, "python-docs": "present", "text": ""}
     for name, description, terms in _OTHERS:
         table.add_row(name, states[name], "", description, terms)
-    Console().print(table)
+    print_table(Console(markup=False), table)
 
 
 @app.command("fetch")
 def fetch_data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ptb, ptb-char, wikitext-2 or mnist.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="One or more of ptb, ptb-char, wikitext-2 and mnist.")
+    ],
     source: Annotated[
         Path | None,
         typer.Option("--from", metavar="FOLDER", help="Import the files from this folder instead."),
     ] = None,
     data: _Data = None,
 ) -> None:
-    """Download a corpus, or import it from files you have, and check its digests.
+    """Download corpora, or import them from files you have, and check their digests.
 
     Example: sgrnn data fetch ptb --from ~/penn-treebank
     """
+    from sgrnn.data.store import catalog_entry, data_folder, fetch
+
     console = Console(markup=False, highlight=False)
-    with console.status(f"fetching {name}"):
-        paths = fetch(name, data_folder(data), source)
-    for path in paths:
-        console.print(f"{path}  {path.stat().st_size:,} bytes", soft_wrap=True)
+    for name in names:
+        catalog_entry(name)  # so that nothing is fetched where a name is wrong
+    for name in names:
+        with console.status(f"fetching {name}"):
+            paths = fetch(name, data_folder(data), source)
+        for path in paths:
+            console.print(f"{path}  {path.stat().st_size:,} bytes", soft_wrap=True)
 
 
 @app.command("verify")
@@ -73,6 +83,9 @@ def verify_data(
 
     Example: sgrnn data verify ptb
     """
+    from sgrnn.data.catalog import CATALOG
+    from sgrnn.data.store import data_folder, status, verify
+
     console = Console(markup=False, highlight=False)
     folder = data_folder(data)
     names = [name] if name else [entry for entry in CATALOG if status(entry, folder).state != "absent"]

@@ -7,13 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sgrnn.cli.tables import print_table
-from sgrnn.cli.train import DataOption, RunArgument
-from sgrnn.data import data_folder
-from sgrnn.diagnostics.estimates import is_unknown
-from sgrnn.training.diagnosis import diagnose as measure
-from sgrnn.training.diagnosis import own_window, write_diagnosis
-from sgrnn.training.run import Run
+from sgrnn.cli.options import DataOption, RunArgument
+from sgrnn.cli.tables import figures_table, print_table
 
 _NEVER = 1e6  # updates: a bias of rounding errors shows after more
 
@@ -31,8 +26,14 @@ def diagnose(
 
     Example: sgrnn diagnose runs/quickstart-1 --horizon 50 --spans 200
     """
+    from sgrnn.data import data_folder
+    from sgrnn.training.run import Run
+
     opened = Run.open(run)
     other = None if against is None else Run.open(against)
+    from sgrnn.training.diagnosis import diagnose as measure
+    from sgrnn.training.diagnosis import own_window, write_diagnosis
+
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with console.status(f"measuring {run}"):
         figures = measure(opened, data_folder(data), horizon=horizon, spans=spans, against=other)
@@ -74,7 +75,7 @@ def _summary(figures: dict[str, Any]) -> str:
 def _alignment(figures: dict[str, Any]) -> Table:
     """A row for each horizon h."""
     title = "what is injected at a boundary, against the true gradient of the next h steps"
-    table = _table("h", "cosine", "R²", "norm ratio", title=title)
+    table = figures_table("h", "cosine", "R²", "norm ratio", title=title)
     parts = figures["parts"][1:] if len(figures["parts"]) > 2 else []
     for part in parts:
         table.add_column(f"R² {part}", justify="right", no_wrap=True)
@@ -88,7 +89,7 @@ def _alignment(figures: dict[str, Any]) -> Table:
 def _contenders(figures: dict[str, Any]) -> Table:
     """A row for the policy and each plain truncation."""
     title = "mean gradient of all parameters, against a long window's"
-    table = _table("", "relative error", "cosine", "shows after updates", title=title)
+    table = figures_table("", "relative error", "cosine", "shows after updates", title=title)
     for place, contender in enumerate(figures["contenders"]):
         error, cosine = (_at(figures[key], place, 0) for key in ("relative_error", "cosine"))
         if figures["cosine_outside"][place][0]:
@@ -101,7 +102,7 @@ def _contenders(figures: dict[str, Any]) -> Table:
 def _tensors(figures: dict[str, Any], own: int | None) -> Table:
     """A row for each parameter: the policy beside truncation at the same T, and the noise."""
     title = "relative error of the mean gradient, by parameter"
-    table = _table("parameter", "policy", title=title)
+    table = figures_table("parameter", "policy", title=title)
     same = figures["windows"].index(own) + 1 if own in figures["windows"] else None
     if same is not None:
         table.add_column(f"truncated T={own}", justify="right", no_wrap=True)
@@ -113,7 +114,7 @@ def _tensors(figures: dict[str, Any], own: int | None) -> Table:
 
 
 def _health(figures: dict[str, Any]) -> Table:
-    table = _table("", *figures["parts"], title="states and predictions at the boundaries")
+    table = figures_table("", *figures["parts"], title="states and predictions at the boundaries")
     for name, key in (
         ("norm of the state", "norm"),
         ("size of a prediction", "size"),
@@ -125,14 +126,14 @@ def _health(figures: dict[str, Any]) -> Table:
 
 
 def _gates(figures: dict[str, Any]) -> Table:
-    table = _table("gate", "mean", "closed", "open", title="gates over all steps and units")
+    table = figures_table("gate", "mean", "closed", "open", title="gates over all steps and units")
     for name, gate in figures.items():
         table.add_row(name, f"{gate['mean']:.2f}", f"{gate['closed']:.0%}", f"{gate['open']:.0%}")
     return table
 
 
 def _probes(figures: dict[str, Any]) -> Table:
-    table = _table(
+    table = figures_table(
         "tokens ago", "accuracy", "always the most frequent", title="what a linear probe reads off the state"
     )
     for lag, *found in zip(figures["lags"], figures["accuracy"], figures["error"], figures["baseline"], strict=True):
@@ -143,21 +144,13 @@ def _probes(figures: dict[str, Any]) -> Table:
 def _against(figures: dict[str, Any], by: str) -> Table:
     heading = {"frequency": "times in the train text", "place": "tokens before it in its line"}[by]
     title = f"loss of {figures['run']} less that of this run, nats per token"
-    table = _table(heading, "tokens", "difference", "share of the whole", title=title)
+    table = figures_table(heading, "tokens", "difference", "share of the whole", title=title)
     found = figures[by]
     for number, group in enumerate(found["groups"]):
         share = found["share"][number]
         table.add_row(
             group, f"{found['tokens'][number]:,.0f}", _at(found["difference"], number), _number(share, ".0%")
         )  # fmt: skip
-    return table
-
-
-def _table(first: str, *headings: str, title: str) -> Table:
-    """Names on the left, figures on the right."""
-    table = Table(first, title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
@@ -183,6 +176,8 @@ def _estimate(estimate: dict[str, Any], form: str = ".3f") -> str:
 
 def _steps(estimate: dict[str, Any]) -> str:
     """A number of steps, and a word where so many spans do not tell it."""
+    from sgrnn.diagnostics.estimates import is_unknown
+
     value, error = estimate["value"], estimate["error"]
     unknown = value and error is not None and is_unknown(value, error)
     return _estimate(estimate, ".1f") + (" (not known: take more spans)" if unknown else "")

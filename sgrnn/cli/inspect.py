@@ -1,29 +1,16 @@
 """``sgrnn evaluate``, ``sgrnn generate`` and ``sgrnn compare``: what can be asked of runs."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from sgrnn import generation
-from sgrnn.cli.tables import print_table
-from sgrnn.cli.train import DataOption, RunArgument
-from sgrnn.data import data_folder
+from sgrnn.cli.options import DataOption, RunArgument
+from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
-from sgrnn.training.build import build_model
-from sgrnn.training.checkpoints import require_best
-from sgrnn.training.comparison import cautions, table_of
-from sgrnn.training.curves import plot_curves
-from sgrnn.training.display import score_text
-from sgrnn.training.reading import Reading
-from sgrnn.training.run import Run
-from sgrnn.training.scoring import score_lines
-from sgrnn.training.trained import open_trained
 
 
 def evaluate(
@@ -38,18 +25,33 @@ def evaluate(
 
     Example: sgrnn evaluate runs/ptb-word-small-1 --split test
     """
-    trained = open_trained(Run.open(run), data_folder(data))
+    from sgrnn.training.run import Run
+
+    opened = Run.open(run)
+    import torch
+
+    from sgrnn.data import data_folder
+    from sgrnn.training.display import score_text
+    from sgrnn.training.reading import Reading
+    from sgrnn.training.scoring import score_lines
+    from sgrnn.training.threads import threads_for
+    from sgrnn.training.trained import open_trained
+
+    trained = open_trained(opened, data_folder(data))
     problem, model = trained.problem, trained.model
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, Reading):
-        score = problem.exact_score(model, split, batch_size or 20)
+        with threads_for(opened.recipe, problem.build_model):
+            score = problem.exact_score(model, split, batch_size or 20)
         for line in score_lines(score, f"{problem.name} {split}", problem.files[split].unknown):
             console.print(line)
         return
     if batch_size is not None:
         raise InputError(f"--batch-size is for a text, and {run} learned the task {problem.name}: remove it")
     problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
-    console.print(f"{problem.name} {split}: {score_text(problem.score(model, split))}")
+    with threads_for(opened.recipe, problem.build_model):
+        figures = problem.score(model, split)
+    console.print(f"{problem.name} {split}: {score_text(figures)}")
 
 
 def generate(
@@ -63,6 +65,8 @@ def generate(
 
     Example: sgrnn generate runs/quickstart-1 --prompt "The " --length 300 --seed 1
     """
+    from sgrnn.training.run import Run
+
     opened = Run.open(run)
     if opened.tokenizer is None:
         raise InputError(f"{run} learned a task, which has no text to generate: try `sgrnn evaluate {run}`")
@@ -70,13 +74,22 @@ def generate(
         prompt.encode()
     except UnicodeEncodeError:
         raise InputError(f"the prompt must be UTF-8 text, got {prompt!r}") from None
+    import numpy as np
+
+    from sgrnn import generation
+    from sgrnn.training.build import build_model
+    from sgrnn.training.checkpoints import require_best
+    from sgrnn.training.threads import threads_for
+
     encoded = opened.tokenizer.encode_prompt(prompt)
     if encoded.unknown:
         print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}", file=sys.stderr)
     read = encoded.tokens.tolist()
-    model = build_model(opened.recipe, opened.tokenizer.vocabulary_size)
+    build = partial(build_model, opened.recipe, opened.tokenizer.vocabulary_size)
+    model, start = build(), [opened.tokenizer.eos_id, *read]
     require_best(opened.checkpoints).load_model(model)
-    drawn = generation.generate(model, [opened.tokenizer.eos_id, *read], length, temperature=temperature, seed=seed)
+    with threads_for(opened.recipe, build):
+        drawn = list(generation.generate(model, start, length, temperature=temperature, seed=seed))
     print(opened.tokenizer.decode(np.array([*read, *drawn], np.int32)))
 
 
@@ -88,11 +101,14 @@ def compare(
 
     Example: sgrnn compare runs/truncated runs/synthetic --output compare.png
     """
+    from sgrnn.training.run import Run
+
     opened = [Run.open(folder) for folder in runs]
+    from sgrnn.training.comparison import cautions, table_of
+    from sgrnn.training.curves import plot_curves
+
     headings, rows = table_of(opened)
-    table = Table("run", "policy", title="best on the validation split", title_justify="left")
-    for heading in headings[2:]:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = figures_table(*headings, title="best on the validation split", left=1)
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False)

@@ -5,22 +5,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from sgrnn.cli.overrides import TAKES_OVERRIDES
-from sgrnn.data import data_folder
-from sgrnn.data.atomic import atomic_write
+from sgrnn.cli.options import TAKES_OVERRIDES, RecipeArgument, overrides_of
+from sgrnn.cli.tables import print_table
 from sgrnn.errors import InputError
-from sgrnn.training.preview import needs_updates, preview
-from sgrnn.training.problems import new_problem
-from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe, shipped_recipes
 
 app = typer.Typer(
     no_args_is_help=True,
     help="List, show, copy and check recipes.\n\nExample: sgrnn recipes copy quickstart mine.yaml",
 )
-
-_Name = Annotated[str, typer.Argument(help="Name of a shipped recipe, or path of a .yaml file.")]
 
 
 @app.command("list")
@@ -29,16 +23,18 @@ def list_recipes() -> None:
 
     Example: sgrnn recipes list
     """
-    table = Table("recipe", "what it does")
+    from sgrnn.training.recipe_files import shipped_recipes
+
+    table = Table(Column("recipe", no_wrap=True), "what it does")
     for name, text in shipped_recipes().items():
         table.add_row(name, text.splitlines()[0].lstrip("# "))
-    Console().print(table)
+    print_table(Console(markup=False), table)
 
 
 @app.command(context_settings=TAKES_OVERRIDES)
 def show(
     context: typer.Context,
-    name: _Name,
+    name: RecipeArgument,
     resolved: Annotated[bool, typer.Option("--resolved", help="With all defaults filled in.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw its schedules instead.")] = False,
 ) -> None:
@@ -48,25 +44,35 @@ def show(
 
     Example: sgrnn recipes show schedule-alternating-doubling --plot
     """
+    from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe
+
+    overrides = overrides_of(context)
     if plot:
-        recipe = load_recipe(name, context.args)
+        recipe = load_recipe(name, overrides)
+        from sgrnn.data import data_folder
+        from sgrnn.training.preview import needs_updates, preview
+        from sgrnn.training.problems import new_problem
+
         problem = new_problem(recipe, data_folder())[0] if needs_updates(recipe) else None
         print(preview(recipe, problem and problem.updates_per_epoch))
-    elif resolved or context.args:
-        print(dump_recipe(load_recipe(name, context.args)), end="")
+    elif resolved or overrides:
+        print(dump_recipe(load_recipe(name, overrides)), end="")
     else:
         print(find_recipe(name)[0], end="")
 
 
 @app.command()
 def copy(
-    name: _Name,
+    name: RecipeArgument,
     target: Annotated[Path | None, typer.Argument(help="The file to write; else NAME.yaml here.")] = None,
 ) -> None:
     """Copy a recipe, to make it your own.
 
     Example: sgrnn recipes copy quickstart mine.yaml
     """
+    from sgrnn.data.atomic import atomic_write
+    from sgrnn.training.recipe_files import find_recipe
+
     text = find_recipe(name)[0]
     path = target or Path(f"{Path(name).stem}.yaml")
     if path.exists():
@@ -80,10 +86,12 @@ def copy(
 
 
 @app.command(context_settings=TAKES_OVERRIDES)
-def check(context: typer.Context, name: _Name) -> None:
+def check(context: typer.Context, name: RecipeArgument) -> None:
     """Check a recipe without training: all mistakes at once, each with its place.
 
     Example: sgrnn recipes check mine.yaml
     """
-    load_recipe(name, context.args)
+    from sgrnn.training.recipe_files import load_recipe
+
+    load_recipe(name, overrides_of(context))
     print(f"{name} is a valid recipe")

@@ -1,19 +1,15 @@
 """``sgrnn report``: a page that people can read."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from sgrnn.errors import InputError
-from sgrnn.report import write_report
-from sgrnn.report.subject import Subject
-from sgrnn.training.build import build_model
-from sgrnn.training.checkpoints import best_checkpoint
-from sgrnn.training.diagnosis import read_diagnosis
-from sgrnn.training.run import Run
-from sgrnn.training.sample import sample_text
+
+if TYPE_CHECKING:
+    from sgrnn.training.run import Run
 
 
 def report(
@@ -26,7 +22,13 @@ def report(
 
     Example: sgrnn report runs/synthetic runs/truncated --output report.html
     """
+    from sgrnn.training.run import Run
+
     opened = [Run.open(folder) for folder in runs]
+    from sgrnn.report import write_report
+    from sgrnn.report.subject import Subject
+    from sgrnn.training.diagnosis import read_diagnosis
+
     subjects = [Subject(run, read_diagnosis(run), _sample(run)) for run in opened]
     try:
         figures = write_report(subjects, output)
@@ -39,8 +41,12 @@ def report(
             console.print(f"not diagnosed yet: sgrnn diagnose {subject.run.folder}")
 
 
-def _sample(run: Run) -> str | None:
+def _sample(run: "Run") -> str | None:
     """Text from the run's best checkpoint, as at the end of training."""
+    from sgrnn.training.build import build_model
+    from sgrnn.training.checkpoints import best_checkpoint
+    from sgrnn.training.sample import sample_text
+
     checkpoint = best_checkpoint(run.checkpoints)
     if run.tokenizer is None or checkpoint is None:
         return None

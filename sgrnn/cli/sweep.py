@@ -8,24 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from sgrnn.cli.options import DataOption, RecipeArgument, overrides_of
 from sgrnn.cli.stopping import stop_requested
-from sgrnn.cli.train import DataOption
-from sgrnn.data import data_folder
+from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
-from sgrnn.training import loop
-from sgrnn.training.build import choose_device
-from sgrnn.training.comparison import cautions
-from sgrnn.training.display import score_text
-from sgrnn.training.memory import keep_freed_memory
-from sgrnn.training.problems import new_problem
-from sgrnn.training.recipe import Recipe
-from sgrnn.training.recipe_files import load_recipe
-from sgrnn.training.run import Run, free_folder
-from sgrnn.training.space import Space, read_space
 
 if TYPE_CHECKING:
+    from sgrnn.training.loop import Report
+    from sgrnn.training.recipe import Recipe
+    from sgrnn.training.space import Space
     from sgrnn.training.sweep import Result, Sweep
 
 _FORMS = {
@@ -42,7 +34,7 @@ _FORMS = {
 
 def sweep(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or path of a .yaml file.")],
+    recipe: RecipeArgument,
     space: Annotated[Path, typer.Option(help="YAML file: recipe fields, and what each may be.")],
     study: Annotated[
         Path | None, typer.Option(help="Folder of the sweep, made or joined; else sweeps/RECIPE-1, -2, ...")
@@ -62,6 +54,16 @@ def sweep(
 
     Example: sgrnn sweep quickstart --space space.yaml --study sweeps/mine --trials 30 --training.epochs=2
     """
+    from sgrnn.training.recipe_files import load_recipe
+    from sgrnn.training.space import read_space
+
+    given = overrides_of(context)
+
+    def load(overrides: Sequence[str]) -> "Recipe":
+        return load_recipe(recipe, [*given, *overrides])
+
+    base = load(())
+    tried = read_space(space, load)
     try:
         from sgrnn.training.sweep import Sweep
     except ModuleNotFoundError as error:
@@ -70,13 +72,14 @@ def sweep(
         raise InputError(
             "sgrnn sweep needs Optuna: python -m pip install -c constraints.txt '.[sweep]' where sgrnn's source is"
         ) from None
+    from sgrnn.data import data_folder
+    from sgrnn.training.build import choose_device
+    from sgrnn.training.loop import Interrupted
+    from sgrnn.training.memory import keep_freed_memory
+    from sgrnn.training.problems import new_problem
+    from sgrnn.training.run import free_folder
 
-    def load(overrides: Sequence[str]) -> Recipe:
-        return load_recipe(recipe, [*context.args, *overrides])
-
-    base = load(())
     choose_device(base.training.device)
-    tried = read_space(space, load)
     new_problem(base, data_folder(data))  # or every trial would fail for want of it
     folder = study or free_folder(Path(recipe).stem, "sweeps")
     opened = Sweep(folder, load, tried, prune=prune)
@@ -91,7 +94,7 @@ def sweep(
                 console.print(f"trial {trial.number}: {values}")
                 try:
                     result = opened.train(trial, data_folder(data), _printed(console), stop)
-                except loop.Interrupted:
+                except Interrupted:
                     break
                 console.print(f"trial {trial.number}: {_outcome(result)}")
     unit = "bits per character" if base.data is not None else "validation loss"
@@ -104,7 +107,9 @@ def sweep(
         raise typer.Exit(130)
 
 
-def _printed(console: Console) -> loop.Report:
+def _printed(console: Console) -> "Report":
+    from sgrnn.training.display import score_text
+
     def report(record: dict[str, Any]) -> None:
         if "valid_loss" in record:
             console.print(f"  epoch {record['epoch']:.3g}: validation {score_text(record, 'valid_')}")
@@ -113,21 +118,25 @@ def _printed(console: Console) -> loop.Report:
 
 
 def _outcome(result: "Result") -> str:
+    from sgrnn.training.display import score_text
+
     if result.reason is not None:
         return f"{result.state}: {result.reason}"
     return f"{result.state}, {score_text(result.record, 'valid_')}" if result.record else result.state
 
 
-def _conclude(sweep: "Sweep", space: Space, unit: str, console: Console) -> None:
+def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> None:
     """The table of all trials, the best first, and their figure."""
+    from sgrnn.training.comparison import cautions
+    from sgrnn.training.run import Run
     from sgrnn.training.sweep_plot import plot_sweep
 
     results = sweep.results()
     best_first = sorted(results, key=lambda result: math.inf if result.score is None else result.score)
     shown = [name for name in _FORMS if any(f"valid_{name}" in result.record for result in results)]
-    table = Table(title=f"{sweep.folder}, validation of each trial at its best, best first", title_justify="left")
-    for heading in ("trial", "state", *space, *(_FORMS[name][0] for name in shown)):
-        table.add_column(heading, no_wrap=True)
+    headings = ("state", *space, *(_FORMS[name][0] for name in shown))
+    title = f"{sweep.folder}, validation of each trial at its best, best first"
+    table = figures_table("trial", *headings, title=title, left=len(headings))
     for result in best_first:
         values = [_shown(result.values.get(field, "")) for field in space]
         figures = [
@@ -135,10 +144,7 @@ def _conclude(sweep: "Sweep", space: Space, unit: str, console: Console) -> None
             for name in shown
         ]
         table.add_row(str(result.number), result.state, *values, *figures)
-    if not console.is_terminal:  # nobody's screen is too narrow
-        wide = console.options.update(width=10_000)
-        console.width = max(console.width, console.measure(table, options=wide).maximum)
-    console.print(table)
+    print_table(console, table)
     for result in results:
         if result.state == "failed":
             again = f"; to see how: sgrnn resume {shlex.quote(str(result.folder))}" if result.folder.exists() else ""

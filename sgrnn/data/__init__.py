@@ -1,13 +1,18 @@
 """Data: corpora by name, tokenizers, encoded text on disk, and streams of spans."""
 
-from sgrnn.data.corpora import CORPORA, SPLITS, Corpus, load_texts
-from sgrnn.data.store import Status, data_folder, fetch, status, verify
-from sgrnn.data.streams import TokenStream
-from sgrnn.data.subwords import SentencePieceTokenizer
-from sgrnn.data.token_files import TokenFile, TokenFiles, prepare
-from sgrnn.data.tokenizer import Prompt, Tokenizer
-from sgrnn.data.tokenizers import TOKENIZER_KINDS, load_tokenizer, train_tokenizer
-from sgrnn.data.vocabularies import CharacterTokenizer, WordTokenizer
+from typing import TYPE_CHECKING
+
+from sgrnn.lazy import importer
+
+if TYPE_CHECKING:
+    from sgrnn.data.corpora import CORPORA, SPLITS, Corpus, load_texts
+    from sgrnn.data.store import Status, data_folder, fetch, status, verify
+    from sgrnn.data.streams import TokenStream
+    from sgrnn.data.subwords import SentencePieceTokenizer
+    from sgrnn.data.token_files import TokenFile, TokenFiles, prepare
+    from sgrnn.data.tokenizer import Prompt, Tokenizer
+    from sgrnn.data.tokenizers import TOKENIZER_KINDS, load_tokenizer, train_tokenizer
+    from sgrnn.data.vocabularies import CharacterTokenizer, WordTokenizer
 
 __all__ = [
     "CORPORA",
@@ -32,3 +37,21 @@ __all__ = [
     "train_tokenizer",
     "verify",
 ]
+
+_HOMES = {
+    "corpora": "CORPORA SPLITS Corpus load_texts",
+    "store": "Status data_folder fetch status verify",
+    "streams": "TokenStream",
+    "subwords": "SentencePieceTokenizer",
+    "token_files": "TokenFile TokenFiles prepare",
+    "tokenizer": "Prompt Tokenizer",
+    "tokenizers": "TOKENIZER_KINDS load_tokenizer train_tokenizer",
+    "vocabularies": "CharacterTokenizer WordTokenizer",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = importer(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return __all__

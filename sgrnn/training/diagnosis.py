@@ -37,7 +37,8 @@ from sgrnn.training.contrast import contrast, memory_figures
 from sgrnn.training.numbers import numbers, plain
 from sgrnn.training.problem import Problem
 from sgrnn.training.run import Run
-from sgrnn.training.trained import open_trained
+from sgrnn.training.threads import threads_for
+from sgrnn.training.trained import Trained, open_trained
 
 FILE = "diagnosis.json"
 _RECOVERED = 40  # spans, each run several times
@@ -61,7 +62,12 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int, against: Run |
         InputError: there is no checkpoint, it is not that of the run, or the figures cannot be measured on so few.
     """
     trained = open_trained(run, folder)
-    problem, model = trained.problem, trained.model
+    with threads_for(run.recipe, trained.problem.build_model):
+        return _measure(trained, folder, horizon, spans, against)
+
+
+def _measure(trained: Trained, folder: Path, horizon: int, spans: int, against: Run | None) -> dict[str, Any]:
+    run, problem, model = trained.run, trained.problem, trained.model
     contrasted = None if against is None else contrast(trained, open_trained(against, folder))
     policy = build_policy(run.recipe, model, problem.updates_per_epoch)
     saved = trained.checkpoint.load_state(torch.device("cpu"))

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, ProcessLost
 from sgrnn.span import Span
 from sgrnn.state import State, map_state, rows
 from sgrnn.totals import Total, gather_rows
@@ -30,10 +30,6 @@ _PATIENCE = timedelta(minutes=10)  # with a process that does not answer; one th
 _PREPARING = timedelta(days=1)  # for the first process to encode a large text
 _LOST = re.compile(r"gloo.transport|connect|closed|closure|peer|time[d ]*out", re.IGNORECASE)  # in what gloo says
 _BUCKET = 1 << 22  # numbers that are averaged as one message
-
-
-class ProcessLost(Exception):
-    """Another process of the run has ended, or does not answer."""
 
 
 @final

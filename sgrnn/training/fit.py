@@ -13,6 +13,7 @@ _MAY_CHANGE: dict[str, Any] = {
     "sample": True,
     "training": {
         "epochs", "max_updates", "patience", "log_every", "evaluate_every", "diagnosis", "checkpoint_every", "device",
+        "threads",
     },
 }  # fmt: skip
 """Fields of a run's recipe that may be edited before it is resumed."""

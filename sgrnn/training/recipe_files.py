@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.resources import files
-from inspect import isclass
 from io import StringIO
 from os.path import expanduser
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -15,9 +14,9 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from sgrnn.errors import InputError
+from sgrnn.training.overrides import Lines, apply_overrides
 from sgrnn.training.recipe import Recipe
-
-Lines = dict[tuple[str, ...], int | None]  # the line of every field; None where the command line names it
+from sgrnn.training.schema import find, kinds, meant
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -56,7 +55,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         name: of a shipped recipe, or the path of a file.
-        overrides: ``--section.field=value`` (or the value as the next item), the value in YAML.
+        overrides: ``--section.field=value`` (or the value as the next item). The value is in YAML, but for a field
+            that takes a text: that gets what is written, and nothing (null) where it may.
 
     Raises:
         InputError: all mistakes at once, each with file, line and dotted path.
@@ -78,11 +78,7 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
     lines = dict(_lines(tree))
     plain = _plain(tree)
     _resolve_paths(plain, folder or Path())
-    for field, value in _split_overrides(overrides):
-        lines[field] = None
-        for end in range(1, len(field)):
-            lines.setdefault(field[:end], None)
-        _override(plain, lines, field, value)
+    apply_overrides(plain, lines, overrides)
     _resolve_paths(plain, Path())
     try:
         return Recipe.model_validate(plain)
@@ -123,49 +119,6 @@ def dump_recipe(recipe: Recipe) -> str:
     return stream.getvalue()
 
 
-def _split_overrides(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(("policy", "window"), 5) for "--policy.window=5" or "--policy.window", "5"; a kind comes before its fields."""
-    items = list(overrides)
-    found: list[tuple[tuple[str, ...], Any]] = []
-    while items:
-        item = items.pop(0)
-        name, equals, value = item.partition("=")
-        if not name.startswith("--") or "." not in name:
-            raise InputError(f"command line: expected an override like --policy.window=5, got {item!r}")
-        if not equals:
-            if not items:
-                raise InputError(f"command line: {name} needs a value, like {name}=5")
-            value = items.pop(0)
-        try:
-            found.append((tuple(name[2:].split(".")), YAML(typ="safe", pure=True).load(value)))
-        except YAMLError:
-            raise InputError(f"command line: {name}: not a YAML value: {value!r}") from None
-    yield from sorted(found, key=lambda pair: (pair[0][-1] != "kind", len(pair[0])))
-
-
-def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value: Any) -> None:
-    schema: type[BaseModel] | None = Recipe
-    section, options = tree, list[type[BaseModel]]()
-    for part in field[:-1]:
-        known = schema.model_fields.get(part) if schema else None
-        kind = getattr(getattr(known, "default", None), "kind", None)
-        # A section that the recipe leaves out is of its default kind.
-        inner = section.setdefault(part, {} if kind is None else {"kind": kind})
-        if not isinstance(inner, dict):
-            raise InputError(f"command line: --{'.'.join(field)}: {part} is no section but {inner!r}")
-        options = _sections_in(known.annotation) if known else []
-        schema = options[0] if len(options) == 1 else _of_kind(options, inner.get("kind"))
-        section = inner
-    if field[-1] == "kind" and section.get("kind") != value:
-        # Another kind has other fields: keep those that both have, so that `--policy.kind=truncated` is enough.
-        chosen = _of_kind(options, value)
-        for name in set(section) - (_fields(chosen) if chosen else {"kind"}):
-            del section[name]
-            for place in [place for place in lines if place[: len(field)] == (*field[:-1], name)]:
-                del lines[place]
-    section[field[-1]] = value
-
-
 def _mistakes(detail: Mapping[str, Any], source: str, lines: Lines) -> list[str]:
     if detail["loc"] or detail["type"] != "value_error":
         return [_mistake(detail, source, lines)]
@@ -176,21 +129,24 @@ def _mistakes(detail: Mapping[str, Any], source: str, lines: Lines) -> list[str]
 
 def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
     place = tuple(str(part) for part in detail["loc"])
-    section, _, _ = _find(place[:-1])
-    _, options, field = _find(place)
+    section, _, _ = find(place[:-1])
+    _, options, field = find(place)
     blamed = (*field, "kind") if detail["type"] == "union_tag_invalid" else field
     where = _where(blamed, source, lines)
     name = ".".join(field) or "the recipe"
     if detail["type"] == "extra_forbidden":
         guess = _did_you_mean(field[-1], _fields(section), ".".join(field[:-1]))
-        return f"{where}: {name} is not a field{guess or '; expected one of ' + ', '.join(sorted(_fields(section)))}"
+        elsewhere = [other for other in meant(field[-1]) if other.endswith(f".{field[-1]}")]
+        hint = f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else ""
+        expected = f"; expected one of {', '.join(sorted(_fields(section)))}{hint}"
+        return f"{where}: {name} is not a field{guess or expected}"
     if detail["type"] == "missing":
         return f"{where}: {name} is missing"
     if detail["type"] == "union_tag_not_found":
-        return f"{where}: {name}.kind is missing; expected one of {_kinds(options)}"
+        return f"{where}: {name}.kind is missing; expected one of {kinds(options)}"
     if detail["type"] == "union_tag_invalid":
         found = detail["input"].get("kind") if isinstance(detail["input"], dict) else detail["input"]
-        return f"{where}: {name}.kind must be one of {_kinds(options)}, got {found!r}"
+        return f"{where}: {name}.kind must be one of {kinds(options)}, got {found!r}"
     if detail["type"] == "value_error":
         return f"{where}: {name}: {detail['ctx']['error']}"
     if detail["type"] in ("model_type", "model_attributes_type"):
@@ -208,40 +164,6 @@ def broken_rule(detail: Mapping[str, Any]) -> str:
 def _where(field: tuple[str, ...], source: str, lines: Lines) -> str:
     line = next((lines[field[:end]] for end in range(len(field), 0, -1) if field[:end] in lines), 0)
     return "command line" if line is None else f"{source}:{line}" if line else source
-
-
-def _find(place: tuple[str, ...]) -> tuple[type[BaseModel], list[type[BaseModel]], tuple[str, ...]]:
-    """The section that a place of pydantic's lies in, the sections it may be, and the place as the user writes it.
-
-    Pydantic puts the kind of a section into the place, which the user does not.
-    """
-    section: type[BaseModel] = Recipe
-    options: list[type[BaseModel]] = []
-    field: list[str] = []
-    for part in place:
-        chosen = _of_kind(options, part)
-        if chosen:
-            section, options = chosen, []
-            continue
-        field.append(part)
-        known = section.model_fields.get(part)
-        options = _sections_in(known.annotation) if known else []
-        if len(options) == 1:
-            section, options = options[0], []
-    return section, options, tuple(field)
-
-
-def _sections_in(annotation: Any) -> list[type[BaseModel]]:
-    candidates = [annotation, *get_args(annotation)]
-    return [option for option in candidates if isclass(option) and issubclass(option, BaseModel)]
-
-
-def _of_kind(options: list[type[BaseModel]], kind: Any) -> type[BaseModel] | None:
-    return next((option for option in options if option.model_fields["kind"].default == kind), None)
-
-
-def _kinds(options: list[type[BaseModel]]) -> str:
-    return ", ".join(str(option.model_fields["kind"].default) for option in options)
 
 
 def _fields(section: type[BaseModel]) -> set[str]:

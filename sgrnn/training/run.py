@@ -16,15 +16,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from sgrnn.data import Tokenizer, load_tokenizer
 from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import dump_recipe, parse_recipe
+
+if TYPE_CHECKING:
+    from sgrnn.data import Tokenizer
 
 _TEXTS = "texts.json"
 
@@ -41,10 +43,10 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    tokenizer: Tokenizer | None
+    tokenizer: "Tokenizer | None"
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, tokenizer: Tokenizer | None) -> "Run":
+    def create(cls, folder: Path, recipe: Recipe, tokenizer: "Tokenizer | None") -> "Run":
         """Make the folder of a new run.
 
         Raises:
@@ -81,6 +83,8 @@ class Run:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {path}: {error}") from None
         recipe = parse_recipe(text, str(path))
+        from sgrnn.data import load_tokenizer  # only here, so that a folder without a run is refused at once
+
         return cls(folder, recipe, None if recipe.data is None else load_tokenizer(folder / "tokenizer"))
 
     @property

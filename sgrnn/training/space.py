@@ -64,8 +64,9 @@ def read_space(path: Path, load: Load) -> Space:
 
 
 def override(field: str, value: Any) -> str:
-    """What sets a field of a recipe to a value."""
-    return f"--{field}={value if isinstance(value, str) else json.dumps(value)}"
+    """Write what sets a field of a recipe to a number, or to a choice, which is JSON: of a text without its quotes."""
+    chosen = json.loads(value) if isinstance(value, str) else value
+    return f"--{field}={chosen if isinstance(chosen, str) else json.dumps(chosen)}"
 
 
 def _field(field: str, value: Any, where: str, load: Load) -> Choices | Numbers:

@@ -40,6 +40,7 @@ from sgrnn.training.problems import new_problem, problem_of
 from sgrnn.training.recipe_files import dump_recipe
 from sgrnn.training.run import Run, locked
 from sgrnn.training.space import Choices, Load, Numbers, Space, override
+from sgrnn.training.threads import threads_for
 
 _NAME = "sweep"
 _ENDED = "ended"  # what a trial says of itself that Optuna has no word for
@@ -161,7 +162,7 @@ class Sweep:
         judged = _Judge(trial, self._study.trials[trial.number])
         for record in run.records():
             judged(record)
-        with locked(folder), TensorBoard(run) as board:
+        with locked(folder), TensorBoard(run) as board, threads_for(run.recipe, problem.build_model):
 
             def log(record: dict[str, Any]) -> None:
                 board(record)

@@ -15,8 +15,8 @@ SMALL = Condition("synthetic", 1e-3, 0, digits=96, period=4, ticks=3, batch_size
 
 
 @pytest.fixture(autouse=True)
-def _mnist(mnist_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SGRNN_DATA", str(mnist_folder))
+def _mnist(stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGRNN_DATA", str(stand_ins))
 
 
 def make_stream() -> Stream:

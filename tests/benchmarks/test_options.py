@@ -28,6 +28,7 @@ def refused(*arguments: str) -> str:
         (("hierarchy.py", "--windows", "0"), "argument --windows: must be a whole number from 1 on, got 0"),
         (("quality.py", "--jobs", "1.5"), "argument --jobs: must be a whole number from 1 on, got 1.5"),
         (("speed.py", "--rounds", "1"), "argument --rounds: must be a whole number from 2 on, got 1"),
+        (("threads.py", "--busy", "-1"), "argument --busy: must be a whole number from 0 on, got -1"),
         (("speed.py", "--models", "2x"), "argument --models: must be a whole number from 1 on, got "),
     ],
 )

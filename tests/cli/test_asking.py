@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sgrnn.data import load_texts
+
 from .commands import Commands
 
 
@@ -23,20 +25,21 @@ def mine(sgrnn: Commands) -> str:
     return "mine"
 
 
-def test_the_penn_treebanks_test_split_has_82430_tokens_whatever_the_batch_size(
-    sgrnn: Commands, ptb_folder: Path
-) -> None:
+def test_every_token_of_a_split_is_counted_once_whatever_the_batch_size(sgrnn: Commands, stand_ins: Path) -> None:
     shrunk = ("--model.hidden_size=8", "--model.num_layers=1", "--data.tokenizer.vocabulary_size=40")
     sgrnn.well(
         "train", "ptb-word-small", *shrunk, "--training.max_updates=20", "--training.seed=1", "--run", "ptb",
-        "--data", ptb_folder,
+        "--data", stand_ins,
     )  # fmt: skip
     outputs = [
-        sgrnn.well("evaluate", "ptb", "--split", "test", "--batch-size", size, "--data", ptb_folder)
+        sgrnn.well("evaluate", "ptb", "--split", "test", "--batch-size", size, "--data", stand_ins)
         for size in (20, 999)
     ]
+    text = load_texts("ptb", stand_ins).texts["test"]
+    words = len(text.split()) + text.count("\n")
     for output in outputs:
-        assert output.startswith("ptb test: 82,430 tokens, 82,430 words, 442,423 characters, 442,423 bytes\n")
+        counts = f"{words:,} tokens, {words:,} words, {len(text):,} characters, {len(text.encode()):,} bytes"
+        assert output.startswith(f"ptb test: {counts}\n")
         assert re.search(r"\n\d\.\d{4} nats per token, perplexity \d+\.\d\d per token\n", output)
         assert "\n<unk> is a word of the text itself: 5.82% of the tokens\n" in output
         assert re.search(r"\n\d\.\d{4} of the bits per character spell what <unk> stands for\n", output)

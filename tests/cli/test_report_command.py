@@ -143,7 +143,7 @@ def test_where_there_is_only_noise_it_says_so(sgrnn: Commands, folder: Path) -> 
 
 def test_the_browser_sees_what_must_not_be(tmp_path: Path) -> None:
     page = (
-        "<!doctype html><html><head></head><body><img src='http://nowhere.invalid/picture.png'>"
+        "<!doctype html><html><head></head><body><img src='http://127.0.0.1:47808/picture.png'>"
         "<div style='width: 3000px'>wide</div><figure id='one'><img src='data:image/png;base64,AAAA' alt='broken'>"
         "</figure><script>console.error('an error'); missing()</script></body></html>"
     )
@@ -151,7 +151,7 @@ def test_the_browser_sees_what_must_not_be(tmp_path: Path) -> None:
     assert "an error" in seen["errors"]
     assert any("missing is not defined" in error for error in seen["errors"])
     assert any(error.startswith("broken: EncodingError") for error in seen["errors"])
-    assert seen["requests"] == ["http://nowhere.invalid/picture.png"]
+    assert seen["requests"] == ["http://127.0.0.1:47808/picture.png"]
     assert seen["width"] > 3000
     assert seen["overflowing"] == ['<div style="width: 3000px">wide</div>']
 

@@ -30,16 +30,24 @@ def test_ptb_char_is_ptb_character_by_character(ptb: Corpus, ptb_char: Corpus) -
         assert ptb_char.count_words(split) == ptb.count_words(split)
 
 
-def test_a_ptb_char_that_is_not_the_published_one_is_refused(ptb: Corpus) -> None:
+def test_blanks_at_the_ends_of_lines_are_dropped_and_those_between_words_become_underscores(stand_ins: Path) -> None:
+    words, characters = load_texts("ptb", stand_ins), load_texts("ptb-char", stand_ins)
+    for split, text in words.texts.items():
+        assert not any(line != line.strip(" ") for line in text.splitlines())
+        assert characters.texts[split] == text.replace(" ", "_")
+        assert characters.count_words(split) == words.count_words(split) == len(text.split()) + text.count("\n")
+
+
+def test_a_ptb_char_that_is_not_the_published_one_is_refused() -> None:
     with pytest.raises(InputError, match="ptb-char test is not the published text: expected sha256:1ef5"):
-        ptb_characters("test", ptb.texts["test"].replace("no", "yes", 1))
+        ptb_characters("test", "no it was n't black monday\n")
 
 
-def test_a_damaged_or_absent_file_is_named_when_loading(ptb_folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_or_absent_file_is_named_when_loading(stand_ins: Path, tmp_path: Path) -> None:
     for name in ("ptb", "ptb-char"):
         with pytest.raises(InputError, match=r"ptb\.train\.txt is missing.*sgrnn data fetch ptb"):
             load_texts(name, tmp_path)
-    fetch("ptb", tmp_path, source=ptb_folder)
+    fetch("ptb", tmp_path, source=stand_ins)
     with (tmp_path / "ptb" / "ptb.valid.txt").open("a") as file:
         file.write("one more line\n")
     with pytest.raises(InputError, match=r"ptb\.valid\.txt is damaged"):

@@ -14,14 +14,15 @@ def run(*arguments: str) -> Result:
     return CliRunner(env={"COLUMNS": "200", "SGRNN_DATA": ""}).invoke(app, arguments)
 
 
-def test_fetch_imports_verify_confirms_and_list_shows_it(test_data: Path, tmp_path: Path) -> None:
+def test_fetch_imports_verify_confirms_and_list_shows_it(stand_ins: Path, tmp_path: Path) -> None:
     folder = str(tmp_path / "data")
-    fetched = run("fetch", "ptb", "--from", str(test_data), "--data", folder)
+    fetched = run("fetch", "ptb", "--from", str(stand_ins), "--data", folder)
     assert fetched.exit_code == 0
-    assert "ptb.train.txt  5,101,618 bytes" in fetched.output
+    sizes = [path.stat().st_size for path in sorted((stand_ins / "ptb").iterdir())]  # test, train, valid
+    assert f"ptb.train.txt  {sizes[1]:,} bytes" in fetched.output
     assert status("ptb", tmp_path / "data").state == "present"
-    assert run("verify", "ptb", "--data", folder).output == "ptb: intact, 5,951,345 bytes\n"
-    assert run("verify", "--data", folder).output == "ptb: intact, 5,951,345 bytes\n"
+    assert run("verify", "ptb", "--data", folder).output == f"ptb: intact, {sum(sizes):,} bytes\n"
+    assert run("verify", "--data", folder).output == f"ptb: intact, {sum(sizes):,} bytes\n"
     rows = {
         line.split("│")[1].strip(): line for line in run("list", "--data", folder).output.splitlines() if "│" in line
     }
@@ -29,13 +30,24 @@ def test_fetch_imports_verify_confirms_and_list_shows_it(test_data: Path, tmp_pa
     assert "present" in rows["ptb"]
     assert "present" in rows["ptb-char"]
     assert "absent" in rows["mnist"]
-    assert "6.0 MB" in rows["ptb"]
+    assert f"{sum(sizes) / 1e6:.1f} MB" in rows["ptb"]
 
 
-def test_verify_refuses_damage(ptb_folder: Path, tmp_path: Path) -> None:
+def test_several_are_fetched_by_one_command_and_none_if_a_name_is_wrong(stand_ins: Path, tmp_path: Path) -> None:
+    options = ("--from", str(stand_ins), "--data", str(tmp_path))
+    error = run("fetch", "ptb", "mnst", *options).exception
+    assert isinstance(error, InputError)
+    assert status("ptb", tmp_path).state == "absent"
+    fetched = run("fetch", "ptb", "mnist", *options)
+    assert fetched.exit_code == 0
+    assert len(fetched.output.splitlines()) == 3 + 4
+    assert status("ptb", tmp_path).state == status("mnist", tmp_path).state == "present"
+
+
+def test_verify_refuses_damage(stand_ins: Path, tmp_path: Path) -> None:
     folder = str(tmp_path)
     assert "nothing has been fetched" in run("verify", "--data", folder).output
-    run("fetch", "ptb", "--from", str(ptb_folder), "--data", folder)
+    run("fetch", "ptb", "--from", str(stand_ins), "--data", folder)
     (tmp_path / "ptb" / "ptb.test.txt").write_text("edited\n")
     for arguments in (("verify",), ("verify", "ptb")):
         error = run(*arguments, "--data", folder).exception

@@ -16,8 +16,8 @@ PTB_FILES = ["ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"]
 QUICK = {"timeout": 5.0, "retries": 0, "pause": 0.0}
 
 
-def serve_ptb(server: Any, ptb_folder: Path) -> None:
-    server.files = {name: (ptb_folder / "ptb" / name).read_bytes() for name in PTB_FILES}
+def serve_ptb(server: Any, folder: Path) -> None:
+    server.files = {name: (folder / "ptb" / name).read_bytes() for name in PTB_FILES}
 
 
 def zip_of(files: dict[str, bytes]) -> bytes:
@@ -52,20 +52,20 @@ def test_the_data_folder_is_the_one_given_else_the_environment_else_data(
     assert data_folder(Path("~/corpora")) == Path.home() / "corpora"
 
 
-def test_a_download_is_complete_intact_and_not_repeated(server: Any, ptb_folder: Path, tmp_path: Path) -> None:
-    serve_ptb(server, ptb_folder)
+def test_a_download_is_complete_intact_and_not_repeated(server: Any, stand_ins: Path, tmp_path: Path) -> None:
+    serve_ptb(server, stand_ins)
     assert status("ptb", tmp_path).state == "absent"
     paths = fetch("ptb", tmp_path, base_url=server.url)
     assert [path.name for path in paths] == PTB_FILES
     found = verify("ptb", tmp_path)
-    assert (found.state, found.num_bytes) == ("present", 5_101_618 + 399_782 + 449_945)
+    assert (found.state, found.num_bytes) == ("present", sum(map(len, server.files.values())))
     fetch("ptb", tmp_path, base_url=server.url)
     assert len(server.requests) == 3
 
 
-def test_only_what_is_missing_or_damaged_is_fetched(server: Any, ptb_folder: Path, tmp_path: Path) -> None:
-    serve_ptb(server, ptb_folder)
-    fetch("ptb", tmp_path, source=ptb_folder)
+def test_only_what_is_missing_or_damaged_is_fetched(server: Any, stand_ins: Path, tmp_path: Path) -> None:
+    serve_ptb(server, stand_ins)
+    fetch("ptb", tmp_path, source=stand_ins)
     (tmp_path / "ptb" / "ptb.valid.txt").unlink()
     assert status("ptb", tmp_path).state == "incomplete"
     (tmp_path / "ptb" / "ptb.test.txt").write_text("edited\n")
@@ -88,19 +88,19 @@ def test_a_failed_download_says_how_to_supply_files_by_hand(server: Any, tmp_pat
 
 
 @pytest.mark.parametrize("beneath", ["", "ptb", "ptb-word", "corpora/penn/data"])
-def test_files_are_found_where_people_keep_them(ptb_folder: Path, tmp_path: Path, beneath: str) -> None:
+def test_files_are_found_where_people_keep_them(stand_ins: Path, tmp_path: Path, beneath: str) -> None:
     source = tmp_path / "mine" / beneath
     source.mkdir(parents=True)
     for name in PTB_FILES:
-        (source / name).symlink_to(ptb_folder / "ptb" / name)
+        (source / name).symlink_to(stand_ins / "ptb" / name)
     paths = fetch("ptb", tmp_path / "data", source=tmp_path / "mine")
     assert all(path.is_file() and not path.is_symlink() for path in paths)
     assert verify("ptb", tmp_path / "data").state == "present"
 
 
-def test_an_intact_file_is_preferred_to_an_edited_one_of_the_same_name(ptb_folder: Path, tmp_path: Path) -> None:
+def test_an_intact_file_is_preferred_to_an_edited_one_of_the_same_name(stand_ins: Path, tmp_path: Path) -> None:
     (tmp_path / "ptb.train.txt").write_text("edited\n")
-    (tmp_path / "original").symlink_to(ptb_folder / "ptb")
+    (tmp_path / "original").symlink_to(stand_ins / "ptb")
     fetch("ptb", tmp_path / "data", source=tmp_path)
     assert verify("ptb", tmp_path / "data").state == "present"
 
@@ -122,8 +122,13 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
         fetch("ptb", tmp_path / "data", source=tmp_path / "nowhere")
 
 
-def test_mnist_is_imported_and_checked(test_data: Path, tmp_path: Path) -> None:
-    assert len(fetch("mnist", tmp_path, source=test_data)) == 4
+def test_the_published_penn_treebank_has_the_digests_of_the_catalog(ptb_folder: Path) -> None:
+    found = verify("ptb", ptb_folder)
+    assert (found.state, found.num_bytes) == ("present", 5_101_618 + 399_782 + 449_945)
+
+
+def test_the_published_mnist_has_the_digests_of_the_catalog(mnist_folder: Path, tmp_path: Path) -> None:
+    assert len(fetch("mnist", tmp_path, source=mnist_folder)) == 4
     assert verify("mnist", tmp_path).state == "present"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stand_in import make_lines
 
 from sgrnn.data import (
     CharacterTokenizer,
@@ -23,8 +24,8 @@ TEXT = "the cat saw the dog\nthe dog saw <unk>\n\n" * 2 + python_docs()["train"]
 
 
 @pytest.fixture(scope="module")
-def subwords(ptb: Corpus) -> dict[str, SentencePieceTokenizer]:
-    sample = "".join(ptb.texts["train"].splitlines(keepends=True)[:3000])
+def subwords() -> dict[str, SentencePieceTokenizer]:
+    sample = make_lines(3000)
     return {
         "bpe": SentencePieceTokenizer.from_text(sample, vocabulary_size=600, kind="bpe"),
         "unigram": SentencePieceTokenizer.from_text(sample, vocabulary_size=600, kind="unigram"),
@@ -49,9 +50,10 @@ def test_ptb_words_are_the_10000_of_the_field_and_none_is_unknown_elsewhere(ptb:
         assert np.count_nonzero(tokens == unknown) == text.split().count("<unk>")
 
 
-def test_decoded_ptb_words_are_the_text(ptb: Corpus) -> None:
-    tokenizer = WordTokenizer.from_text(ptb.texts["train"])
-    assert tokenizer.decode(tokenizer.encode(ptb.texts["test"])) == ptb.texts["test"]
+def test_decoded_words_are_the_text() -> None:
+    text = make_lines(300)
+    tokenizer = WordTokenizer.from_text(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def test_rare_words_become_unknown() -> None:
@@ -164,22 +166,20 @@ def test_subwords_come_back_as_the_text(subwords: dict[str, SentencePieceTokeniz
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_subwords_of_a_whole_split_come_back(
-    subwords: dict[str, SentencePieceTokenizer], ptb: Corpus, kind: str
-) -> None:
-    tokenizer = subwords[kind]
+def test_subwords_of_a_whole_split_come_back(subwords: dict[str, SentencePieceTokenizer], kind: str) -> None:
+    tokenizer, text = subwords[kind], make_lines(2000, seed=1)
     assert tokenizer.vocabulary_size == 600
-    tokens = tokenizer.encode(ptb.texts["valid"])
-    assert tokenizer.decode(tokens) == ptb.texts["valid"]
+    tokens = tokenizer.encode(text)
+    assert tokenizer.decode(tokens) == text
     assert 0 <= tokens.min() <= tokens.max() < 600
-    assert len(tokens) < len(ptb.texts["valid"]) / 2  # the pieces are longer than characters
+    assert len(tokens) < len(text) / 2  # the pieces are longer than characters
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_unk_in_a_text_is_one_piece_like_any_frequent_word(
     subwords: dict[str, SentencePieceTokenizer], kind: str
 ) -> None:
-    assert len(subwords[kind].encode("a <unk> b")) == 3
+    assert len(subwords[kind].encode("N <unk> N")) == 3
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])

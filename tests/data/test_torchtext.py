@@ -1,4 +1,4 @@
-"""The adapter, against the real torchtext 0.6.0 and the real Penn Treebank."""
+"""The adapter, against the real torchtext 0.6.0, on a text in the form of the Penn Treebank."""
 
 import itertools
 import sys
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torchtext
+from stand_in import make_ptb
 from torchtext.data import BPTTIterator, Field
 from torchtext.datasets import LanguageModelingDataset, PennTreebank
 
@@ -18,10 +19,24 @@ from sgrnn.span import Span
 
 
 @pytest.fixture(scope="module")
-def splits(ptb_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with what stands in for the Penn Treebank."""
+    made = tmp_path_factory.mktemp("ptb")
+    make_ptb(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def ptb(folder: Path) -> Corpus:
+    """The same as a corpus of ours."""
+    return Corpus("ptb", {split: (folder / "ptb" / f"ptb.{split}.txt").read_text() for split in ("valid", "test")})
+
+
+@pytest.fixture(scope="module")
+def splits(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """PennTreebank.splits on files placed where it would download them to."""
     root = tmp_path_factory.mktemp("torchtext")
-    (root / "penn-treebank").symlink_to(ptb_folder / "ptb")
+    (root / "penn-treebank").symlink_to(folder / "ptb")
     field = Field()
     # The train text gives the vocabulary; reading valid and test keeps the test quick.
     found = PennTreebank.splits(

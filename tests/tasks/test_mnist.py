@@ -97,10 +97,10 @@ def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> 
     [("t10k", 10_000, [7, 2, 1, 0, 4], 980, 0.1325), ("train", 60_000, [5, 0, 4, 1, 9], 5923, 0.1307)],
 )
 def test_the_published_files(
-    test_data: Path, split: str, number: int, first_labels: list[int], zeros: int, mean: float
+    mnist_folder: Path, split: str, number: int, first_labels: list[int], zeros: int, mean: float
 ) -> None:
-    digits = read_idx(test_data / "mnist" / f"{split}-images-idx3-ubyte.gz")
-    labels = read_idx(test_data / "mnist" / f"{split}-labels-idx1-ubyte.gz")
+    digits = read_idx(mnist_folder / "mnist" / f"{split}-images-idx3-ubyte.gz")
+    labels = read_idx(mnist_folder / "mnist" / f"{split}-labels-idx1-ubyte.gz")
     assert (digits.shape, digits.dtype) == ((number, 28, 28), np.uint8)
     assert (labels.shape, labels.dtype) == ((number,), np.uint8)
     assert labels[:5].tolist() == first_labels

@@ -12,11 +12,11 @@ from together import run_together
 from tolerances import assert_close
 
 from sgrnn.cores.stacked import StackedCore
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, ProcessLost
 from sgrnn.language_model import LanguageModel
 from sgrnn.training import loop, reading
 from sgrnn.training.build import build_model, choose_device
-from sgrnn.training.distributed import ProcessLost, Ranks, joined
+from sgrnn.training.distributed import Ranks, joined
 from sgrnn.training.problems import problem_of
 from sgrnn.training.recipe import Recipe
 from sgrnn.training.recipe_files import parse_recipe

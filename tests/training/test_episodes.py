@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stand_in import TRAIN_IMAGES
 
 from sgrnn import Step
 from sgrnn.errors import InputError
@@ -160,10 +161,10 @@ def test_a_score_is_that_of_fresh_episodes_always_the_same_at_the_length_that_wa
     assert 0 <= figures.get("accuracy", 0) <= 1
 
 
-def test_a_score_counts_every_image_once(mnist_folder: Path) -> None:
-    problem = Episodes(read("kind: mnist, by: row"), mnist_folder)
+def test_a_score_counts_every_image_once(stand_ins: Path) -> None:
+    problem = Episodes(read("kind: mnist, by: row"), stand_ins)
     model = problem.build_model()
-    images, labels = read_digits(mnist_folder)["test"]
+    images, labels = read_digits(stand_ins)["test"]
     all_at_once = SequentialMNIST(images, labels, len(images), by="row", shuffle=False).draw()
     with torch.no_grad():
         predictions = model.predict(model(all_at_once.inputs, model.initial_state(len(images)))[0])
@@ -185,10 +186,10 @@ def test_digits_are_split_at_the_end_of_the_published_train_files(mnist_folder: 
     assert digits["test"][1][:5].tolist() == [7, 2, 1, 0, 4]
 
 
-def test_digits_are_learned_and_resumed_like_any_task(begin: Begin, mnist_folder: Path) -> None:
+def test_digits_are_learned_and_resumed_like_any_task(begin: Begin, stand_ins: Path) -> None:
     task, options = "kind: mnist, by: row", ("--training.span=10", "--training.max_updates=6")
-    whole, parts = (begin(name, task, *options, data=mnist_folder) for name in ("whole", "parts"))
-    assert whole.problem.updates_per_epoch == 3 * 55_000 // 4
+    whole, parts = (begin(name, task, *options, data=stand_ins) for name in ("whole", "parts"))
+    assert whole.problem.updates_per_epoch == 3 * (TRAIN_IMAGES - 5_000) // 4
     whole()
     parts(2)
     parts()
@@ -202,9 +203,9 @@ def test_missing_digits_are_refused_with_the_way_to_get_them(tmp_path: Path) -> 
         Episodes(read("kind: mnist"), tmp_path)
 
 
-def test_more_rows_than_images_are_refused(mnist_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"^training\.batch_size must be at most 55,000, the images there are, got 60"):
-        Episodes(read("kind: mnist", "--training.batch_size=60000"), mnist_folder)
+def test_more_rows_than_images_are_refused(stand_ins: Path) -> None:
+    with pytest.raises(InputError, match=r"^training\.batch_size must be at most 200, the images there are, got 60"):
+        Episodes(read("kind: mnist", "--training.batch_size=60000"), stand_ins)
 
 
 def test_an_unknown_split_is_refused() -> None:

@@ -73,8 +73,8 @@ trainin: {epochs: 1}
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ("kind: synthetic", "kind: syntetic", "policy.kind must be one of full, truncated, synthetic, got 'syntetic'"),
-        ("kind: synthetic, ", "", "policy.kind is missing; expected one of full, truncated, synthetic"),
+        ("kind: synthetic", "kind: syntetic", "policy.kind must be one of full, truncated, exact, synthetic, got"),
+        ("kind: synthetic, ", "", "policy.kind is missing; expected one of full, truncated, exact, "),
         ("window: 5", "window: 2.5", "policy.window must be a valid integer, got a number with a fractional part"),
         ("window: 5", "window: five", "policy.window must be a valid integer"),
         ("window: 5", "window: 0", "policy.window must be greater than 0, got 0"),
@@ -189,9 +189,80 @@ def test_numbers_and_words_are_read_as_in_yaml_1_2() -> None:
     assert isinstance(recipe.optimizer.learning_rate, float)
     assert (recipe.optimizer.learning_rate, recipe.training.clip, recipe.sample.prompt) == (3e-4, 10.0, "yes")
     for number in ("3e-4", "1.5", "12"):
-        for text, overrides in ((GOOD + f"sample: {{prompt: {number}}}", ()), (GOOD, (f"--sample.prompt={number}",))):
-            (line,) = mistakes(text, *overrides)
-            assert f"sample.prompt must be a valid string, got {float(number):g}" in line, "a number, not text"
+        (line,) = mistakes(GOOD + f"sample: {{prompt: {number}}}")
+        assert f"sample.prompt must be a valid string, got {float(number):g}" in line, "a number, not text"
+
+
+TEXTS = [
+    "The # sign", "#v.txt", "# all of it", "1984", "3e-4", "0x10", "1_000", "yes", "true", "null", "~", "", " ",
+    "a: b", "- a", "[", "{", "]", "'", '"', "''", '"quoted"', "it's", "*star", "&and", "!bang", "%d", "@at", "`tick`",
+    "|", ">", "---", "...", "tab\there", "two\nlines\n", "\n", "1984-01-01", "12:30:00", ".inf", "=", "<<", "?", ", ",
+    "  two ", "\\n", "é 中文", "\x07 bell", "\u2028", "a " * 200,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("spelling", ["one argument", "two arguments"])
+def test_a_field_that_takes_a_text_gets_what_is_written(text: str, spelling: str) -> None:
+    field = "--sample.prompt"
+    recipe = good(*([f"{field}={text}"] if spelling == "one argument" else [field, text]))
+    assert recipe.sample.prompt == text
+    assert parse_recipe(dump_recipe(recipe), "kept").sample.prompt == text, "and keeps it in the run's folder"
+
+
+@pytest.mark.parametrize("name", ["#v.txt", "1984", "a # b.txt", "true", "[a].txt", "2024-01-01"])
+def test_a_path_on_the_command_line_is_what_is_written(name: str) -> None:
+    data = good("--data.corpus=text", f"--data.train={name}", f"--data.test={name}").data
+    assert data is not None
+    assert (data.train, data.test, data.valid) == (Path.cwd() / name, Path.cwd() / name, None)
+
+
+@pytest.mark.parametrize("nothing", ["null", "~", ""])
+def test_a_path_that_may_be_left_out_can_be_taken_away(nothing: str) -> None:
+    text = GOOD.replace("python-docs", "text, train: a.txt, test: b.txt")
+    data = parse_recipe(text, "mine.yaml", None, [f"--data.test={nothing}"]).data
+    assert data is not None
+    assert data.test is None
+
+
+@pytest.mark.parametrize("value", ["3 # epochs", "3 #"])
+def test_what_yaml_would_cut_off_a_value_is_refused(value: str) -> None:
+    (line,) = mistakes(GOOD, f"--training.epochs={value}")
+    assert line.startswith("command line: --training.epochs: '#")
+    assert line.endswith("is a comment in YAML, and would be lost: remove it")
+    (line,) = mistakes(GOOD, "--policy.source={kind: random, probability: 0.5} # by chance")
+    assert line.startswith("command line: --policy.source: '# by chance' of ")
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        (("--seed=3",), "--training.seed=3"),
+        (("--seed", "3"), "--training.seed=3"),
+        (("--seed",), "--training.seed"),
+        (("--seed", "--policy.window=3"), "--training.seed"),
+        (("--batch-size=8",), "--training.batch_size=8"),
+        (("--windw=3",), "--policy.window=3"),
+        (("-window=3",), "--policy.window=3"),
+        (("window=3",), "--policy.window=3"),
+        (("policy.window=3",), "--policy.window=3"),
+        (("--prompt=a b",), "--sample.prompt=a b"),
+        (("--lr=0.1",), "--optimizer.learning_rate=0.1 or --synthesizer_optimizer.learning_rate=0.1"),
+        (("--policy=truncated",), "--policy.kind=truncated"),
+        (("--sample={length: 3}",), None),
+        (("--zzz=1",), None),
+    ],
+)
+def test_a_field_without_its_section_is_guessed(override: tuple[str, ...], meant: str | None) -> None:
+    (line,) = mistakes(GOOD, *override)
+    guess = f"; did you mean {meant}?" if meant else ""
+    assert line == f"command line: expected an override like --policy.window=5, got {override[0]!r}{guess}"
+
+
+def test_a_field_in_the_wrong_section_is_guessed() -> None:
+    (line,) = mistakes(GOOD, "--model.seed=3")
+    assert line.startswith("command line: model.seed is not a field; expected one of core, ")
+    assert line.endswith("; did you mean training.seed?")
 
 
 def test_anchors_and_merges_work_and_their_mistakes_have_a_line() -> None:
@@ -284,7 +355,7 @@ def test_a_field_of_a_section_that_the_recipe_leaves_out_belongs_to_its_default_
         (["--policy.windw=7"], "command line: policy.windw is not a field; did you mean policy.window?"),
         (["--polcy.window=7"], "command line: polcy is not a field; did you mean policy?"),
         (["--policy.window=x"], "command line: policy.window must be a valid integer"),
-        (["--policy.kind=trunc"], "command line: policy.kind must be one of full, truncated, synthetic, got 'trunc'"),
+        (["--policy.kind=trunc"], "command line: policy.kind must be one of full, truncated, exact, synthetic, got"),
         (["--policy.synthesizer.kind=erorr"], "command line: policy.synthesizer.kind must be one of error, adj"),
         (["--policy.synthesizer.rank=4"], "command line: policy.synthesizer.rank is not a field; expected one of "),
         (["--policy.synthesizer=mlp"], "command line: policy.synthesizer must be a section, like policy.synthesizer"),

@@ -119,6 +119,9 @@ class Training(Section):
     """Log now and then how far the gradients are from the true ones; null for never."""
     checkpoint_every: PositiveInt = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt | None = None
+    """Threads of each process on a CPU; null for what OMP_NUM_THREADS says, and where that is not set for one thread of
+    a small model, up to 20 million multiply-adds a step (rows times weights), and all there are of a larger one."""
 
 
 class Sample(Section):

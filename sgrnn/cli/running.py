@@ -1,0 +1,101 @@
+"""A run in training, as a person at the command line follows it."""
+
+import shlex
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from sgrnn.cli.stopping import stop_requested
+from sgrnn.errors import ProcessLost
+from sgrnn.language_model import LanguageModel
+from sgrnn.sequence_model import SequenceModel
+from sgrnn.training import loop
+from sgrnn.training.best import best_record
+from sgrnn.training.checkpoints import latest_checkpoint
+from sgrnn.training.curves import plot_curves
+from sgrnn.training.display import Display, TensorBoard, score_text
+from sgrnn.training.distributed import Ranks
+from sgrnn.training.interval import Diverged
+from sgrnn.training.memory import keep_freed_memory
+from sgrnn.training.problem import Problem
+from sgrnn.training.run import Run, locked
+from sgrnn.training.sample import sample_text
+from sgrnn.training.threads import threads_for
+
+
+def train_run(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> None:
+    """Train a run to its end, and say how it goes, how it ended and what to do with it.
+
+    Args:
+        run: the run.
+        problem: what it learns.
+        data: the data folder, if the user has named one.
+        ranks: the processes that train it together.
+    """
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    with threads_for(run.recipe, problem.build_model, ranks):
+        model = _train(run, problem, data, ranks, console)
+        if ranks.leads:
+            _conclude(run, model, console)
+
+
+def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console: Console) -> SequenceModel:
+    again = shlex.join([*ranks.command, "resume", str(run.folder), *(["--data", str(data)] if data else [])])
+    keep_freed_memory()
+    with ExitStack() as held:
+        stop = held.enter_context(stop_requested())
+        viewers: list[Callable[[dict[str, Any]], None]] = []
+        with ranks.leader_first():
+            if ranks.leads:
+                held.enter_context(locked(run.folder))
+                together = f", {ranks.size} processes" if ranks.size > 1 else ""
+                kind = run.recipe.policy.kind
+                console.print(f"training {run.folder}: {problem.description}, policy {kind}{together}")
+                viewers = [held.enter_context(Display(run, console)), held.enter_context(TensorBoard(run))]
+
+        def report(record: dict[str, Any]) -> None:
+            for viewer in viewers:
+                viewer(record)
+
+        try:
+            model = loop.train(run, problem, report, stop, ranks)
+        except loop.Interrupted:
+            if ranks.leads:
+                console.print(f"stopped and saved; go on with: {again}")
+            raise typer.Exit(130) from None
+        except Diverged:
+            if ranks.leads:  # the others have seen the same
+                raise
+            raise typer.Exit(2) from None
+        except ProcessLost as error:
+            latest = latest_checkpoint(run.checkpoints)
+            saved = f"the latest checkpoint is of update {latest.progress['update']}" if latest else "nothing was saved"
+            raise ProcessLost(f"{error}; {saved}; go on with: {again}") from None
+    return model
+
+
+def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
+    """What a run ends with: curves, a sample, its score, and what to do with it."""
+    with run.writing("curves.png") as path:
+        plot_curves([run], path)
+    if isinstance(model, LanguageModel):
+        assert run.tokenizer is not None, "of a text"
+        console.rule("sample")
+        console.print(sample_text(model, run.tokenizer, run.recipe.sample, run.recipe.training.seed))
+        console.rule()
+    best = best_record(run)
+    if best is not None:
+        perplexity = best.get("valid_perplexity")
+        shown = score_text(best, "valid_") if perplexity is None else f"perplexity {perplexity:.2f}"
+        evaluations = sum("valid_loss" in record for record in run.records())
+        share = best.get("valid_unknown_share", 0.0)
+        unknown = f"; {share:.2%} of the tokens are <unk> in the place of something else" if share else ""
+        console.print(f"validation {shown} (best of {evaluations} evaluations{unknown})")
+    console.print(f"the run lies in {run.folder}: metrics.jsonl, curves.png, tensorboard/, checkpoints/")
+    folder = shlex.quote(str(run.folder))
+    text = isinstance(model, LanguageModel)
+    console.print("next: " + (f"sgrnn generate {folder} --length 300" if text else f"sgrnn evaluate {folder}"))

@@ -1,0 +1,92 @@
+"""Help, lists and typing errors: answered without loading what only training needs."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sgrnn as package
+
+from .commands import Commands
+
+HEAVY = {"torch", "numpy", "matplotlib", "optuna", "tensorboard", "pandas", "sentencepiece", "safetensors"}
+PROGRAM = """
+import json, sys
+from sgrnn.cli import main
+sys.argv[0] = "sgrnn"
+status = 0
+try:
+    main()
+except SystemExit as ended:
+    status = ended.code or 0
+loaded = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps([status, loaded]), file=open("answer.json", "w"))
+"""
+
+
+def answer(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
+    """Exit status of a command, the packages that its process has loaded, and what it said."""
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        cwd=folder, capture_output=True, encoding="utf-8", timeout=60, check=True,
+    )  # fmt: skip
+    status, loaded = json.loads((folder / "answer.json").read_text())
+    return status, set(loaded), ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("--help", 0, "Usage: sgrnn "),
+        ("-h", 0, "Usage: sgrnn "),
+        ("train -h", 0, "Usage: sgrnn train "),
+        ("data fetch -h", 0, "Usage: sgrnn data fetch "),
+        ("--version", 0, "sgrnn 0."),
+        ("recipes list", 0, "quickstart"),
+        ("data list", 0, "wikitext-2"),
+        ("trian quickstart", 2, "No such command 'trian'"),
+        ("resume runs/mine --epochs 3", 2, "No such option: --epochs"),
+        ("train", 2, "Missing argument"),
+        ("train quikstart", 2, "did you mean quickstart?"),
+        ("train quickstart --policy.windw=5", 2, "did you mean policy.window?"),
+        ("train quickstart --seed 3", 2, "did you mean --training.seed=3?"),
+        ("train quickstart --rnu mine", 2, "--rnu is no option of sgrnn train; did you mean --run?"),
+        ("sweep quickstart --space nowhere.yaml", 2, "cannot read the space nowhere.yaml"),
+        ("recipes check quickstart --training.epochs=x", 2, "training.epochs must be a valid integer"),
+        ("data fetch penn", 2, "there is no data named 'penn'"),
+        *(
+            (f"{command} nowhere", 2, "nowhere holds no run")
+            for command in ("resume", "evaluate", "generate", "compare", "diagnose", "report")
+        ),
+    ],
+)
+def test_it_answers_without_what_only_training_needs(tmp_path: Path, command: str, status: int, said: str) -> None:
+    found, loaded, output = answer(tmp_path, *command.split())
+    assert said in output
+    assert found == status
+    assert loaded & HEAVY == set()
+
+
+def test_the_version_is_shown(sgrnn: Commands) -> None:
+    assert sgrnn.well("--version") == f"sgrnn {package.__version__}\n"
+
+
+def complete(folder: Path, words: str) -> list[str]:
+    """What a shell is told when somebody asks it to complete the last of some words."""
+    told = {"_SGRNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=folder, env=os.environ | told, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return ended.stdout.split()
+
+
+def test_a_shell_completes_commands_and_recipes(tmp_path: Path, sgrnn: Commands) -> None:
+    assert complete(tmp_path, "sgrnn re") == ["resume", "report", "recipes"]
+    for command in ("train", "sweep", "recipes show"):
+        assert complete(tmp_path, f"sgrnn {command} quick") == ["quickstart"]
+    assert re.search(r"complete .*sgrnn", sgrnn.well("--show-completion", "bash"))
