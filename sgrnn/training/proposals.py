@@ -43,6 +43,10 @@ class Untried(TPESampler):
             if trial.state != TrialState.WAITING and trial.params.keys() == self._space.keys()
         }
 
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """See TPESampler; in a finite space one field is chosen after the other, so that each can see to it."""
+        return super().infer_relative_search_space(study, trial) if self._sizes is None else {}
+
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
