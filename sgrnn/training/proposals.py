@@ -21,12 +21,13 @@ class Untried(TPESampler):
 
     Args:
         space: the fields; trials are asked for them in this order.
+        seed: for the same proposals again.
     """
 
-    def __init__(self, space: Space) -> None:
-        super().__init__()
+    def __init__(self, space: Space, seed: int | None = None) -> None:
+        super().__init__(seed=seed)
         self._space = space
-        self._draw = Random()
+        self._draw = Random(seed)
         sizes = [tried.size for tried in space.values()]
         self._sizes = None if None in sizes else [size for size in sizes if size is not None]
 

@@ -116,6 +116,17 @@ def test_what_cannot_be_trained_on_is_refused_before_a_folder_is_made(
     assert not Path("mine").exists()
 
 
+def test_words_without_blanks_are_named_where_they_make_a_text_too_short(sgrnn: Commands) -> None:
+    Path("dna.txt").write_text("ACGT" * 500 + "\n")
+    files = [f"--data.{split}=dna.txt" for split in ("train", "valid", "test")]
+    message = sgrnn.refused("train", "tiny.yaml", *files, "--data.tokenizer.kind=word", "--sample.prompt=")
+    assert re.match(r"text train is too short: its 2 tokens make 4 rows of 0 steps, ", message)
+    assert message.endswith(
+        "; its tokens are 1,000 characters long on average: for a text without blanks set data.tokenizer.kind to "
+        "character or bpe"
+    )
+
+
 def test_a_gpu_is_trained_on_where_there_is_one_and_refused_where_not(sgrnn: Commands) -> None:
     command = ("train", "tiny.yaml", "--training.device=cuda", "--run", "mine")
     if torch.cuda.is_available():
