@@ -243,8 +243,8 @@ def build_stream(recipe: recipes.Recipe, files: TokenFiles, lookahead: int = 0) 
         if file.characters < _LONG_TOKENS * file.tokens:
             raise
         raise InputError(
-            f"{error}; its tokens are {file.characters // file.tokens:,} characters long on average: for a text without "
-            "blanks set data.tokenizer.kind to character or bpe"
+            f"{error}; its tokens are {file.characters // file.tokens:,} characters long on average: for a text "
+            "without blanks set data.tokenizer.kind to character or bpe"
         ) from None
 
 
