@@ -104,7 +104,7 @@ def compare(
     from sgrnn.training.run import Run
 
     opened = [Run.open(folder) for folder in runs]
-    from sgrnn.training.comparison import cautions, table_of
+    from sgrnn.training.comparison import cautions, table_of, without_evaluation
     from sgrnn.training.curves import plot_curves
 
     headings, rows = table_of(opened)
@@ -113,8 +113,8 @@ def compare(
         table.add_row(*row)
     console = Console(markup=False)
     print_table(console, table)
-    for caution in cautions(opened):
-        console.print(f"caution: {caution}", highlight=False, soft_wrap=True)
+    for line in [*(f"caution: {caution}" for caution in cautions(opened)), *without_evaluation(opened)]:
+        console.print(line, highlight=False, soft_wrap=True)
     try:
         plot_curves(opened, output)
     except OSError as error:
