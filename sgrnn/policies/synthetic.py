@@ -206,7 +206,7 @@ class Synthetic(Policy, Statistics):
         predicted = at_least_float32(predicted)
         target, open_rows = finite_rows(target.to(predicted), at.open_rows)
         figures, count = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, open_rows)
-        figures["injected_share"] = torch.zeros_like(figures["r2"])
+        figures["injected_share"] = torch.zeros_like(figures["target_r2"])
         if injected is not None:
             figures["injected_share"] = injected_share(injected, outputs, self.total)
         wanted = target / self.mean_square.sqrt().clamp(min=1e-30)

@@ -296,7 +296,7 @@ def test_half_precision_spoils_no_statistics(precision: torch.dtype, scale: floa
         figures.append(step.figures)
         gates.append(policy.gate())
     assert float(figures[1]["target_rms"]) == pytest.approx(float(figures[0]["target_rms"]), rel=0.1)
-    assert float(figures[1]["cosine"]) == pytest.approx(float(figures[0]["cosine"]), abs=0.1)
+    assert float(figures[1]["target_cosine"]) == pytest.approx(float(figures[0]["target_cosine"]), abs=0.1)
 
 
 @pytest.mark.parametrize("own", [torch.float64, torch.float32])
