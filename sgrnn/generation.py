@@ -1,9 +1,11 @@
 """Text from a trained model, one token at a time."""
 
 from collections.abc import Iterator
+from math import isnan
 
 import torch
 
+from sgrnn.errors import InputError
 from sgrnn.language_model import LanguageModel
 
 
@@ -20,12 +22,14 @@ def generate(
         seed: of the drawing; None for another text each time.
 
     Raises:
-        ValueError: an empty prompt, or a negative length or temperature.
+        InputError: an empty prompt, or a length or temperature that is negative or no number.
     """
     if not prompt:
-        raise ValueError("prompt must hold at least one token, got none")
+        raise InputError("prompt must hold at least one token, got none")
     if length < 0 or temperature < 0:
-        raise ValueError(f"length and temperature must not be negative, got {length} and {temperature}")
+        raise InputError(f"length and temperature must not be negative, got {length} and {temperature}")
+    if isnan(temperature):
+        raise InputError(f"temperature must be a number, got {temperature}")
     return _draw(model, prompt, length, temperature, seed)
 
 
@@ -44,11 +48,12 @@ def _draw(model: LanguageModel, prompt: list[int], length: int, temperature: flo
         tokens = torch.tensor(prompt, device=device).unsqueeze(1)
         for _ in range(length):
             outputs, state = model(tokens, state)
-            logits = model.logits(outputs[-1, 0])
+            logits = model.logits(outputs[-1, 0]).double()
             if temperature == 0:
                 tokens = logits.argmax().view(1, 1)
             else:
-                chances = torch.softmax(logits.double() / temperature, dim=-1)
+                # From the largest on: so no temperature is so low that a quotient overflows.
+                chances = torch.softmax((logits - logits.max()) / temperature, dim=-1)
                 tokens = torch.multinomial(chances, 1, generator=generator).unsqueeze(0)
             yield int(tokens)
     finally:

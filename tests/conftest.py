@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 # Where no name server answers, torch.distributed warns of that on stderr, which tests read. Read when torch is loaded.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
-import pytest  # noqa: E402
-import stand_in  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import stand_in
+import torch
 
-from sgrnn.data import data_folder, fetch  # noqa: E402
-from sgrnn.errors import InputError  # noqa: E402
+from sgrnn.data import data_folder, fetch
+from sgrnn.errors import InputError
 
 torch.set_num_threads(1)  # models so small only lose time with more, above all on a busy machine
 

@@ -40,6 +40,19 @@ def test_at_temperature_0_the_likeliest_token_is_taken_and_read(prompt: list[int
     assert list(generate(model, prompt, 20, temperature=0)) == text[len(prompt) :]
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-320, 1e-300, 1e-40])
+def test_at_temperatures_near_0_it_is_as_at_0(temperature: float) -> None:
+    model = make_model()
+    coldest = list(generate(model, PROMPT, 20, temperature=0))
+    assert list(generate(model, PROMPT, 20, temperature=temperature, seed=1)) == coldest
+
+
+@pytest.mark.parametrize("temperature", [1e308, float("inf")])
+def test_at_the_highest_temperatures_all_tokens_are_as_likely(temperature: float) -> None:
+    drawn = list(generate(make_model(), PROMPT, 400, temperature=temperature, seed=1))
+    assert set(drawn) == set(range(VOCABULARY))
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_tokens_are_drawn_by_their_chances_at_the_temperature(temperature: float) -> None:
     model = make_model()
@@ -109,6 +122,7 @@ def test_grad_mode_is_on_again_between_two_tokens() -> None:
         ([], 5, 1.0, "prompt must hold at least one token, got none"),
         (PROMPT, -1, 1.0, "length and temperature must not be negative, got -1 and 1.0"),
         (PROMPT, 5, -0.5, "length and temperature must not be negative, got 5 and -0.5"),
+        (PROMPT, 5, float("nan"), "temperature must be a number, got nan"),
     ],
 )
 def test_what_cannot_be_done_is_refused(prompt: list[int], length: int, temperature: float, message: str) -> None:

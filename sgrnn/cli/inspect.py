@@ -105,7 +105,7 @@ def compare(
     from sgrnn.training.run import Run
 
     opened = [Run.open(folder) for folder in runs]
-    from sgrnn.training.comparison import table_of
+    from sgrnn.training.comparison import table_of, without_evaluation
     from sgrnn.training.curves import plot_curves
 
     headings, rows = table_of(opened)
@@ -114,6 +114,8 @@ def compare(
         table.add_row(*row)
     console = Console(markup=False)
     print_table(console, table)
+    for line in without_evaluation(opened):
+        console.print(line, soft_wrap=True)
     try:
         plot_curves(opened, output)
     except OSError as error:

@@ -1,5 +1,6 @@
 """``sgrnn recipes``: the recipes that come with the package."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -50,11 +51,12 @@ def show(
     if plot:
         recipe = load_recipe(name, overrides)
         from sgrnn.data import data_folder
-        from sgrnn.training.preview import needs_updates, preview
+        from sgrnn.training.preview import BARS, PLAIN_BARS, needs_updates, preview
         from sgrnn.training.problems import new_problem
 
         problem = new_problem(recipe, data_folder())[0] if needs_updates(recipe) else None
-        print(preview(recipe, problem and problem.updates_per_epoch))
+        bars = BARS if _can_show(BARS) else PLAIN_BARS
+        print(preview(recipe, problem and problem.updates_per_epoch, bars=bars))
     elif resolved or overrides:
         print(dump_recipe(load_recipe(name, overrides)), end="")
     else:
@@ -95,3 +97,12 @@ def check(context: typer.Context, name: RecipeArgument) -> None:
 
     load_recipe(name, overrides_of(context))
     print(f"{name} is a valid recipe")
+
+
+def _can_show(text: str) -> bool:
+    """Whether the console knows the characters."""
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -27,6 +27,7 @@ def report(
     opened = [Run.open(folder) for folder in runs]
     from sgrnn.report import write_report
     from sgrnn.report.subject import Subject
+    from sgrnn.training.comparison import without_evaluation
     from sgrnn.training.diagnosis import read_diagnosis
 
     subjects = [Subject(run, read_diagnosis(run), _sample(run)) for run in opened]
@@ -36,6 +37,8 @@ def report(
         raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {output}, {len(figures)} figures; each run's are in its folder under figures/")
+    for line in without_evaluation(opened):
+        console.print(line)
     for subject in subjects:
         if subject.diagnosis is None:
             console.print(f"not diagnosed yet: sgrnn diagnose {subject.run.folder}")

@@ -1,6 +1,7 @@
 """A run in training, as a person at the command line follows it."""
 
 import shlex
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,8 @@ from sgrnn.training.distributed import Ranks
 from sgrnn.training.interval import Diverged
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problem import Problem
+from sgrnn.training.rates import rate_jump
+from sgrnn.training.recipe_files import parse_recipe
 from sgrnn.training.run import Run, locked
 from sgrnn.training.sample import sample_text
 from sgrnn.training.threads import threads_for
@@ -55,6 +58,7 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
                 together = f", {ranks.size} processes" if ranks.size > 1 else ""
                 kind = run.recipe.policy.kind
                 console.print(f"training {run.folder}: {problem.description}, policy {kind}{together}")
+                _warn_of_a_jump(run, problem)
                 viewers = [held.enter_context(Display(run, console)), held.enter_context(TensorBoard(run))]
 
         def report(record: dict[str, Any]) -> None:
@@ -76,6 +80,23 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
             saved = f"the latest checkpoint is of update {latest.progress['update']}" if latest else "nothing was saved"
             raise ProcessLost(f"{error}; {saved}; go on with: {again}") from None
     return model
+
+
+def _warn_of_a_jump(run: Run, problem: Problem) -> None:
+    """Say so where a run that is now to train longer or shorter goes on at another learning rate."""
+    checkpoint = latest_checkpoint(run.checkpoints)
+    if checkpoint is None:
+        return
+    before = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
+    progress = checkpoint.progress
+    jump = rate_jump(before, run.recipe, progress["update"], problem.updates_per_epoch, progress["losses"])
+    if jump is not None:
+        print(
+            f"the learning rate goes from {jump[0]:.3g} to {jump[1]:.3g}: the schedule {run.recipe.schedule.kind} is "
+            f"now laid out over {run.recipe.training.epochs} epochs (training.epochs), before over "
+            f"{before.training.epochs}",
+            file=sys.stderr,
+        )
 
 
 def _conclude(run: Run, model: SequenceModel, console: Console) -> None:

@@ -91,10 +91,12 @@ def sweep(
                 values = ", ".join(f"{field} {_shown(value)}" for field, value in trial.params.items())
                 console.print(f"trial {trial.number}: {values}")
                 try:
-                    result = opened.train(trial, data_folder(data), _printed(console), stop)
+                    result = opened.train(trial, data_folder(data), _printed(console), stop, console.print)
                 except Interrupted:
                     break
                 console.print(f"trial {trial.number}: {_outcome(result)}")
+    if (combinations := opened.exhausted) is not None and not stop():
+        console.print(f"all {combinations:,} combinations of the space have been tried")
     unit = "bits per character" if base.data is not None else "validation loss"
     _conclude(opened, tried, unit, console)
     if stop():
@@ -139,9 +141,10 @@ def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> No
         table.add_row(str(result.number), result.state, *values, *figures)
     print_table(console, table)
     for result in results:
-        if result.state == "failed":
-            again = f"; to see how: sgrnn resume {shlex.quote(str(result.folder))}" if result.folder.exists() else ""
-            console.print(f"trial {result.number} failed: {result.reason}{again}")
+        if result.state in ("failed", "damaged"):
+            resumable = result.state == "failed" and result.folder.exists()
+            again = f"; to see how: sgrnn resume {shlex.quote(str(result.folder))}" if resumable else ""
+            console.print(f"trial {result.number} {result.state}: {result.reason}{again}")
     path = sweep.folder / "sweep.png"
     try:
         plot_sweep(results, space, unit, path)

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -83,14 +84,14 @@ class SentencePieceTokenizer(Tokenizer):
                 eos_piece=_EOS_PIECE,
                 bos_id=-1,
                 pad_id=-1,
-                max_sentence_length=max(len(line.encode()) for line in lines) + 1,
+                max_sentence_length=max(10, *(len(line.encode()) + 1 for line in lines)),  # 10: no less is taken
                 # Left to itself the trainer never joins "<", "unk" and ">", a frequent word of many corpora.
                 user_defined_symbols=["\N{LOWER ONE EIGHTH BLOCK}" + UNKNOWN] if UNKNOWN in text else [],
                 num_threads=1,  # the pieces depend on the number of threads
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise InputError(_explain(str(error), vocabulary_size)) from error
+            raise InputError(_explain(str(error), vocabulary_size, lines)) from error
         return cls(model.getvalue(), kind)
 
     def encode(self, text: str, *, source: str = "the text") -> Tokens:
@@ -113,11 +114,22 @@ class SentencePieceTokenizer(Tokenizer):
         return {}
 
 
-def _explain(reason: str, vocabulary_size: int) -> str:
+def _explain(reason: str, vocabulary_size: int, lines: Sequence[str]) -> str:
     """Say what to do about an error of the trainer's."""
     found = f"got {vocabulary_size:,}"
     if limit := re.search(r"value <= (\d+)", reason):
         return f"vocabulary_size must be at most {int(limit[1]):,} for this text, {found}; make it smaller"
     if limit := re.search(r"required_chars\. \d+ vs (\d+)", reason):
         return f"vocabulary_size must be at least {int(limit[1]):,} for this text, {found}; make it larger"
+    if "isfinite" in reason:  # the likelihood of a run of so many characters is 0 in float32
+        number, run = max(enumerate(lines, 1), key=lambda line: _longest_run(line[1]))
+        return (
+            f"the text holds a run of {_longest_run(run):,} characters without a blank (in line {number:,}, empty ones "
+            "not counted), too long for a unigram model; break it with blanks or line ends, or use bpe"
+        )
     return f"SentencePiece could not learn {vocabulary_size:,} pieces from this text: {reason}"
+
+
+def _longest_run(line: str) -> int:
+    """Characters without a blank between them."""
+    return max(map(len, line.split(" ")))

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+from sgrnn.data.encodings import conversion, wide_encoding, wrong_share
 from sgrnn.errors import InputError
+
+_MOST_WRONG = 0.05  # of the characters of a text are none that anybody writes
+_SHORT = 100  # characters: a text of fewer is too short, whatever its lines are like
 
 
 def read_text(path: Path) -> str:
@@ -33,18 +37,24 @@ def decode_text(content: bytes, source: str) -> str:
     if not content.strip():
         raise InputError(f"{source} is empty; expected UTF-8 text: give a file that holds some")
     if (offset := content.find(0)) >= 0:
+        wide = wide_encoding(content)
+        looks = f"it looks like {wide}" if wide else "if it is UTF-16"
         raise InputError(
-            f"{source} is not text: a NUL byte at byte {offset:,} (line {_line(content, offset):,}); "
-            "expected UTF-8: convert a UTF-16 file with `iconv -f UTF-16 -t UTF-8`, or give another file"
+            f"{source} is not text: a NUL byte at byte {offset:,} (line {_line(content, offset):,}); expected UTF-8: "
+            f"{looks}: convert it with `iconv -f {wide or 'UTF-16'} -t UTF-8`, or give another file"
         )
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{source} is not UTF-8: byte 0x{content[error.start]:02x} at byte {error.start:,} (line "
-            f"{_line(content, error.start):,}) is not valid; convert it, for example with "
-            "`iconv -f LATIN1 -t UTF-8`"
+            f"{_line(content, error.start):,}) is not valid; convert it with {conversion(content)}"
         ) from error
+    if (share := wrong_share(text)) > _MOST_WRONG:
+        raise InputError(
+            f"{source} is not text: {share:.0%} of its characters are control characters or unassigned ones; expected "
+            f"UTF-8: convert it with {conversion(content)}, or give another file"
+        )
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     return text if text.endswith("\n") else text + "\n"
 
@@ -83,11 +93,31 @@ def split_text(text: str, valid_fraction: float, test_fraction: float, source: s
         del pieces["test"]
     for split, piece in pieces.items():
         if not piece.strip():
-            raise InputError(
-                f"{source} is too short to be split: {split} would be empty ({len(text):,} characters in "
-                "all); give larger fractions or separate files"
-            )
+            raise InputError(_explain(text, mark, split, source))
     return pieces
+
+
+def _explain(text: str, mark: str, split: str, source: str) -> str:
+    """Say why a text cannot be cut in pieces of which none is empty, and what to do."""
+    segments = [segment for segment in text.rstrip("\n").split(mark) if segment.strip()]
+    longest = max(map(len, segments), default=0)
+    files = "name separate files, data.valid and data.test"
+    if len(text) < _SHORT:
+        return (
+            f"{source} is too short to be split: {split} would be empty ({len(text):,} characters in all); give larger "
+            "fractions or separate files"
+        )
+    if len(segments) == 1:
+        return (
+            f"{source} cannot be split: it is one line of {longest:,} characters without a blank, and cuts fall behind "
+            f"line ends or blanks; break it into lines, or {files}"
+        )
+    kind = "line" if mark == "\n" else "word"
+    return (
+        f"{source} cannot be split: {split} would be empty, since cuts fall behind the end of a {kind}, and of its "
+        f"{len(segments):,} {kind}s the longest has {longest:,} of {len(text):,} characters; break that, change "
+        f"data.valid_fraction or data.test_fraction, or {files}"
+    )
 
 
 def _cut(text: str, mark: str, position: int) -> int:

@@ -8,10 +8,12 @@
 
 Its stream is not quite that of `sgrnn.data.TokenStream`: a text begins with its first token rather than with
 a line end before it, and the first token of every row is never a target; instead of dropping the rest, it
-fills the last rows with `<pad>`, which are inputs and targets like any other token.
+fills the last rows with `<pad>`, which are inputs and targets like any other token. BPTTIterator reads the first
+example of a dataset alone; here the examples of one that has several are one text, in their order.
 """
 
 from collections.abc import Iterator
+from copy import copy
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -47,6 +49,7 @@ def spans(iterator: "BPTTIterator", lookahead: int = 0) -> Iterator[Span]:
     require_torchtext()
     if lookahead < 0:
         raise InputError(f"lookahead must be at least 0, got {lookahead}")
+    iterator = _whole(iterator)
     if len(iterator) < 1:
         tokens = len(iterator.dataset[0].text)
         raise InputError(
@@ -84,6 +87,25 @@ def require_torchtext() -> None:
         raise InputError(f"this needs torchtext {_VERSION}, which cannot be imported ({error}); {_REMEDY}") from error
     if torchtext.__version__ != _VERSION:
         raise InputError(f"this needs torchtext {_VERSION}, got {torchtext.__version__}; {_REMEDY}")
+
+
+def _whole(iterator: "BPTTIterator") -> "BPTTIterator":
+    """The iterator over all examples of its dataset, put together to one."""
+    from torchtext.data import Dataset
+
+    examples = list(iterator.dataset.examples)
+    if not examples or not all(hasattr(example, "text") for example in examples):
+        raise InputError(
+            f"the dataset of the BPTTIterator must hold examples with a field named text, got {len(examples):,} "
+            "examples without it; build it with fields=[('text', field)]"
+        )
+    if len(examples) == 1:
+        return iterator
+    whole = copy(examples[0])
+    whole.text = [token for example in examples for token in example.text]
+    joined = copy(iterator)
+    joined.dataset = Dataset([whole], list(iterator.dataset.fields.items()))
+    return joined
 
 
 def _endless(iterator: "BPTTIterator", lookahead: int) -> Iterator[Span]:

@@ -1,6 +1,7 @@
 """Tokenizers that are a list: one entry per word, or per character."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,17 +52,18 @@ class WordTokenizer(Tokenizer):
             max_size: largest vocabulary, `<eos>` and `<unk>` included; rarer words become `<unk>`.
 
         Raises:
-            InputError: min_count below 1 or max_size below 3.
+            InputError: min_count below 1 or max_size below 3, or a text that holds the word `<eos>`.
         """
         _require_at_least("min_count", min_count, 1)
         if max_size is not None:
             _require_at_least("max_size", max_size, 3)
+        _require_no_spelled_line_end(text, "the train text")
         counts = Counter(text.split())
-        counts.pop(EOS, None)
         counts.pop(UNKNOWN, None)
         return cls([EOS, UNKNOWN, *_by_frequency(counts, min_count)][:max_size])
 
     def encode(self, text: str, *, source: str = "the text") -> Tokens:
+        _require_no_spelled_line_end(text, source)
         ids, unknown = self._ids, self._ids[UNKNOWN]
         words = text.replace("\n", f" {EOS} ").split()
         return np.fromiter((ids.get(word, unknown) for word in words), np.int32, len(words))
@@ -159,6 +161,16 @@ class CharacterTokenizer(Tokenizer):
 
     def _saved_form(self, folder: Path) -> dict[str, Any]:
         return {"tokens": self.characters}
+
+
+def _require_no_spelled_line_end(text: str, source: str) -> None:
+    """Refuse the word `<eos>`: read as a line end, a line that is written with it would have two."""
+    found = re.search(rf"(?<!\S){EOS}(?!\S)", text) if EOS in text else None
+    if found:
+        raise InputError(
+            f"{source} holds the word {EOS} in line {text.count(chr(10), 0, found.start()) + 1:,}, which stands for "
+            "the end of a line; remove it where a line ends, and end the line where it stands within one"
+        )
 
 
 def _by_frequency(counts: Mapping[str, int], min_count: int) -> list[str]:

@@ -14,7 +14,7 @@ from sgrnn.data.atomic import atomic_write
 from sgrnn.report.figures import STYLE, Drawn, draw_all
 from sgrnn.report.style import CSS
 from sgrnn.report.subject import Subject
-from sgrnn.training.comparison import policy_name, table_of
+from sgrnn.training.comparison import policy_name, table_of, without_evaluation
 from sgrnn.training.recipe_files import dump_recipe
 
 FIGURES = "figures"
@@ -31,7 +31,7 @@ def write_report(subjects: Sequence[Subject], output: Path) -> list[str]:
         Names of the figures on the page.
 
     Raises:
-        InputError: a run was never evaluated, or its folder cannot be written.
+        InputError: the folder of a run cannot be written, or its checkpoint is damaged.
         OSError: the page cannot be written.
     """
     headings, rows = table_of([subject.run for subject in subjects])
@@ -107,7 +107,7 @@ def _summaries(subjects: Sequence[Subject]) -> Iterator[str]:
     yield "<section><h2>Is it helping?</h2><dl>"
     for subject in subjects:
         yield f"<dt>{html.escape(subject.run.name)}</dt>"
-        for sentence in summary(subject):
+        for sentence in [*without_evaluation([subject.run]), *summary(subject)]:
             yield f"<dd>{html.escape(sentence)}</dd>"
     yield "</dl></section>"
 

@@ -29,6 +29,8 @@ _TASKS: dict[str, type[tasks.Task]] = {
     "mnist": tasks.SequentialMNIST,
 }
 
+_LONG_TOKENS = 50  # characters: no language has words of such a length
+
 Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # images (n, 28, 28) and labels (n,)
 
 
@@ -227,14 +229,23 @@ def build_stream(recipe: recipes.Recipe, files: TokenFiles, lookahead: int = 0) 
     """
     assert recipe.data is not None, "a recipe for a text"
     assert recipe.span is not None, "of a text"
-    return TokenStream(
-        files["train"].array,
-        files.eos_id,
-        recipe.training.batch_size,
-        recipe.span,
-        lookahead,
-        source=f"{recipe.data.corpus} train",
-    )
+    file = files["train"]
+    try:
+        return TokenStream(
+            file.array,
+            files.eos_id,
+            recipe.training.batch_size,
+            recipe.span,
+            lookahead,
+            source=f"{recipe.data.corpus} train",
+        )
+    except InputError as error:
+        if file.characters < _LONG_TOKENS * file.tokens:
+            raise
+        raise InputError(
+            f"{error}; its tokens are {file.characters // file.tokens:,} characters long on average: for a text "
+            "without blanks set data.tokenizer.kind to character or bpe"
+        ) from None
 
 
 def choose_device(name: str, local: int = 0, local_size: int = 1) -> torch.device:

@@ -92,11 +92,12 @@ def save_checkpoint(
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
+        (aside / "recipe.yaml").write_text(recipe, "utf-8")
         save_model(model, str(aside / "model.safetensors"))
+        shutil.copymode(aside / "recipe.yaml", aside / "model.safetensors")  # safetensors lets nobody else read it
         serialized = BytesIO()  # written by Python, which says why it cannot where torch does not
         torch.save(state, serialized)
         (aside / "state.pt").write_bytes(serialized.getbuffer())
-        (aside / "recipe.yaml").write_text(recipe, "utf-8")
         digests = {name: file_digest(aside / name) for name in _FILES}
         record = {"format": _FORMAT, "files": digests, **progress}
         record["digest"] = _digest(record)
@@ -126,8 +127,13 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         InputError: it is damaged, or nothing that this program wrote.
     """
-    newest = _newest(folder)
-    return None if newest is None else _open(newest)
+    while (newest := _newest(folder)) is not None:
+        try:
+            return _open(newest)
+        except InputError:
+            if newest == _newest(folder):  # else it was removed, one newer being there
+                raise
+    return None
 
 
 def best_checkpoint(folder: Path) -> Checkpoint | None:
@@ -136,11 +142,14 @@ def best_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         InputError: as `latest_checkpoint`.
     """
-    latest = latest_checkpoint(folder)
-    if latest is None or latest.progress["best_update"] is None:
-        return latest
-    best = folder / _name(latest.progress["best_update"])
-    return _open(best)
+    while (latest := latest_checkpoint(folder)) is not None:
+        best = latest.progress["best_update"]
+        try:
+            return latest if best is None else _open(folder / _name(best))
+        except InputError:
+            if latest.folder == _newest(folder):  # else the run, in training meanwhile, has a better one
+                raise
+    return None
 
 
 def latest_update(folder: Path) -> int | None:

@@ -1,6 +1,5 @@
 """Runs side by side: what is known of each at its best."""
 
-from sgrnn.errors import InputError
 from sgrnn.training.best import best_record
 from sgrnn.training.run import Run
 
@@ -20,11 +19,7 @@ FORMS = {
 
 
 def table_of(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows, a row for each run: its name, its policy, and its figures.
-
-    Raises:
-        InputError: a run was never evaluated.
-    """
+    """Headings and rows, a row for each run: its name, its policy, and its figures, those that there are so far."""
     found = [_figures(run) for run in runs]
     shown = [heading for heading in FORMS if any(heading in row for row in found)]
     rows = [
@@ -32,6 +27,16 @@ def table_of(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
         for run, row in zip(runs, found, strict=True)
     ]
     return ["run", "policy", *shown], rows
+
+
+def without_evaluation(runs: list[Run]) -> list[str]:
+    """Say of every run that has no evaluation what it is waiting for."""
+    return [
+        f"{run.folder} has no evaluation yet: the first is at the end of an epoch, or after training.evaluate_every "
+        f"updates; if it was stopped, go on with `sgrnn resume {run.folder}`"
+        for run in runs
+        if not any("valid_loss" in record for record in run.records())
+    ]
 
 
 def policy_name(run: Run) -> str:
@@ -42,11 +47,9 @@ def policy_name(run: Run) -> str:
 
 def _figures(run: Run) -> dict[str, float]:
     """What is known of a run, by heading."""
-    best = best_record(run)
-    if best is None:
-        raise InputError(f"{run.folder} was never evaluated: go on with `sgrnn resume {run.folder}`")
+    best = best_record(run) or {}
     records = list(run.records())
-    evaluated = [record for record in records if "valid_loss" in record][-1]
+    latest = next((record for record in reversed(records) if "valid_loss" in record), records[-1] if records else {})
     last = next((record for record in reversed(records) if "loss" in record), {})
     found = {
         "loss": best.get("valid_loss"),
@@ -55,8 +58,8 @@ def _figures(run: Run) -> dict[str, float]:
         "bits/char": best.get("valid_bits_per_character"),
         "accuracy": best.get("valid_accuracy"),
         "length": best.get("valid_length"),
-        "epochs": evaluated["epoch"],
-        "seconds": evaluated["seconds"],
+        "epochs": latest.get("epoch"),
+        "seconds": latest.get("seconds"),
         "R²": last.get("r2"),
         "gate": last.get("gate"),
     }

@@ -9,17 +9,21 @@ from sgrnn.training import recipe as recipes
 from sgrnn.training.build import build_schedule, time_unit
 from sgrnn.training.rates import rate_factor
 
-_BARS = " ▁▂▃▄▅▆▇█"
+BARS = " ▁▂▃▄▅▆▇█"
+PLAIN_BARS = " .:-=+*#@"
+"""For a console that has no blocks."""
+
 _LOOKS = 97  # at each column, where updates are not counted
 
 
-def preview(recipe: recipes.Recipe, updates_per_epoch: int | None = None, columns: int = 60) -> str:
+def preview(recipe: recipes.Recipe, updates_per_epoch: int | None = None, columns: int = 60, bars: str = BARS) -> str:
     """Learning rate and share of synthetic gradients over the epochs, in lines of text.
 
     Args:
         recipe: the recipe.
         updates_per_epoch: needed where `needs_updates` says so; every update is then looked at.
         columns: width of the drawing.
+        bars: characters from the lowest to the highest bar.
     """
     epochs: float = recipe.training.epochs
     source = build_schedule(recipe)
@@ -47,8 +51,8 @@ def preview(recipe: recipes.Recipe, updates_per_epoch: int | None = None, column
     rates = [fmean(map(rate, times)) for times in drawn]
     highest = max(rate(time) for times in drawn for time in times)
     lines = [
-        f"learning rate    {_bars(rates, highest)} 0 to {highest:.3g}",
-        f"synthetic share  {_bars([fmean(map(share, times)) for times in drawn], 1.0)} 0 to 1",
+        f"learning rate    {_bars(rates, highest, bars)} 0 to {highest:.3g}",
+        f"synthetic share  {_bars([fmean(map(share, times)) for times in drawn], 1.0, bars)} 0 to 1",
         f"epoch            0{epochs:>{max(columns - 1, 1)}g}",
     ]
     if isinstance(recipe.schedule, recipes.Plateau):
@@ -65,5 +69,5 @@ def needs_updates(recipe: recipes.Recipe) -> bool:
     return counted or recipe.training.max_updates is not None
 
 
-def _bars(values: list[float], highest: float) -> str:
-    return "".join(_BARS[round(value / highest * (len(_BARS) - 1))] for value in values)
+def _bars(values: list[float], highest: float, bars: str) -> str:
+    return "".join(bars[round(value / highest * (len(bars) - 1))] for value in values)

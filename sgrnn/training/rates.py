@@ -1,9 +1,10 @@
 """Learning-rate schedules as pure functions of the clock and of past validation losses."""
 
 from collections.abc import Sequence
+from math import isclose
 
 from sgrnn.schedules import Cycles, half_cosine
-from sgrnn.training.recipe import Constant, Cosine, Plateau, Restarts, StepDecay
+from sgrnn.training.recipe import Constant, Cosine, Plateau, Recipe, Restarts, StepDecay
 
 
 def rate_factor(
@@ -34,6 +35,29 @@ def rate_factor(
             return cycles(schedule).annealed(epoch, floor)
         case _:
             return 1.0
+
+
+def rate_jump(
+    before: Recipe, now: Recipe, update: int, updates_per_epoch: int, losses: Sequence[float]
+) -> tuple[float, float] | None:
+    """Tell whether the learning rate goes on elsewhere than it would have, the run being of another length than before.
+
+    Args:
+        before: the recipe that the run was trained by.
+        now: the one that it goes on with.
+        update: updates so far.
+        updates_per_epoch: of the problem.
+        losses: validation loss after each epoch so far.
+
+    Returns:
+        The rate at the last update and at the next one; None if the length makes no difference.
+    """
+    place = update / updates_per_epoch
+    would, will, was = (
+        recipe.optimizer.learning_rate * rate_factor(recipe.schedule, epoch, recipe.training.epochs, losses)
+        for recipe, epoch in ((before, place), (now, place), (before, max(update - 1, 0) / updates_per_epoch))
+    )
+    return None if isclose(would, will) else (was, will)
 
 
 def cycles(schedule: Restarts) -> Cycles:

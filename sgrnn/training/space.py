@@ -24,9 +24,22 @@ Load = Callable[[Sequence[str]], Recipe]  # a recipe with overrides
 
 @dataclass(frozen=True)
 class Choices:
-    """One of several values, each as JSON, which is what an override takes."""
+    """One of several values, each as JSON."""
 
     values: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return len(self.values)
+
+    def index(self, value: str) -> int:
+        """The place of a value among all."""
+        return self.values.index(value)
+
+    def at(self, index: int) -> str:
+        """The value at a place."""
+        return self.values[index]
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,27 @@ class Numbers:
     step: float | None
     log: bool
     whole: bool
+
+    @property
+    def size(self) -> int | None:
+        """How many values there are; None for no end of them."""
+        step = self._step
+        return None if step is None else round((self.high - self.low) / step) + 1
+
+    def index(self, value: float) -> int:
+        """The place of a value among all, where there is an end of them."""
+        assert self._step is not None, "values that can be counted"
+        return round((value - self.low) / self._step)
+
+    def at(self, index: int) -> float:
+        """The value at a place."""
+        assert self._step is not None, "values that can be counted"
+        value = self.low + index * self._step
+        return int(value) if self.whole else value
+
+    @property
+    def _step(self) -> float | None:
+        return self.step or (1 if self.whole else None)
 
 
 Space = dict[str, Choices | Numbers]
@@ -76,7 +110,7 @@ def _field(field: str, value: Any, where: str, load: Load) -> Choices | Numbers:
         if not value:
             raise InputError(f"{where}: {field} needs a choice, got an empty list")
         try:
-            values = tuple(json.dumps(choice) for choice in value)
+            values = tuple(dict.fromkeys(json.dumps(choice) for choice in value))
         except TypeError:
             raise InputError(f"{where}: {field} takes numbers, texts, lists and mappings, got {value!r}") from None
         for choice in values:

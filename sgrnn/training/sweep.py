@@ -31,14 +31,15 @@ from sgrnn.data.atomic import atomic_write
 from sgrnn.errors import InputError
 from sgrnn.training import loop
 from sgrnn.training.best import best_record
-from sgrnn.training.checkpoints import latest_update
+from sgrnn.training.checkpoints import latest_checkpoint, latest_update
 from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import TensorBoard
 from sgrnn.training.interval import Diverged
 from sgrnn.training.problem import rank
 from sgrnn.training.problems import new_problem, problem_of
+from sgrnn.training.proposals import Untried
 from sgrnn.training.recipe_files import dump_recipe
-from sgrnn.training.run import Run, locked
+from sgrnn.training.run import Run, free_folder, locked
 from sgrnn.training.space import Choices, Load, Numbers, Space, override
 from sgrnn.training.threads import threads_for
 
@@ -54,12 +55,12 @@ class Result:
 
     Args:
         number: from 0.
-        state: complete, pruned, diverged, refused, failed or running.
+        state: complete, pruned, diverged, refused, failed, damaged or running.
         values: of the fields, by name.
         score: what it is judged by, the less the better; None where there is none yet.
         record: the line of its record that this is of.
         folder: of its run.
-        reason: why its values were refused, or how it failed.
+        reason: why its values were refused, how it failed, or what of it is damaged.
     """
 
     number: int
@@ -88,6 +89,7 @@ class Sweep:
 
     def __init__(self, folder: Path, load: Load, space: Space, *, prune: bool = True) -> None:
         self.folder, self.space, self._load = folder, space, load
+        self._sampler = Untried(space)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             (folder / "trials").mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,7 @@ class Sweep:
                 self._storage = JournalStorage(_journal(folder.resolve() / "journal.log"))
                 self._study = optuna.create_study(
                     storage=self._storage,
-                    sampler=optuna.samplers.TPESampler(),
+                    sampler=self._sampler,
                     pruner=optuna.pruners.MedianPruner() if prune else optuna.pruners.NopPruner(),
                     study_name=_NAME,
                     load_if_exists=True,
@@ -111,7 +113,7 @@ class Sweep:
 
     @contextmanager
     def take(self, trials: int) -> Iterator[Trial | None]:
-        """A trial that nobody else has, one left behind or a new one; None if there are so many already."""
+        """A trial that nobody else has, one left behind or a new one; None if there are so many, or no more, to try."""
         taken, held = None, None
         with self._lock:  # or another process would find a trial between its beginning and its lock
             for left in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -123,8 +125,9 @@ class Sweep:
                     held.release()
                     held = None
             else:
-                begun = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
-                if len(begun) < trials:
+                known = self._study.get_trials(deepcopy=False)
+                waiting = sum(trial.state == TrialState.WAITING for trial in known)
+                if len(known) - waiting < trials and (waiting or self.exhausted is None):
                     taken = self._study.ask({field: _distribution(tried) for field, tried in self.space.items()})
                     held = self._held(taken.number)
                     taken.set_user_attr(_TAKEN, (1, None))
@@ -134,7 +137,15 @@ class Sweep:
             if held is not None:
                 held.release()
 
-    def train(self, trial: Trial, data: Path, report: loop.Report, stop: Callable[[], bool]) -> Result:
+    @property
+    def exhausted(self) -> int | None:
+        """How many combinations of values the space has, once all were tried; None before."""
+        combinations = self._sampler.combinations
+        return None if combinations is None or len(self._sampler.tried(self._study)) < combinations else combinations
+
+    def train(
+        self, trial: Trial, data: Path, report: loop.Report, stop: Callable[[], bool], say: Callable[[str], None]
+    ) -> Result:
         """Train a trial to its end, or what is left of it.
 
         Args:
@@ -142,14 +153,15 @@ class Sweep:
             data: the data folder.
             report: called with every record that is logged.
             stop: asked after every update whether to stop early.
+            say: told of what a person should know.
 
         Raises:
             InputError: text, task or files are at fault; what only this trial's values are at fault for is its result.
             loop.Interrupted: `stop` said so; the trial is there to be taken again.
         """
         folder = self._folder(trial.number)
-        if (folder / "recipe.yaml").exists():
-            run = Run.open(folder)
+        run = self._begun(folder, say)
+        if run is not None:
             problem = problem_of(run, data)
         else:
             try:
@@ -199,11 +211,28 @@ class Sweep:
         """All trials so far, oldest first."""
         return [self._result(trial.number) for trial in self._study.get_trials(deepcopy=False)]
 
+    def _begun(self, folder: Path, say: Callable[[str], None]) -> Run | None:
+        """The run of a trial that was left behind; a damaged one is put aside, and None to begin it anew."""
+        if not (folder / "recipe.yaml").exists():
+            return None
+        try:
+            run = Run.open(folder)
+            latest_checkpoint(run.checkpoints)
+        except InputError as error:
+            aside = free_folder(f"damaged-{folder.name}", str(folder.parent))
+            folder.rename(aside)
+            say(f"{error}; it was moved to {aside}, and trial {int(folder.name)} begins anew")
+            return None
+        return run
+
     def _result(self, number: int) -> Result:
         trial: FrozenTrial = self._study.get_trials(deepcopy=False)[number]
         folder = self._folder(number)
-        record = best_record(Run.open(folder)) if (folder / "recipe.yaml").exists() else None
         state = trial.user_attrs.get(_ENDED, trial.state.name.lower())
+        try:
+            record = best_record(Run.open(folder)) if (folder / "recipe.yaml").exists() else None
+        except InputError as error:
+            return Result(number, "damaged", trial.params, trial.value, {}, folder, str(error))
         score = None if record is None else score_of(record)
         return Result(number, state, trial.params, score, record or {}, folder, trial.user_attrs.get("reason"))
 

@@ -166,4 +166,4 @@ def test_what_cannot_be_reported_is_refused(sgrnn: Commands) -> None:
     assert "diagnosis.json is damaged" in sgrnn.refused("report", "mine")
     Path("mine/diagnosis.json").unlink()
     Path("mine/metrics.jsonl").unlink()
-    assert sgrnn.refused("report", "mine") == "mine was never evaluated: go on with `sgrnn resume mine`"
+    assert "mine has no evaluation yet: " in sgrnn.well("report", "mine")

@@ -67,7 +67,7 @@ def test_it_goes_on_to_more_trials_and_not_with_another_recipe_or_space(sgrnn: C
 
 
 def test_values_that_diverge_or_do_not_go_together_are_results_too(sgrnn: Commands, folder: Path) -> None:
-    (folder / "space.yaml").write_text("optimizer.learning_rate: [1e30]\n")
+    (folder / "space.yaml").write_text("optimizer.learning_rate: [1e30, 2e30]\n")
     output = sgrnn.well(*command("--trials", 2, "--optimizer.kind=sgd", "--training.max_updates=20"))
     assert states(output) == {0: "diverged", 1: "diverged"}
     assert "best:" not in output
@@ -114,7 +114,7 @@ def test_processes_share_a_sweep_and_what_a_killed_one_leaves_is_gone_on_with(sg
 
 
 def test_a_trial_that_fails_is_a_result_and_the_next_one_begins(sgrnn: Commands, folder: Path) -> None:
-    (folder / "space.yaml").write_text("model.hidden_size: [3000000]\n")
+    (folder / "space.yaml").write_text("model.hidden_size: [3000000, 3000001]\n")
     for trials in (1, 2):
         output = sgrnn.well(*command("--trials", trials, "--training.max_updates=1"))
         assert states(output) == dict.fromkeys(range(trials), "failed")
@@ -182,6 +182,66 @@ def test_ctrl_c_stops_and_says_how_to_go_on(sgrnn: Commands) -> None:
         "--training.checkpoint_every=5"
     )
     assert states(sgrnn.well(*again.split()[1:])) == {0: "complete", 1: "complete"}
+
+
+@pytest.mark.parametrize(
+    ("space", "combinations"),
+    [
+        ("policy.window: [1, 2, 3]\n", 3),
+        ("model.hidden_size: {low: 4, high: 10, step: 3}\npolicy.window: [1, 2, 2]\n", 6),
+        ("policy.discount: {low: 0.7, high: 0.9, step: 0.1}\nmodel.num_layers: {low: 1, high: 2, log: true}\n", 6),
+    ],
+)
+def test_no_combination_is_tried_twice_and_it_ends_with_the_last(
+    sgrnn: Commands, folder: Path, space: str, combinations: int
+) -> None:
+    (folder / "space.yaml").write_text(space)
+    short = "--training.max_updates=1"
+    said = f"all {combinations} combinations of the space have been tried\n"
+    assert said not in sgrnn.well(*command("--trials", 2, short))
+    output = sgrnn.well(*command("--trials", 20, short))
+    assert said in output
+    assert states(output) == dict.fromkeys(range(combinations), "complete")
+    recipes = [(path / "recipe.yaml").read_text() for path in Path("mine/trials").glob("[0-9]*")]
+    assert len(recipes) == len(set(recipes)) == combinations
+    assert said in sgrnn.well(*command("--trials", 20, short)), "nor does the same command again"
+
+
+def test_a_finite_space_of_many_values_is_searched_without_repetition(sgrnn: Commands, folder: Path) -> None:
+    (folder / "space.yaml").write_text("model.hidden_size: {low: 1, high: 13}\n")
+    output = sgrnn.well(*command("--trials", 12, "--training.max_updates=1"))
+    assert len(states(output)) == 12
+    assert "have been tried" not in output
+    sizes = {Run.open(path).recipe.model.hidden_size for path in Path("mine/trials").glob("[0-9]*")}
+    assert len(sizes) == 12
+    assert sizes <= set(range(1, 14))
+
+
+@pytest.mark.parametrize("name", ["checkpoints/*/model.safetensors", "recipe.yaml", "tokenizer/tokenizer.json"])
+def test_a_trial_that_was_left_behind_and_is_damaged_begins_anew(sgrnn: Commands, name: str) -> None:
+    running = begin(sgrnn, 0)
+    running.send(signal.SIGKILL)
+    running.wait()
+    (path,) = list(Path("mine/trials/0000").glob(name))[:1]
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    output = sgrnn.well(*command("--trials", 2, "--training.max_updates=300", "--training.checkpoint_every=5"))
+    assert states(output) == {0: "complete", 1: "complete"}
+    assert "; it was moved to mine/trials/damaged-0000-1, and trial 0 begins anew\n" in output
+    updates = [record["update"] for record in Run.open(Path("mine/trials/0000")).records() if "loss" in record]
+    assert updates == list(range(3, 301, 3))
+    assert Path("mine/trials/damaged-0000-1", name.partition("/")[0]).exists() or "*" in name
+
+
+def test_a_trial_that_is_damaged_after_its_end_does_not_stop_the_sweep(sgrnn: Commands) -> None:
+    sgrnn.well(*command("--trials", 1, "--training.max_updates=2"))
+    (path,) = Path("mine/trials/0000/checkpoints").glob("*/progress.json")
+    path.write_text("{}")
+    output = sgrnn.well(*command("--trials", 2, "--training.max_updates=2"))
+    assert states(output) == {0: "damaged", 1: "complete"}
+    assert re.search(
+        r"\ntrial 0 damaged: mine/trials/0000/checkpoints/update-000000002 is no checkpoint of sgrnn", output
+    )
+    assert "best: mine/trials/0001;" in output
 
 
 def test_without_optuna_it_says_what_to_install(sgrnn: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,20 +38,23 @@ def shorten(name: str) -> int:
 
 
 def test_torchrun_trains_one_run(sgrnn: Commands) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (line,) = re.findall(r"^ +torchrun (.*?)  +# ", readme, re.MULTILINE)
+    assert line == "--nproc-per-node=2 -m -- sgrnn train ptb-word-small --run runs/two"
+    arguments = line.replace("ptb-word-small", "tiny.yaml").split()
     ended = subprocess.run(
-        [*command, "sgrnn", "train", "tiny.yaml"],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", *arguments],
         cwd=sgrnn.folder, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(
-        "training runs/tiny-1: text, 208 tokens, vocabulary 10, policy synthetic, 2 processes\n"
+        "training runs/two: text, 208 tokens, vocabulary 10, policy synthetic, 2 processes\n"
     )
     assert len(re.findall("validation perplexity", ended.stdout)) == 1
-    assert [folder.name for folder in Path("runs").iterdir()] == ["tiny-1"]
-    records = list(Run.open(Path("runs/tiny-1")).records())
+    assert [folder.name for folder in Path("runs").iterdir()] == ["two"]
+    records = list(Run.open(Path("runs/two")).records())
     assert [record["update"] for record in records] == [3, 6, 9, 9, 10, 10], "one process writes"
-    assert sgrnn.well("evaluate", "runs/tiny-1", "--split", "valid")
+    assert sgrnn.well("evaluate", "runs/two", "--split", "valid")
 
 
 @pytest.mark.parametrize("asked", [(0, 1), (1,)], ids=["both", "the second alone"])

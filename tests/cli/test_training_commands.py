@@ -1,9 +1,11 @@
 """`sgrnn train` and `sgrnn resume`: what they leave and say, and what they refuse before anything is lost."""
 
 import json
+import os
 import re
 import resource
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 import torch
@@ -114,6 +116,17 @@ def test_what_cannot_be_trained_on_is_refused_before_a_folder_is_made(
     assert not Path("mine").exists()
 
 
+def test_words_without_blanks_are_named_where_they_make_a_text_too_short(sgrnn: Commands) -> None:
+    Path("dna.txt").write_text("ACGT" * 500 + "\n")
+    files = [f"--data.{split}=dna.txt" for split in ("train", "valid", "test")]
+    message = sgrnn.refused("train", "tiny.yaml", *files, "--data.tokenizer.kind=word", "--sample.prompt=")
+    assert re.match(r"text train is too short: its 2 tokens make 4 rows of 0 steps, ", message)
+    assert message.endswith(
+        "; its tokens are 1,000 characters long on average: for a text without blanks set data.tokenizer.kind to "
+        "character or bpe"
+    )
+
+
 def test_a_gpu_is_trained_on_where_there_is_one_and_refused_where_not(sgrnn: Commands) -> None:
     command = ("train", "tiny.yaml", "--training.device=cuda", "--run", "mine")
     if torch.cuda.is_available():
@@ -150,11 +163,87 @@ def test_a_run_that_never_saved_is_refused_where_a_model_is_needed_and_resumed_f
     sgrnn.refused("train", "tiny.yaml", "--run", "mine", "--optimizer.learning_rate=3e38", "--optimizer.kind=adamw")
     for command in ("evaluate", "generate"):
         assert sgrnn.refused(command, "mine") == "mine has no checkpoint yet: go on with `sgrnn resume mine`"
-    assert sgrnn.refused("compare", "mine") == "mine was never evaluated: go on with `sgrnn resume mine`"
     recipe = Path("mine/recipe.yaml")
     recipe.write_text(Path("whole/recipe.yaml").read_text())
     sgrnn.well("resume", "mine")
     assert models_of("mine") == models_of("whole")
+
+
+UNEVALUATED = (
+    "has no evaluation yet: the first is at the end of an epoch, or after training.evaluate_every updates; if it was "
+    "stopped, go on with `sgrnn resume mine`"
+)
+
+
+@pytest.mark.parametrize("logged", [0, 1, 2])
+def test_a_run_that_was_not_evaluated_yet_is_shown_as_far_as_it_is(sgrnn: Commands, logged: int) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=8")
+    sgrnn.well("train", "tiny.yaml", "--run", "other")
+    path = Path("mine/metrics.jsonl")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:logged]))
+    rmtree("mine/checkpoints")
+    Path("mine/checkpoints").mkdir()
+    output = sgrnn.well("compare", "mine", "other")
+    assert f"mine {UNEVALUATED}\n" in output
+    epochs = ("", r"0\.333 ", r"0\.667 ")[logged]
+    assert re.search(rf"^│ mine +│ synthetic 3 +│ +│ +│ +│ +│ +{epochs}│", output, re.MULTILINE)
+    assert f"mine {UNEVALUATED}\n" in sgrnn.well("compare", "mine")
+    for runs in (("mine",), ("mine", "other")):
+        assert f"mine {UNEVALUATED}\n" in sgrnn.well("report", *runs)
+        assert UNEVALUATED in Path("report.html").read_text("utf-8")
+
+
+def resumed(sgrnn: Commands, schedule: str, before: str, after: str) -> str:
+    """What is said on the second stream when a run goes on with another number of epochs."""
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=null", before, *schedule.split())
+    path = Path("mine/recipe.yaml")
+    name, value = after[2:].split(".")[1].split("=")
+    path.write_text(re.sub(rf"  {name}: .*", f"  {name}: {value}", path.read_text()))
+    outcome = sgrnn("resume", "mine")
+    assert outcome.status == 0
+    return outcome.err
+
+
+def test_a_learning_rate_that_jumps_when_a_run_is_lengthened_is_named(sgrnn: Commands) -> None:
+    cosine = "--schedule.kind=cosine --optimizer.learning_rate=0.01"
+    said = resumed(sgrnn, cosine, "--training.epochs=2", "--training.epochs=4")
+    assert said == (
+        "the learning rate goes from 7.6e-05 to 0.005: the schedule cosine is now laid out over 4 epochs "
+        "(training.epochs), before over 2\n"
+    )
+    rates = [json.loads(line).get("learning_rate") for line in Path("mine/metrics.jsonl").read_text().splitlines()]
+    assert max(rate for rate in rates[-8:] if rate) <= 0.005
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after"),
+    [
+        ("--schedule.kind=cosine", "--training.epochs=2"),
+        ("--schedule.kind=constant", "--training.epochs=3"),
+        ("--schedule.kind=step --schedule.after=1", "--training.epochs=3"),
+        ("--schedule.kind=plateau", "--training.epochs=3"),
+        ("--schedule.kind=restarts --schedule.period=1", "--training.epochs=3"),
+    ],
+)
+def test_a_learning_rate_that_does_not_depend_on_the_length_is_not_spoken_of(
+    sgrnn: Commands, schedule: str, after: str
+) -> None:
+    assert resumed(sgrnn, schedule, "--training.epochs=2", after) == ""
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_all_files_of_a_run_can_be_read_by_whom_the_umask_lets(sgrnn: Commands, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        sgrnn.well("train", "tiny.yaml", "--run", "mine", "--data", "data")
+        sgrnn.well("report", "mine")
+        sgrnn.well("recipes", "copy", "quickstart", "copied.yaml")
+    finally:
+        os.umask(before)
+    made = [path for top in ("mine", "data") for path in Path(top).rglob("*") if path.is_file()]
+    for path in [*made, Path("report.html"), Path("copied.yaml")]:
+        if path.name != "lock":  # which nobody reads
+            assert path.stat().st_mode & 0o777 == 0o666 & ~mask, path
 
 
 def test_divergence_ends_with_the_update_and_the_field(sgrnn: Commands) -> None:

@@ -278,3 +278,39 @@ def test_saved_files_that_are_missing_or_damaged_are_named(tmp_path: Path) -> No
     path.write_text(json.dumps(form))
     with pytest.raises(InputError, match=r"tokenizer\.json is damaged: expected a vocabulary of digest sha256:"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("a b <eos>\n", 1), ("<eos>", 1), ("a\n\n<eos> b\n", 3), ("a <eos>\tb", 1), ("<eos>\n" * 3, 1)]
+)
+def test_a_spelled_line_end_among_words_is_refused(text: str, line: int) -> None:
+    tokenizer = WordTokenizer.from_text("a b\n")
+    for read in (lambda: tokenizer.encode(text, source="text valid"), lambda: tokenizer.encode_prompt(text)):
+        with pytest.raises(
+            InputError, match=rf"holds the word <eos> in line {line}, which stands for the end of a line"
+        ):
+            read()
+    with pytest.raises(InputError, match=rf"^the train text holds the word <eos> in line {line}, "):
+        WordTokenizer.from_text(text)
+    for kind, size in (("character", None), ("bpe", 275)):
+        spelled = train_tokenizer(kind, f"{text}\nabc abc\n", vocabulary_size=size)
+        assert spelled.decode(spelled.encode(text)) == text
+        assert np.count_nonzero(spelled.encode(text) == spelled.eos_id) == text.count("\n")
+
+
+def test_eos_within_a_word_is_part_of_it() -> None:
+    tokenizer = WordTokenizer.from_text("a <eos>b <eos><eos> x<eos>\n")
+    assert tokenizer.decode(tokenizer.encode("<eos>b x<eos>\n")) == "<eos>b x<eos>\n"
+
+
+def test_a_run_too_long_for_a_unigram_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(**_: object) -> None:  # what SentencePiece 0.2 says of 400,000 letters, after minutes
+        raise RuntimeError("INTERNAL: src/unigram_model_trainer.cc(211) [std::isfinite(score)] ")
+
+    monkeypatch.setattr("sentencepiece.SentencePieceTrainer.train", train)
+    with pytest.raises(InputError) as error:
+        train_tokenizer("unigram", f"a b\n\n{'ACGT' * 1000} {'ACGT' * 100}\nc\n", vocabulary_size=300)
+    assert str(error.value) == (
+        "the text holds a run of 4,000 characters without a blank (in line 2, empty ones not counted), too long for a "
+        "unigram model; break it with blanks or line ends, or use bpe"
+    )

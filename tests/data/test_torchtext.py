@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchtext
 from stand_in import make_ptb
-from torchtext.data import BPTTIterator, Field
+from torchtext.data import BPTTIterator, Dataset, Example, Field
 from torchtext.datasets import LanguageModelingDataset, PennTreebank
 
 from sgrnn.data import Corpus, TokenStream, WordTokenizer
@@ -167,3 +167,31 @@ def test_another_torchtext_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchtext, "__version__", "0.18.0")
     with pytest.raises(InputError, match=r"needs torchtext 0\.6\.0, got 0\.18\.0; install it"):
         require_torchtext()
+
+
+def several(texts: list[str], name: str = "text") -> BPTTIterator:
+    """Over a dataset of several examples."""
+    field = Field()
+    examples: Any = [Example.fromlist([text], [(name, field)]) for text in texts]
+    dataset = Dataset(examples, [(name, field)])
+    field.build_vocab(dataset)
+    return BPTTIterator(dataset, batch_size=2, bptt_len=5, repeat=False)
+
+
+def test_the_examples_of_a_dataset_are_read_as_one_text() -> None:
+    texts = [" ".join(f"w{number}" for number in numbers) for numbers in (range(43), range(100, 200), range(200, 300))]
+    found = list(spans(several(texts)))
+    whole = list(spans(several([" ".join(texts)])))
+    assert sum(span.targets.numel() for span in found) == 2 * 121, "243 tokens and a pad in two rows"
+    for one, other in zip(found, whole, strict=True):
+        assert torch.equal(one.inputs, other.inputs)
+        assert torch.equal(one.targets, other.targets)
+    iterator = several(texts)
+    list(spans(iterator))
+    assert len(iterator.dataset.examples) == 3, "the user's own is left alone"
+
+
+def test_a_dataset_without_a_text_is_refused() -> None:
+    for iterator in (several([]), several(["a b"], name="words")):
+        with pytest.raises(InputError, match=r"must hold examples with a field named text, got [01] examples without"):
+            next(spans(iterator))

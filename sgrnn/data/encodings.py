@@ -1,0 +1,62 @@
+"""What encoding bytes that are no UTF-8 text are likely to be in, and what to do about it."""
+
+import unicodedata
+
+_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+_WIDE = ("UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE")
+_SAMPLE = 1 << 16  # bytes that are looked at
+_OF_TEXTS = "\t\n\v\f\r\x1b\x85\ufeff"  # control characters that a text may hold; the escape colors a terminal
+_WRONG = {"Cc", "Cn", "Co", "Cs"}  # categories: control, unassigned, private, half a pair
+_FEW = 0.02  # of the bytes of a text of 8 bits a character are control characters, at most
+_MANY = 0.05  # of the characters of a text are wrong, at most
+_WESTERN = 0.3  # of the bytes of a text in Latin letters are not ASCII, at most
+
+
+def conversion(content: bytes) -> str:
+    """Name the command that makes UTF-8 of a file, as far as its bytes tell what it is.
+
+    >>> conversion("un été\\n".encode("latin-1"))
+    '`iconv -f LATIN1 -t UTF-8` if its language is a Western European one'
+    >>> conversion("中文".encode("utf-16"))
+    '`iconv -f UTF-16 -t UTF-8`'
+    """
+    wide = wide_encoding(content)
+    if wide is not None:
+        return f"`iconv -f {wide} -t UTF-8`"
+    sample = content[:_SAMPLE]
+    if sum(byte >= 0x80 for byte in sample) <= _WESTERN * len(sample):
+        return "`iconv -f LATIN1 -t UTF-8` if its language is a Western European one"
+    return (
+        "`iconv -f ENCODING -t UTF-8`, where ENCODING is the one that it was written in, such as GB18030, SHIFT_JIS, "
+        "EUC-KR, WINDOWS-1251 or UTF-16LE"
+    )
+
+
+def wide_encoding(content: bytes) -> str | None:
+    """Guess which of UTF-16 and UTF-32 bytes are in, by their mark or else by what they would say; None for neither."""
+    for mark, name in _MARKS:
+        if content.startswith(mark):
+            return name
+    sample = content[: _SAMPLE if len(content) > _SAMPLE else len(content) // 4 * 4 or len(content) // 2 * 2]
+    if wrong_share(sample.decode("ascii", "ignore")) <= _FEW:
+        return None
+    # Of the wrong order of bytes, characters are from everywhere; of the right one, from a few scripts.
+    found = {}
+    for name in _WIDE:
+        if len(content) % (4 if "32" in name else 2) == 0:
+            text = sample.decode(name, "replace")
+            if wrong_share(text) <= _MANY:
+                found[name] = len({ord(each) >> 8 for each in text})
+    return min(found, key=found.__getitem__, default=None)
+
+
+def wrong_share(text: str) -> float:
+    """Return the share of a text's characters, of the first ones, that nobody writes: above 0.05 it is no text."""
+    sample = text[:_SAMPLE]
+    known = {each: each == "\ufffd" or unicodedata.category(each) in _WRONG for each in set(sample) - set(_OF_TEXTS)}
+    return sum(known.get(each, False) for each in sample) / max(len(sample), 1)

@@ -1,0 +1,79 @@
+"""Consoles, files and pipes that know fewer characters than a text has: what they cannot show is replaced."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .terminal import seen
+
+PROGRAM = """
+import sys, shlex
+from sgrnn.cli import main
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["sgrnn", *shlex.split(line)]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, (line, ended.code)
+    print("done:", line.split()[0])
+"""
+RECIPE = """
+data: {corpus: text, train: texts.txt, tokenizer: {kind: word}}
+model: {hidden_size: 8}
+policy: {kind: synthetic, window: 5}
+training: {epochs: 1, max_updates: 3, batch_size: 4}
+sample: {prompt: "\u4e2d\u6587 na\u00efve"}
+"""
+COMMANDS = """
+--help
+recipes list
+data list
+recipes show quickstart --plot
+recipes show r.yaml --resolved
+train r.yaml --run r\u00e9\u4e2d
+resume r\u00e9\u4e2d
+evaluate r\u00e9\u4e2d
+generate r\u00e9\u4e2d --length 20 --seed 1 --prompt "\u4e2d\u6587 \U0001f642 unknown\u2603"
+compare r\u00e9\u4e2d
+diagnose r\u00e9\u4e2d --horizon 6 --spans 4
+"""
+
+
+@pytest.fixture
+def foreign(folder: Path) -> Path:
+    """The folder with a text of words that few consoles know."""
+    draw = random.Random(0)
+    words = ["\u00e9t\u00e9", "na\u00efve", "\u4e2d\u6587", "\U0001f642"]
+    lines = "".join(" ".join(draw.choices(words, k=8)) + "\n" for _ in range(300))
+    (folder / "texts.txt").write_text(lines, "utf-8")
+    (folder / "r.yaml").write_text(RECIPE, "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437", "ascii:strict"])
+def test_every_command_ends_well_on_a_console_that_is_not_utf_8(foreign: Path, encoding: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.stdin.reconfigure(encoding='utf-8'){PROGRAM}"],
+        cwd=foreign, input=COMMANDS.strip().encode(), timeout=300, check=False, capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr.decode(errors="replace")
+    output = ended.stdout.decode(encoding.partition(":")[0])
+    assert "Traceback" not in ended.stderr.decode(errors="replace")
+    assert output.count("done: ") == len(COMMANDS.split("\n")) - 2
+    assert "?? " in output, "the text, as far as it goes"
+    if encoding == "cp1252":
+        assert "\u00e9t\u00e9" in output, "what can be shown is"
+        assert "@" * 20 in output, "the plot of a schedule"
+
+
+def test_a_terminal_that_is_not_utf_8_shows_a_bar_and_tables(foreign: Path) -> None:
+    lines = seen(foreign, "train", "r.yaml", "--run", "mine", encoding="ascii")
+    text = "\n".join(lines)
+    assert "validation perplexity" in text
+    assert text.isascii()
+    assert any(line.startswith("| mine") for line in seen(foreign, "compare", "mine", encoding="ascii"))
