@@ -8,6 +8,9 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+# Where no name server answers, torch.distributed warns of that on stderr, which tests read. Read when torch is loaded.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
 import pytest
 import stand_in
 import torch

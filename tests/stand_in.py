@@ -18,7 +18,7 @@ from sgrnn.data.digests import bytes_digest, file_digest
 
 TRAIN_IMAGES, TEST_IMAGES = 5_200, 300  # the last 5,000 of those for training are the valid split
 
-_CONSONANTS, _VOWELS = "bcdfghlmnprstvw", "aeiou"
+_CONSONANTS, _VOWELS = "bcdfghjklmnpqrstvwxyz", "aeiou"
 
 
 def make_lines(number: int, seed: int = 0) -> str:

@@ -93,9 +93,11 @@ def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], text: 
 def _read(schema: type[BaseModel] | None, field: tuple[str, ...], text: str) -> Any:
     """A value as the field takes it: a text as it stands, anything else in YAML."""
     known = schema.model_fields.get(field[-1]) if schema else None
-    if known is not None and takes_text(known.annotation):
-        return None if takes_nothing(known.annotation) and text in _NOTHING else text
     name = f"command line: --{'.'.join(field)}"
+    if known is not None and takes_text(known.annotation):
+        if known.annotation is str and any("\ud800" <= each <= "\udfff" for each in text):
+            raise InputError(f"{name} must be UTF-8 text, got {text!r}")  # Python reads other bytes as half a pair
+        return None if takes_nothing(known.annotation) and text in _NOTHING else text
     try:
         value = YAML(typ="safe", pure=True).load(text)
         ends = [token.end_mark.index for token in YAML(typ="safe", pure=True).scan(text) if _has_length(token)]

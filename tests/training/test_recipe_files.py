@@ -210,6 +210,13 @@ def test_a_field_that_takes_a_text_gets_what_is_written(text: str, spelling: str
     assert parse_recipe(dump_recipe(recipe), "kept").sample.prompt == text, "and keeps it in the run's folder"
 
 
+def test_a_text_that_is_not_utf_8_is_refused() -> None:
+    text = b"caf\xe9".decode(errors="surrogateescape")  # as Python reads such an argument
+    assert mistakes(GOOD, f"--sample.prompt={text}") == [
+        "command line: --sample.prompt must be UTF-8 text, got 'caf\\udce9'"
+    ]
+
+
 @pytest.mark.parametrize("name", ["#v.txt", "1984", "a # b.txt", "true", "[a].txt", "2024-01-01"])
 def test_a_path_on_the_command_line_is_what_is_written(name: str) -> None:
     data = good("--data.corpus=text", f"--data.train={name}", f"--data.test={name}").data
