@@ -326,7 +326,7 @@ def test_under_autocast_states_and_synthesizers_stay_in_float32(kind: str, insid
     results = []
     for low in (False, True):
         torch.manual_seed(0)
-        model = (Inside if low and inside else LanguageModel)(20, 8, nn.LSTM(8, 8), 8)
+        model = (Inside if low and inside else LanguageModel)(20, 8, LSTM(8, 8), 8)
         policy: Policy
         if kind in ("truncated", "exact"):
             policy = Truncated(3) if kind == "truncated" else ExactAhead(3, 3)
