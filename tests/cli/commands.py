@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -102,3 +103,17 @@ def _command(folder: Path, arguments: list[str], told: dict[str, str], streams: 
     torch.set_num_threads(1)
     sys.argv = ["sgrnn", *arguments]
     main()
+
+
+def table_in(output: str) -> dict[str, dict[str, str]]:
+    """The cells of a printed table by row and heading; the parts that it comes in on a narrow screen side by side."""
+    table: dict[str, dict[str, str]] = {}
+    headings: list[str] = []
+    for line in output.splitlines():
+        if line[:1] in "┃│" and line:
+            name, *cells = [cell.strip() for cell in re.split("[┃│]", line)[1:-1]]
+            if line.startswith("┃"):
+                headings = cells
+            else:
+                table.setdefault(name, {}).update(zip(headings, cells, strict=True))
+    return table

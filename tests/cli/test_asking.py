@@ -10,7 +10,7 @@ import pytest
 
 from sgrnn.data import load_texts
 
-from .commands import Commands
+from .commands import Commands, table_in
 
 
 def records_of(run: str) -> list[dict[str, float]]:
@@ -160,23 +160,20 @@ def test_runs_are_compared_in_a_table_and_a_figure(sgrnn: Commands, mine: str) -
     output = sgrnn.well("compare", mine, "sub/mine", "--output", "both.png")
     assert Path("both.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert "curves: both.png" in output
-    rows: dict[str, list[str]] = {}
-    for line in output.splitlines():  # a wide table comes in parts
-        if line.startswith("│"):
-            name, *cells = [cell.strip() for cell in line.split("│")[1:-1]]
-            rows.setdefault(name, []).extend(cells)
+    rows = table_in(output)
     assert set(rows) == {"mine", "sub/mine"}
     for name, row in rows.items():
         records = records_of(name)
         best = min((record for record in records if "valid_loss" in record), key=lambda record: record["valid_loss"])
-        assert row[1:3] == [f"{best['valid_loss']:.4f}", f"{best['valid_perplexity']:.2f}"]
-        assert row[3:5] == [f"{best['valid_word_perplexity']:.2f}", f"{best['valid_bits_per_character']:.3f}"]
-        assert row[5:7] == [f"{best['valid_bits_per_byte']:.3f}", "0.00%"]
+        assert (row["loss"], row["perplexity"]) == (f"{best['valid_loss']:.4f}", f"{best['valid_perplexity']:.2f}")
+        assert row["per word"] == f"{best['valid_word_perplexity']:.2f}"
+        assert row["bits/char"] == f"{best['valid_bits_per_character']:.3f}"
+        assert (row["bits/byte"], row["<unk>"]) == (f"{best['valid_bits_per_byte']:.3f}", "0.00%")
         last = [record for record in records if "loss" in record][-1]
         figures = [f"{last['target_r2']:.3f}", f"{last['gate']:.3f}"] if name == "mine" else ["", ""]
-        assert row[9:11] == figures
-    assert rows["mine"][0] == "synthetic 3"
-    assert rows["sub/mine"][0] == "truncated 3"
+        assert [row["target R²"], row["gate"]] == figures
+    assert rows["mine"]["policy"] == "synthetic 3"
+    assert rows["sub/mine"]["policy"] == "truncated 3"
     sgrnn.well("compare", mine)
     assert Path("compare.png").exists()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .commands import Commands
+from .commands import Commands, table_in
 
 RECIPE = """
 task: {kind: copy, bits: 2, threshold: 10, episodes_per_epoch: 5}
@@ -30,7 +30,7 @@ def records_of(run: str) -> list[dict[str, float]]:
 def test_a_run_begins_with_its_task_and_ends_with_the_length_it_has_reached(sgrnn: Commands) -> None:
     first, *lines = sgrnn.well("train", "task.yaml", "--run", "mine").splitlines()
     assert first == "training mine: copy, episodes of 4 steps to begin with, 5 an epoch, policy synthetic"
-    figures = r"loss [\d.]+  length 1\.5  R² -?[\d.]+  gate [\d.]+  [\d.,]+ updates/s"
+    figures = r"loss [\d.]+  length 1\.5  target R² -?[\d.]+  gate [\d.]+  [\d.,]+ updates/s"
     assert re.fullmatch(rf"epoch 0\.40/2  {figures}", lines[0])
     assert re.fullmatch(r"epoch 1: validation loss [\d.]+, accuracy [\d.]+%, length 6", lines[1])
     score = r"loss ([\d.]+), accuracy ([\d.]+)%, length 11"
@@ -88,12 +88,7 @@ def test_texts_and_tasks_are_compared_with_blanks_where_they_have_no_figure(sgrn
     sgrnn.well("train", "task.yaml", "--run", "copies")
     sgrnn.well("train", "task.yaml", "--run", "sums", *SUMS)
     sgrnn.well("train", "tiny.yaml", "--run", "letters")
-    headings, *rows = [
-        [cell.strip() for cell in re.split("[┃│]", line)[1:-1]]
-        for line in sgrnn.well("compare", "copies", "sums", "letters").splitlines()
-        if re.match("[┃│]", line)
-    ]
-    table = {row[0]: dict(zip(headings, row, strict=True)) for row in rows}
+    table = table_in(sgrnn.well("compare", "copies", "sums", "letters"))
     shown = ("loss", "perplexity", "accuracy", "length")
     assert [bool(table["copies"][heading]) for heading in shown] == [True, False, True, True]
     assert [bool(table["sums"][heading]) for heading in shown] == [True, False, False, False]
