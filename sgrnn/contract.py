@@ -51,10 +51,10 @@ class Caller:
         """
         if not self._first:
             outputs, after = self.model(inputs, _own_counters(state) if self._counts else state)
-            return outputs, _restored(after, state) if self._rounds else after
+            return outputs, _restored(after, state) if self._rounds else _like(after, state)
         before = leaves(state)
         self._counts = any(not tensor.is_floating_point() for tensor in before)
-        versions = [tensor._version for tensor in before]
+        kept = [tensor.detach().clone() for tensor in before]
         try:
             returned = self.model(inputs, _own_counters(state) if self._counts else state)
         except RuntimeError as error:
@@ -64,9 +64,10 @@ class Caller:
         if not isinstance(returned, tuple | list) or len(returned) != 2:
             raise TypeError(f"model must return (outputs, state), got {_described(returned)}")
         outputs, after = returned
-        if any(tensor._version != version for tensor, version in zip(before, versions, strict=True)):
+        if not all(map(_same_values, before, kept)):
             raise ValueError(_in_place())
         _require_outputs(outputs, inputs)
+        after = _like(after, state)
         _require_same_shape(before, leaves(after))
         self._rounds = any(_is_rounded(new, old) for new, old in zip(leaves(after), before, strict=True))
         self._first = False
@@ -91,11 +92,9 @@ def require_fit(model: nn.Module, span: Span, state: State, windows: Iterable[in
         for core in _cores_of(model):
             require_time_first(core)
         _time_first.add(model)
-    if model not in _layout_known and _may_be_read_otherwise(span.batch_size, state, windows):
-        if callable(begin := getattr(model, "initial_state", None)):
-            _require_rows(begin(span.batch_size + 1), span.batch_size + 1)
-        elif not isinstance(model, nn.RNNBase):
-            _try_one_row_more(model, span, state)
+    known = isinstance(model, nn.RNNBase) or _is_ours(model) or model in _layout_known
+    if not known and _may_be_read_otherwise(span.batch_size, state, windows):
+        _try_one_row_more(model, span, state)
         _layout_known.add(model)
 
 
@@ -103,6 +102,8 @@ def _require_rows(state: State, expected: int) -> None:
     for tensor in leaves(state):
         if tensor.dim() < 2:
             raise ValueError(f"state must be {_LAYOUT}, got {tuple(tensor.shape)}")
+        if tensor.is_complex():
+            raise ValueError(f"state must be real, got {tensor.dtype}: hold real and imaginary parts (view_as_real)")
         found = tensor.shape[-2]
         if found != expected:
             rows = "1 row" if found == 1 else f"{found} rows"
@@ -158,16 +159,22 @@ def _same_values(now: Tensor | None, before: Tensor) -> bool:
 
 
 def _cores_of(model: nn.Module) -> Iterator[nn.Module]:
-    """The module, what well-known wrappers hold in it, and the cores of this package's models."""
+    """The module, what torch's wrappers hold in it, and the cores of this package's models."""
     yield model
-    for name in ("module", "_orig_mod", "core"):
+    ours = _is_ours(model)
+    names = ("core",) if ours else ("module", "_orig_mod") if type(model).__module__.startswith("torch.") else ()
+    for name in names:
         part = getattr(model, name, None)
         if isinstance(part, nn.Module):
             yield from _cores_of(part)
-    levels = getattr(model, "levels", None)
+    levels = getattr(model, "levels", None) if ours else None
     if isinstance(levels, nn.ModuleList):
         for level in levels:
             yield from _cores_of(level)
+
+
+def _is_ours(model: nn.Module) -> bool:
+    return any(kind.__module__.startswith("sgrnn.") for kind in type(model).__mro__)
 
 
 def _may_be_read_otherwise(rows: int, state: State, windows: Iterable[int]) -> bool:
@@ -183,7 +190,7 @@ def _try_one_row_more(model: nn.Module, span: Span, state: State) -> None:
     Raises:
         ValueError: another layout is the one that works.
     """
-    inputs = span.inputs[:2]
+    inputs = span.inputs[:3]
     more = map_state(lambda tensor: _one_more(tensor, -2), state)
     if _works(model, _one_more(inputs, 1), more):
         return
@@ -229,7 +236,27 @@ def _is_rounded(new: Tensor, old: Tensor) -> bool:
 
 
 def _restored(after: State, before: State) -> State:
-    return map_state(lambda new, old: new.to(old.dtype) if _is_rounded(new, old) else new, after, before)
+    return map_state(lambda new, old: new.to(old.dtype) if _is_rounded(new, old) else new, _like(after, before), before)
+
+
+def _like(after: State, before: State) -> State:
+    """What a model handed back, in the structure of what it was given: a dict in that order, one tensor for one.
+
+    Raises:
+        ValueError: it is a state of other tensors.
+    """
+    if isinstance(before, Tensor) and not isinstance(after, Tensor) and len(leaves(after)) == 1:
+        return leaves(after)[0]
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        return {key: _like(after[key], before[key]) for key in before}
+    if isinstance(before, tuple | list) and isinstance(after, tuple | list) and len(before) == len(after):
+        parts = [_like(*pair) for pair in zip(after, before, strict=True)]
+        return type(before)(*parts) if hasattr(before, "_fields") else type(before)(parts)
+    if isinstance(before, Tensor) and isinstance(after, Tensor):
+        return after
+    number, found = len(leaves(before)), len(leaves(after))
+    raise ValueError(f"model must hand back a state of as many tensors as it was given, {number}, got {found}, and in "
+                     "the same structure")  # fmt: skip
 
 
 def _require_outputs(outputs: Any, inputs: Tensor) -> None:
@@ -243,9 +270,6 @@ def _require_outputs(outputs: Any, inputs: Tensor) -> None:
 
 
 def _require_same_shape(before: list[Tensor], after: list[Tensor]) -> None:
-    if len(before) != len(after):
-        raise ValueError(f"model must hand back a state of as many tensors as it was given, {len(before)}, got "
-                         f"{len(after)}")  # fmt: skip
     for old, new in zip(before, after, strict=True):
         if old.shape != new.shape:
             raise ValueError(

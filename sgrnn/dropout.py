@@ -47,9 +47,8 @@ def recorded_masks(model: nn.Module) -> Iterator[None]:
         ValueError: the model draws masks that cannot be kept: ``torch.nn.Dropout``, or a recurrent torch module
             with dropout of its own.
     """
-    for name, module in _drawing(model):
-        if not isinstance(module, Dropout):
-            raise ValueError(f"running windows as one batch needs sgrnn.Dropout, but {name} draws its own masks")
+    if (name := own_masks(model)) is not None:
+        raise ValueError(f"running windows as one batch needs sgrnn.Dropout, but {name} draws its own masks")
     modules = _dropouts(model)
     for module in modules:
         module.recording = []
@@ -94,6 +93,11 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
             setattr(module, name, rate)
 
 
+def own_masks(model: nn.Module) -> str | None:
+    """The name of a module that drops out by masks which cannot be kept; None if there is none."""
+    return next((name for name, module in _drawing(model) if not isinstance(module, Dropout)), None)
+
+
 def require_no_dropout(model: nn.Module, reason: str) -> None:
     """Refuse a model that drops out.
 
@@ -111,7 +115,7 @@ def _drawing(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if isinstance(module, Dropout | nn.modules.dropout._DropoutNd):
             drops = module.p > 0
         else:
-            drops = isinstance(module, nn.RNNBase) and module.dropout > 0
+            drops = isinstance(module, nn.RNNBase) and module.dropout > 0 and module.num_layers > 1
         if module.training and drops:
             yield name or "the model", module
 

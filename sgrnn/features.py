@@ -81,6 +81,6 @@ def fit_features(synthesizer: nn.Module, model: nn.Module) -> None:
         features = getattr(module, "features", None)
         if isinstance(features, Borrowed) and all(part is not features.owner for part in parts):
             same = [part for part in parts if type(part) is type(features.owner)]
-            if len(same) == 1 and hasattr(features.owner, "input_features"):  # a model of this package's
+            if len(same) == 1 and not type(features.owner).__module__.startswith("torch."):
                 features.method = MethodType(features.method.__func__, same[0])
     _fitting[synthesizer] = ref(model)

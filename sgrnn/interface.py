@@ -1,12 +1,13 @@
 """A message from one module to another, and a gradient for its sender that does not wait for the receiver's."""
 
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sgrnn.injection import Gate
-from sgrnn.state import at_least_float32, map_state, without_autocast
+from sgrnn.state import at_least_float32, without_autocast
 from sgrnn.statistics import Statistics
 from sgrnn.totals import Total, mean
 
@@ -96,7 +97,7 @@ class Interface(Statistics):
                 f"{tuple(sent.shape)}"
             )
         scale = self.mean_square.sqrt() * (self.gate() if self.gated else 1.0) * self._processes(sent)
-        reply = (scale * predicted.detach()).nan_to_num(0, 0, 0).to(message.dtype)
+        reply = (scale * predicted.detach()).to(message.dtype).nan_to_num(0, 0, 0)
         return _Received.apply(predicted, sent, self), _Reply.apply(message, reply)
 
     def _readable(self, sent: Tensor) -> Tensor:
@@ -147,7 +148,14 @@ def _detached(known: Any) -> Any:
     """What is known, cut off from the graphs that computed it: the regression trains the synthesizer alone."""
     if isinstance(known, Tensor):
         return known.detach()
-    return map_state(_detached, known) if isinstance(known, tuple | list | dict) and known else known
+    if isinstance(known, dict):
+        return {key: _detached(value) for key, value in known.items()}
+    if isinstance(known, tuple | list):
+        parts = [_detached(value) for value in known]
+        return type(known)(*parts) if hasattr(known, "_fields") else type(known)(parts)
+    if is_dataclass(known) and not isinstance(known, type):
+        return replace(known, **{field.name: _detached(getattr(known, field.name)) for field in fields(known)})
+    return known
 
 
 def alongside(tensor: Tensor, reply: Tensor) -> Tensor:

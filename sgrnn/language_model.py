@@ -77,7 +77,8 @@ class LanguageModel(SequenceModel):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy of each target token, (time, batch), in nats, in float32 at least."""
-        if not is_plain(self.output, nn.Linear, ("weight", "bias")):
+        own = type(self).logits is LanguageModel.logits
+        if not own or not is_plain(self.output, nn.Linear, ("weight", "bias")):
             logits = at_least_float32(self.logits(outputs))
             return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
         precision = (self.output_precision if self.training else None) or self.output.weight.dtype

@@ -21,6 +21,7 @@ def is_plain(module: nn.Module, kind: type[nn.Module], parameters: Collection[st
         type(module) is kind
         and "forward" not in vars(module)
         and module._parameters.keys() == set(parameters)
+        and all(parameter is not None for parameter in module._parameters.values())
         and not (module._forward_hooks or module._forward_pre_hooks)
         and not (module._backward_hooks or module._backward_pre_hooks or _has_any_global_hook())
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract import Caller, kept_buffers, require_fit
 from sgrnn.cores import beginning
-from sgrnn.dropout import recorded_masks, replayed_masks
+from sgrnn.dropout import own_masks, recorded_masks, replayed_masks
 from sgrnn.span import Span
 from sgrnn.state import State, concatenate, cut, detach, map_state, rows, where_rows
 
@@ -67,9 +67,10 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     window = min(window or span.steps, span.steps)
     edges = [*range(0, span.steps, window), span.steps]
     require_fit(model, span, state, windows={window, span.steps - edges[-2]})
+    chosen = parallel is None
     if parallel is None:
         few = span.inputs.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
-        parallel = few and batch_statistics(model) is None
+        parallel = few and batch_statistics(model) is None and own_masks(model) is None
     folded = span.steps // window if parallel and not _starts_inside(span.starts, window) else 0
     leaf, origin = None, span.inputs
     if origin.grad_fn is not None:  # several windows may share that graph: it is gone through once, at the end
@@ -86,11 +87,14 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
                 "parallel must be False"
             )
         found: list[State] = []
+        before = state
         with torch.no_grad(), recorded_masks(model), kept_buffers(model) as changed:
             for start in range(0, folded * window, window):
                 found.append(state)
                 _, state = _run(caller, span, start, start + window, state)
             if (name := changed()) is not None:
+                if chosen:
+                    return unroll(model, span, before, window)
                 raise ValueError(
                     f"the model changes its buffer {name} when it runs, and would twice where windows run as one "
                     "batch: parallel must be False"

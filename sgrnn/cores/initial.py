@@ -60,7 +60,10 @@ def beginning(model: nn.Module, like: State, batch_size: int) -> State:
         return initial_state(model, batch_size)
     for name, part in model.named_modules():
         if name and not isinstance(part, nn.RNNBase) and _holder(part) is part:
-            own = floating_leaves(initial_state(part, 1))
+            try:
+                own = floating_leaves(initial_state(part, 1))
+            except TypeError:  # a method of another kind
+                continue
             if any(tensor.requires_grad or bool(tensor.any()) for tensor in own):
                 raise ValueError(
                     f"{type(model).__name__} has no initial_state(batch_size) and its part {name} has one, so that "

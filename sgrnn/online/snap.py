@@ -55,7 +55,7 @@ class SnAp1(MatrixPolicy):
         felt = gradient_at_state(outputs, after, seen, errors)
         states = to_matrix(before)
         through, direct = step.jacobians(states, counters(before), inputs, outputs=felt is None)
-        found = (direct != 0).any(dim=0)
+        found = ((direct != 0) & direct.isfinite()).any(dim=0)
         features = states.shape[1]
         self.pattern = self.pattern | found[:features]
         pattern = self.pattern

@@ -108,10 +108,15 @@ def run_steps(model: nn.Module, span: Span, state: State) -> Stepwise:
         state: the state before the span; a graph behind it is ignored.
 
     Raises:
-        ValueError: the model is unfit for it (`sgrnn.online.plain.refuse_unfit`), or cuts its own state off.
+        ValueError: the model is unfit for it (`sgrnn.online.plain.refuse_unfit`), or cuts its own state off, or inputs carry a graph.
     """
     refuse_unfit(model)
     require_fit(model, span, state)
+    if span.inputs.grad_fn is not None:
+        raise ValueError(
+            "inputs carry a graph, through which an online policy would go back one step alone: put what computes them "
+            "into the model, or detach them"
+        )
     caller = Caller(model)
     begins: list[Tensor | None] = [None] * span.steps
     if span.starts is not None:

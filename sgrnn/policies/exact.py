@@ -13,11 +13,13 @@ from sgrnn.objective import Loss, errors, mean_loss, norms
 from sgrnn.policies.ahead import first_steps, forked_random, held_constant, require_future, run_ahead
 from sgrnn.policies.backward import backpropagate
 from sgrnn.policies.crossing import Crossing
+from sgrnn.policies.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.policies.policy import Policy, Step, positive
+from sgrnn.policies.predictions import require_size
 from sgrnn.policies.rows import open_rows_at
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves, rows, to_matrix
-from sgrnn.windows import Unrolled, unroll
+from sgrnn.windows import Unrolled, batch_statistics, unroll
 
 
 class ExactAhead(Policy):
@@ -50,7 +52,8 @@ class ExactAhead(Policy):
         Raises:
             ValueError: besides, the span has no future, or the model has dropout.
         """
-        require_no_dropout(model, "exact gradients ahead run the model again")
+        _require_same_when_run_again(model)
+        require_size(self, state)
         unrolled = unroll(model, span, state, self.window, self.parallel)
         outputs = cut(unrolled.outputs)
         objective = mean_loss(loss, outputs, span)
@@ -85,12 +88,32 @@ class ExactAhead(Policy):
         if span.future is not None:
             found.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
         ahead = look_ahead(span, unrolled.edges[first:], self.ahead, torch.cat(found))
+        if not is_finite(*found, *(each.inputs for each in (span, span.future) if each is not None)):
+            ahead, open_rows = finite_lookahead(ahead, None)
+        else:
+            open_rows = None
         assert ahead.errors is not None, "they were handed over"
         arriving = ahead.errors if ahead.valid is None else ahead.errors * ahead.valid.unsqueeze(-1)
-        return _carried_back(model, ahead.inputs, arriving, rows(unrolled.boundaries, first * span.batch_size, None))
+        boundaries, open_rows = finite_states(rows(unrolled.boundaries, first * span.batch_size, None), open_rows)
+        # In the units of the mean loss, in which an interface between levels adds its own.
+        tokens = span.steps * span.batch_size
+        exact = _carried_back(model, ahead.inputs, arriving / tokens, boundaries) * tokens
+        return exact if open_rows is None else exact * open_rows.unsqueeze(1)
 
     def extra_repr(self) -> str:
         return f"window={self.window}, ahead={self.ahead}"
+
+
+def _require_same_when_run_again(model: nn.Module) -> None:
+    """Refuse a model whose steps run again, all boundaries at once, are others.
+
+    Raises:
+        ValueError: it drops out, or normalizes by statistics of its batch.
+    """
+    require_no_dropout(model, "exact gradients ahead run the model again")
+    if (name := batch_statistics(model)) is not None:
+        raise ValueError(f"exact gradients ahead run the model again, all boundaries as one batch, and {name} takes "
+                         "batch statistics")  # fmt: skip
 
 
 def _carried_back(model: nn.Module, inputs: Tensor, arriving: Tensor, state: State) -> Tensor:
@@ -100,7 +123,10 @@ def _carried_back(model: nn.Module, inputs: Tensor, arriving: Tensor, state: Sta
         outputs, _ = Caller(model)(inputs, first)
     reached = floating_leaves(outputs)
     parts = arriving.split([leaf[0, 0].numel() for leaf in reached], dim=2)
-    arrived = [part.reshape_as(leaf).to(leaf) for part, leaf in zip(parts, reached, strict=True)]
+    arrived = [part.reshape_as(leaf).to(leaf) for part, leaf in zip(parts, reached, strict=True) if leaf.requires_grad]
+    reached = [leaf for leaf in reached if leaf.requires_grad]
+    if not reached:
+        return torch.zeros_like(to_matrix(first))
     found = torch.autograd.grad(
         reached, floating_leaves(first), arrived, allow_unused=True, materialize_grads=True
     )  # fmt: skip

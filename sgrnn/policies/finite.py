@@ -38,8 +38,11 @@ def finite_states(states: State, open_rows: Tensor | None) -> tuple[State, Tenso
 
 
 def finite_lookahead(lookahead: Lookahead, open_rows: Tensor | None) -> tuple[Lookahead, Tensor | None]:
-    """Zero what is not finite in the steps ahead of R rows, and close the rows that have such a step."""
-    parts = [lookahead.inputs, lookahead.targets] + ([] if lookahead.errors is None else [lookahead.errors])
+    """Zero what is not finite in the steps ahead of R rows, and close the rows that have such a step.
+
+    Where errors are seen, targets are not: a NaN among these may be a mark that the loss masks out.
+    """
+    parts = [lookahead.inputs, lookahead.targets if lookahead.errors is None else lookahead.errors]
     finite = torch.stack(
         [part.isfinite().flatten(2).all(dim=2) if part.dim() > 2 else part.isfinite() for part in parts]
     )

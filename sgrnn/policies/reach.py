@@ -1,7 +1,6 @@
 """Whether what is injected at the end of a window arrives at anything that learns."""
 
 from collections.abc import Sequence
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +8,6 @@ from torch.autograd.function import BackwardCFunction
 
 from sgrnn.state import State, floating_leaves, to_matrix
 from sgrnn.windows import Unrolled
-
-_reaching: WeakSet[nn.Module] = WeakSet()  # models that were found to, of which the graph is not walked again
 
 _REMEDY = (
     "a gradient injected into the model's last state reaches none of its parameters: the model must hand the state "
@@ -32,11 +29,10 @@ def require_reach(model: nn.Module, firsts: Sequence[State], lasts: Sequence[Sta
         ValueError: it does not.
     """
     attached = [[tensor for tensor in floating_leaves(last) if tensor.requires_grad] for last in lasts]
-    if (model in _reaching and any(attached)) or next(model.parameters(), None) is None:
+    if next(model.parameters(), None) is None:
         return
     if not any(_leads_on(last, first) for last, first in zip(attached, firsts, strict=True)):
         raise ValueError(_REMEDY)
-    _reaching.add(model)
 
 
 def require_attached(model: nn.Module, lasts: Sequence[State]) -> None:

@@ -229,6 +229,7 @@ class Synthetic(Policy, Statistics):
         Args:
             model, loss, span, state: as in `Policy.backward`.
         """
+        fit_features(self.synthesizer, model)
         with torch.no_grad():
             unrolled = unroll(model, span, state, self.window)
         outputs = cut(unrolled.outputs)
@@ -275,7 +276,8 @@ class Synthetic(Policy, Statistics):
         require_future(span, self.lookahead_steps, "the synthesizer looks")
         span = replace(span, future=first_steps(span.future, self.lookahead_steps))
         found, square = None, self.error_square
-        known = [part for each in (span, span.future) if each is not None for part in (each.inputs, each.targets)]
+        spans = [span] if span.future is None else [span, span.future]
+        known = [each.inputs for each in spans] + ([] if self.sees_errors else [each.targets for each in spans])
         if self.sees_errors:
             own = errors(outputs) * (span.steps * span.batch_size)
             parts = [own]
