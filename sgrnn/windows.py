@@ -72,7 +72,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
         few = span.inputs.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
         parallel = few and batch_statistics(model) is None and own_masks(model) is None
     folded = span.steps // window if parallel and not _starts_inside(span.starts, window) else 0
-    leaf, origin = None, span.inputs
+    given, leaf, origin = span, None, span.inputs
     if origin.grad_fn is not None:  # several windows may share that graph: it is gone through once, at the end
         leaf = span.inputs.detach().requires_grad_()
         span = replace(span, inputs=leaf)
@@ -92,13 +92,16 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
             for start in range(0, folded * window, window):
                 found.append(state)
                 _, state = _run(caller, span, start, start + window, state)
-            if (name := changed()) is not None:
-                if chosen:
-                    return unroll(model, span, before, window)
+            name = changed()
+        if name is not None:
+            if not chosen:
                 raise ValueError(
                     f"the model changes its buffer {name} when it runs, and would twice where windows run as one "
                     "batch: parallel must be False"
                 )
+            with replayed_masks(model, folded):  # to be drawn anew
+                pass
+            return unroll(model, given, before, window)
         first = cut(concatenate(found))
         inputs = _fold(span.inputs[: folded * window], folded)
         starts = None if span.starts is None else _fold(span.starts[: folded * window], folded)

@@ -108,7 +108,8 @@ def run_steps(model: nn.Module, span: Span, state: State) -> Stepwise:
         state: the state before the span; a graph behind it is ignored.
 
     Raises:
-        ValueError: the model is unfit for it (`sgrnn.online.plain.refuse_unfit`), or cuts its own state off, or inputs carry a graph.
+        ValueError: the model is unfit for it (`sgrnn.online.plain.refuse_unfit`) or cuts its own state off, or inputs
+            carry a graph.
     """
     refuse_unfit(model)
     require_fit(model, span, state)
