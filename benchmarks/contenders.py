@@ -97,7 +97,7 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
 
     Args:
         setting: the model, and how it is trained.
-        kind: "full", "truncated", "synthetic" or "mixed": a mixed policy at a time of real gradients.
+        kind: "full", "truncated", "exact", "synthetic" or "mixed": a mixed policy at a time of real gradients.
         low_core: take the core's products too in the setting's precision.
         synthesizer: options of `LanguageModel.synthesizer`.
     """
@@ -132,6 +132,8 @@ def make_policy(kind: str, window: int, model: sgrnn.LanguageModel, **synthesize
         return sgrnn.Full()
     if kind == "truncated":
         return sgrnn.Truncated(window, parallel=None)
+    if kind == "exact":
+        return sgrnn.ExactAhead(window, 8, parallel=None)
     policy = sgrnn.Synthetic(window, model.synthesizer(**synthesizer), parallel=None)
     return sgrnn.Mixed(policy, sgrnn.schedules.Constant(0.0), real_window=window) if kind == "mixed" else policy
 
@@ -143,6 +145,7 @@ CONTENDERS: dict[str, Callable[[Setting], Update]] = {
     "full": lambda setting: our_loop(setting, "full"),
     "truncated": lambda setting: our_loop(setting, "truncated"),
     "truncated, low core": lambda setting: our_loop(setting, "truncated", low_core=True),
+    "exact": lambda setting: our_loop(setting, "exact"),
     "synthetic": lambda setting: our_loop(setting, "synthetic"),
     "synthetic, light": lambda setting: our_loop(setting, "synthetic", lookahead=2, hidden_size=64, rank=16),
     "mixed while real": lambda setting: our_loop(setting, "mixed"),

@@ -313,6 +313,19 @@ def plot(records: list[Record], path: Path) -> None:
     save_figure(figure, path)
 
 
+def report_times(costs: dict[tuple[str, str, str, int], float], long: int) -> list[Record]:
+    """Print and return the time of an update of every policy and window over truncation at the long window."""
+    found: list[Record] = []
+    for (task, shape, policy, window), seconds in costs.items():
+        ratio = seconds / costs[task, shape, "truncated", long]
+        print(f"{task}, {shape}, {policy} T={window}: time {ratio:.2f} of truncated T={long}")
+        found.append({
+            "metric": "time over truncated", "value": ratio, "task": task, "shape": shape, "policy": policy,
+            "window": window, "truncated_window": long,
+        })  # fmt: skip
+    return found
+
+
 def count_costs(conditions: list[Condition], long: list[int]) -> list[Record]:
     """Count operations and steps per token of every policy and window, and print them beside truncation's."""
     firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(conditions)}
@@ -380,6 +393,7 @@ def main() -> None:
         write_records(records, arguments.json)
     if costs:
         records += at_equal_seconds(records, costs, arguments.long[0])
+        counted += report_times(costs, arguments.long[0])
     print_tables(records)
     gaps = differences(records, next(iter(arguments.long), None))
     print_differences(gaps)

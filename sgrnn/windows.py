@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract import Caller, kept_buffers, require_fit
+from sgrnn.contract import Caller, kept_buffers
 from sgrnn.cores import beginning
 from sgrnn.dropout import own_masks, recorded_masks, replayed_masks
+from sgrnn.layout import require_fit
 from sgrnn.span import Span
 from sgrnn.state import State, concatenate, cut, detach, map_state, rows, where_rows
 

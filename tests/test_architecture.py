@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "sgrnn"
 LAYERS = [
     ["lazy", "errors", "state", "totals", "span", "plain", "modes"],
-    ["contract", "features", "statistics", "dropout", "output_loss", "schedules", "injection", "interface"],
+    ["contract", "layout", "features", "statistics", "dropout", "output_loss", "schedules", "injection", "interface"],
     ["cores"],
     ["windows", "lookahead"],
     ["synthesizers", "objective"],

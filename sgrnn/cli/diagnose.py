@@ -22,7 +22,7 @@ def diagnose(
     ] = None,
     data: DataOption = None,
 ) -> None:
-    """How good a run's synthetic gradients are, at its best checkpoint, against the true ones; kept in the run folder.
+    """Measure a run's synthetic gradients against the true ones, at its best checkpoint; kept in the run folder.
 
     Example: sgrnn diagnose runs/quickstart-1 --horizon 50 --spans 200
     """
@@ -52,7 +52,7 @@ def diagnose(
 
 
 def _summary(figures: dict[str, Any]) -> str:
-    """What the figures come to, in a few lines."""
+    """Sum the figures up in a few lines."""
     alignment, bias = figures["alignment"], figures["bias"]
     shows = _updates(bias, 0)
     worth = f"this policy is {bias['worth']['text']} of plain truncation"

@@ -21,7 +21,7 @@ def evaluate(
     ] = None,
     data: DataOption = None,
 ) -> None:
-    """How well a run's best checkpoint does: perplexity of a text, every token counted once; accuracy on a task.
+    """Score a run's best checkpoint: perplexity of a text, every token counted once; accuracy on a task.
 
     Example: sgrnn evaluate runs/ptb-word-small-1 --split test
     """

@@ -13,7 +13,7 @@ TAKES_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def _names(incomplete: str) -> list[str]:
-    """What a shell completes the name of a recipe to; files it finds by itself."""
+    """List the recipes of which a name may be the beginning; files the shell finds by itself."""
     from sgrnn.training.recipe_files import shipped_recipes
 
     return [name for name in shipped_recipes() if name.startswith(incomplete)]

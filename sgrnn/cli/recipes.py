@@ -100,7 +100,7 @@ def check(context: typer.Context, name: RecipeArgument) -> None:
 
 
 def _can_show(text: str) -> bool:
-    """Whether the console knows the characters."""
+    """Tell whether the console knows the characters."""
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:

@@ -100,7 +100,7 @@ def _warn_of_a_jump(run: Run, problem: Problem) -> None:
 
 
 def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
-    """What a run ends with: curves, a sample, its score, and what to do with it."""
+    """Draw the curves, and print a sample, the score, and what to do next."""
     with run.writing("curves.png") as path:
         plot_curves([run], path)
     if isinstance(model, LanguageModel):

@@ -69,7 +69,7 @@ def _parts(console: Console, table: Table) -> Iterator[Table]:
 
 
 def _width(console: Console, column: Column, *, prose: bool) -> int:
-    """What a column takes at least with its frame: all of a name or a figure, a little of prose."""
+    """Return the least width of a column with its frame: all of a name or a figure, a little of prose."""
     wide = console.options.update(max_width=_ANY)
     widest = max(Measurement.get(console, wide, each).maximum for each in (column.header, *column.cells))
     return (min(widest, _FEWEST) if prose else widest) + _FRAME

@@ -82,5 +82,5 @@ def resume(run: RunArgument, data: DataOption = None) -> None:
 
 
 def _is_alone() -> bool:
-    """Whether a mistake may be reported at once, there being no other process to tell of it first."""
+    """Tell whether a mistake may be reported at once, there being no other process to tell of it first."""
     return "RANK" not in os.environ

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from sgrnn.contract import require_time_first
+from sgrnn.layout import require_time_first
 from sgrnn.plain import tensor_of
 from sgrnn.state import State, detach, floating_leaves, map_state
 

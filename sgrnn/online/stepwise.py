@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract import Caller, require_fit
+from sgrnn.contract import Caller
 from sgrnn.cores import beginning, has_beginning, initial_state
+from sgrnn.layout import require_fit
 from sgrnn.objective import differentiate, errors, gradients
 from sgrnn.online.plain import plain_operations, refuse_unfit
 from sgrnn.online.step import RowStep
