@@ -13,7 +13,7 @@ from options import command, parser
 from records import Record, write_records
 
 from sgrnn.cores import LSTM
-from sgrnn.language_model import LanguageModel
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import state_size
 
 SHAPES = ((2, 200, 10_000), (2, 650, 10_000), (3, 1150, 33_000), (1, 10_000, 33_000))  # layers, units, vocabulary
@@ -36,7 +36,7 @@ def on_paper(layers: int, units: int, vocabulary: int, window: int, kind: str) -
         synthesizer = model.synthesizer() if kind == "error" else model.adjoint_synthesizer(**options)
         features = state_size(model.initial_state(1))
     of_core, of_output, of_synthesizer = count(core), count(model.output), count(synthesizer)
-    ahead = synthesizer.lookahead_steps
+    ahead = synthesizer.lookahead
     boundaries = -(-SPAN // window)
     step = 6 * (of_core + of_output)
     # A synthesizer is asked at K + 1 boundaries of a row and trained at K; running ahead takes the core once, the

@@ -1,4 +1,4 @@
-"""The training steps that `speed.py` times: ours under each policy, and what a user writes with torch alone."""
+"""The training steps that `speed.py` times: ours under each estimator, and what a user writes with torch alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
 
     Args:
         setting: the model, and how it is trained.
-        kind: "full", "truncated", "exact", "synthetic" or "mixed": a mixed policy at a time of real gradients.
+        kind: "full", "truncated", "exact", "synthetic" or "mixed": a mixed estimator at a time of real gradients.
         low_core: take the core's products too in the setting's precision.
         synthesizer: options of `LanguageModel.synthesizer`.
     """
@@ -105,16 +105,16 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
     core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers, precision=precision if low_core else None)
     model = sgrnn.LanguageModel(setting.vocabulary, setting.hidden, core, setting.hidden, output_precision=precision)
     device = torch.device(setting.device)
-    model, policy = model.to(device), make_policy(kind, setting.window, model, **synthesizer).to(device)
+    model, estimator = model.to(device), make_policy(kind, setting.window, model, **synthesizer).to(device)
     optimizer = make_optimizer(setting, model, fused=True)
-    trained = list(policy.parameters())
+    trained = list(estimator.parameters())
     synthesizer_optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True) if trained else None
-    stream = TokenStream(random_text(setting), 0, setting.batch, setting.span, policy.lookahead_steps)
+    stream = TokenStream(random_text(setting), 0, setting.batch, setting.span, estimator.lookahead)
     state = model.initial_state(setting.batch)
 
     def update() -> None:
         nonlocal state
-        step = policy.backward(model, model.loss, next(stream).to(device), state)
+        step = estimator.backward(model, model.loss, next(stream).to(device), state)
         state = step.state
         nn.utils.clip_grad_norm_(model.parameters(), 0.25)
         optimizer.step()
@@ -126,16 +126,16 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
     return update
 
 
-def make_policy(kind: str, window: int, model: sgrnn.LanguageModel, **synthesizer: int) -> sgrnn.Policy:
+def make_policy(kind: str, window: int, model: sgrnn.LanguageModel, **synthesizer: int) -> sgrnn.GradientEstimator:
     """As `our_loop` describes it."""
     if kind == "full":
-        return sgrnn.Full()
+        return sgrnn.BPTT()
     if kind == "truncated":
-        return sgrnn.Truncated(window, parallel=None)
+        return sgrnn.TruncatedBPTT(window, parallel=None)
     if kind == "exact":
         return sgrnn.ExactAhead(window, 8, parallel=None)
-    policy = sgrnn.Synthetic(window, model.synthesizer(**synthesizer), parallel=None)
-    return sgrnn.Mixed(policy, sgrnn.schedules.Constant(0.0), real_window=window) if kind == "mixed" else policy
+    estimator = sgrnn.SyntheticGradients(window, model.synthesizer(**synthesizer), parallel=None)
+    return sgrnn.Mixed(estimator, sgrnn.schedules.Constant(0.0), real_window=window) if kind == "mixed" else estimator
 
 
 CONTENDERS: dict[str, Callable[[Setting], Update]] = {

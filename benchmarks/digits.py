@@ -18,7 +18,7 @@ the gradient at the message, which comes that late. Conditions, each with one Ad
     no error        the same, the synthesizer not knowing the error
     message alone   the same, the synthesizer knowing the message alone
     every step      as synthetic, and the fast network is updated with every digit: windows of one step, with synthetic
-                    gradients over time (`sgrnn.Synthetic`) beside those across the message
+                    gradients over time (`sgrnn.SyntheticGradients`) beside those across the message
     none            updated with every message, no gradient through it: a control
 
 Of the rates and of the norms that gradients are clipped to each condition has those that do best on the validation
@@ -53,7 +53,7 @@ from torch import Tensor, nn
 
 import sgrnn
 from sgrnn.data import data_folder
-from sgrnn.training.digits import read_digits
+from sgrnn.training.problems.digits import read_digits
 
 PIXELS = 28 * 28
 HIDDEN, MESSAGE, SLOW_HIDDEN = 100, 32, 64
@@ -133,7 +133,7 @@ class Digits:
 
 
 class Fast(nn.Module):
-    """Reads digits and counts odd ones; a model for a gradient policy."""
+    """Reads digits and counts odd ones; a model for a gradient estimator."""
 
     def __init__(self, condition: Condition) -> None:
         super().__init__()
@@ -191,11 +191,11 @@ class Pair:
             features = 2 * SLOW_HIDDEN + condition.period + 2 + SLOW_HIDDEN * (condition.method != "no error")
             encoder = sgrnn.LookaheadEncoder(1, sgrnn.vector_features, features)
         self.interface = sgrnn.Interface(sgrnn.MLPSynthesizer(MESSAGE, (128,), lookahead=encoder))
-        self.policy: sgrnn.Policy = sgrnn.Truncated(condition.period)
+        self.estimator: sgrnn.GradientEstimator = sgrnn.TruncatedBPTT(condition.period)
         if condition.method == "every step":
             over_time = sgrnn.LookaheadEncoder(AHEAD, _counts, 3)
-            self.policy = sgrnn.Synthetic(1, sgrnn.MLPSynthesizer(2 * HIDDEN, (128,), lookahead=over_time))
-        trained = [self.fast, self.slow, self.interface, self.policy]
+            self.estimator = sgrnn.SyntheticGradients(1, sgrnn.MLPSynthesizer(2 * HIDDEN, (128,), lookahead=over_time))
+        trained = [self.fast, self.slow, self.interface, self.estimator]
         self.optimizers = {
             module: torch.optim.Adam(module.parameters(), fused=True) for module in trained if list(module.parameters())
         }
@@ -255,10 +255,10 @@ class Pair:
             span = sgrnn.Span(
                 stream.inputs[start:stop], targets[start:stop],
                 future=sgrnn.Span(stream.inputs[future], targets[future]) if stop < steps else None,
-                ends=None if stop < steps else torch.ones(targets.shape[1], dtype=torch.bool),
+                is_last=None if stop < steps else torch.ones(targets.shape[1], dtype=torch.bool),
             )  # fmt: skip
-            self.state = self.policy.backward(self.fast, loss, span, self.state).state
-            for module in (self.fast, self.policy):
+            self.state = self.estimator.backward(self.fast, loss, span, self.state).state
+            for module in (self.fast, self.estimator):
                 self._step(module)
             self.updates += 1
         self.slow.loss(torch.stack(received), stream.total).backward()
@@ -314,8 +314,8 @@ def train(condition: Condition) -> Record:
         if done in due:
             curve.append([done * per_stream, pair.updates, *pair.score(tests)])
     scores = {split: score_all(pair, Digits(split, condition, ROWS // 10, seed=20_000)) for split in ("test", "valid")}
-    figures = {name: float(value) for name, value in pair.interface.figures().items()}
-    return {"condition": asdict(condition), "curve": curve, "scores": scores, "interface": figures}
+    metrics = {name: float(value) for name, value in pair.interface.metrics().items()}
+    return {"condition": asdict(condition), "curve": curve, "scores": scores, "interface": metrics}
 
 
 def score_all(pair: Pair, streams: Digits) -> list[float]:

@@ -1,7 +1,7 @@
 """Do synthetic gradients help? Truncation, synthetic gradients and two controls at each window, on real text.
 
     python benchmarks/quality.py [--quick] [--json FILE] [--task words] [--windows 1 2 5 10] [--long 20 50]
-                                 [--policies truncated synthetic zero shuffled ...] [--seeds 0 1 2] [--rates 0.5 1 2]
+                                 [--estimators truncated synthetic zero shuffled ...] [--seeds 0 1 2] [--rates 0.5 1 2]
                                  [--shapes base] [--jobs 2] [--out FOLDER] [--figure FILE]
 
 The controls are a zero synthetic gradient (discount 0: what the machinery alone does; without dropout it equals
@@ -15,7 +15,7 @@ The contender with the same information is `exact ahead`: the exact gradient of 
 a synthesizer predicts that of the eight steps it sees. At a window as long as the span (20) it is TBPTT(20, 28), an
 update every 20 steps and gradients through 28.
 
-Beside these, with --policies: `grounded` (in one span of four the windows are four times as long, up to the span),
+Beside these, with --estimators: `grounded` (in one span of four the windows are four times as long, up to the span),
 `adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper:
 `light` (two steps ahead in the place of eight, half of the synthesizer's units and rank) and `light, one ahead`.
 
@@ -42,18 +42,18 @@ from pathlib import Path
 from costs import count
 from matplotlib.figure import Figure
 from options import command, parser, positive, whole
-from records import Record, best_settings, late_figures, plot_by_window, save_figure, spread, write_records
+from records import Record, best_settings, late_metrics, plot_by_window, save_figure, spread, write_records
 from runs import COMPARED, seconds_per_update, train_all
 
-from sgrnn.training.recipe import Recipe
-from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.config import Recipe
+from sgrnn.config.files import parse_recipe
 
 SPAN = 20
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: a recipe without its policy, and the figure that counts."""
+    """What is learned: a recipe without its estimator, and the figure that counts."""
 
     recipe: str
     figure: str
@@ -67,7 +67,7 @@ TASKS = {
         """
         data: {corpus: ptb, tokenizer: {kind: word}}
         model: {core: lstm, hidden_size: 200}
-        policy: {kind: truncated, window: 20}
+        gradient: {kind: truncated, window: 20}
         optimizer: {kind: adam}
         training: {epochs: 1, batch_size: 20, span: 20, clip: 1.0, precision: bfloat16}
         """,
@@ -77,7 +77,7 @@ TASKS = {
         """
         data: {corpus: ptb-char, tokenizer: {kind: character}}
         model: {core: lstm, hidden_size: 128}
-        policy: {kind: truncated, window: 20}
+        gradient: {kind: truncated, window: 20}
         optimizer: {kind: adam}
         training: {epochs: 1, batch_size: 64, span: 20, clip: 1.0}
         """,
@@ -87,7 +87,7 @@ TASKS = {
         """
         data: {corpus: ptb, tokenizer: {kind: word}}
         model: {core: lstm, hidden_size: 200, num_layers: 2, initial_range: 0.1}
-        policy: {kind: truncated, window: 20}
+        gradient: {kind: truncated, window: 20}
         optimizer: {kind: sgd, learning_rate: 20.0}
         schedule: {kind: step, factor: 0.5, after: 4}
         training: {epochs: 13, batch_size: 20, span: 20, clip: 0.25, precision: bfloat16}
@@ -98,7 +98,7 @@ TASKS = {
         """
         data: {corpus: ptb-char, tokenizer: {kind: character}}
         model: {core: lstm, hidden_size: 128}
-        policy: {kind: truncated, window: 20}
+        gradient: {kind: truncated, window: 20}
         optimizer: {kind: adam}
         schedule: {kind: step, factor: 0.5, after: 6}
         training: {epochs: 12, batch_size: 64, span: 20, clip: 1.0}
@@ -106,15 +106,15 @@ TASKS = {
         "valid_bits_per_character", "validation bits per character", 2e-3, 4,
     ),
 }  # fmt: skip
-LIGHT = ["--policy.kind=synthetic", "--policy.synthesizer.hidden_size=64", "--policy.synthesizer.rank=16"]
-POLICIES = {
+LIGHT = ["--gradient.kind=synthetic", "--gradient.synthesizer.hidden_size=64", "--gradient.synthesizer.rank=16"]
+ESTIMATORS = {
     **COMPARED,
-    "grounded": ["--policy.kind=synthetic", "--policy.grounding.every=4", "--policy.grounding.window={longer}"],
-    "adjoint": ["--policy.kind=synthetic", "--policy.synthesizer.kind=adjoint"],
-    "lambda 0.5": ["--policy.kind=synthetic", "--policy.trace_decay=0.5"],
-    "exact ahead": ["--policy.kind=exact", "--policy.ahead=8"],
-    "light": [*LIGHT, "--policy.synthesizer.lookahead=2"],
-    "light, one ahead": [*LIGHT, "--policy.synthesizer.lookahead=1"],
+    "grounded": ["--gradient.kind=synthetic", "--gradient.grounding.every=4", "--gradient.grounding.window={longer}"],
+    "adjoint": ["--gradient.kind=synthetic", "--gradient.synthesizer.kind=adjoint"],
+    "lambda 0.5": ["--gradient.kind=synthetic", "--gradient.trace_decay=0.5"],
+    "exact ahead": ["--gradient.kind=exact", "--gradient.ahead=8"],
+    "light": [*LIGHT, "--gradient.synthesizer.lookahead=2"],
+    "light, one ahead": [*LIGHT, "--gradient.synthesizer.lookahead=1"],
 }
 SHAPES = {
     "base": [],
@@ -143,7 +143,7 @@ class Condition:
 
     task: str
     shape: str
-    policy: str
+    estimator: str
     window: int
     rate: float
     seed: int
@@ -151,12 +151,12 @@ class Condition:
 
     @property
     def name(self) -> str:
-        parts = [self.task, self.shape, self.policy, f"T{self.window}", f"rate{self.rate:g}", f"seed{self.seed}"]
+        parts = [self.task, self.shape, self.estimator, f"T{self.window}", f"rate{self.rate:g}", f"seed{self.seed}"]
         return "-".join(parts + ["quick"] * self.quick).replace(" ", "_")
 
     @property
     def recipe(self) -> Recipe:
-        """The task's, in another shape, with this policy, the windows of a span as one batch."""
+        """The task's, in another shape, with this estimator, the windows of a span as one batch."""
         return self._recipe("true")
 
     @property
@@ -166,9 +166,13 @@ class Condition:
 
     def _recipe(self, parallel: str) -> Recipe:
         longer = min(4 * self.window, max(SPAN, self.window))
-        policy = [override.format(longer=longer) for override in POLICIES[self.policy]]
-        overrides = [f"--optimizer.learning_rate={self.rate}", *SHAPES[self.shape], *policy]
-        overrides += [f"--policy.window={self.window}", f"--policy.parallel={parallel}", f"--training.seed={self.seed}"]
+        estimator = [override.format(longer=longer) for override in ESTIMATORS[self.estimator]]
+        overrides = [f"--optimizer.learning_rate={self.rate}", *SHAPES[self.shape], *estimator]
+        overrides += [
+            f"--gradient.window={self.window}",
+            f"--gradient.parallel={parallel}",
+            f"--training.seed={self.seed}",
+        ]
         overrides += [f"--training.span={max(SPAN, self.window)}"]
         if self.quick:
             overrides += ["--training.max_updates=232"]
@@ -185,18 +189,18 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
     values = [row[task.figure] for row in scores] or [None]
     record: Record = {
         "metric": task.name, "value": min(values) if "convergence" in condition.task else values[-1],
-        "task": condition.task, "shape": condition.shape, "policy": condition.policy, "window": condition.window,
+        "task": condition.task, "shape": condition.shape, "estimator": condition.estimator, "window": condition.window,
         "learning_rate": condition.rate, "seed": condition.seed, "span": recipe.training.span,
         "precision": recipe.training.precision, "quick": condition.quick,
         "curve": [[row["update"], row[task.figure]] for row in scores],
     }  # fmt: skip
     if scores:
         record |= {"updates": scores[-1]["update"], "epochs": scores[-1]["epoch"], "seconds": scores[-1]["seconds"]}
-    return record | late_figures(rows, ("target_r2", "gate", "target_cosine", "cell_norm"))
+    return record | late_metrics(rows, ("target_r2", "gate", "target_cosine", "cell_norm"))
 
 
 def differences(records: list[Record], long: int | None) -> list[Record]:
-    """Of every policy and window, the mean over seeds of its distance from truncation with the same seed.
+    """Of every estimator and window, the mean over seeds of its distance from truncation with the same seed.
 
     Truncation is that at the same window, and that at the long one; the standard error is that of the mean.
     """
@@ -204,17 +208,17 @@ def differences(records: list[Record], long: int | None) -> list[Record]:
     groups: dict[tuple[str, str, str, int], dict[int, float]] = {}
     for record in best_rates([r for r in records if r["value"] is not None and "seconds" not in r["metric"]]):
         groups.setdefault(_key(record), {})[record["seed"]] = record["value"]
-    for (task, shape, policy, window), values in groups.items():
-        for other in dict.fromkeys(([window] if policy != "truncated" else []) + ([long] if long else [])):
+    for (task, shape, estimator, window), values in groups.items():
+        for other in dict.fromkeys(([window] if estimator != "truncated" else []) + ([long] if long else [])):
             reference = groups.get((task, shape, "truncated", other), {})
             seeds = sorted(values.keys() & reference.keys())
-            if (policy, window) == ("truncated", other) or len(seeds) < 2:
+            if (estimator, window) == ("truncated", other) or len(seeds) < 2:
                 continue
             gaps = [values[seed] - reference[seed] for seed in seeds]
             found.append({
                 "metric": f"difference in {TASKS[task].name}", "value": statistics.fmean(gaps),
                 "standard_error": statistics.stdev(gaps) / len(gaps) ** 0.5, "task": task, "shape": shape,
-                "policy": policy, "window": window, "truncated_window": other, "seeds": seeds,
+                "estimator": estimator, "window": window, "truncated_window": other, "seeds": seeds,
             })  # fmt: skip
     return found
 
@@ -223,7 +227,7 @@ def print_differences(found: list[Record]) -> None:
     """A line for each difference."""
     for record in found:
         digits = TASKS[record["task"]].digits
-        name = f"{record['policy']} T={record['window']}"
+        name = f"{record['estimator']} T={record['window']}"
         print(
             f"{name:26s} less truncated T={record['truncated_window']:<3d} {record['value']:+.{digits}f} "
             f"± {record['standard_error']:.{digits}f} ({len(record['seeds'])} seeds)"
@@ -246,11 +250,11 @@ def at_equal_seconds(records: list[Record], costs: dict[tuple[str, str, str, int
     found: list[Record] = []
     for record in records:
         place = (record["task"], record["shape"])
-        key, reference = (*place, record["policy"], record["window"]), (*place, "truncated", long)
+        key, reference = (*place, record["estimator"], record["window"]), (*place, "truncated", long)
         if key in costs and reference in costs and record["curve"]:
             ratio = costs[key] / costs[reference]
-            ends = [other["updates"] for other in records if _key(other) == reference and other["curve"]]
-            value = value_at(record["curve"], max(ends) / ratio) if ends else None
+            is_last = [other["updates"] for other in records if _key(other) == reference and other["curve"]]
+            value = value_at(record["curve"], max(is_last) / ratio) if is_last else None
             if value is not None:
                 metric = f"{record['metric']} at equal seconds"
                 found.append({**record, "metric": metric, "value": value, "cost_ratio": ratio})
@@ -258,12 +262,12 @@ def at_equal_seconds(records: list[Record], costs: dict[tuple[str, str, str, int
 
 
 def _key(record: Record) -> tuple[str, str, str, int]:
-    return record["task"], record["shape"], record["policy"], record["window"]
+    return record["task"], record["shape"], record["estimator"], record["window"]
 
 
 def best_rates(records: list[Record]) -> list[Record]:
-    """Of every task, shape, policy and window the records of the learning rate with the best median."""
-    place, settings = ("metric", "task", "shape", "policy", "window"), ("learning_rate",)
+    """Of every task, shape, estimator and window the records of the learning rate with the best median."""
+    place, settings = ("metric", "task", "shape", "estimator", "window"), ("learning_rate",)
     chosen = best_settings(records, place, settings, lambda record: -_or_infinity(record))
     return [record for found in chosen.values() for record in found]
 
@@ -273,7 +277,7 @@ def _or_infinity(record: Record) -> float:
 
 
 def print_tables(records: list[Record]) -> None:
-    """Of every task, shape and metric a table by policy and window, over seeds; before it the learning rates."""
+    """Of every task, shape and metric a table by estimator and window, over seeds; before it the learning rates."""
     keys = ("task", "shape", "metric")
     for group in sorted({tuple(record[key] for key in keys) for record in records}):
         found = [record for record in records if tuple(record[key] for key in keys) == group]
@@ -281,32 +285,34 @@ def print_tables(records: list[Record]) -> None:
         rates = sorted({record["learning_rate"] for record in found})
         print(f"\n{', '.join(group)}")
         print(f"{'':26s}" + "".join(f"{f'T={window}':>30s}" for window in windows))
-        policies = sorted({record["policy"] for record in found}, key=list(POLICIES).index)
-        rows = [(policy, rate) for policy in policies for rate in rates] if len(rates) > 1 else []
-        for policy, rate in [*rows, *((policy, None) for policy in policies)]:
+        estimators = sorted({record["estimator"] for record in found}, key=list(ESTIMATORS).index)
+        rows = [(estimator, rate) for estimator in estimators for rate in rates] if len(rates) > 1 else []
+        for estimator, rate in [*rows, *((estimator, None) for estimator in estimators)]:
             chosen = best_rates(found) if rate is None else [r for r in found if r["learning_rate"] == rate]
             cells = []
             for window in windows:
-                values = [_or_infinity(r) for r in chosen if (r["policy"], r["window"]) == (policy, window)]
+                values = [_or_infinity(r) for r in chosen if (r["estimator"], r["window"]) == (estimator, window)]
                 cells.append(spread(values, TASKS[group[0]].digits) if values else "")
-            label = policy if rate is None else f"  {policy}, rate {rate:g}"
+            label = estimator if rate is None else f"  {estimator}, rate {rate:g}"
             print(f"{label:26s}" + "".join(f"{cell:>30s}" for cell in cells))
 
 
 def plot(records: list[Record], path: Path) -> None:
-    """For every task the figure against the window, a line for each policy through the medians, seeds as dots."""
+    """For every task the figure against the window, a line for each estimator through the medians, seeds as dots."""
     wanted = [r for r in best_rates(records) if "seconds" not in r["metric"] and r["value"] is not None]
     tasks = sorted(
         {(record["task"], record["shape"]) for record in wanted}, key=lambda pair: list(TASKS).index(pair[0])
     )
     figure = Figure(figsize=(7 * len(tasks), 4), layout="constrained")
     lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "D--C5", "^--C4", "*-k", "P-C6", "p-C8")
-    styles = dict(zip(POLICIES, lines, strict=True))
+    styles = dict(zip(ESTIMATORS, lines, strict=True))
     for axes, (task, shape) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         here = [record for record in wanted if (record["task"], record["shape"]) == (task, shape)]
         windows = sorted({record["window"] for record in here})
-        for policy, style in styles.items():
-            plot_by_window(axes, [record for record in here if record["policy"] == policy], windows, style, policy)
+        for estimator, style in styles.items():
+            plot_by_window(
+                axes, [record for record in here if record["estimator"] == estimator], windows, style, estimator
+            )
         title = f"Penn Treebank {task}" + ("" if shape == "base" else f", {shape}")
         axes.set(ylabel=TASKS[task].name, title=title)
         axes.legend()
@@ -314,30 +320,30 @@ def plot(records: list[Record], path: Path) -> None:
 
 
 def report_times(costs: dict[tuple[str, str, str, int], float], long: int) -> list[Record]:
-    """Print and return the time of an update of every policy and window over truncation at the long window."""
+    """Print and return the time of an update of every estimator and window over truncation at the long window."""
     found: list[Record] = []
-    for (task, shape, policy, window), seconds in costs.items():
+    for (task, shape, estimator, window), seconds in costs.items():
         ratio = seconds / costs[task, shape, "truncated", long]
-        print(f"{task}, {shape}, {policy} T={window}: time {ratio:.2f} of truncated T={long}")
+        print(f"{task}, {shape}, {estimator} T={window}: time {ratio:.2f} of truncated T={long}")
         found.append({
-            "metric": "time over truncated", "value": ratio, "task": task, "shape": shape, "policy": policy,
+            "metric": "time over truncated", "value": ratio, "task": task, "shape": shape, "estimator": estimator,
             "window": window, "truncated_window": long,
         })  # fmt: skip
     return found
 
 
 def count_costs(conditions: list[Condition], long: list[int]) -> list[Record]:
-    """Count operations and steps per token of every policy and window, and print them beside truncation's."""
-    firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(conditions)}
+    """Count operations and steps per token of every estimator and window, and print them beside truncation's."""
+    firsts = {(c.task, c.shape, c.estimator, c.window): c for c in reversed(conditions)}
     costs = {key: count(condition.recipe) for key, condition in firsts.items()}
     records: list[Record] = []
     print("per token, over truncated T=" + ", ".join(map(str, long[:1])))
-    for (task, shape, policy, window), found in costs.items():
+    for (task, shape, estimator, window), found in costs.items():
         reference = costs.get((task, shape, "truncated", long[0]), found) if long else found
         ratio = found["operations"] / reference["operations"]
         steps = f"{found['steps forward']:.2f}, backward {found['steps backward']:.2f}"
-        print(f"{task}, {shape}, {policy} T={window}: operations {ratio:.2f}, steps forward {steps}")
-        place = {"task": task, "shape": shape, "policy": policy, "window": window}
+        print(f"{task}, {shape}, {estimator} T={window}: operations {ratio:.2f}, steps forward {steps}")
+        place = {"task": task, "shape": shape, "estimator": estimator, "window": window}
         records += [{"metric": f"{name} per token", "value": value, **place} for name, value in found.items()]
         records.append({"metric": "operations over truncated", "value": ratio, **place})
     return records
@@ -349,7 +355,7 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--task", choices=TASKS, nargs="+", default=["words"])
     made.add_argument("--windows", type=whole(1), nargs="+", default=[1, 2, 5, 10])
     made.add_argument("--long", type=whole(1), nargs="*", default=[20, 50], help="longer windows, for truncation alone")
-    made.add_argument("--policies", nargs="+", choices=POLICIES, default=list(COMPARED))
+    made.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=list(COMPARED))
     made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2])
     made.add_argument("--rates", type=positive, nargs="+", default=[1.0], help="multiples of the task's learning rate")
     made.add_argument("--shapes", nargs="+", choices=SHAPES, default=["base"])
@@ -365,22 +371,22 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run every condition and report."""
     arguments = parse_arguments()
-    exact = [policy for policy in arguments.policies if policy == "exact ahead"]
-    places = [(policy, window) for window in arguments.long for policy in ("truncated", *exact)]
-    places += [(policy, window) for window in arguments.windows for policy in arguments.policies]
+    exact = [estimator for estimator in arguments.estimators if estimator == "exact ahead"]
+    places = [(estimator, window) for window in arguments.long for estimator in ("truncated", *exact)]
+    places += [(estimator, window) for window in arguments.windows for estimator in arguments.estimators]
     conditions = [
-        Condition(task, shape, policy, window, rate * own_rate(task, shape), seed, arguments.quick)
+        Condition(task, shape, estimator, window, rate * own_rate(task, shape), seed, arguments.quick)
         for seed in dict.fromkeys(arguments.seeds)
         for task in dict.fromkeys(arguments.task)
         for shape in dict.fromkeys(arguments.shapes)
-        for policy, window in dict.fromkeys(places)
+        for estimator, window in dict.fromkeys(places)
         for rate in dict.fromkeys(arguments.rates)
     ]
     # Equal seconds compare curves over one epoch: to convergence the learning rate has not come down in time.
     timed = [c for c in conditions if not arguments.quick and "convergence" not in c.task]
     costs: dict[tuple[str, str, str, int], float] = {}
     if arguments.long and not arguments.no_seconds:
-        firsts = {(c.task, c.shape, c.policy, c.window): c for c in reversed(timed)}
+        firsts = {(c.task, c.shape, c.estimator, c.window): c for c in reversed(timed)}
         for group in {key[:2] for key in firsts}:
             costs |= seconds_per_update({key: c.fastest for key, c in firsts.items() if key[:2] == group})
     counted = [] if arguments.no_counts else count_costs(conditions, arguments.long)

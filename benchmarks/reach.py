@@ -1,4 +1,4 @@
-"""How long a sequence can be learned? Copy and repeat copy under every policy, within equal steps and equal seconds.
+"""How long a sequence can be learned? Copy and repeat copy under every estimator, within equal steps and equal seconds.
 
     python benchmarks/reach.py [--quick] [--json FILE] [--tasks copy repeat-copy] [--windows 1 2 3 4 5 8]
                                [--methods truncated synthetic shuffled state zero full ...] [--seeds 0 1 2 3 4]
@@ -37,8 +37,8 @@ from runs import run_all
 from torch import Tensor, nn
 
 import sgrnn
-from sgrnn.online import UORO, BPLambda, RealTime, SnAp1
-from sgrnn.policies import Policy
+from sgrnn.estimators import GradientEstimator
+from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.tasks import Copy, CurriculumTask, RepeatCopy, loss_per_target
 
 TASKS: dict[str, type[Copy] | type[RepeatCopy]] = {"copy": Copy, "repeat-copy": RepeatCopy}
@@ -75,30 +75,30 @@ class Condition:
         return "-".join(parts).replace(" ", "_").replace(",", "")
 
 
-def make_policy(condition: Condition, core: nn.Module, task: CurriculumTask) -> Policy:
-    """The policy of a method, for a bare LSTM as the model."""
+def make_policy(condition: Condition, core: nn.Module, task: CurriculumTask) -> GradientEstimator:
+    """The estimator of a method, for a bare LSTM as the model."""
     size, width, window = 2 * condition.hidden_size, condition.hidden_size, condition.window
     adjoint: dict[str, Any] = {"shuffled": {"shuffle": True}, "zero": {"discount": 0.0}, "synthetic": {}}
     match condition.method:
         case "full":
-            return sgrnn.Full()
+            return sgrnn.BPTT()
         case "truncated":
-            return sgrnn.Truncated(window, parallel=True)
+            return sgrnn.TruncatedBPTT(window, parallel=True)
         case "synthetic" | "shuffled" | "zero":
             synthesizer = sgrnn.AdjointSynthesizer(
                 size, width, _as_they_are, task.input_size, window=window, hidden_size=32, rank=16, projection=16
             )
-            return sgrnn.Synthetic(window, synthesizer, parallel=True, **adjoint[condition.method])
+            return sgrnn.SyntheticGradients(window, synthesizer, parallel=True, **adjoint[condition.method])
         case "errors":
             synthesizer = sgrnn.ErrorSynthesizer(size, width, _as_they_are, task.input_size, hidden_size=64)
-            return sgrnn.Synthetic(window, synthesizer, parallel=True)
+            return sgrnn.SyntheticGradients(window, synthesizer, parallel=True)
         case "state" | "state, auxiliary":
             synthesizer = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in condition.method)
-            return sgrnn.Synthetic(window, synthesizer, center=True, parallel=True)
+            return sgrnn.SyntheticGradients(window, synthesizer, remove_mean=True, parallel=True)
         case "bp-lambda":
             return BPLambda(size, learning_rate=1e-5, gamma=0.9)
         case "rtrl":
-            return RealTime()
+            return RTRL()
         case "snap-1":
             return SnAp1()
         case "uoro":
@@ -130,11 +130,11 @@ def train(condition: Condition) -> Record:
     core = sgrnn.LSTM(task.input_size, condition.hidden_size)
     open_forget_gates(core)
     readout = nn.Linear(condition.hidden_size, task.output_size)
-    policy = make_policy(condition, core, task)
+    estimator = make_policy(condition, core, task)
     parameters = [*core.parameters(), *readout.parameters()]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(parameters, condition.rate, fused=True)]
-    if list(policy.parameters()):
-        optimizers.append(torch.optim.Adam(policy.parameters(), condition.synthesizer_rate, fused=True))
+    if list(estimator.parameters()):
+        optimizers.append(torch.optim.Adam(estimator.parameters(), condition.synthesizer_rate, fused=True))
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return task.loss(readout(outputs), targets)
@@ -145,15 +145,15 @@ def train(condition: Condition) -> Record:
     began = time.process_time()
     while steps < condition.steps or time.process_time() - began < condition.seconds:
         episode = task.draw()
-        step = policy.backward(core, loss, episode, core.initial_state(condition.batch_size))
+        step = estimator.backward(core, loss, episode, core.initial_state(condition.batch_size))
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
         steps += episode.steps * condition.batch_size
         episodes += 1
-        if "target_r2" in step.figures:
-            r2 += 0.01 * (float(step.figures["target_r2"]) - r2)
+        if "target_r2" in step.metrics:
+            r2 += 0.01 * (float(step.metrics["target_r2"]) - r2)
         length = task.length
         if task.observe(loss_per_target(step.loss, episode)):
             mastered.append([length, steps, time.process_time() - began])

@@ -40,7 +40,7 @@ def best_settings(
     }
 
 
-def late_figures(rows: Sequence[Record], names: Sequence[str]) -> Record:
+def late_metrics(rows: Sequence[Record], names: Sequence[str]) -> Record:
     """What a run logged of the figures that it has, in the mean over its last five lines with a loss."""
     late = [row for row in rows if "loss" in row][-5:]
     return {name: statistics.fmean(row[name] for row in late) for name in names if late and name in late[-1]}

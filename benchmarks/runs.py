@@ -17,23 +17,23 @@ import torch
 from records import Record
 from torch import nn
 
+from sgrnn.config import Recipe
+from sgrnn.config.build import build_estimator, build_optimizer
 from sgrnn.data import data_folder
 from sgrnn.data.atomic import atomic_write
 from sgrnn.errors import InputError
-from sgrnn.training.build import build_optimizer, build_policy
-from sgrnn.training.interval import Diverged
 from sgrnn.training.loop import train
 from sgrnn.training.memory import keep_freed_memory
-from sgrnn.training.problems import new_problem, problem_of
-from sgrnn.training.recipe import Recipe
+from sgrnn.training.problems.opening import new_problem, problem_of
 from sgrnn.training.run import Run, locked
+from sgrnn.training.running_metrics import Diverged
 
 Key = TypeVar("Key", bound=Hashable)
 COMPARED = {
-    "truncated": ["--policy.kind=truncated"],
-    "synthetic": ["--policy.kind=synthetic"],
-    "zero": ["--policy.kind=synthetic", "--policy.discount=0"],
-    "shuffled": ["--policy.kind=synthetic", "--policy.shuffle=true"],
+    "truncated": ["--gradient.kind=truncated"],
+    "synthetic": ["--gradient.kind=synthetic"],
+    "zero": ["--gradient.kind=synthetic", "--gradient.discount=0"],
+    "shuffled": ["--gradient.kind=synthetic", "--gradient.shuffle=true"],
 }  # overrides of a recipe: synthetic gradients, what they are compared with, and two controls
 
 
@@ -156,16 +156,17 @@ class Updates:
         self.problem, _ = new_problem(recipe, data_folder())
         self.clip = recipe.training.clip or math.inf
         self.model = self.problem.build_model()
-        self.policy = build_policy(recipe, self.model, self.problem.updates_per_epoch)
+        self.estimator = build_estimator(recipe, self.model, self.problem.updates_per_epoch)
         optimizers = [
-            build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, self.policy),
+            build_optimizer(recipe.optimizer, self.model),
+            build_optimizer(recipe.synthesizer_optimizer, self.estimator),
         ]  # fmt: skip
         self.optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
-        self.problem.start(self.policy.lookahead_steps)
+        self.problem.start(self.estimator.lookahead)
         self.state = self.model.initial_state(recipe.training.batch_size)
 
     def update(self) -> None:
-        step = self.policy.backward(self.model, self.model.loss, self.problem.draw(), self.state)
+        step = self.estimator.backward(self.model, self.model.loss, self.problem.draw(), self.state)
         self.state = step.state
         self.problem.observe(step)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)

@@ -27,9 +27,9 @@ from options import command, parser, whole
 from records import Record, save_figure, spread, write_records
 from runs import seconds_per_update, train_all
 
-from sgrnn.training.build import build_schedule, time_unit
-from sgrnn.training.recipe import Recipe
-from sgrnn.training.recipe_files import load_recipe, shipped_recipes
+from sgrnn.config import Recipe
+from sgrnn.config.build import build_schedule, time_unit
+from sgrnn.config.files import load_recipe, shipped_recipes
 
 PREFIX = "schedule-"
 REFERENCE = PREFIX + "bptt"
@@ -116,7 +116,7 @@ def main() -> None:
     arguments = parse_arguments()
     names = list(dict.fromkeys([REFERENCE, *arguments.recipes]))
     seeds = [arguments.seeds[0]] if arguments.quick else list(dict.fromkeys(arguments.seeds))
-    while_synthetic = {name: load_recipe(name, ["--policy.source.kind=constant"]) for name in names[1:]}
+    while_synthetic = {name: load_recipe(name, ["--gradient.source.kind=constant"]) for name in names[1:]}
     costs = seconds_per_update({REAL: load_recipe(REFERENCE), **while_synthetic})
     costs[REFERENCE] = costs[REAL]
     planned = {}

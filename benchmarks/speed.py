@@ -1,4 +1,4 @@
-"""How fast is a training step? Ours under each policy, beside a plain PyTorch loop, over a grid of models and windows.
+"""How fast is a training step? Ours under each estimator, beside a plain loop, over a grid of models and windows.
 
     python benchmarks/speed.py [--quick] [--json FILE] [--figure FILE] [--models 2x200 2x650 3x1150]
                                [--vocabularies 50 10000 33000] [--windows 1 5 20 70] [--batches 20]
@@ -42,7 +42,7 @@ from options import command, parser, whole
 from records import Record, save_figure, spread, write_records
 from runs import prepare_process
 
-from sgrnn.training.build import choose_device
+from sgrnn.config.build import choose_device
 
 QUICK = [
     Setting(2, 200, 10_000, 20, 20, 20),

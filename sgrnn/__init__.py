@@ -1,9 +1,9 @@
 """Truncated back-propagation through time with synthetic gradients, for recurrent language models.
 
-policy = sgrnn.Synthetic(window=5, synthesizer=model.synthesizer())
+estimator = sgrnn.Synthetic(window=5, synthesizer=model.synthesizer())
 state = model.initial_state(batch_size)
 for span in stream:
-    step = policy.backward(model, model.loss, span, state)   # fills .grad of model and synthesizer
+    step = estimator.backward(model, model.loss, span, state)   # fills .grad of model and synthesizer
     ...                                                      # clip and step the optimizers
     state = step.state
 """
@@ -13,35 +13,52 @@ from typing import TYPE_CHECKING
 from sgrnn.lazy import importer
 
 if TYPE_CHECKING:
-    from sgrnn import schedules
     from sgrnn.cores import GRU, LSTM, RNN, HierarchicalCore, initial_state
-    from sgrnn.dropout import Dropout
+    from sgrnn.cores.dropout import Dropout
     from sgrnn.errors import InputError
-    from sgrnn.evaluation import Score, evaluate
-    from sgrnn.generation import generate
-    from sgrnn.injection import Gate
-    from sgrnn.interface import Interface
-    from sgrnn.language_model import LanguageModel
-    from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, TokenFeatures, vector_features
-    from sgrnn.mixed import Mixed
-    from sgrnn.policies import ExactAhead, Full, Policy, Step, Synthetic, Truncated
+    from sgrnn.estimators import (
+        BPTT,
+        ExactAhead,
+        GradientEstimator,
+        Mixed,
+        Step,
+        SyntheticGradients,
+        TruncatedBPTT,
+        schedules,
+    )
+    from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
+    from sgrnn.models.evaluation import Score, evaluate
+    from sgrnn.models.generation import generate
+    from sgrnn.models.language_model import LanguageModel
     from sgrnn.span import Span
     from sgrnn.state import State, state_size
     from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, Follower, MLPSynthesizer
+    from sgrnn.synthesizers.injection import Shrinkage
+    from sgrnn.synthesizers.interface import Interface
+    from sgrnn.synthesizers.lookahead import (
+        Lookahead,
+        LookaheadEncoder,
+        RecurrentLookahead,
+        TokenFeatures,
+        vector_features,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BPTT",
     "GRU",
     "LSTM",
     "RNN",
+    "RTRL",
+    "UORO",
     "AdjointSynthesizer",
+    "BPLambda",
     "Dropout",
     "ErrorSynthesizer",
     "ExactAhead",
     "Follower",
-    "Full",
-    "Gate",
+    "GradientEstimator",
     "HierarchicalCore",
     "InputError",
     "Interface",
@@ -50,15 +67,16 @@ __all__ = [
     "LookaheadEncoder",
     "MLPSynthesizer",
     "Mixed",
-    "Policy",
     "RecurrentLookahead",
     "Score",
+    "Shrinkage",
+    "SnAp1",
     "Span",
     "State",
     "Step",
-    "Synthetic",
+    "SyntheticGradients",
     "TokenFeatures",
-    "Truncated",
+    "TruncatedBPTT",
     "evaluate",
     "generate",
     "initial_state",
@@ -68,21 +86,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "schedules": "schedules",
     "cores": "GRU LSTM RNN HierarchicalCore initial_state",
-    "dropout": "Dropout",
+    "cores.dropout": "Dropout",
     "errors": "InputError",
-    "evaluation": "Score evaluate",
-    "generation": "generate",
-    "injection": "Gate",
-    "interface": "Interface",
-    "language_model": "LanguageModel",
-    "lookahead": "Lookahead LookaheadEncoder RecurrentLookahead TokenFeatures vector_features",
-    "mixed": "Mixed",
-    "policies": "ExactAhead Full Policy Step Synthetic Truncated",
+    "estimators": "BPTT ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT schedules",
+    "estimators.online": "RTRL UORO BPLambda SnAp1",
+    "models.evaluation": "Score evaluate",
+    "models.generation": "generate",
+    "models.language_model": "LanguageModel",
     "span": "Span",
     "state": "State state_size",
     "synthesizers": "AdjointSynthesizer ErrorSynthesizer Follower MLPSynthesizer",
+    "synthesizers.injection": "Shrinkage",
+    "synthesizers.interface": "Interface",
+    "synthesizers.lookahead": "Lookahead LookaheadEncoder RecurrentLookahead TokenFeatures vector_features",
 }
 
 if not TYPE_CHECKING:  # to a type checker the names above are all there are

@@ -23,7 +23,7 @@ def importer(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = import_module(f"{package}.{home_of[name]}")
-        value = module if name == home_of[name] else getattr(module, name)
+        value = module if name == home_of[name].rpartition(".")[2] else getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -33,8 +33,8 @@ class Span:
 
     inputs: Tensor
     targets: Tensor
-    starts: Tensor | None = None
-    ends: Tensor | None = None
+    is_first: Tensor | None = None
+    is_last: Tensor | None = None
     future: "Span | None" = None
 
     def __post_init__(self) -> None:
@@ -48,12 +48,12 @@ class Span:
             raise ValueError(f"inputs must be (steps, rows, ...) with {least} >= 1, got {tuple(self.inputs.shape)}")
         for name, tensor, expected in (
             ("targets", self.targets.shape[:2], steps_and_rows),
-            ("starts", self.starts.shape if self.starts is not None else steps_and_rows, steps_and_rows),
-            ("ends", self.ends.shape if self.ends is not None else steps_and_rows[1:], steps_and_rows[1:]),
+            ("is_first", self.is_first.shape if self.is_first is not None else steps_and_rows, steps_and_rows),
+            ("is_last", self.is_last.shape if self.is_last is not None else steps_and_rows[1:], steps_and_rows[1:]),
         ):
             if tensor != expected:
                 raise ValueError(f"{name} must begin with {tuple(expected)} like inputs, got {tuple(tensor)}")
-        for name in ("starts", "ends"):
+        for name in ("is_first", "is_last"):
             marks = getattr(self, name)
             if marks is not None and marks.dtype != torch.bool:
                 raise ValueError(f"{name} must be bool, got {marks.dtype}")
@@ -87,8 +87,8 @@ class Span:
         return Span(
             self.inputs[:, part],
             self.targets[:, part],
-            None if self.starts is None else self.starts[:, part],
-            None if self.ends is None else self.ends[part],
+            None if self.is_first is None else self.is_first[:, part],
+            None if self.is_last is None else self.is_last[part],
             None if self.future is None else self.future.rows(start, stop),
         )
 
@@ -97,7 +97,7 @@ class Span:
         return Span(
             self.inputs.to(device),
             self.targets.to(device),
-            None if self.starts is None else self.starts.to(device),
-            None if self.ends is None else self.ends.to(device),
+            None if self.is_first is None else self.is_first.to(device),
+            None if self.is_last is None else self.is_last.to(device),
             None if self.future is None else self.future.to(device),
         )

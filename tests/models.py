@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.cores import GRU, LSTM, RNN, HierarchicalCore, initial_state
-from sgrnn.language_model import LanguageModel
-from sgrnn.policies import Loss, Policy, Step
+from sgrnn.estimators import GradientEstimator, Loss, Step
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, map_state, to_matrix, where_rows
 
@@ -99,23 +99,23 @@ def make_state(model: nn.Module, rows: int = ROWS, seed: int = 1) -> State:
 
 
 def make_span(
-    steps: int, rows: int = ROWS, *, starts: Iterable[tuple[int, int]] | None = None, seed: int = 2, **rest: Any
+    steps: int, rows: int = ROWS, *, is_first: Iterable[tuple[int, int]] | None = None, seed: int = 2, **rest: Any
 ) -> Span:
-    """A span of random vectors; `starts` lists (step, row)."""
+    """A span of random vectors; `is_first` lists (step, row)."""
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(2, steps, rows, SIZE, dtype=torch.float64, generator=generator)
-    return Span(vectors[0], vectors[1], mark(steps, rows, starts), **rest)
+    return Span(vectors[0], vectors[1], mark(steps, rows, is_first), **rest)
 
 
 def make_text(
-    steps: int, rows: int = ROWS, *, starts: Iterable[tuple[int, int]] | None = None, seed: int = 2, **rest: Any
+    steps: int, rows: int = ROWS, *, is_first: Iterable[tuple[int, int]] | None = None, seed: int = 2, **rest: Any
 ) -> Span:
-    """A span of random tokens; `starts` lists (step, row). Unless its rows end, some steps of its future are known."""
+    """A span of random tokens; `is_first` lists (step, row). Unless rows end, steps of its future are known."""
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(0, VOCABULARY, (steps + 5, rows), generator=generator)
-    if "ends" not in rest or not rest["ends"].all():
+    if "is_last" not in rest or not rest["is_last"].all():
         rest = {"future": Span(tokens[steps:-1], tokens[steps + 1 :])} | rest
-    return Span(tokens[:steps], tokens[1 : steps + 1], mark(steps, rows, starts), **rest)
+    return Span(tokens[:steps], tokens[1 : steps + 1], mark(steps, rows, is_first), **rest)
 
 
 def mark(steps: int, rows: int, places: Iterable[tuple[int, int]] | None) -> Tensor | None:
@@ -131,21 +131,23 @@ def mark(steps: int, rows: int, places: Iterable[tuple[int, int]] | None) -> Ten
 def divide(span: Span, lengths: Sequence[int], *, futures: bool = False) -> list[Span]:
     """Consecutive spans of these lengths.
 
-    That a row's next span starts a sequence is told to the span before by its `ends`, or else by its `future`.
+    That a row's next span starts a sequence is told to the span before by its `is_last`, or else by its `future`.
     """
     assert sum(lengths) == span.steps
     parts: list[Span] = []
     stop = span.steps
     for length in reversed(lengths):
         part = slice(stop - length, stop)
-        starts = None if span.starts is None else span.starts[part]
+        is_first = None if span.is_first is None else span.is_first[part]
         if not parts:
-            rest: dict[str, Any] = {"ends": span.ends, "future": span.future}
+            rest: dict[str, Any] = {"is_last": span.is_last, "future": span.future}
         else:
-            after = parts[0].starts
+            after = parts[0].is_first
             blank = Span(parts[0].inputs, parts[0].targets)
-            rest = {"future": parts[0]} if futures else {"future": blank, "ends": None if after is None else after[0]}
-        parts.insert(0, Span(span.inputs[part], span.targets[part], starts, **rest))
+            rest = (
+                {"future": parts[0]} if futures else {"future": blank, "is_last": None if after is None else after[0]}
+            )
+        parts.insert(0, Span(span.inputs[part], span.targets[part], is_first, **rest))
         stop -= length
     return parts
 
@@ -164,14 +166,14 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
 
 
 def train_on(
-    policy: Policy, model: nn.Module, loss: Loss, spans: list[Span], state: State
+    estimator: GradientEstimator, model: nn.Module, loss: Loss, spans: list[Span], state: State
 ) -> tuple[dict[str, Tensor], list[Step]]:
-    """Gradients of the summed loss of consecutive spans, and the policy's steps; no parameter is changed."""
+    """Gradients of the summed loss of consecutive spans, and the estimator's steps; no parameter is changed."""
     totals: dict[str, Tensor] = {}
     steps = []
     for span in spans:
         model.zero_grad()
-        steps.append(policy.backward(model, loss, span, state))
+        steps.append(estimator.backward(model, loss, span, state))
         state = steps[-1].state
         for name, gradient in gradients(model).items():
             totals[name] = totals.get(name, 0) + gradient * (span.steps * span.batch_size)
@@ -194,8 +196,8 @@ def run_by_hand(
         # apart from the outputs, which a core may hand on as its state, and never a constant
         state = map_state(lambda tensor: tensor.clone().requires_grad_(tensor.is_floating_point()), state)
         states.append(state)
-        if span.starts is not None:
-            state = where_rows(span.starts[step], initial, state)
+        if span.is_first is not None:
+            state = where_rows(span.is_first[step], initial, state)
         outputs, state = model(span.inputs[step : step + 1], state)
         total = total + loss(outputs, span.targets[step : step + 1]).sum()
     return total, [*states, state]

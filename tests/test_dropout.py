@@ -8,7 +8,7 @@ import torch
 from tolerances import assert_identical
 from torch import nn
 
-from sgrnn.dropout import Dropout, recorded_masks, replayed_masks
+from sgrnn.cores.dropout import Dropout, recorded_masks, replayed_masks
 
 
 def test_a_share_p_is_zeroed_and_the_mean_kept() -> None:

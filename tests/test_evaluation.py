@@ -10,8 +10,8 @@ from tolerances import assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import GRU, LSTM
-from sgrnn.evaluation import Score, evaluate
-from sgrnn.language_model import LanguageModel
+from sgrnn.models.evaluation import Score, evaluate
+from sgrnn.models.language_model import LanguageModel
 
 TOKENS = 41
 FIRST = 3

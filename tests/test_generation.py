@@ -9,8 +9,8 @@ from tolerances import assert_identical
 from torch import Tensor
 
 from sgrnn.cores import LSTM
-from sgrnn.generation import generate
-from sgrnn.language_model import LanguageModel
+from sgrnn.models.generation import generate
+from sgrnn.models.language_model import LanguageModel
 
 PROMPT = [3, 1, 4]
 

@@ -6,8 +6,8 @@ from models import CORES, ROWS, SIZE, make_core, make_state
 from tolerances import assert_close, assert_identical
 from torch import Tensor
 
-from sgrnn.injection import Gate, center, tangent
 from sgrnn.state import floating_leaves, from_matrix, map_state, state_size, to_matrix
+from sgrnn.synthesizers.injection import Shrinkage, remove_mean, remove_radial
 
 MASK = torch.tensor([True, False, True, True, False, True])
 
@@ -19,30 +19,30 @@ def random_gradient(rows: int = 6, features: int = 4, seed: int = 0) -> Tensor:
 
 def test_centering_leaves_no_mean_and_all_differences_between_rows() -> None:
     gradient = random_gradient()
-    centered = center(gradient)
+    centered = remove_mean(gradient)
     assert_close(centered.mean(dim=0), torch.zeros(4, dtype=torch.float64))
     assert_close(centered[1:] - centered[0], gradient[1:] - gradient[0])
 
 
 def test_a_masked_mean_is_that_of_the_rows_marked() -> None:
     gradient = random_gradient()
-    centered = center(gradient, MASK)
-    assert_close(centered[MASK], center(gradient[MASK]))
+    centered = remove_mean(gradient, MASK)
+    assert_close(centered[MASK], remove_mean(gradient[MASK]))
     moved = gradient.clone()
     moved[~MASK] += 1000
-    assert_close(center(moved, MASK)[MASK], centered[MASK])
-    assert_close(center(gradient, torch.ones(6, dtype=torch.bool)), center(gradient))
+    assert_close(remove_mean(moved, MASK)[MASK], centered[MASK])
+    assert_close(remove_mean(gradient, torch.ones(6, dtype=torch.bool)), remove_mean(gradient))
 
 
 def test_with_no_row_marked_nothing_breaks() -> None:
-    assert center(random_gradient(), torch.zeros(6, dtype=torch.bool)).isfinite().all()
+    assert remove_mean(random_gradient(), torch.zeros(6, dtype=torch.bool)).isfinite().all()
 
 
 @pytest.mark.parametrize("core", CORES)
 def test_nothing_is_left_along_any_vector_of_the_state_and_the_rest_is_kept(core: str) -> None:
     state = make_state(make_core(core))
     gradient = random_gradient(ROWS, state_size(state))
-    turned = tangent(gradient, state)
+    turned = remove_radial(gradient, state)
     removed = gradient - turned
     assert_close(to_matrix(from_matrix(turned, state)), turned)
     # layer by layer and tensor by tensor
@@ -59,29 +59,29 @@ def test_the_tangent_is_not_taken_of_all_layers_as_one_vector() -> None:
     state = make_state(make_core("LSTM-2"))
     factors = torch.tensor([1.0, -2.0]).view(2, 1, 1)  # another for each layer
     gradient = to_matrix(map_state(lambda tensor: tensor * factors, state))
-    assert_close(tangent(gradient, state), torch.zeros_like(gradient))
+    assert_close(remove_radial(gradient, state), torch.zeros_like(gradient))
 
 
 def test_taking_the_tangent_twice_is_taking_it_once() -> None:
     state = make_state(make_core("LSTM-2"))
-    once = tangent(random_gradient(ROWS, state_size(state)), state)
-    assert_close(tangent(once, state), once)
+    once = remove_radial(random_gradient(ROWS, state_size(state)), state)
+    assert_close(remove_radial(once, state), once)
 
 
 def test_a_state_of_zeros_has_no_direction_to_remove() -> None:
     state = map_state(torch.zeros_like, make_state(make_core("LSTM-2")))
     gradient = random_gradient(ROWS, state_size(state))
-    assert_identical(tangent(gradient, state), gradient)
+    assert_identical(remove_radial(gradient, state), gradient)
 
 
 def test_counters_take_no_part() -> None:
     state = make_state(make_core("own"))
     assert len(floating_leaves(state)) == 2
-    assert tangent(random_gradient(ROWS, 2 * SIZE), state).shape == (ROWS, 2 * SIZE)
+    assert remove_radial(random_gradient(ROWS, 2 * SIZE), state).shape == (ROWS, 2 * SIZE)
 
 
 def gate_after(*updates: tuple[float, float], decay: float = 0.9) -> float:
-    gate = Gate(decay).double()
+    gate = Shrinkage(decay).double()
     for dot, square in updates:
         gate.update(torch.tensor(dot, dtype=torch.float64), torch.tensor(square, dtype=torch.float64))
     return gate().item()

@@ -9,10 +9,10 @@ from models import gradients, make_hierarchy, make_span, make_state, squared_err
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.interface import Interface, alongside
-from sgrnn.lookahead import Lookahead, LookaheadEncoder, vector_features
-from sgrnn.policies import Full, Synthetic, Truncated
+from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
 from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.synthesizers.interface import Interface, alongside
+from sgrnn.synthesizers.lookahead import Lookahead, LookaheadEncoder, vector_features
 
 ROWS, FEATURES = 6, 4
 
@@ -156,9 +156,9 @@ def test_a_linear_synthesizer_learns_what_is_linear() -> None:
         error(receiver, received, 0 * targets).backward()
         optimizer.step()
         optimizer.zero_grad()
-    figures = interface.figures()
-    assert float(figures["target_r2"]) > 0.99
-    assert float(figures["gate"]) > 0.95
+    metrics = interface.metrics()
+    assert float(metrics["target_r2"]) > 0.99
+    assert float(metrics["gate"]) > 0.95
 
 
 def test_it_may_know_what_the_sender_does_not() -> None:
@@ -250,9 +250,9 @@ def test_between_levels_the_fast_one_need_not_wait() -> None:
     state = make_state(core)
     state["phase"] = torch.full_like(state["phase"], 3)
     span = make_span(1)
-    Truncated(1).backward(core, squared_error, span, state)  # the slow level ticks at its end, and tells none of it
+    TruncatedBPTT(1).backward(core, squared_error, span, state)  # the slow level ticks at its end, and tells none of it
     without = make_hierarchy(1, 4)
-    Truncated(1).backward(without, squared_error, span, state)
+    TruncatedBPTT(1).backward(without, squared_error, span, state)
     first = state["fast"]
     outputs, _ = without.levels[0](torch.cat([span.inputs, state["messages"][0][None]], dim=-1), first)
     ((state["summaries"][0] + outputs[0]) / 4 * answer).sum().backward()
@@ -262,11 +262,11 @@ def test_between_levels_the_fast_one_need_not_wait() -> None:
 def test_between_levels_it_is_trained_by_the_policys_backward_pass() -> None:
     interface = Interface(MLPSynthesizer(3, (5,))).double()
     core = make_hierarchy(1, 4, interfaces=[interface])
-    for policy in (
-        Full(),
-        Synthetic(3, MLPSynthesizer(15)).double(),
-        Synthetic(2, MLPSynthesizer(15), parallel=True).double(),
+    for estimator in (
+        BPTT(),
+        SyntheticGradients(3, MLPSynthesizer(15)).double(),
+        SyntheticGradients(2, MLPSynthesizer(15), parallel=True).double(),
     ):
         interface.zero_grad()
-        policy.backward(core, squared_error, make_span(12), make_state(core))
+        estimator.backward(core, squared_error, make_span(12), make_state(core))
         assert any(gradient.any() for gradient in gradients(interface).values())

@@ -10,10 +10,10 @@ from tolerances import assert_close, assert_identical
 from torch import nn
 
 from sgrnn.cores import GRU, LSTM
-from sgrnn.dropout import recorded_masks
-from sgrnn.language_model import LanguageModel
-from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, TokenFeatures
+from sgrnn.cores.dropout import recorded_masks
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import leaves, state_size
+from sgrnn.synthesizers.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, TokenFeatures
 
 STEPS = 5
 
@@ -159,11 +159,11 @@ def test_it_makes_perceptrons_that_fit_it(
 ) -> None:
     model = make_language_model()
     synthesizer = model.mlp_synthesizer(**options)
-    reader = synthesizer.lookahead
+    reader = synthesizer.encoder
     assert isinstance(reader, LookaheadEncoder | RecurrentLookahead)
     assert type(reader) is encoder
     assert reader.output_size == size
-    assert synthesizer.lookahead_steps == reader.steps == options.get("lookahead", 4)
+    assert synthesizer.lookahead == reader.steps == options.get("lookahead", 4)
     if "own_embedding" in options:
         assert isinstance(reader.features, TokenFeatures)
         assert reader.features.feature_size == 2 * options["own_embedding"]
@@ -182,7 +182,7 @@ def test_it_makes_synthesizers_that_fit_it(options: dict[str, Any], make_core: C
     model = LanguageModel(VOCABULARY, SIZE, core, output_size)
     synthesizer = model.synthesizer(**options)
     steps, rank = options.get("lookahead", 8), options.get("rank", 32)
-    assert synthesizer.lookahead_steps == steps
+    assert synthesizer.lookahead == steps
     assert synthesizer.features == model.input_features
     assert synthesizer.error_projection.shape == (steps, output_size, rank)
     assert synthesizer.input_projection.shape == (options.get("near", 2), SIZE, options.get("projection", 32))
@@ -198,6 +198,6 @@ def test_it_makes_synthesizers_that_fit_it(options: dict[str, Any], make_core: C
 
 def test_without_lookahead_a_perceptron_sees_the_state_alone() -> None:
     synthesizer = make_language_model().mlp_synthesizer(0, hidden_sizes=(9, 8), auxiliary=True)
-    assert synthesizer.lookahead is None
+    assert synthesizer.encoder is None
     assert [layer.out_features for layer in synthesizer.hidden if isinstance(layer, nn.Linear)] == [9, 8]
     assert synthesizer.heads == 2

@@ -7,7 +7,8 @@ import torch
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.lookahead import (
+from sgrnn.span import Span
+from sgrnn.synthesizers.lookahead import (
     Lookahead,
     LookaheadEncoder,
     RecurrentLookahead,
@@ -15,7 +16,6 @@ from sgrnn.lookahead import (
     look_ahead,
     vector_features,
 )
-from sgrnn.span import Span
 
 ROWS = 3
 
@@ -30,10 +30,10 @@ def seen_by_hand(span: Span, edge: int, row: int, steps: int) -> list[tuple[int,
         if piece >= len(pieces) or step >= pieces[piece].steps:
             alive = False
         else:
-            starts = pieces[piece].starts
-            if starts is not None and starts[step, row]:
+            is_first = pieces[piece].is_first
+            if is_first is not None and is_first[step, row]:
                 alive = False
-            if place == span.steps and span.ends is not None and span.ends[row]:
+            if place == span.steps and span.is_last is not None and span.is_last[row]:
                 alive = False
         seen.append((int(pieces[piece].inputs[step, row]), int(pieces[piece].targets[step, row])) if alive else None)
     return seen
@@ -42,12 +42,12 @@ def seen_by_hand(span: Span, edge: int, row: int, steps: int) -> list[tuple[int,
 def random_piece(steps: int, first_token: int, chance: random.Random, future: Span | None = None) -> Span:
     """Every token another number."""
     tokens = first_token + torch.arange(2 * steps * ROWS).view(2, steps, ROWS)
-    starts = ends = None
+    is_first = is_last = None
     if chance.random() < 0.6:
-        starts = torch.tensor([[chance.random() < 0.15 for _ in range(ROWS)] for _ in range(steps)])
+        is_first = torch.tensor([[chance.random() < 0.15 for _ in range(ROWS)] for _ in range(steps)])
     if chance.random() < 0.4:
-        ends = torch.tensor([chance.random() < 0.5 for _ in range(ROWS)])
-    return Span(tokens[0], tokens[1], starts, ends, future)
+        is_last = torch.tensor([chance.random() < 0.5 for _ in range(ROWS)])
+    return Span(tokens[0], tokens[1], is_first, is_last, future)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -114,10 +114,12 @@ def test_some_rows_of_a_lookahead_are_what_they_were_among_all() -> None:
 
 
 def test_looking_does_not_change_the_span() -> None:
-    starts = torch.zeros(2, ROWS, dtype=torch.bool)
-    future = Span(torch.zeros(2, ROWS), torch.zeros(2, ROWS), starts)
-    look_ahead(Span(torch.zeros(2, ROWS), torch.zeros(2, ROWS), ends=torch.ones(ROWS).bool(), future=future), [0, 2], 4)
-    assert not starts.any()
+    is_first = torch.zeros(2, ROWS, dtype=torch.bool)
+    future = Span(torch.zeros(2, ROWS), torch.zeros(2, ROWS), is_first)
+    look_ahead(
+        Span(torch.zeros(2, ROWS), torch.zeros(2, ROWS), is_last=torch.ones(ROWS).bool(), future=future), [0, 2], 4
+    )
+    assert not is_first.any()
 
 
 def tokens_ahead(valid: Tensor | None = None) -> Lookahead:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sgrnn.output_loss import output_loss
+from sgrnn.models.cross_entropy import output_loss
 
 
 def two_steps(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ import sgrnn
 import sgrnn.data
 
 NAMES = """
-    AdjointSynthesizer Dropout ErrorSynthesizer ExactAhead Follower Full GRU Gate HierarchicalCore InputError
-    Interface LSTM LanguageModel Lookahead LookaheadEncoder MLPSynthesizer Mixed Policy RNN RecurrentLookahead
-    Score Span State Step Synthetic TokenFeatures Truncated evaluate generate initial_state schedules
-    state_size vector_features
+    AdjointSynthesizer BPLambda BPTT Dropout ErrorSynthesizer ExactAhead Follower GRU GradientEstimator HierarchicalCore
+    InputError Interface LSTM LanguageModel Lookahead LookaheadEncoder MLPSynthesizer Mixed RNN RTRL RecurrentLookahead
+    Score Shrinkage SnAp1 Span State Step SyntheticGradients TokenFeatures TruncatedBPTT UORO evaluate generate
+    initial_state schedules state_size vector_features
 """
 
 

@@ -5,7 +5,7 @@ from math import cos, pi
 
 import pytest
 
-from sgrnn.schedules import Alternate, Chance, Constant, Cycles, Ramp, Schedule
+from sgrnn.estimators.schedules import Alternate, Bernoulli, Constant, Ramp, Schedule, WarmRestarts
 
 
 @pytest.mark.parametrize(
@@ -13,16 +13,16 @@ from sgrnn.schedules import Alternate, Chance, Constant, Cycles, Ramp, Schedule
     [
         (Constant(), {0: 1, 7: 1}),
         (Constant(0.3), {0: 0.3, 7.5: 0.3}),
-        (Alternate(Cycles(3)), {0: 0, 1: 0, 2: 0, 3: 1, 4: 1, 5: 1, 6: 0, 8: 0, 9: 1}),
-        (Alternate(Cycles(1), first=1.0), {0: 1, 1: 0, 2: 1, 3: 0}),
-        (Alternate(Cycles(1, 2)), {0: 0, 1: 1, 2: 1, 3: 0, 4: 0, 5: 0, 6: 0, 7: 1, 14: 1, 15: 0}),
-        (Alternate(Cycles(2, 3), first=1.0), {0: 1, 1.99: 1, 2: 0, 7.99: 0, 8: 1, 25.9: 1, 26: 0}),
-        (Alternate(Cycles(0.5)), {0: 0, 0.49: 0, 0.5: 1, 1: 0}),
+        (Alternate(WarmRestarts(3)), {0: 0, 1: 0, 2: 0, 3: 1, 4: 1, 5: 1, 6: 0, 8: 0, 9: 1}),
+        (Alternate(WarmRestarts(1), first=1.0), {0: 1, 1: 0, 2: 1, 3: 0}),
+        (Alternate(WarmRestarts(1, 2)), {0: 0, 1: 1, 2: 1, 3: 0, 4: 0, 5: 0, 6: 0, 7: 1, 14: 1, 15: 0}),
+        (Alternate(WarmRestarts(2, 3), first=1.0), {0: 1, 1.99: 1, 2: 0, 7.99: 0, 8: 1, 25.9: 1, 26: 0}),
+        (Alternate(WarmRestarts(0.5)), {0: 0, 0.49: 0, 0.5: 1, 1: 0}),
         (Ramp(stop=4), {0: 0, 1: 0.25, 2: 0.5, 3: 0.75, 4: 1, 5: 1}),
         (Ramp(start=2, stop=4, before=1.0, after=0.5), {0: 1, 2: 1, 3: 0.75, 4: 0.5, 9: 0.5}),
         (Ramp(stop=4, shape="cosine"), {0: 0, 1: 0.1464466, 2: 0.5, 3: 0.8535534, 4: 1}),
-        (Chance(0.0), dict.fromkeys(range(50), 0)),
-        (Chance(1.0), dict.fromkeys(range(50), 1)),
+        (Bernoulli(0.0), dict.fromkeys(range(50), 0)),
+        (Bernoulli(1.0), dict.fromkeys(range(50), 1)),
     ],
     ids=str,
 )
@@ -32,18 +32,18 @@ def test_the_share_at_each_time(schedule: Schedule, table: dict[float, float]) -
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.8])
 def test_chance_has_its_probability_and_says_the_same_at_the_same_time(probability: float) -> None:
-    chance = Chance(probability, seed=3)
+    chance = Bernoulli(probability, seed=3)
     drawn = [chance(time) for time in range(4000)]
     assert set(drawn) == {0.0, 1.0}
     assert abs(sum(drawn) / 4000 - probability) < 4 * (probability * (1 - probability) / 4000) ** 0.5
     assert [chance(float(time)) for time in reversed(range(4000))] == drawn[::-1]
-    assert [Chance(probability, seed=4)(time) for time in range(4000)] != drawn
+    assert [Bernoulli(probability, seed=4)(time) for time in range(4000)] != drawn
 
 
 @pytest.mark.parametrize(("period", "growth"), [(5, 1), (5, 2), (1, 2), (0.5, 3), (0.1, 1), (0.2, 2), (0.3, 1.1)])
 def test_a_restarted_cosine_follows_the_published_formula(period: float, growth: float) -> None:
     """eta = eta_min + (eta_max - eta_min)(1 + cos(pi T_cur / T_i)) / 2, T_i = T_0 T_mult^i (SGDR, section 3)."""
-    cycles, floor = Cycles(period, growth), 0.01
+    cycles, floor = WarmRestarts(period, growth), 0.01
     start = 0.0
     for number in range(5):
         length = period * growth**number
@@ -58,7 +58,7 @@ def test_a_restarted_cosine_follows_the_published_formula(period: float, growth:
 def test_restarts_come_at_their_update_whatever_a_period_is_in_binary(period: float, updates_per_epoch: int) -> None:
     length = round(period * updates_per_epoch)
     for growth in (1, 2):
-        cycles, start, expected = Cycles(period, growth), 0, length
+        cycles, start, expected = WarmRestarts(period, growth), 0, length
         for number in range(6):
             for update in (start, start + 1, start + expected - 1):
                 found, passed = cycles.position(update / updates_per_epoch)
@@ -71,14 +71,14 @@ def test_restarts_come_at_their_update_whatever_a_period_is_in_binary(period: fl
     ("make", "message"),
     [
         (lambda: Constant(1.1), r"share must be in \[0, 1\], got 1.1"),
-        (lambda: Cycles(0), "period must be above 0, got 0"),
-        (lambda: Cycles(1, 0.5), "growth must be at least 1, got 0.5"),
-        (lambda: Alternate(Cycles(1), first=-1), r"first must be in \[0, 1\], got -1"),
+        (lambda: WarmRestarts(0), "period must be above 0, got 0"),
+        (lambda: WarmRestarts(1, 0.5), "growth must be at least 1, got 0.5"),
+        (lambda: Alternate(WarmRestarts(1), first=-1), r"first must be in \[0, 1\], got -1"),
         (lambda: Ramp(stop=2, start=2), "stop must be above start, 2, got 2"),
         (lambda: Ramp(stop=2, before=2), r"before must be in \[0, 1\], got 2"),
         (lambda: Ramp(stop=2, after=-0.5), r"after must be in \[0, 1\], got -0.5"),
         (lambda: Ramp(stop=2, shape="round"), "shape must be linear or cosine, got 'round'"),
-        (lambda: Chance(1.5), r"probability must be in \[0, 1\], got 1.5"),
+        (lambda: Bernoulli(1.5), r"probability must be in \[0, 1\], got 1.5"),
     ],
 )
 def test_what_contradicts_itself_is_refused(make: Callable[[], object], message: str) -> None:

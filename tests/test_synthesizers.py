@@ -9,8 +9,8 @@ import torch
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.lookahead import Lookahead, LookaheadEncoder, vector_features
 from sgrnn.synthesizers import ErrorSynthesizer, Follower, MLPSynthesizer
+from sgrnn.synthesizers.lookahead import Lookahead, LookaheadEncoder, vector_features
 
 ROWS, HIDDEN = 5, 4
 SIZE = 2 * 2 * HIDDEN
@@ -51,7 +51,7 @@ def test_a_fresh_one_predicts_zero_for_every_row_and_head(
     synthesizer = make_synthesizer(hidden_sizes, lookahead=lookahead, auxiliary=auxiliary)
     predicted = synthesizer(lstm_state(), ahead() if lookahead else None)
     assert_identical(predicted, torch.zeros(ROWS, 1 + auxiliary, SIZE, dtype=torch.float64))
-    assert synthesizer.lookahead_steps == (3 if lookahead else 0)
+    assert synthesizer.lookahead == (3 if lookahead else 0)
     predicted.backward(torch.ones_like(predicted))
     assert synthesizer.last.weight.grad is not None
     assert synthesizer.last.weight.grad.any(), "it can learn"
@@ -68,8 +68,8 @@ def test_it_is_a_perceptron_on_every_vector_standardized_and_the_steps_ahead(
     for vectors in (hidden[0], hidden[1], cell[0], cell[1]):
         centered = vectors - vectors.mean(dim=1, keepdim=True)
         parts.append(centered / (centered.square().mean(dim=1, keepdim=True) + 1e-5).sqrt())
-    assert synthesizer.lookahead is not None
-    values = torch.cat([*parts, synthesizer.lookahead(ahead())], dim=1)
+    assert synthesizer.encoder is not None
+    values = torch.cat([*parts, synthesizer.encoder(ahead())], dim=1)
     layers = [module for module in synthesizer.hidden if isinstance(module, nn.Linear)]
     assert [layer.out_features for layer in layers] == list(hidden_sizes)
     for layer in layers:
@@ -177,7 +177,7 @@ def test_a_fresh_error_synthesizer_predicts_zero_and_can_learn(kind: str) -> Non
     synthesizer = make_error_synthesizer(kind)
     predicted = synthesizer(lstm_state(), errors_ahead(kind))
     assert_identical(predicted, torch.zeros(ROWS, 1, SIZE, dtype=torch.float64))
-    assert (synthesizer.lookahead_steps, synthesizer.sees_errors) == (AHEAD, True)
+    assert (synthesizer.lookahead, synthesizer.sees_errors) == (AHEAD, True)
     predicted.backward(torch.ones_like(predicted))
     assert synthesizer.last.weight.grad is not None
     assert synthesizer.last.weight.grad.all()
@@ -188,7 +188,7 @@ def test_a_fresh_error_synthesizer_predicts_zero_and_can_learn(kind: str) -> Non
 def test_all_of_a_learned_error_synthesizer_goes_on_learning(kind: str, options: dict[str, int]) -> None:
     synthesizer = learned_error_synthesizer(kind, **options)
     nn.init.constant_(synthesizer.state_projection.bias, 2.0)  # that its one unit is open
-    whole, steps = errors_ahead(kind), synthesizer.lookahead_steps
+    whole, steps = errors_ahead(kind), synthesizer.lookahead
     assert whole.errors is not None
     ahead = Lookahead(whole.inputs[:steps], whole.targets[:steps], None, whole.errors[:steps])
     synthesizer(lstm_state(), ahead).square().sum().backward()

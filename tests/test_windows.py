@@ -19,11 +19,11 @@ from models import (
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.dropout import Dropout
-from sgrnn.policies import Truncated
+from sgrnn.cores.dropout import Dropout
+from sgrnn.estimators import TruncatedBPTT
+from sgrnn.estimators.unroll import run, unroll
 from sgrnn.span import Span
 from sgrnn.state import State, batch_size, concatenate, leaves, to_matrix
-from sgrnn.windows import run, unroll
 
 STEPS = 7
 CORE_NAMES = ["LSTM-2", "nn.GRU-2", "own"]
@@ -56,13 +56,13 @@ def test_a_span_is_cut_every_window_steps_and_at_its_end(window: int | None, edg
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("starts", [None, [(0, 0), (3, 1)], [(0, 0), (2, 1), (6, 2)]])
+@pytest.mark.parametrize("is_first", [None, [(0, 0), (3, 1)], [(0, 0), (2, 1), (6, 2)]])
 @pytest.mark.parametrize("window", [1, 3, 5, None])
 @pytest.mark.parametrize("core", CORE_NAMES)
 def test_outputs_and_boundaries_are_those_of_a_run_step_by_step(
-    core: str, window: int | None, starts: list[tuple[int, int]] | None, parallel: bool
+    core: str, window: int | None, is_first: list[tuple[int, int]] | None, parallel: bool
 ) -> None:
-    model, span = make_core(core), make_span(STEPS, starts=starts)
+    model, span = make_core(core), make_span(STEPS, is_first=is_first)
     state = make_state(model)
     unrolled = unroll(model, span, state, window, parallel)
     expected = torch.zeros(STEPS, ROWS, dtype=torch.float64)
@@ -119,9 +119,9 @@ def test_rows_of_a_batch_of_windows_are_windows_first() -> None:
 
 
 def test_a_model_without_initial_state_begins_at_zeros() -> None:
-    span = make_span(5, starts=[(0, 0), (2, 1), (4, 1)])
+    span = make_span(5, is_first=[(0, 0), (2, 1), (4, 1)])
     begin = torch.full((ROWS, SIZE), 10.0, dtype=torch.float64)
-    outputs, last = run(Sum(), span.inputs, begin, span.starts)
+    outputs, last = run(Sum(), span.inputs, begin, span.is_first)
     expected = span.inputs.cumsum(dim=0) + 10
     expected[:, 0] -= 10
     expected[2:, 1] = span.inputs[2:, 1].cumsum(dim=0)
@@ -133,19 +133,19 @@ def test_a_model_without_initial_state_begins_at_zeros() -> None:
 
 def test_a_beginning_that_is_learned_gets_its_gradient_from_the_rows_that_start() -> None:
     model = OwnCore().double()
-    span = make_span(4, starts=[(2, 1)])
-    outputs, _ = run(model, span.inputs, make_state(model), span.starts)
+    span = make_span(4, is_first=[(2, 1)])
+    outputs, _ = run(model, span.inputs, make_state(model), span.is_first)
     per_row = [torch.autograd.grad(outputs[:, row].sum(), model.beginning, retain_graph=True, allow_unused=True)[0]
                for row in range(ROWS)]  # fmt: skip
     assert [gradient is not None and bool(gradient.any()) for gradient in per_row] == [False, True, False]
 
 
-@pytest.mark.parametrize("starts", [None, torch.zeros(STEPS, ROWS, dtype=torch.bool)])
-def test_without_a_start_the_model_runs_once_over_all_steps(starts: Tensor | None) -> None:
+@pytest.mark.parametrize("is_first", [None, torch.zeros(STEPS, ROWS, dtype=torch.bool)])
+def test_without_a_start_the_model_runs_once_over_all_steps(is_first: Tensor | None) -> None:
     calls = []
     model = Sum()
     model.register_forward_pre_hook(lambda module, arguments: calls.append(arguments[0].shape[0]))
-    run(model, make_span(STEPS).inputs, torch.zeros(ROWS, SIZE), starts)
+    run(model, make_span(STEPS).inputs, torch.zeros(ROWS, SIZE), is_first)
     assert calls == [STEPS]
 
 
@@ -164,9 +164,9 @@ def test_masks_that_cannot_be_repeated_are_refused_where_windows_run_as_one_batc
 
 def test_after_a_span_dropout_draws_anew() -> None:
     model = make_language_model(dropout=0.5)
-    policy, span = Truncated(2, parallel=True), make_text(6)
-    first = policy.backward(model, model.loss, span, make_state(model))
-    second = policy.backward(model, model.loss, span, make_state(model))
+    estimator, span = TruncatedBPTT(2, parallel=True), make_text(6)
+    first = estimator.backward(model, model.loss, span, make_state(model))
+    second = estimator.backward(model, model.loss, span, make_state(model))
     assert not torch.equal(first.loss, second.loss)
     for module in model.modules():
         assert not isinstance(module, Dropout) or (module.recording, module.replaying) == (None, None)
@@ -176,6 +176,6 @@ def test_the_given_state_is_not_changed() -> None:
     model = make_core("own")
     state = make_state(model)
     before: State = [tensor.clone() for tensor in leaves(state)]
-    unroll(model, make_span(STEPS, starts=[(0, 0)]), state, 2, parallel=True)
+    unroll(model, make_span(STEPS, is_first=[(0, 0)]), state, 2, parallel=True)
     assert_identical(leaves(state), before)
     assert not any(tensor.requires_grad for tensor in leaves(state))

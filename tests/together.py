@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from sgrnn.totals import Total
+from sgrnn.all_reduce import AllReduce
 
 Found = TypeVar("Found")
 
 
-def in_threads(parts: int, prepare: Callable[[int, Total], Callable[[], Found]]) -> list[Found]:
+def in_threads(parts: int, prepare: Callable[[int, AllReduce], Callable[[], Found]]) -> list[Found]:
     """What `prepare(part, total)()` gives in each of so many threads, which stand for processes.
 
     What they prepare is made before any of them runs: they share torch's random generator.

@@ -31,121 +31,121 @@ def diagnose(
 
     opened = Run.open(run)
     other = None if against is None else Run.open(against)
-    from sgrnn.training.diagnosis import diagnose as measure
-    from sgrnn.training.diagnosis import own_window, write_diagnosis
+    from sgrnn.analysis.diagnosis import diagnose as measure
+    from sgrnn.analysis.diagnosis import own_window, write_diagnosis
 
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with console.status(f"measuring {run}"):
-        figures = measure(opened, data_folder(data), horizon=horizon, spans=spans, against=other)
-    path = write_diagnosis(opened, figures)
-    bias = figures["bias"]
-    tables = [_alignment(figures["alignment"]), _contenders(bias), _tensors(bias, own_window(opened))]
-    tables += [_health(figures["health"]), _gates(figures["health"]["gates"])]
-    if "probes" in figures:
-        tables.append(_probes(figures["probes"]))
-    if "against" in figures:
-        tables += [_against(figures["against"], "frequency"), _against(figures["against"], "place")]
+        metrics = measure(opened, data_folder(data), horizon=horizon, spans=spans, against=other)
+    path = write_diagnosis(opened, metrics)
+    bias = metrics["bias"]
+    tables = [_alignment(metrics["alignment"]), _contenders(bias), _tensors(bias, own_window(opened))]
+    tables += [_health(metrics["health"]), _gates(metrics["health"]["gates"])]
+    if "probes" in metrics:
+        tables.append(_probes(metrics["probes"]))
+    if "against" in metrics:
+        tables += [_against(metrics["against"], "frequency"), _against(metrics["against"], "place")]
     for table in tables:
         print_table(console, table)
-    console.print(_summary(figures))
+    console.print(_summary(metrics))
     console.print(f"figures: {path}")
 
 
-def _summary(figures: dict[str, Any]) -> str:
+def _summary(metrics: dict[str, Any]) -> str:
     """Sum the figures up in a few lines."""
-    alignment, bias = figures["alignment"], figures["bias"]
+    alignment, bias = metrics["alignment"], metrics["bias"]
     shows = _updates(bias, 0)
-    worth = f"this policy is {bias['worth']['text']} of plain truncation"
+    equivalent_window = f"this estimator is {bias['worth']['text']} of plain truncation"
     if bias["worth"]["value"] is None:
-        worth = f"what this policy is worth is {bias['worth']['text']}"
+        equivalent_window = f"what this estimator is worth is {bias['worth']['text']}"
     lines = (
         f"horizon: 90% of the true gradient lies within {_steps(alignment['true_horizon'])} steps, "
         f"of what is injected within {_steps(alignment['injected']['horizon'])}\n"
         f"bias: {_at(bias['relative_error'], 0, 0)} of the mean parameter gradient; "
-        f"shows above the noise after so many updates: {shows}\n{worth}"
+        f"shows above the noise after so many updates: {shows}\n{equivalent_window}"
     )
-    if "recovered" in figures:
-        lines += f"\nloss recovered from the predictions: R² {_estimate(figures['recovered'])}"
-    if "against" in figures:
-        alike = ", ".join(f"{name} {_number(value, '.2f')}" for name, value in figures["against"]["agreement"].items())
+    if "recovered" in metrics:
+        lines += f"\nloss recovered from the predictions: R² {_estimate(metrics['recovered'])}"
+    if "against" in metrics:
+        alike = ", ".join(f"{name} {_number(value, '.2f')}" for name, value in metrics["against"]["agreement"].items())
         lines += f"\nstates alike (rank correlation of dissimilarities): {alike}"
     return lines
 
 
-def _alignment(figures: dict[str, Any]) -> Table:
+def _alignment(metrics: dict[str, Any]) -> Table:
     """A row for each horizon h."""
     title = "what is injected at a boundary, against the true gradient of the next h steps"
     table = figures_table("h", "cosine", "R²", "norm ratio", title=title)
-    parts = figures["parts"][1:] if len(figures["parts"]) > 2 else []
+    parts = metrics["parts"][1:] if len(metrics["parts"]) > 2 else []
     for part in parts:
         table.add_column(f"R² {part}", justify="right", no_wrap=True)
-    injected = figures["injected"]
-    for place, lag in enumerate(figures["lags"]):
+    injected = metrics["injected"]
+    for place, lag in enumerate(metrics["lags"]):
         whole = [_at(injected[key], 0, place) for key in ("cosine", "r2", "norm_ratio")]
         table.add_row(str(lag), *whole, *(_at(injected["r2"], number + 1, place) for number in range(len(parts))))
     return table
 
 
-def _contenders(figures: dict[str, Any]) -> Table:
-    """A row for the policy and each plain truncation."""
+def _contenders(metrics: dict[str, Any]) -> Table:
+    """A row for the estimator and each plain truncation."""
     title = "mean gradient of all parameters, against a long window's"
     table = figures_table("", "relative error", "cosine", "shows after updates", title=title)
-    for place, contender in enumerate(figures["contenders"]):
-        error, cosine = (_at(figures[key], place, 0) for key in ("relative_error", "cosine"))
-        if figures["cosine_outside"][place][0]:
+    for place, contender in enumerate(metrics["contenders"]):
+        error, cosine = (_at(metrics[key], place, 0) for key in ("relative_error", "cosine"))
+        if metrics["cosine_outside"][place][0]:
             cosine = f"{cosine} *"
             table.caption, table.caption_justify = "* by noise the estimate came out beyond ±1: take more spans", "left"
-        table.add_row(contender, error, cosine, _updates(figures, place))
+        table.add_row(contender, error, cosine, _updates(metrics, place))
     return table
 
 
-def _tensors(figures: dict[str, Any], own: int | None) -> Table:
-    """A row for each parameter: the policy beside truncation at the same T, and the noise."""
+def _tensors(metrics: dict[str, Any], own: int | None) -> Table:
+    """A row for each parameter: the estimator beside truncation at the same T, and the noise."""
     title = "relative error of the mean gradient, by parameter"
-    table = figures_table("parameter", "policy", title=title)
-    same = figures["windows"].index(own) + 1 if own in figures["windows"] else None
+    table = figures_table("parameter", "estimator", title=title)
+    same = metrics["windows"].index(own) + 1 if own in metrics["windows"] else None
     if same is not None:
         table.add_column(f"truncated T={own}", justify="right", no_wrap=True)
     table.add_column("noise of one update", justify="right", no_wrap=True)
-    for number, tensor in enumerate(figures["tensors"]):
-        errors = [_at(figures["relative_error"], place, number) for place in (0, same) if place is not None]
-        table.add_row(tensor, *errors, _number(figures["noise_ratio"][number], ".2f"))
+    for number, tensor in enumerate(metrics["tensors"]):
+        errors = [_at(metrics["relative_error"], place, number) for place in (0, same) if place is not None]
+        table.add_row(tensor, *errors, _number(metrics["noise_ratio"][number], ".2f"))
     return table
 
 
-def _health(figures: dict[str, Any]) -> Table:
-    table = figures_table("", *figures["parts"], title="states and predictions at the boundaries")
+def _health(metrics: dict[str, Any]) -> Table:
+    table = figures_table("", *metrics["parts"], title="states and predictions at the boundaries")
     for name, key in (
         ("norm of the state", "norm"),
         ("size of a prediction", "size"),
         ("common to all rows", "common"),
         ("along the state", "radial"),
     ):
-        table.add_row(name, *(_at(figures[key], number) for number in range(len(figures["parts"]))))
+        table.add_row(name, *(_at(metrics[key], number) for number in range(len(metrics["parts"]))))
     return table
 
 
-def _gates(figures: dict[str, Any]) -> Table:
+def _gates(metrics: dict[str, Any]) -> Table:
     table = figures_table("gate", "mean", "closed", "open", title="gates over all steps and units")
-    for name, gate in figures.items():
+    for name, gate in metrics.items():
         table.add_row(name, f"{gate['mean']:.2f}", f"{gate['closed']:.0%}", f"{gate['open']:.0%}")
     return table
 
 
-def _probes(figures: dict[str, Any]) -> Table:
+def _probes(metrics: dict[str, Any]) -> Table:
     table = figures_table(
         "tokens ago", "accuracy", "always the most frequent", title="what a linear probe reads off the state"
     )
-    for lag, *found in zip(figures["lags"], figures["accuracy"], figures["error"], figures["baseline"], strict=True):
+    for lag, *found in zip(metrics["lags"], metrics["accuracy"], metrics["error"], metrics["baseline"], strict=True):
         table.add_row(str(lag), _estimate({"value": found[0], "error": found[1]}), _number(found[2], ".3f"))
     return table
 
 
-def _against(figures: dict[str, Any], by: str) -> Table:
+def _against(metrics: dict[str, Any], by: str) -> Table:
     heading = {"frequency": "times in the train text", "place": "tokens before it in its line"}[by]
-    title = f"loss of {figures['run']} less that of this run, nats per token"
+    title = f"loss of {metrics['run']} less that of this run, nats per token"
     table = figures_table(heading, "tokens", "difference", "share of the whole", title=title)
-    found = figures[by]
+    found = metrics[by]
     for number, group in enumerate(found["groups"]):
         share = found["share"][number]
         table.add_row(

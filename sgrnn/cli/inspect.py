@@ -32,15 +32,15 @@ def evaluate(
 
     from sgrnn.data import data_folder
     from sgrnn.training.display import score_text
-    from sgrnn.training.reading import Reading
-    from sgrnn.training.scoring import score_lines
+    from sgrnn.training.problems.scoring import score_lines
+    from sgrnn.training.problems.text_problem import TextProblem
     from sgrnn.training.threads import threads_for
     from sgrnn.training.trained import open_trained
 
     trained = open_trained(opened, data_folder(data))
     problem, model = trained.problem, trained.model
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    if isinstance(problem, Reading):
+    if isinstance(problem, TextProblem):
         with threads_for(opened.recipe, problem.build_model):
             score = problem.exact_score(model, split, batch_size or 20)
         for line in score_lines(score, f"{problem.name} {split}", problem.files[split].unknown):
@@ -50,8 +50,8 @@ def evaluate(
         raise InputError(f"--batch-size is for a text, and {run} learned the task {problem.name}: remove it")
     problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
     with threads_for(opened.recipe, problem.build_model):
-        figures = problem.score(model, split)
-    console.print(f"{problem.name} {split}: {score_text(figures)}")
+        metrics = problem.score(model, split)
+    console.print(f"{problem.name} {split}: {score_text(metrics)}")
 
 
 def generate(
@@ -76,8 +76,8 @@ def generate(
         raise InputError(f"the prompt must be UTF-8 text, got {prompt!r}") from None
     import numpy as np
 
-    from sgrnn import generation
-    from sgrnn.training.build import build_model
+    from sgrnn.config.build import build_model
+    from sgrnn.models import generation
     from sgrnn.training.checkpoints import require_best
     from sgrnn.training.threads import threads_for
 
@@ -104,8 +104,8 @@ def compare(
     from sgrnn.training.run import Run
 
     opened = [Run.open(folder) for folder in runs]
-    from sgrnn.training.comparison import cautions, table_of, without_evaluation
-    from sgrnn.training.curves import plot_curves
+    from sgrnn.analysis.comparison import cautions, table_of, without_evaluation
+    from sgrnn.analysis.curves import plot_curves
 
     headings, rows = table_of(opened)
     table = figures_table(*headings, title="best on the validation split", left=1)

@@ -9,12 +9,12 @@ import typer
 from sgrnn.errors import InputError
 
 TAKES_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""For typer: unknown options are the recipe's, such as --policy.window=5, and are checked there."""
+"""For typer: unknown options are the recipe's, such as --gradient.window=5, and are checked there."""
 
 
 def _names(incomplete: str) -> list[str]:
     """List the recipes of which a name may be the beginning; files the shell finds by itself."""
-    from sgrnn.training.recipe_files import shipped_recipes
+    from sgrnn.config.files import shipped_recipes
 
     return [name for name in shipped_recipes() if name.startswith(incomplete)]
 

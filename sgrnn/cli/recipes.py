@@ -24,7 +24,7 @@ def list_recipes() -> None:
 
     Example: sgrnn recipes list
     """
-    from sgrnn.training.recipe_files import shipped_recipes
+    from sgrnn.config.files import shipped_recipes
 
     table = Table(Column("recipe", no_wrap=True), "what it does")
     for name, text in shipped_recipes().items():
@@ -41,18 +41,18 @@ def show(
 ) -> None:
     """Print a recipe, as it is written or with overrides and defaults filled in, or draw its schedules.
 
-    Example: sgrnn recipes show ptb-word-small --resolved --policy.window=5
+    Example: sgrnn recipes show ptb-word-small --resolved --gradient.window=5
 
     Example: sgrnn recipes show schedule-alternating-doubling --plot
     """
-    from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe
+    from sgrnn.config.files import dump_recipe, find_recipe, load_recipe
 
     overrides = overrides_of(context)
     if plot:
         recipe = load_recipe(name, overrides)
+        from sgrnn.analysis.preview import BARS, PLAIN_BARS, needs_updates, preview
         from sgrnn.data import data_folder
-        from sgrnn.training.preview import BARS, PLAIN_BARS, needs_updates, preview
-        from sgrnn.training.problems import new_problem
+        from sgrnn.training.problems.opening import new_problem
 
         problem = new_problem(recipe, data_folder())[0] if needs_updates(recipe) else None
         bars = BARS if _can_show(BARS) else PLAIN_BARS
@@ -72,8 +72,8 @@ def copy(
 
     Example: sgrnn recipes copy quickstart mine.yaml
     """
+    from sgrnn.config.files import find_recipe
     from sgrnn.data.atomic import atomic_write
-    from sgrnn.training.recipe_files import find_recipe
 
     text = find_recipe(name)[0]
     path = target or Path(f"{Path(name).stem}.yaml")
@@ -93,7 +93,7 @@ def check(context: typer.Context, name: RecipeArgument) -> None:
 
     Example: sgrnn recipes check mine.yaml
     """
-    from sgrnn.training.recipe_files import load_recipe
+    from sgrnn.config.files import load_recipe
 
     load_recipe(name, overrides_of(context))
     print(f"{name} is a valid recipe")

@@ -25,12 +25,12 @@ def report(
     from sgrnn.training.run import Run
 
     opened = [Run.open(folder) for folder in runs]
-    from sgrnn.report import write_report
-    from sgrnn.report.subject import Subject
-    from sgrnn.training.comparison import without_evaluation
-    from sgrnn.training.diagnosis import read_diagnosis
+    from sgrnn.analysis.comparison import without_evaluation
+    from sgrnn.analysis.diagnosis import read_diagnosis
+    from sgrnn.analysis.report import write_report
+    from sgrnn.analysis.report.run_report import RunReport
 
-    subjects = [Subject(run, read_diagnosis(run), _sample(run)) for run in opened]
+    subjects = [RunReport(run, read_diagnosis(run), _sample(run)) for run in opened]
     try:
         figures = write_report(subjects, output)
     except OSError as error:
@@ -46,7 +46,7 @@ def report(
 
 def _sample(run: "Run") -> str | None:
     """Text from the run's best checkpoint, as at the end of training."""
-    from sgrnn.training.build import build_model
+    from sgrnn.config.build import build_model
     from sgrnn.training.checkpoints import best_checkpoint
     from sgrnn.training.sample import sample_text
 

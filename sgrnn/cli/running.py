@@ -10,22 +10,22 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from sgrnn.analysis.curves import plot_curves
 from sgrnn.cli.stopping import stop_requested
+from sgrnn.config.files import parse_recipe
+from sgrnn.config.rates import rate_jump
 from sgrnn.errors import ProcessLost
-from sgrnn.language_model import LanguageModel
-from sgrnn.sequence_model import SequenceModel
+from sgrnn.models.language_model import LanguageModel
+from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training import loop
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
-from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import Display, TensorBoard, score_text
 from sgrnn.training.distributed import Ranks
-from sgrnn.training.interval import Diverged
 from sgrnn.training.memory import keep_freed_memory
-from sgrnn.training.problem import Problem
-from sgrnn.training.rates import rate_jump
-from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run, locked
+from sgrnn.training.running_metrics import Diverged
 from sgrnn.training.sample import sample_text
 from sgrnn.training.threads import threads_for
 
@@ -56,8 +56,8 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
             if ranks.leads:
                 held.enter_context(locked(run.folder))
                 together = f", {ranks.size} processes" if ranks.size > 1 else ""
-                kind = run.recipe.policy.kind
-                console.print(f"training {run.folder}: {problem.description}, policy {kind}{together}")
+                kind = run.recipe.gradient.kind
+                console.print(f"training {run.folder}: {problem.description}, estimator {kind}{together}")
                 _warn_of_a_jump(run, problem)
                 viewers = [held.enter_context(Display(run, console)), held.enter_context(TensorBoard(run))]
 

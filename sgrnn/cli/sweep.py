@@ -15,10 +15,10 @@ from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
+    from sgrnn.config import Recipe
+    from sgrnn.sweep.space import Space
+    from sgrnn.sweep.sweep import Result, Sweep
     from sgrnn.training.loop import Report
-    from sgrnn.training.recipe import Recipe
-    from sgrnn.training.space import Space
-    from sgrnn.training.sweep import Result, Sweep
 
 _FORMS = {
     "bits_per_character": ("bits per character", "{:.3f}"),
@@ -50,12 +50,12 @@ def sweep(
 
         optimizer.learning_rate: {low: 1e-4, high: 1e-2, log: true}
 
-        policy.window: [1, 5, 20]
+        gradient.window: [1, 5, 20]
 
     Example: sgrnn sweep quickstart --space space.yaml --study sweeps/mine --trials 30 --training.epochs=2
     """
-    from sgrnn.training.recipe_files import load_recipe
-    from sgrnn.training.space import read_space
+    from sgrnn.config.files import load_recipe
+    from sgrnn.sweep.space import read_space
 
     given = overrides_of(context)
 
@@ -65,18 +65,18 @@ def sweep(
     base = load(())
     tried = read_space(space, load)
     try:
-        from sgrnn.training.sweep import Sweep
+        from sgrnn.sweep.sweep import Sweep
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
         raise InputError(
             "sgrnn sweep needs Optuna: python -m pip install -c constraints.txt '.[sweep]' where sgrnn's source is"
         ) from None
+    from sgrnn.config.build import choose_device
     from sgrnn.data import data_folder
-    from sgrnn.training.build import choose_device
     from sgrnn.training.loop import Interrupted
     from sgrnn.training.memory import keep_freed_memory
-    from sgrnn.training.problems import new_problem
+    from sgrnn.training.problems.opening import new_problem
     from sgrnn.training.run import free_folder
 
     choose_device(base.training.device)
@@ -129,9 +129,9 @@ def _outcome(result: "Result") -> str:
 
 def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> None:
     """The table of all trials, the best first, and their figure."""
-    from sgrnn.training.comparison import cautions
+    from sgrnn.analysis.comparison import cautions
+    from sgrnn.sweep.plot import plot_sweep
     from sgrnn.training.run import Run
-    from sgrnn.training.sweep_plot import plot_sweep
 
     results = sweep.results()
     best_first = sorted(results, key=lambda result: math.inf if result.score is None else result.score)
@@ -141,11 +141,11 @@ def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> No
     table = figures_table("trial", *headings, title=title, left=len(headings))
     for result in best_first:
         values = [_shown(result.values.get(field, "")) for field in space]
-        figures = [
+        metrics = [
             _FORMS[name][1].format(result.record[f"valid_{name}"]) if f"valid_{name}" in result.record else ""
             for name in shown
         ]
-        table.add_row(str(result.number), result.state, *values, *figures)
+        table.add_row(str(result.number), result.state, *values, *metrics)
     print_table(console, table)
     for result in results:
         if result.state in ("failed", "damaged"):

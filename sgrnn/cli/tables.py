@@ -52,13 +52,13 @@ def _parts(console: Console, table: Table) -> Iterator[Table]:
         yield table
         return
     first = min(first, room // 2)
-    starts, used = [1], first
+    is_first, used = [1], first
     for place, width in enumerate(others, start=1):
-        if used + width > room and place > starts[-1]:
-            starts.append(place)
+        if used + width > room and place > is_first[-1]:
+            is_first.append(place)
             used = first
         used += width
-    for start, end in pairwise([*starts, len(table.columns)]):
+    for start, end in pairwise([*is_first, len(table.columns)]):
         part = Table(title=table.title if start == 1 else None, title_justify=table.title_justify)
         columns = [table.columns[0], *table.columns[start:end]]
         for column in columns:

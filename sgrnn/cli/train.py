@@ -10,7 +10,7 @@ import typer
 from sgrnn.cli.options import DataOption, RecipeArgument, RunArgument, overrides_of
 
 if TYPE_CHECKING:
-    from sgrnn.training.recipe import Recipe
+    from sgrnn.config import Recipe
 
 
 def train(
@@ -21,7 +21,7 @@ def train(
 ) -> None:
     """Train a model from a recipe, on a text or on a task; every field can be overridden.
 
-    Example: sgrnn train ptb-word-small --policy.kind=synthetic --policy.window=5 --run runs/mine
+    Example: sgrnn train ptb-word-small --gradient.kind=synthetic --gradient.window=5 --run runs/mine
 
     Several processes train it together, each on its share of training.batch_size rows, when torchrun starts them:
 
@@ -30,17 +30,17 @@ def train(
 
     @cache
     def checked() -> "Recipe":
-        from sgrnn.training.recipe_files import load_recipe
+        from sgrnn.config.files import load_recipe
 
         return load_recipe(recipe, overrides_of(context))
 
     if _is_alone():
         checked()
     from sgrnn.cli.running import train_run
+    from sgrnn.config.build import choose_device
     from sgrnn.data import data_folder
-    from sgrnn.training.build import choose_device
     from sgrnn.training.distributed import joined
-    from sgrnn.training.problems import new_problem, problem_of
+    from sgrnn.training.problems.opening import new_problem, problem_of
     from sgrnn.training.run import Run, free_folder
 
     with joined() as ranks:
@@ -71,7 +71,7 @@ def resume(run: RunArgument, data: DataOption = None) -> None:
     from sgrnn.cli.running import train_run
     from sgrnn.data import data_folder
     from sgrnn.training.distributed import joined
-    from sgrnn.training.problems import problem_of
+    from sgrnn.training.problems.opening import problem_of
 
     with joined() as ranks:
         with ranks.leader_first():

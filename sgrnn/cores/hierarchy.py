@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.modules import tensor_of
+from sgrnn.cores.dropout import Dropout
 from sgrnn.cores.initial import initial_state
-from sgrnn.dropout import Dropout
-from sgrnn.interface import Interface, alongside
-from sgrnn.plain import tensor_of
 from sgrnn.state import State, put_rows, take_rows
+from sgrnn.synthesizers.interface import Interface, alongside
 
 _Value = TypeVar("_Value")
 # A level that ticks: its place, the rows that do (as `take_rows` takes them), and how many steps their sequences have

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from sgrnn.layout import require_time_first
-from sgrnn.plain import tensor_of
+from sgrnn.contract.layout import require_time_first
+from sgrnn.contract.modules import tensor_of
 from sgrnn.state import State, detach, floating_leaves, map_state
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.modules import is_plain
 from sgrnn.cores.stacked import StackedCore
-from sgrnn.plain import is_plain
 
 _PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 

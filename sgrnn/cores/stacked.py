@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from sgrnn.dropout import Dropout
-from sgrnn.plain import tensor_of
+from sgrnn.contract.modules import tensor_of
+from sgrnn.cores.dropout import Dropout
 from sgrnn.state import State, leaves, map_state
 
 

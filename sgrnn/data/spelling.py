@@ -61,13 +61,13 @@ class Spelling:
         if self._ends:
             words = train.split()
             self._counts = Counter("".join(words))
-            ends = len(words)
+            is_last = len(words)
         else:
             self._counts = Counter(train)
-            ends = 0
+            is_last = 0
         kinds = len(self._counts) + self._ends + 1
-        self._total = sum(self._counts.values()) + ends + kinds
-        self._end = -log((ends + 1) / self._total) if self._ends else 0.0
+        self._total = sum(self._counts.values()) + is_last + kinds
+        self._end = -log((is_last + 1) / self._total) if self._ends else 0.0
         found = tokenizer.unknown(train)
         written, replaced = found[UNKNOWN], found.total() - found[UNKNOWN]
         self._writes = written > 0

@@ -24,7 +24,7 @@ class TokenStream(Iterator[Span]):
     """The spans of a text, epoch after epoch without end.
 
     A span never reaches across the end of an epoch: the last one of an epoch is shorter where the steps of a
-    row are no multiple of the span's. The first span of an epoch `starts` all rows, the last one `ends` them.
+    row are no multiple of the span's. The first span of an epoch `is_first` all rows, the last one `is_last` them.
 
     Where the stream stands is one number, `position`. Setting it is all that it takes to resume.
 
@@ -110,7 +110,7 @@ class TokenStream(Iterator[Span]):
         tokens = self._tokens(first, future_end)
         self._position += 1
         return cut_span(
-            tokens[:-1], tokens[1:], end - first, starts=first == 0, ends=end == self.steps_per_epoch,
+            tokens[:-1], tokens[1:], end - first, is_first=first == 0, is_last=end == self.steps_per_epoch,
             future_ends=future_end == self.steps_per_epoch,
         )  # fmt: skip
 
@@ -122,7 +122,7 @@ class TokenStream(Iterator[Span]):
         return torch.from_numpy(tokens)
 
 
-def cut_span(inputs: Tensor, targets: Tensor, steps: int, *, starts: bool, ends: bool, future_ends: bool) -> Span:
+def cut_span(inputs: Tensor, targets: Tensor, steps: int, *, is_first: bool, is_last: bool, future_ends: bool) -> Span:
     """Divide consecutive steps of all rows into a span and its future.
 
     Args:
@@ -135,11 +135,11 @@ def cut_span(inputs: Tensor, targets: Tensor, steps: int, *, starts: bool, ends:
     """
     batch_size = inputs.shape[1]
     starts_SB = None
-    if starts:
+    if is_first:
         starts_SB = torch.zeros(steps, batch_size, dtype=torch.bool)
         starts_SB[0] = True
     all_rows = torch.ones(batch_size, dtype=torch.bool)
     future = None
     if inputs.shape[0] > steps:
-        future = Span(inputs[steps:], targets[steps:], ends=all_rows if future_ends else None)
-    return Span(inputs[:steps], targets[:steps], starts_SB, all_rows if ends else None, future)
+        future = Span(inputs[steps:], targets[steps:], is_last=all_rows if future_ends else None)
+    return Span(inputs[:steps], targets[:steps], starts_SB, all_rows if is_last else None, future)

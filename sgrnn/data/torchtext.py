@@ -1,4 +1,4 @@
-"""Adapter for torchtext 0.6.0, the extra `torchtext`: its iterators and vocabularies feed the same policies.
+"""Adapter for torchtext 0.6.0, the extra `torchtext`: its iterators and vocabularies feed the same estimators.
 
     field = torchtext.data.Field(lower=False)
     train, valid, test = torchtext.datasets.PennTreebank.splits(field)
@@ -41,7 +41,7 @@ def spans(iterator: "BPTTIterator", lookahead: int = 0) -> Iterator[Span]:
         lookahead: the most steps of `Span.future`, more than a batch has if need be; fewer near the end.
 
     Returns:
-        An iterator of spans: the first of an epoch `starts` all rows, the last one `ends` them.
+        An iterator of spans: the first of an epoch `is_first` all rows, the last one `is_last` them.
 
     Raises:
         InputError: torchtext is absent or another version, the text is too short, or lookahead is negative.
@@ -129,7 +129,7 @@ def _epoch(iterator: "BPTTIterator", lookahead: int) -> Iterator[Span]:
             inputs[first:future_end],
             targets[first:future_end],
             end - first,
-            starts=first == 0,
-            ends=end == len(inputs),
+            is_first=first == 0,
+            is_last=end == len(inputs),
             future_ends=future_end == len(inputs),
         )

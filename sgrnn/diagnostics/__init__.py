@@ -1,7 +1,7 @@
-"""Whether the synthetic gradients are any good: against the true gradient, and against other policies.
+"""Whether the synthetic gradients are any good: against the true gradient, and against other estimators.
 
-Each figure has a function that takes policy, model, loss, consecutive spans with their future, and the state before
-them, as `Policy.backward` does, and leaves all of them as they were. Figures come with standard errors.
+Each figure has a function that takes estimator, model, loss, consecutive spans with their future, and the state before
+them, as `GradientEstimator.backward` does, and leaves all of them as they were. Figures come with standard errors.
 """
 
 from sgrnn.diagnostics.alignment import INJECTED, PREDICTED, Alignment, measure_alignment
@@ -9,7 +9,7 @@ from sgrnn.diagnostics.bias import Bias, measure_bias, stretch
 from sgrnn.diagnostics.dissimilarity import agreement, dissimilarities
 from sgrnn.diagnostics.estimates import Estimate
 from sgrnn.diagnostics.health import Health, measure_health
-from sgrnn.diagnostics.horizon import policy_horizon, true_horizon
+from sgrnn.diagnostics.horizon import estimator_horizon, true_horizon
 from sgrnn.diagnostics.parts import state_parts
 from sgrnn.diagnostics.probes import Probes, probe_memory
 from sgrnn.diagnostics.recovered import recovered_loss
@@ -30,11 +30,11 @@ __all__ = [
     "by_frequency",
     "by_place",
     "dissimilarities",
+    "estimator_horizon",
     "loss_difference",
     "measure_alignment",
     "measure_bias",
     "measure_health",
-    "policy_horizon",
     "probe_memory",
     "recovered_loss",
     "state_parts",

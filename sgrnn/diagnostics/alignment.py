@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sgrnn.cores.dropout import without_dropout
 from sgrnn.diagnostics.crossing import look
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.parts import state_parts
 from sgrnn.diagnostics.truth import future_gradients, steps_after
-from sgrnn.dropout import without_dropout
-from sgrnn.objective import Loss
-from sgrnn.policies import Policy
+from sgrnn.estimators import GradientEstimator
+from sgrnn.estimators.objective import Loss
 from sgrnn.span import Span
 from sgrnn.state import State, rows
 
@@ -78,7 +78,7 @@ class Alignment:
 
 
 def measure_alignment(
-    policy: Policy,
+    estimator: GradientEstimator,
     model: nn.Module,
     loss: Loss,
     spans: Sequence[Span],
@@ -87,14 +87,14 @@ def measure_alignment(
     lags: Sequence[int],
     groups: int = 10,
 ) -> Alignment:
-    """Compare what a policy injects with the truth, at all boundaries but the first of consecutive spans.
+    """Compare what an estimator injects with the truth, at all boundaries but the first of consecutive spans.
 
-    Nothing is trained, nothing dropped out, and the policy left as it is.
+    Nothing is trained, nothing dropped out, and the estimator left as it is.
 
     Args:
-        policy: `Synthetic`, `Mixed` (its synthetic part), or `Truncated` and `Full`, at whose boundaries nothing
-            crosses.
-        model, loss: as `Policy.backward` takes them.
+        gradient: `SyntheticGradients`, `Mixed` (its synthetic part), or `TruncatedBPTT` and `BPTT`, at whose boundaries
+            nothing crosses.
+        model, loss: as `GradientEstimator.backward` takes them.
         spans: each with as many steps of future as the last lag, unless its rows end before.
         state: the state before the first.
         lags: steps, increasing; figures are for horizons up to each of them (`block_ends`).
@@ -115,7 +115,7 @@ def measure_alignment(
     with without_dropout(model), torch.random.fork_rng():
         for place, span in enumerate(spans):
             group = group_of(place, len(spans), groups)
-            crossing = look(policy, model, loss, span, state)
+            crossing = look(estimator, model, loss, span, state)
             after = slice(span.batch_size, None)
             future, there = steps_after(span, crossing.edges[1:], lags[-1])
             after_states = rows(crossing.states, span.batch_size, None)
@@ -148,5 +148,5 @@ def _true(products: Tensor) -> Tensor:
     return products[..., 2:, 2:]
 
 
-def _finite(figures: Tensor) -> Tensor:
-    return torch.where(figures.isfinite(), figures, 0)
+def _finite(metrics: Tensor) -> Tensor:
+    return torch.where(metrics.isfinite(), metrics, 0)

@@ -1,4 +1,4 @@
-"""The systematic error of a policy's parameter gradient: what is left of it when many spans are averaged."""
+"""The systematic error of an estimator's parameter gradient: what is left of it when many spans are averaged."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -8,23 +8,23 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from sgrnn.cores.dropout import without_dropout
 from sgrnn.diagnostics.estimates import Estimate, group_of, is_unknown, spread
 from sgrnn.diagnostics.horizon import crossing_point
 from sgrnn.diagnostics.interfaces import copied_interfaces, real_gradients
 from sgrnn.diagnostics.leaves import gradients_kept
 from sgrnn.diagnostics.parts import WHOLE
 from sgrnn.diagnostics.truth import future_gradients, steps_after
-from sgrnn.dropout import without_dropout
-from sgrnn.mixed import Mixed
-from sgrnn.objective import Loss, mean_loss
-from sgrnn.policies import Policy, Synthetic, Truncated
-from sgrnn.policies.backward import backpropagate
-from sgrnn.policies.rows import open_rows_at
+from sgrnn.estimators import GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.backward import backpropagate
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.objective import Loss, mean_loss
+from sgrnn.estimators.rows import open_rows_at
+from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
 from sgrnn.state import State, cut
-from sgrnn.windows import unroll
 
-POLICY = "policy"
+ESTIMATOR = "estimator"
 _ROUNDING = 1e-6  # of float32, in which gradients are summed
 
 
@@ -41,11 +41,11 @@ class Bias:
         tensors: names of the parameters; the first is the whole.
         windows: T of the plain truncations that were compared.
         reference: (tensors, groups, groups) inner products of the groups' mean r.
-        errors: (contenders, tensors, groups, groups) those of d; the policy first, then the truncations.
+        errors: (contenders, tensors, groups, groups) those of d; the estimator first, then the truncations.
         mixed: (contenders, tensors, groups, groups) those of d with r.
-        noise: (tensors,) the mean squared distance of the policy's gradient in one update from its mean.
+        noise: (tensors,) the mean squared distance of the estimator's gradient in one update from its mean.
         horizon: steps beyond a span that the reference sees.
-        updates: how many of the policy's updates were averaged.
+        updates: how many of the estimator's updates were averaged.
     """
 
     tensors: list[str]
@@ -59,8 +59,8 @@ class Bias:
 
     @property
     def contenders(self) -> list[str]:
-        """What the first axis of the figures is: the policy, then truncation with each window."""
-        return [POLICY, *(f"T={window}" for window in self.windows)]
+        """What the first axis of the figures is: the estimator, then truncation with each window."""
+        return [ESTIMATOR, *(f"T={window}" for window in self.windows)]
 
     def relative_error(self) -> Estimate:
         """(contenders, tensors) |mean d| / |mean r|."""
@@ -90,8 +90,8 @@ class Bias:
         """
         return (self.noise_ratio() / self.relative_error().value).square()
 
-    def worth(self) -> Estimate:
-        """The window at which plain truncation has the error of the policy: interpolated, in log T.
+    def equivalent_window(self) -> Estimate:
+        """The window at which plain truncation has the error of the gradient: interpolated, in log T.
 
         The standard error is not one of the interpolation, which is as good as the windows around it are near
         (`windows_around`): compare with those too, and join what is found (`joined`).
@@ -120,40 +120,40 @@ class Bias:
         Raises:
             ValueError: no windows were compared.
         """
-        value, error = self.worth()
+        value, error = self.equivalent_window()
         if value.isnan():
             return "not to be told from noise"
-        worth, spread = float(value), float(error)
-        known = error.isfinite() and not is_unknown(worth, spread)
+        equivalent_window, spread = float(value), float(error)
+        known = error.isfinite() and not is_unknown(equivalent_window, spread)
         errors = self.relative_error().value[:, 0]
         if errors[0] > errors[1]:
             text = f"worth less than T={self.windows[0]}"
         elif errors[0] < errors[-1]:
             text = f"worth more than T={self.windows[-1]}"
         else:
-            text = f"worth T={worth:.1f}" + (f" ± {spread:.1f}" if error.isfinite() else "")
-            if known and not any(abs(window - worth) < 0.05 for window in self.windows):
-                below, above = self._around(worth)
+            text = f"worth T={equivalent_window:.1f}" + (f" ± {spread:.1f}" if error.isfinite() else "")
+            if known and not any(abs(window - equivalent_window) < 0.05 for window in self.windows):
+                below, above = self._around(equivalent_window)
                 text += f" (between {below} and {above})"
         return text if known else f"{text} (which is not known from so few spans: take more)"
 
     def windows_around(self, most: int = 4) -> list[int]:
-        """Whole windows between the two that the policy's worth lies between; of many some, as far apart in ratio.
+        """Whole windows between the two that the estimator's worth lies between; of many some, as far apart in ratio.
 
         Raises:
             ValueError: no windows were compared.
         """
-        worth = float(self.worth().value)
-        if not self.windows[0] < worth < self.windows[-1]:
+        equivalent_window = float(self.equivalent_window().value)
+        if not self.windows[0] < equivalent_window < self.windows[-1]:
             return []
-        below, above = self._around(worth)
+        below, above = self._around(equivalent_window)
         if above - below - 1 <= most:
             return list(range(below + 1, above))
         ratio = (above / below) ** (1 / (most + 1))
         return [round(below * ratio**place) for place in range(1, most + 1)]
 
     def joined(self, other: "Bias") -> "Bias":
-        """The same policy on the same spans beside the windows of both.
+        """The same estimator on the same spans beside the windows of both.
 
         Raises:
             ValueError: windows are the same, or the spans or groups were not.
@@ -168,9 +168,9 @@ class Bias:
         )
         return replace(self, windows=sorted(windows), errors=errors, mixed=mixed)
 
-    def _around(self, worth: float) -> tuple[int, int]:
-        below = max(window for window in self.windows if window <= worth)
-        return below, min(window for window in self.windows if window > worth)
+    def _around(self, equivalent_window: float) -> tuple[int, int]:
+        below = max(window for window in self.windows if window <= equivalent_window)
+        return below, min(window for window in self.windows if window > equivalent_window)
 
     @property
     def _all(self) -> Tensor:
@@ -200,7 +200,7 @@ class Bias:
 
 
 def measure_bias(
-    policy: Policy,
+    estimator: GradientEstimator,
     model: nn.Module,
     loss: Loss,
     spans: Sequence[Span],
@@ -210,17 +210,17 @@ def measure_bias(
     windows: Sequence[int] = (),
     groups: int = 10,
 ) -> Bias:
-    """Average a policy's parameter gradient over consecutive spans, and compare it with a long window's.
+    """Average an estimator's parameter gradient over consecutive spans, and compare it with a long window's.
 
-    Nothing is trained or dropped out; policy, model and the gradients of all that the loss reaches are left as they
+    Nothing is trained or dropped out; estimator, model and the gradients of all that the loss reaches are left as they
     are. Consecutive spans are taken together until they have `horizon` steps or their rows end; over such a stretch the
     truncations run, so that their windows can be longer than a span.
 
     Args:
-        policy: any; interfaces in the model's core (`sgrnn.Interface`) are part of it, and of nothing that it is
+        gradient: any; interfaces in the model's core (`sgrnn.Interface`) are part of it, and of nothing that it is
             compared with.
-        model, loss: as `Policy.backward` takes them.
-        spans: each with `horizon` steps of future, and as many as the policy wants, unless its rows end before.
+        model, loss: as `GradientEstimator.backward` takes them.
+        spans: each with `horizon` steps of future, and as many as the estimator wants, unless its rows end before.
         state: the state before the first.
         horizon: steps beyond a stretch that the reference sees.
         windows: T of the plain truncations to compare with, increasing.
@@ -236,9 +236,9 @@ def measure_bias(
         raise ValueError(f"spans must make at least two stretches of {horizon} steps, got {len(stretches)}: take more")
     groups = min(groups, len(stretches))
     parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    policy = deepcopy(policy)
-    saved = deepcopy(policy.state_dict()) if isinstance(policy, Synthetic | Mixed) else None
-    truncations = [Truncated(window, parallel=None) for window in windows]
+    estimator = deepcopy(estimator)
+    saved = deepcopy(estimator.state_dict()) if isinstance(estimator, SyntheticGradients | Mixed) else None
+    truncations = [TruncatedBPTT(window, parallel=None) for window in windows]
     sums = [_Sums(parameters, groups) for _ in range(2 + len(windows))]
     reference, contenders = sums[0], sums[1:]
     square = dict.fromkeys(parameters, 0.0)
@@ -259,9 +259,9 @@ def measure_bias(
             for span in parts:
                 _clear(parameters)
                 if saved is not None:
-                    policy.load_state_dict(saved)  # the same policy in all spans: means and gate stand still
+                    estimator.load_state_dict(saved)  # the same estimator in all spans: means and gate stand still
                 with copied_interfaces(model):  # anew: they stand still as well
-                    state = policy.backward(model, loss, span, state).state
+                    state = estimator.backward(model, loss, span, state).state
                 for name, gradient in _gradients(parameters).items():
                     square[name] += float(gradient.double().square().sum())
                     mean[name] += gradient * (span.steps / whole.steps)
@@ -272,7 +272,7 @@ def measure_bias(
     everything = torch.ones(groups, dtype=torch.bool)
     noise = [
         square[name] / updates - _norm_of_mean(grams[0][name], everything) for name in parameters
-    ]  # of the policy, whose mean gradient is r + d
+    ]  # of the estimator, whose mean gradient is r + d
     names = list(parameters)
 
     def stacked(index: int) -> Tensor:
@@ -288,7 +288,7 @@ def stretch(spans: Sequence[Span], steps: int) -> Iterator[list[Span]]:
     taken: list[Span] = []
     for span in spans:
         taken.append(span)
-        ended = span.ends is not None and bool(span.ends.all())
+        ended = span.is_last is not None and bool(span.is_last.all())
         if ended or sum(each.steps for each in taken) >= steps:
             yield taken
             taken = []
@@ -298,15 +298,15 @@ def join(spans: Sequence[Span]) -> Span:
     """Consecutive spans as one."""
     if len(spans) == 1:
         return spans[0]
-    starts = None
-    if any(span.starts is not None for span in spans) or any(span.ends is not None for span in spans[:-1]):
-        starts = torch.cat([
+    is_first = None
+    if any(span.is_first is not None for span in spans) or any(span.is_last is not None for span in spans[:-1]):
+        is_first = torch.cat([
             torch.zeros(span.inputs.shape[:2], dtype=torch.bool, device=span.inputs.device)
-            if span.starts is None else span.starts
+            if span.is_first is None else span.is_first
             for span in spans
         ])  # fmt: skip
     inputs, targets = torch.cat([span.inputs for span in spans]), torch.cat([span.targets for span in spans])
-    return Span(inputs, targets, starts, spans[-1].ends, spans[-1].future)
+    return Span(inputs, targets, is_first, spans[-1].is_last, spans[-1].future)
 
 
 class _Sums:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sgrnn.cores.dropout import without_dropout
 from sgrnn.diagnostics.crossing import look
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.gates import gates_read
 from sgrnn.diagnostics.parts import state_parts
-from sgrnn.dropout import without_dropout
-from sgrnn.objective import Loss
-from sgrnn.policies import Policy
+from sgrnn.estimators import GradientEstimator
+from sgrnn.estimators.objective import Loss
 from sgrnn.span import Span
 from sgrnn.state import State, to_matrix
 
@@ -50,15 +50,15 @@ class Health:
 
 
 def measure_health(
-    policy: Policy, model: nn.Module, loss: Loss, spans: Sequence[Span], state: State, *, groups: int = 10
+    estimator: GradientEstimator, model: nn.Module, loss: Loss, spans: Sequence[Span], state: State, *, groups: int = 10
 ) -> Health:
     """Look at the states at boundaries, at what is predicted there, and at the gates in between.
 
     Predictions are taken before gate and drift control, which are there to remove what is looked for.
 
     Args:
-        policy, model, loss, state: as `sgrnn.diagnostics.measure_alignment` takes them.
-        spans: consecutive, with as much future as the policy wants.
+        estimator, model, loss, state: as `sgrnn.diagnostics.measure_alignment` takes them.
+        spans: consecutive, with as much future as the estimator wants.
         groups: of spans, for standard errors.
 
     Raises:
@@ -71,7 +71,7 @@ def measure_health(
     sums = torch.zeros(groups, 5, len(parts), dtype=torch.float64)
     with without_dropout(model), torch.random.fork_rng(), gates_read(model) as gates:
         for place, span in enumerate(spans):
-            crossing = look(policy, model, loss, span, state)
+            crossing = look(estimator, model, loss, span, state)
             states, predicted = to_matrix(crossing.states).double(), crossing.predicted.double()
             if crossing.open_rows is not None:
                 states, predicted = states[crossing.open_rows], predicted[crossing.open_rows]

@@ -1,4 +1,4 @@
-"""How far ahead gradients come from, and how far a policy sees."""
+"""How far ahead gradients come from, and how far an estimator sees."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def true_horizon(alignment: Alignment, share: float = 0.9) -> Estimate:
     )
 
 
-def policy_horizon(alignment: Alignment, share: float = 0.9, of: int = INJECTED) -> Estimate:
+def estimator_horizon(alignment: Alignment, share: float = 0.9, of: int = INJECTED) -> Estimate:
     """Steps ahead within which this share lies of what ĝ has in common with the true gradient; 0 if it has nothing.
 
     By the part of its square that its regression on the terms of the true gradient (`Alignment.carried`) explains.

@@ -1,4 +1,4 @@
-"""Interfaces between the levels of a model while it is measured: opened for the truth, copied for the policy."""
+"""Interfaces between the levels of a model while it is measured: opened for the truth, copied for the estimator."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from copy import deepcopy
 from torch import nn
 
 from sgrnn.cores import HierarchicalCore
-from sgrnn.interface import Interface
+from sgrnn.synthesizers.interface import Interface
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sgrnn.objective import Loss, mean_loss
+from sgrnn.estimators.objective import Loss, mean_loss
+from sgrnn.estimators.unroll import run
 from sgrnn.span import Span
 from sgrnn.state import State
-from sgrnn.windows import run
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def gradients_kept(model: nn.Module, loss: Loss, span: Span, state: State) -> It
     begin without a gradient.
 
     Args:
-        model, loss, state: as `Policy.backward` takes them.
+        model, loss, state: as `GradientEstimator.backward` takes them.
         span: one of those that are gone through; the loss of any other reaches the same leaves.
     """
     leaves = {id(leaf): leaf for leaf in [*model.parameters(), *_reached(model, loss, span, state)]}
@@ -36,7 +36,7 @@ def gradients_kept(model: nn.Module, loss: Loss, span: Span, state: State) -> It
 
 def _reached(model: nn.Module, loss: Loss, span: Span, state: State) -> list[Tensor]:
     with torch.enable_grad():
-        return leaves_of(mean_loss(loss, run(model, span.inputs, state, span.starts)[0], span))
+        return leaves_of(mean_loss(loss, run(model, span.inputs, state, span.is_first)[0], span))
 
 
 def leaves_of(tensor: Tensor) -> list[Tensor]:

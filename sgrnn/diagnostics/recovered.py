@@ -6,20 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgrnn.cores.dropout import without_dropout
 from sgrnn.diagnostics.crossing import look
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.truth import steps_after
-from sgrnn.dropout import without_dropout
-from sgrnn.objective import Loss
-from sgrnn.policies import Policy
-from sgrnn.policies.rows import open_rows_at
+from sgrnn.estimators import GradientEstimator
+from sgrnn.estimators.objective import Loss
+from sgrnn.estimators.rows import open_rows_at
+from sgrnn.estimators.unroll import run
 from sgrnn.span import Span
 from sgrnn.state import State, map_state, to_matrix
-from sgrnn.windows import run
 
 
 def recovered_loss(
-    policy: Policy,
+    estimator: GradientEstimator,
     model: nn.Module,
     loss: Loss,
     spans: Sequence[Span],
@@ -37,7 +37,7 @@ def recovered_loss(
     right way at every state that occurs and still be no gradient of anything.
 
     Args:
-        policy, model, loss, spans, state: as `sgrnn.diagnostics.measure_alignment` takes them, two or more rows.
+        estimator, model, loss, spans, state: as `sgrnn.diagnostics.measure_alignment` takes them, two or more rows.
         horizon: steps whose loss is compared.
         points: of the quadrature.
         groups: of spans, for the standard error.
@@ -64,7 +64,7 @@ def recovered_loss(
             for node, weight in zip(nodes, weights, strict=True):
                 between = _between(neighbor, state, (float(node) + 1) / 2)
                 with torch.enable_grad():
-                    said = look(policy, model, loss, span, between).predicted[: span.batch_size]
+                    said = look(estimator, model, loss, span, between).predicted[: span.batch_size]
                 implied += float(weight) / 2 * (said * way).sum(dim=1)
             if open_rows is not None:  # where a sequence begins, neither state matters
                 implied *= open_rows[: span.batch_size]
@@ -72,7 +72,7 @@ def recovered_loss(
             sums[group] += torch.stack([(true - implied).square().sum(), true.square().sum()]).double().cpu()
             seen[group] += 1
             with torch.enable_grad():
-                state = look(policy, model, loss, span, state).last
+                state = look(estimator, model, loss, span, state).last
     return jackknife(sums / seen.unsqueeze(1), lambda mean: torch.where(mean[1] > 0, 1 - mean[0] / mean[1], torch.nan))
 
 

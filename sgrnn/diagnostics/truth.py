@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.diagnostics.interfaces import real_gradients
-from sgrnn.objective import Loss
-from sgrnn.policies.ahead import held_constant
+from sgrnn.estimators.ahead import held_constant
+from sgrnn.estimators.objective import Loss
+from sgrnn.estimators.unroll import run
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves, to_matrix
-from sgrnn.windows import run
 
 
 def steps_after(span: Span, edges: Sequence[int], steps: int) -> tuple[Span, Tensor]:
@@ -30,21 +30,21 @@ def steps_after(span: Span, edges: Sequence[int], steps: int) -> tuple[Span, Ten
         ValueError: the span's future is shorter, and its rows do not end with it.
     """
     future = span.future
-    inputs, targets, starts = (
-        span.inputs, span.targets, span.starts
+    inputs, targets, is_first = (
+        span.inputs, span.targets, span.is_first
     )  # fmt: skip
-    known, ended = span.steps, span.ends
+    known, ended = span.steps, span.is_last
     if future is not None:
         inputs, targets = torch.cat([inputs, future.inputs]), torch.cat([targets, future.targets])
-        known, ended = known + future.steps, future.ends
+        known, ended = known + future.steps, future.is_last
     begins = torch.zeros(known, span.batch_size, dtype=torch.bool, device=span.inputs.device)
-    if starts is not None:
-        begins[: span.steps] |= starts
+    if is_first is not None:
+        begins[: span.steps] |= is_first
     if future is not None:
-        if future.starts is not None:
-            begins[span.steps :] |= future.starts
-        if span.ends is not None:
-            begins[span.steps] |= span.ends
+        if future.is_first is not None:
+            begins[span.steps :] |= future.is_first
+        if span.is_last is not None:
+            begins[span.steps] |= span.is_last
     needed = edges[-1] + steps
     if known < needed and (ended is None or not bool(ended.all())):
         raise ValueError(
@@ -69,7 +69,7 @@ def future_gradients(
     """The gradient, with respect to a state, of the losses in blocks of the steps after it; past all interfaces.
 
     Args:
-        model, loss: as a policy takes them.
+        model, loss: as an estimator takes them.
         future: the steps after the state.
         there: (steps, rows) bool, which of them there are.
         state: R rows.
@@ -99,9 +99,9 @@ def block_ends(horizon: int) -> list[int]:
     >>> block_ends(50)
     [1, 2, 3, 5, 8, 13, 21, 34, 50]
     """
-    ends: list[int] = []
+    is_last: list[int] = []
     lag = 1
     while lag < horizon:
-        ends.append(lag)
+        is_last.append(lag)
         lag = max(lag + 1, round(lag * 1.6))
-    return [*ends, horizon]
+    return [*is_last, horizon]

@@ -83,8 +83,8 @@ def by_place(tokens: Tensor, line_end: int) -> Groups:
     Groups(names=['0', '1 to 2', '3 to 6'], members=tensor([0, 1, 1, 2, 0, 1]))
     """
     index = torch.arange(len(tokens))
-    starts = torch.cat([torch.ones(1, dtype=torch.bool), tokens[:-1] == line_end])
-    place = index - torch.where(starts, index, 0).cummax(dim=0).values
+    is_first = torch.cat([torch.ones(1, dtype=torch.bool), tokens[:-1] == line_end])
+    place = index - torch.where(is_first, index, 0).cummax(dim=0).values
     members = (place + 1).double().log2().add(1e-9).floor().long()
     names = [_span(2**power - 1, 2 ** (power + 1) - 2) for power in range(int(members.max()) + 1)]
     return Groups(names, members)

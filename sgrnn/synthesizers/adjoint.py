@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sgrnn.lookahead import Lookahead
 from sgrnn.state import State
 from sgrnn.synthesizers.error import ErrorSynthesizer
+from sgrnn.synthesizers.lookahead import Lookahead
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class AdjointSynthesizer(ErrorSynthesizer):
 
     Args:
         state_size, error_size, features, feature_size: as `ErrorSynthesizer`.
-        window: T, that of the policy.
+        window: T, that of the estimator.
         hidden_size: units of the network that computes gains and gates.
         rank: dimensions that gradients cross units through.
         projection: features that a step's inputs are reduced to first.
@@ -92,7 +92,7 @@ class AdjointSynthesizer(ErrorSynthesizer):
         Args:
             state: R rows.
             lookahead: the steps of their windows, with errors.
-            following: (R, state_size) what is injected at the windows' ends, in units of the policy's target scale;
+            following: (R, state_size) what is injected at the windows' ends, in units of the estimator's target scale;
                 None for nothing.
 
         Returns:

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sgrnn.features import borrowed, require_feature_size
-from sgrnn.lookahead import Lookahead
 from sgrnn.state import State
+from sgrnn.synthesizers.features import borrowed, require_feature_size
+from sgrnn.synthesizers.lookahead import Lookahead
 from sgrnn.synthesizers.parts import drawn, repeated_product, standardized
 
 
@@ -64,7 +64,7 @@ class ErrorSynthesizer(nn.Module):
             raise ValueError(f"steps must be at least 1, got {steps}: it sees nothing but the errors ahead")
         if near < 1:
             raise ValueError(f"near must be at least 1 step, got {near}")
-        self.state_size, self.lookahead_steps, self.features = state_size, steps, borrowed(features)
+        self.state_size, self.lookahead, self.features = state_size, steps, borrowed(features)
         self.state_projection = nn.Linear(state_size, hidden_size)
         self.near = near = min(near, steps)
         self.input_projection = drawn(near, feature_size, projection)
@@ -95,7 +95,7 @@ class ErrorSynthesizer(nn.Module):
             lookahead: their next steps, with errors.
 
         Returns:
-            (R, 1, state_size), in units of the policy's target scale.
+            (R, 1, state_size), in units of the estimator's target scale.
         """
         return self.carry_errors(self.read(state, lookahead), lookahead).unsqueeze(1)
 
@@ -109,7 +109,7 @@ class ErrorSynthesizer(nn.Module):
     def carry_errors(self, hidden: Tensor, lookahead: Lookahead) -> Tensor:
         """The errors ahead, carried back, (R, state_size), by what `read` gave."""
         errors = lookahead.errors
-        assert errors is not None, "the policy hands over errors where the synthesizer asks for them"
+        assert errors is not None, "the estimator hands over errors where the synthesizer asks for them"
         if errors.shape[2] != self.error_projection.shape[1]:
             raise ValueError(
                 f"error_size must be {errors.shape[2]}, the features of the model's outputs at a step, got "

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from sgrnn.lookahead import Lookahead
 from sgrnn.state import State
+from sgrnn.synthesizers.lookahead import Lookahead
 
 
 class Follower(nn.Module):

@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from sgrnn.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead
 from sgrnn.state import State, to_matrix
+from sgrnn.synthesizers.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead
 from sgrnn.synthesizers.parts import standardized
 
 
@@ -39,8 +39,8 @@ class MLPSynthesizer(nn.Module):
         super().__init__()
         self.state_size = state_size
         self.standardize = standardize
-        self.lookahead = lookahead
-        self.lookahead_steps = 0 if lookahead is None else lookahead.steps
+        self.encoder = lookahead
+        self.lookahead = 0 if lookahead is None else lookahead.steps
         self.heads = 2 if auxiliary else 1
         sizes = [state_size + (0 if lookahead is None else lookahead.output_size), *hidden_sizes]
         self.input_size = sizes[0]
@@ -56,15 +56,15 @@ class MLPSynthesizer(nn.Module):
 
         Args:
             state: R rows.
-            lookahead: their next steps; None if `lookahead_steps` is 0.
+            lookahead: their next steps; None if `lookahead` is 0.
 
         Returns:
-            (R, heads, state_size), in units of the policy's target scale.
+            (R, heads, state_size), in units of the estimator's target scale.
         """
         inputs = standardized(state) if self.standardize else to_matrix(state)
-        if self.lookahead is not None:
-            assert lookahead is not None, "the policy hands over a lookahead where the synthesizer asks for one"
-            inputs = torch.cat([inputs, self.lookahead(lookahead)], dim=1)
+        if self.encoder is not None:
+            assert lookahead is not None, "the estimator hands over a lookahead where the synthesizer asks for one"
+            inputs = torch.cat([inputs, self.encoder(lookahead)], dim=1)
         if inputs.shape[1] != self.input_size:
             raise ValueError(
                 f"state_size must be {inputs.shape[1] - self.input_size + self.state_size}, the features of a row of "

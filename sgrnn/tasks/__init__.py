@@ -6,20 +6,20 @@ state = model.initial_state(task.batch_size)
 while task.length < 20:
     episode = task.draw()
     total = 0.0
-    for span in cut(episode, steps=10, lookahead=policy.lookahead_steps):
-        step = policy.backward(model, model.loss, span, state)   # fills .grad
+    for span in cut(episode, steps=10, lookahead=estimator.lookahead):
+        step = estimator.backward(model, model.loss, span, state)   # fills .grad
         ...                                                     # step the optimizers
         state = step.state
         total += float(step.loss) * span.steps
     task.observe(loss_per_target(total / episode.steps, episode))
 """
 
+from sgrnn.models.readout import Readout
 from sgrnn.tasks.adding import Adding
 from sgrnn.tasks.copy import Copy, RepeatCopy
 from sgrnn.tasks.curriculum import CurriculumTask
 from sgrnn.tasks.losses import loss_per_target
 from sgrnn.tasks.mnist import SequentialMNIST, read_idx
-from sgrnn.tasks.readout import Readout
 from sgrnn.tasks.recall import DelayedRecall
 from sgrnn.tasks.task import Task, cut
 

@@ -56,7 +56,7 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def loss_per_target(mean_loss: Tensor | float, episode: Span) -> float:
-    """The mean loss of the steps with a target, from the mean over all steps, which is what a policy reports.
+    """The mean loss of the steps with a target, from the mean over all steps, which is what an estimator reports.
 
     Args:
         mean_loss: per step and row of the episode, as `sgrnn.Step.loss`. Of spans cut from the episode it is the mean

@@ -41,9 +41,9 @@ class Task(ABC):
         """
         inputs, targets = self._draw()
         self.episodes += 1
-        starts = torch.zeros(inputs.shape[:2], dtype=torch.bool)
-        starts[0] = True
-        return Span(inputs, targets, starts, ends=torch.ones(self.batch_size, dtype=torch.bool))
+        is_first = torch.zeros(inputs.shape[:2], dtype=torch.bool)
+        is_first[0] = True
+        return Span(inputs, targets, is_first, is_last=torch.ones(self.batch_size, dtype=torch.bool))
 
     @property
     @abstractmethod
@@ -57,7 +57,7 @@ class Task(ABC):
     @staticmethod
     @abstractmethod
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        """A loss per step and row, zero where there is no target, as the policies want it.
+        """A loss per step and row, zero where there is no target, as the estimators want it.
 
         Args:
             outputs: (time, batch, output_size).
@@ -105,7 +105,7 @@ def cut(episode: Span, steps: int, lookahead: int | None = None) -> list[Span]:
     Args:
         episode: with which all rows end.
         steps: the most steps of a span.
-        lookahead: the most steps of `Span.future`, as a policy's `lookahead_steps` asks for; None for all that follow.
+        lookahead: the most steps of `Span.future`, as an estimator's `lookahead` asks for; None for all that follow.
 
     Returns:
         The spans, without copies of the data: the first starts the rows, the last ends them and has no future.
@@ -113,16 +113,16 @@ def cut(episode: Span, steps: int, lookahead: int | None = None) -> list[Span]:
     Raises:
         ValueError: steps or lookahead out of range, or rows that go on after the span.
 
-    >>> episode = Span(torch.arange(5.0).view(5, 1), torch.zeros(5, 1), ends=torch.ones(1, dtype=torch.bool))
+    >>> episode = Span(torch.arange(5.0).view(5, 1), torch.zeros(5, 1), is_last=torch.ones(1, dtype=torch.bool))
     >>> for span in cut(episode, steps=2, lookahead=1):
-    ...     print(span.inputs.flatten().tolist(), span.future and span.future.inputs.flatten().tolist(), span.ends)
+    ...     print(span.inputs.flatten().tolist(), span.future and span.future.inputs.flatten().tolist(), span.is_last)
     [0.0, 1.0] [2.0] None
     [2.0, 3.0] [4.0] None
     [4.0] None tensor([True])
     """
     at_least("steps", steps, 1)
     at_least("lookahead", 0 if lookahead is None else lookahead, 0)
-    if episode.ends is None or not episode.ends.all():
+    if episode.is_last is None or not episode.is_last.all():
         raise ValueError("episode must end all its rows, got one that goes on")
     spans = []
     for first in range(0, episode.steps, steps):
@@ -135,11 +135,11 @@ def cut(episode: Span, steps: int, lookahead: int | None = None) -> list[Span]:
 
 def _part(episode: Span, first: int, stop: int, future: Span | None = None) -> Span:
     part = slice(first, stop)
-    starts = None if episode.starts is None else episode.starts[part]
-    if starts is not None and not starts.any():
-        starts = None
-    ends = episode.ends if stop == episode.steps else None
-    return Span(episode.inputs[part], episode.targets[part], starts, ends, future)
+    is_first = None if episode.is_first is None else episode.is_first[part]
+    if is_first is not None and not is_first.any():
+        is_first = None
+    is_last = episode.is_last if stop == episode.steps else None
+    return Span(episode.inputs[part], episode.targets[part], is_first, is_last, future)
 
 
 def at_least(name: str, value: int, least: int) -> int:

@@ -1,0 +1,1 @@
+"""Training by a recipe: the loop, the run folder, checkpoints, processes, display."""

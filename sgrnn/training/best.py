@@ -3,7 +3,7 @@
 from typing import Any
 
 from sgrnn.training.checkpoints import best_update
-from sgrnn.training.problem import rank
+from sgrnn.training.problems.problem import rank
 from sgrnn.training.run import Run
 
 

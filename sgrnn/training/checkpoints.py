@@ -2,7 +2,7 @@
 
 RUN/checkpoints/update-00001000/
     model.safetensors   the language model
-    state.pt            all else that training goes on from: optimizers, policy, recurrent state, random generators
+    state.pt            all else that training goes on from: optimizers, estimator, recurrent state, random generators
     recipe.yaml         the resolved recipe
     progress.json       where training stood, the format, and the digests of the other files and of itself
 """

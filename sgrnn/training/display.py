@@ -36,7 +36,7 @@ class Display:
         self._reads_text = run.recipe.data is not None
         self._between = seconds_between_lines
         self._printed = float("-inf")
-        self._figures = Text("starting", style="dim")
+        self._metrics = Text("starting", style="dim")
         self._bar = Progress(
             BarColumn(bar_width=None),
             TaskProgressColumn(),
@@ -45,7 +45,7 @@ class Display:
             console=console,
         )
         self._task = self._bar.add_task("training", total=1.0)
-        self._live = Live(Group(self._figures, self._bar), console=console, refresh_per_second=4)
+        self._live = Live(Group(self._metrics, self._bar), console=console, refresh_per_second=4)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -66,8 +66,8 @@ class Display:
             return
         line = self._line(record)
         self._bar.update(self._task, completed=self._share(record))
-        self._figures = Text(line)
-        self._live.update(Group(self._figures, self._bar))
+        self._metrics = Text(line)
+        self._live.update(Group(self._metrics, self._bar))
         if not self._console.is_terminal and monotonic() - self._printed > self._between:
             self._printed = monotonic()
             self._console.print(line, highlight=False)
@@ -93,7 +93,7 @@ class Display:
         return "  ".join(parts)
 
 
-def score_text(figures: Mapping[str, float], prefix: str = "") -> str:
+def score_text(metrics: Mapping[str, float], prefix: str = "") -> str:
     """A score in words.
 
     Args:
@@ -112,7 +112,7 @@ def score_text(figures: Mapping[str, float], prefix: str = "") -> str:
         "accuracy": "accuracy {:.2%}",
         "length": "length {:.0f}",
     }
-    return ", ".join(form.format(figures[prefix + name]) for name, form in forms.items() if prefix + name in figures)
+    return ", ".join(form.format(metrics[prefix + name]) for name, form in forms.items() if prefix + name in metrics)
 
 
 class TensorBoard:

@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node=4 -m sgrnn train RECIPE
 
-Gradients are averaged after the backward passes of an update and not by DistributedDataParallel: a policy goes
+Gradients are averaged after the backward passes of an update and not by DistributedDataParallel: an estimator goes
 backwards several times, through a loss that is no part of the model's forward pass, which DDP's hooks take for
 mistakes.
 """
@@ -19,10 +19,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sgrnn.all_reduce import AllReduce, gather_rows
 from sgrnn.errors import InputError, ProcessLost
 from sgrnn.span import Span
 from sgrnn.state import State, map_state, rows
-from sgrnn.totals import Total, gather_rows
 
 Value = TypeVar("Value")
 
@@ -58,11 +58,11 @@ class Ranks:
         self._patient = patient
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Ranks":
-        """Itself: what a policy that is copied asks are the same processes."""
+        """Itself: what an estimator that is copied asks are the same processes."""
         return self
 
     @property
-    def total(self) -> Total | None:
+    def total(self) -> AllReduce | None:
         """What sums a tensor over the processes; None where there is one."""
         return None if self.size == 1 else self._total
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from sgrnn.config.files import parse_recipe
 from sgrnn.errors import InputError
 from sgrnn.training.checkpoints import Checkpoint
-from sgrnn.training.problem import Problem
-from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run
 
 _MAY_CHANGE: dict[str, Any] = {

@@ -1,9 +1,10 @@
 """The training loop, written out once.
 
-It knows neither which gradient policy it runs nor what is learned. An update is: a span from the problem,
-`policy.backward`, clip, step. Around it stand four things that happen now and then: log, diagnose, evaluate, and save;
-what was evaluated better than all before is saved, so that the best figures of a run are those of weights it keeps.
-Where several processes train one run, each takes its rows of every span, and `ranks` makes of what they found what one
+It knows neither which gradient estimator it runs nor what is learned. An update is: a span from the problem,
+`estimator.backward`, clip, step. Around it stand four things that happen now and then: log, diagnose, evaluate, and
+save; what was evaluated better than all before is saved, so that the best figures of a run are those of weights it
+keeps. Where several processes train one run, each takes its rows of every span, and `ranks` makes of what they found
+what one
 process would have: the gradients, the loss, the figures. So all of them come to the same decisions.
 """
 
@@ -15,19 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sgrnn.analysis.diagnosis import passing_metrics
+from sgrnn.config.build import build_estimator, build_optimizer, choose_device, interfaces_of
+from sgrnn.config.files import dump_recipe
+from sgrnn.config.rates import rate_factor
 from sgrnn.errors import InputError
-from sgrnn.policies import Step
-from sgrnn.sequence_model import SequenceModel
-from sgrnn.training.build import build_optimizer, build_policy, choose_device, interfaces_of
+from sgrnn.estimators import Step
+from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training.checkpoints import latest_checkpoint, save_checkpoint
-from sgrnn.training.diagnosis import passing_figures
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.fit import require_fit
-from sgrnn.training.interval import Interval
-from sgrnn.training.problem import Problem, rank
-from sgrnn.training.rates import rate_factor
-from sgrnn.training.recipe_files import dump_recipe
+from sgrnn.training.problems.problem import Problem, rank
 from sgrnn.training.run import Run
+from sgrnn.training.running_metrics import RunningMetrics
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -63,14 +64,14 @@ def train(
     torch.manual_seed(settings.seed)
     model = problem.build_model().to(device)
     updates_per_epoch = problem.updates_per_epoch
-    policy = build_policy(recipe, model, updates_per_epoch, ranks.total).to(device)
+    estimator = build_estimator(recipe, model, updates_per_epoch, ranks.total).to(device)
     optimizer = build_optimizer(recipe.optimizer, model)
     assert optimizer is not None, "a model has parameters"
-    synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, policy)
-    problem.start(policy.lookahead_steps)
+    synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, estimator)
+    problem.start(estimator.lookahead)
     state = model.initial_state(ranks.held(settings.batch_size))
     ranks.reseed(settings.seed, update=0)
-    interval = Interval()
+    interval = RunningMetrics()
     progress: dict[str, Any] = {  # losses: what `rank` makes of the score after each epoch, a text's loss
         "update": 0, "seconds": 0.0, "losses": [], "best_update": None, "best_rank": None,
         problem.kind: problem.identity,
@@ -82,7 +83,7 @@ def train(
         checkpoint.load_model(model)
         saved = checkpoint.load_state(device)
         try:
-            policy.load_state_dict(saved["policy"])
+            estimator.load_state_dict(saved["estimator"])
             optimizer.load_state_dict(saved["optimizer"])
             if synthesizer_optimizer is not None:
                 synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])
@@ -96,7 +97,7 @@ def train(
             # best_rank is missing where only the ends of epochs were selected from
             known = {"best_rank": min(checkpoint.progress["losses"], default=None)} | checkpoint.progress
             progress = {key: known[key] for key in progress}
-            interval = Interval(progress["seconds"], saved["interval"])
+            interval = RunningMetrics(progress["seconds"], saved["interval"])
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             raise InputError(f"{checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
     if ranks.leads:
@@ -109,7 +110,7 @@ def train(
         if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
             raise interval.diverged("a parameter of the model is not finite", progress["update"])
         saved = {
-            "policy": policy.state_dict(),
+            "estimator": estimator.state_dict(),
             "optimizer": optimizer.state_dict(),
             "synthesizer_optimizer": synthesizer_optimizer and synthesizer_optimizer.state_dict(),
             "state": ranks.gather_state(state),
@@ -147,30 +148,30 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         span = ranks.share(problem.draw()).to(device)
-        step = policy.backward(model, model.loss, span, state)
+        step = estimator.backward(model, model.loss, span, state)
         state = step.state
-        ranks.average(_found(step, model, policy))
+        ranks.average(_found(step, model, estimator))
         norm = _clip(model, settings.clip)
         optimizer.step()
         optimizer.zero_grad()
         if synthesizer_optimizer is not None:
             if settings.synthesizer_clip is not None:
-                _clip(policy, settings.synthesizer_clip)
+                _clip(estimator, settings.synthesizer_clip)
             synthesizer_optimizer.step()
             synthesizer_optimizer.zero_grad()
         progress["update"] += 1
-        interval.add({"loss": step.loss, "gradient_norm": norm, **step.figures, **problem.observe(step)})
+        interval.add({"loss": step.loss, "gradient_norm": norm, **step.metrics, **problem.observe(step)})
 
         ended = progress["update"] % updates_per_epoch == 0
         done = progress["update"] >= updates
         stopped = ranks.any(stop())
         due = progress["update"] % settings.checkpoint_every == 0
         if progress["update"] % settings.log_every == 0 or ended or done:
-            log({"learning_rate": rate, **interval.means(progress["update"], clock()), **_interface_figures(model)})
+            log({"learning_rate": rate, **interval.means(progress["update"], clock()), **_interface_metrics(model)})
         if settings.diagnosis is not None and progress["update"] % settings.diagnosis.every == 0:
             progress["seconds"] = clock()
             # by every process on all rows: the next spans are whole, and sums over processes leave means as they are
-            log(passing_figures(policy, model, problem, ranks.gather_state(state), settings.diagnosis))
+            log(passing_metrics(estimator, model, problem, ranks.gather_state(state), settings.diagnosis))
             began = perf_counter() - progress["seconds"]
         scored = settings.evaluate_every is not None and progress["update"] % settings.evaluate_every == 0
         better = False
@@ -200,15 +201,15 @@ def train(
 def _found(step: Step, *modules: nn.Module) -> list[Tensor]:
     """All that an update found out about its rows: gradients, loss and figures, each a mean over them."""
     gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
-    return [*gradients, step.loss, *step.figures.values()]
+    return [*gradients, step.loss, *step.metrics.values()]
 
 
-def _interface_figures(model: SequenceModel) -> dict[str, float]:
+def _interface_metrics(model: SequenceModel) -> dict[str, float]:
     """How good the interfaces between levels are; running means already, so that the latest will do."""
     return {
         f"interface_{level}_{name}": float(value)
         for level, interface in interfaces_of(model).items()
-        for name, value in interface.figures().items()
+        for name, value in interface.metrics().items()
     }
 
 

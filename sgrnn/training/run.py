@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from sgrnn.config import Recipe
+from sgrnn.config.files import dump_recipe, parse_recipe
 from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
-from sgrnn.training.recipe import Recipe
-from sgrnn.training.recipe_files import dump_recipe, parse_recipe
 
 if TYPE_CHECKING:
     from sgrnn.data import Tokenizer

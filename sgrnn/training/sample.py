@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from sgrnn.config import Sample
 from sgrnn.data import Tokenizer
-from sgrnn.generation import generate
-from sgrnn.language_model import LanguageModel
-from sgrnn.training.recipe import Sample
+from sgrnn.models.generation import generate
+from sgrnn.models.language_model import LanguageModel
 
 
 def sample_text(model: LanguageModel, tokenizer: Tokenizer, sample: Sample, seed: int) -> str:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from sgrnn.config import Recipe
 from sgrnn.training.distributed import ALONE, Ranks
-from sgrnn.training.recipe import Recipe
 
 SMALL = 20_000_000
 """Multiply-adds of a step, forwards, of all rows of a process: up to so many are for one thread."""

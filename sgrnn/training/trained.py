@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgrnn.sequence_model import SequenceModel
+from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training.checkpoints import Checkpoint, require_best
 from sgrnn.training.fit import require_fit
-from sgrnn.training.problem import Problem
-from sgrnn.training.problems import problem_of
+from sgrnn.training.problems.opening import problem_of
+from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run
 
 

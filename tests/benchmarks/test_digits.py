@@ -58,7 +58,7 @@ def in_doubles(method: str, stream: Stream) -> tuple[Pair, Stream]:
     """A pair that learns nothing, so that gradients gather in its parameters."""
     pair = Pair(replace(SMALL, method=method))
     pair.optimizers.clear()
-    for module in (pair.fast, pair.slow, pair.interface, pair.policy):
+    for module in (pair.fast, pair.slow, pair.interface, pair.estimator):
         module.double()
     pair.state = pair.fast.initial_state(2)
     return pair, stream._replace(inputs=stream.inputs.double())
@@ -113,8 +113,8 @@ def test_with_an_update_a_digit_a_message_counts_as_it_does_in_one_graph() -> No
 def test_what_is_known_of_the_digits_to_come_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     pair, stream = Pair(replace(SMALL, method="every step")), make_stream()
     spans: list[sgrnn.Span] = []
-    learn = pair.policy.backward
-    monkeypatch.setattr(pair.policy, "backward", lambda *given: spans.append(given[2]) or learn(*given))
+    learn = pair.estimator.backward
+    monkeypatch.setattr(pair.estimator, "backward", lambda *given: spans.append(given[2]) or learn(*given))
     pair.learn(stream)
     for step, span in enumerate(spans):
         assert torch.equal(span.inputs[0], stream.inputs[step])

@@ -6,9 +6,9 @@ import pytest
 from hierarchy import CHARACTERS, FIGURE, FLAT, PREFIX, Condition, plot, print_table, products_per_step, summarize
 from runs import COMPARED
 
+from sgrnn.config.build import build_model
+from sgrnn.config.files import load_recipe, shipped_recipes
 from sgrnn.cores import HierarchicalCore
-from sgrnn.training.build import build_model
-from sgrnn.training.recipe_files import load_recipe, shipped_recipes
 
 TWO = PREFIX + "two-levels"
 
@@ -34,15 +34,15 @@ def test_of_as_many_parameters(name: str) -> None:
     assert sizes(name)[1] == pytest.approx(sizes(TWO)[1], rel=0.01)
 
 
-@pytest.mark.parametrize("policy", COMPARED)
-def test_every_condition_has_a_recipe(policy: str) -> None:
+@pytest.mark.parametrize("estimator", COMPARED)
+def test_every_condition_has_a_recipe(estimator: str) -> None:
     for name in shipped_recipes():
         if name.startswith(PREFIX):
-            recipe = Condition(name, policy, 4, 1, 1, False).loaded
-            kind = "truncated" if policy == "truncated" else "synthetic"
-            assert (recipe.policy.kind, recipe.training.seed, recipe.training.span) == (kind, 1, 16)
-            assert getattr(recipe.policy, "shuffle", False) is (policy == "shuffled")
-            assert (getattr(recipe.policy, "discount", 1) == 0) is (policy == "zero")
+            recipe = Condition(name, estimator, 4, 1, 1, False).loaded
+            kind = "truncated" if estimator == "truncated" else "synthetic"
+            assert (recipe.gradient.kind, recipe.training.seed, recipe.training.span) == (kind, 1, 16)
+            assert getattr(recipe.gradient, "shuffle", False) is (estimator == "shuffled")
+            assert (getattr(recipe.gradient, "discount", 1) == 0) is (estimator == "zero")
             core = build_model(recipe, CHARACTERS).core
             assert isinstance(core, HierarchicalCore) is ("levels" in name)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from quality import (
-    POLICIES,
+    ESTIMATORS,
     SHAPES,
     TASKS,
     Condition,
@@ -19,15 +19,15 @@ from quality import (
 from records import Record
 from runs import train_all
 
+from sgrnn.config.files import parse_recipe
 from sgrnn.errors import InputError
-from sgrnn.training.recipe_files import parse_recipe
 
 CURVE = [[100, 50.0], [200, 40.0], [300, 36.0]]
 
 
 def make_record(**fields: object) -> Record:
     return {
-        "metric": "perplexity", "task": "words", "shape": "base", "policy": "truncated", "window": 20,
+        "metric": "perplexity", "task": "words", "shape": "base", "estimator": "truncated", "window": 20,
         "learning_rate": 1.0, "value": 36.0, "curve": CURVE, "updates": 300, **fields,
     }  # fmt: skip
 
@@ -40,14 +40,14 @@ def test_between_two_evaluations_a_figure_is_interpolated_and_beyond_them_unknow
 
 
 def test_equal_seconds_are_those_of_truncation_at_the_long_window() -> None:
-    slow, fast = make_record(policy="synthetic", window=5), make_record(window=50, updates=120)
+    slow, fast = make_record(estimator="synthetic", window=5), make_record(window=50, updates=120)
     costs = {
         ("words", "base", "truncated", 20): 0.1,
         ("words", "base", "synthetic", 5): 0.2,
         ("words", "base", "truncated", 50): 0.05,
     }
     found = at_equal_seconds([slow, fast, make_record(), make_record(task="characters")], costs, 20)
-    assert [(r["policy"], r["window"], r["value"], r["cost_ratio"]) for r in found] == [
+    assert [(r["estimator"], r["window"], r["value"], r["cost_ratio"]) for r in found] == [
         ("synthetic", 5, 45.0, 2.0), ("truncated", 20, 36.0, 1.0)
     ]  # fmt: skip
     assert {r["metric"] for r in found} == {"perplexity at equal seconds"}
@@ -71,13 +71,13 @@ def test_differences_are_taken_seed_by_seed() -> None:
         ("synthetic", 5): [37.0, 40.0],
     }
     records = [
-        make_record(policy=policy, window=window, seed=seed, value=value)
-        for (policy, window), found in values.items()
+        make_record(estimator=estimator, window=window, seed=seed, value=value)
+        for (estimator, window), found in values.items()
         for seed, value in enumerate(found)
     ]
     found = {
-        (r["policy"], r["window"], r["truncated_window"]): (r["value"], r["standard_error"])
-        for r in differences([*records, make_record(policy="zero", window=5, seed=0, value=None)], 20)
+        (r["estimator"], r["window"], r["truncated_window"]): (r["value"], r["standard_error"])
+        for r in differences([*records, make_record(estimator="zero", window=5, seed=0, value=None)], 20)
     }
     assert found == {
         ("truncated", 5, 20): (5.0, pytest.approx((1 / 3) ** 0.5)),
@@ -95,25 +95,25 @@ def test_to_convergence_the_best_epoch_counts() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_condition_has_a_recipe(policy: str, shape: str) -> None:
-    if (policy, shape) == ("exact ahead", "dropout"):
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_condition_has_a_recipe(estimator: str, shape: str) -> None:
+    if (estimator, shape) == ("exact ahead", "dropout"):
         with pytest.raises(InputError, match=r"model\.dropout must be 0, got 0\.2"):
-            _ = Condition("words", shape, policy, 50, 1.0, 1, True).recipe
+            _ = Condition("words", shape, estimator, 50, 1.0, 1, True).recipe
         return
     for task in TASKS:
-        recipe = Condition(task, shape, policy, 50, own_rate(task, shape), 1, True).recipe
-        assert (recipe.training.span, recipe.training.seed, recipe.policy.window) == (50, 1, 50)  # pyright: ignore
-        timed = Condition(task, shape, policy, 50, own_rate(task, shape), 1, True).fastest
-        assert timed.model_copy(update={"policy": recipe.policy}) == recipe
-        assert timed.policy.parallel is None  # pyright: ignore
-        assert timed.policy.model_copy(update={"parallel": True}) == recipe.policy
+        recipe = Condition(task, shape, estimator, 50, own_rate(task, shape), 1, True).recipe
+        assert (recipe.training.span, recipe.training.seed, recipe.gradient.window) == (50, 1, 50)  # pyright: ignore
+        timed = Condition(task, shape, estimator, 50, own_rate(task, shape), 1, True).fastest
+        assert timed.model_copy(update={"gradient": recipe.gradient}) == recipe
+        assert timed.gradient.parallel is None  # pyright: ignore
+        assert timed.gradient.model_copy(update={"parallel": True}) == recipe.gradient
 
 
 RECIPE = """
 data: {corpus: text, train: train.txt, valid: train.txt, test: train.txt, tokenizer: {kind: character}}
 model: {core: lstm, hidden_size: 4}
-policy: {kind: truncated, window: 3}
+gradient: {kind: truncated, window: 3}
 optimizer: {kind: sgd, learning_rate: RATE}
 training: {epochs: 1, max_updates: 4, batch_size: 2, span: 6, log_every: 1, device: cpu, clip: null}
 """
@@ -139,5 +139,8 @@ def test_runs_are_trained_once_in_their_folders_a_diverged_one_does_not_stop_the
 
 
 def test_the_figure_has_every_policy(tmp_path: Path) -> None:
-    plot([make_record(policy=policy, window=window) for policy in POLICIES for window in (1, 5)], tmp_path / "all.png")
+    plot(
+        [make_record(estimator=estimator, window=window) for estimator in ESTIMATORS for window in (1, 5)],
+        tmp_path / "all.png",
+    )
     assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")

@@ -3,7 +3,7 @@
 import pytest
 from schedules import REAL, cumulative_seconds, summarize
 
-from sgrnn.training.recipe_files import load_recipe
+from sgrnn.config.files import load_recipe
 
 
 def rows(epochs: int) -> list[dict]:

@@ -10,7 +10,7 @@ import torch
 from contenders import CONTENDERS, Setting
 from speed import measure, products, shape
 
-from sgrnn import Full, Mixed, Synthetic, Truncated
+from sgrnn import BPTT, Mixed, SyntheticGradients, TruncatedBPTT
 
 TINY = Setting(2, 8, 30, 2, 6, 4)
 
@@ -86,7 +86,8 @@ def test_every_contender_trains_all_that_it_has(name: str, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("name", "kind", "ahead"),
     [
-        ("full", Full, 0), ("truncated", Truncated, 0), ("synthetic", Synthetic, 8), ("synthetic, light", Synthetic, 2),
+        ("full", BPTT, 0), ("truncated", TruncatedBPTT, 0), ("synthetic", SyntheticGradients, 8), 
+        ("synthetic, light", SyntheticGradients, 2),
         ("mixed while real", Mixed, 8),
     ],
 )  # fmt: skip
@@ -100,5 +101,5 @@ def test_ours_have_the_policies_that_they_are_named_for(
     )
     CONTENDERS[name](TINY)
     assert type(made[0]) is kind
-    assert made[0].lookahead_steps == ahead
+    assert made[0].lookahead == ahead
     assert getattr(made[0], "window", TINY.window) == TINY.window

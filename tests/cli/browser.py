@@ -67,7 +67,7 @@ def measure(page: str, width: int, folder: Path) -> dict[str, Any]:
 
     Returns:
         `browser`, its name; `errors` on the console; `width` of the whole page, and what is `overflowing`; `requests`
-        that were made beyond the page; `figures` with their sizes; `text` that can be read.
+        that were made beyond the page; `metrics` with their sizes; `text` that can be read.
     """
     script = folder / "measure.js"
     script.write_text(_SCRIPT, "utf-8")

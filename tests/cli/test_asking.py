@@ -156,7 +156,7 @@ def test_options_out_of_range_are_refused(sgrnn: Commands, mine: str, option: st
 
 
 def test_runs_are_compared_in_a_table_and_a_figure(sgrnn: Commands, mine: str) -> None:
-    sgrnn.well("train", "tiny.yaml", "--run", "sub/mine", "--policy.kind=truncated")
+    sgrnn.well("train", "tiny.yaml", "--run", "sub/mine", "--gradient.kind=truncated")
     output = sgrnn.well("compare", mine, "sub/mine", "--output", "both.png")
     assert Path("both.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert "curves: both.png" in output
@@ -170,10 +170,10 @@ def test_runs_are_compared_in_a_table_and_a_figure(sgrnn: Commands, mine: str) -
         assert row["bits/char"] == f"{best['valid_bits_per_character']:.3f}"
         assert (row["bits/byte"], row["<unk>"]) == (f"{best['valid_bits_per_byte']:.3f}", "0.00%")
         last = [record for record in records if "loss" in record][-1]
-        figures = [f"{last['target_r2']:.3f}", f"{last['gate']:.3f}"] if name == "mine" else ["", ""]
-        assert [row["target R²"], row["gate"]] == figures
-    assert rows["mine"]["policy"] == "synthetic 3"
-    assert rows["sub/mine"]["policy"] == "truncated 3"
+        metrics = [f"{last['target_r2']:.3f}", f"{last['gate']:.3f}"] if name == "mine" else ["", ""]
+        assert [row["target R²"], row["gate"]] == metrics
+    assert rows["mine"]["estimator"] == "synthetic 3"
+    assert rows["sub/mine"]["estimator"] == "truncated 3"
     sgrnn.well("compare", mine)
     assert Path("compare.png").exists()
 

@@ -24,7 +24,7 @@ for line in sys.stdin.read().splitlines():
 RECIPE = """
 data: {corpus: text, train: texts.txt, tokenizer: {kind: word}}
 model: {hidden_size: 8}
-policy: {kind: synthetic, window: 5}
+gradient: {kind: synthetic, window: 5}
 training: {epochs: 1, max_updates: 3, batch_size: 4}
 sample: {prompt: "\u4e2d\u6587 na\u00efve"}
 """

@@ -17,7 +17,7 @@ SHORT = ("--horizon", 8, "--spans", 12)
 TASK = """
 task: {kind: copy, bits: 2, episodes_per_epoch: 4}
 model: {core: lstm, hidden_size: 8}
-policy: {kind: synthetic, window: 2}
+gradient: {kind: synthetic, window: 2}
 training: {epochs: 2, batch_size: 3, device: cpu}
 """
 
@@ -28,24 +28,26 @@ def run(sgrnn: Commands) -> str:
     return "mine"
 
 
-def test_it_prints_tables_and_what_they_come_to_and_keeps_the_figures(sgrnn: Commands, run: str) -> None:
+def test_it_prints_tables_and_what_they_come_to_and_keeps_the_metrics(sgrnn: Commands, run: str) -> None:
     before = {path: path.read_bytes() for path in Path(run).rglob("*") if path.is_file()}
     output = sgrnn.well("diagnose", run, *SHORT)
     kept = json.loads(Path(run, "diagnosis.json").read_text())
     for words in (
         "against the true gradient of the next h steps", "against a long window's", "by parameter",
         "states and predictions", "gates over all", "horizon: 90% of the true gradient lies within",
-        f"this policy is {kept['bias']['worth']['text']} of plain truncation", "figures: mine/diagnosis.json\n",
+        f"this estimator is {kept['bias']['worth']['text']} of plain truncation", "figures: mine/diagnosis.json\n",
     ):  # fmt: skip
         assert words in output
     assert kept["update"] == 10
     assert kept["alignment"]["lags"] == [1, 2, 3, 5, 8]
     assert kept["alignment"]["parts"] == ["all", "hidden", "cell"]
     windows = kept["bias"]["windows"]
-    assert kept["bias"]["contenders"] == ["policy", *(f"T={window}" for window in windows)]
+    assert kept["bias"]["contenders"] == ["estimator", *(f"T={window}" for window in windows)]
     assert set(windows) >= {1, 2, 3, 6, 12}
-    worth = kept["bias"]["worth"]["value"]
-    assert not 1 < worth < 12 or {math.floor(worth), math.ceil(worth)} <= set(windows)
+    equivalent_window = kept["bias"]["worth"]["value"]
+    assert not 1 < equivalent_window < 12 or {math.floor(equivalent_window), math.ceil(equivalent_window)} <= set(
+        windows
+    )
     cosines = [row[0] for row in kept["bias"]["cosine"]["value"]]
     assert all(-1 <= cosine <= 1 for cosine in cosines)
     assert len(kept["bias"]["cosine_outside"]) == len(cosines)
@@ -54,7 +56,7 @@ def test_it_prints_tables_and_what_they_come_to_and_keeps_the_figures(sgrnn: Com
     assert all(path.read_bytes() == bytes_ for path, bytes_ in before.items()), "nothing else was touched"
 
 
-def test_the_same_again_gives_the_same_figures(sgrnn: Commands, run: str) -> None:
+def test_the_same_again_gives_the_same_metrics(sgrnn: Commands, run: str) -> None:
     sgrnn.well("diagnose", run, *SHORT)
     first = Path(run, "diagnosis.json").read_text()
     sgrnn.well("diagnose", run, *SHORT)
@@ -64,10 +66,10 @@ def test_the_same_again_gives_the_same_figures(sgrnn: Commands, run: str) -> Non
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["--policy.kind=full"],
-        ["--policy.kind=truncated"],
-        ["--policy.source.kind=alternate", "--policy.source.every=1"],
-        ["--policy.synthesizer={kind: adjoint}", "--policy.follow_rate=1", "--policy.follow_every=1"],
+        ["--gradient.kind=full"],
+        ["--gradient.kind=truncated"],
+        ["--gradient.source.kind=alternate", "--gradient.source.every=1"],
+        ["--gradient.synthesizer={kind: adjoint}", "--gradient.follow_rate=1", "--gradient.follow_every=1"],
         ["--model.core=gru", "--model.num_layers=2"],
     ],
 )
@@ -79,8 +81,11 @@ def test_any_policy_and_core_can_be_diagnosed(sgrnn: Commands, overrides: list[s
 @pytest.mark.parametrize(
     ("span", "expected"),
     [
-        ("~", r"this policy is worth (T=\d+\.\d( ± \d+\.\d)?|(less|more) than T=\d+)( \(.*\))? of plain truncation\n"),
-        ("3", "after so many updates: unknown\nwhat this policy is worth is not to be told from noise\n"),
+        (
+            "~",
+            r"this estimator is worth (T=\d+\.\d( ± \d+\.\d)?|(less|more) than T=\d+)( \(.*\))? of plain truncation\n",
+        ),
+        ("3", "after so many updates: unknown\nwhat this estimator is worth is not to be told from noise\n"),
     ],
 )
 def test_a_run_on_a_task_too(sgrnn: Commands, folder: Path, span: str, expected: str) -> None:
@@ -111,7 +116,7 @@ def test_a_run_of_one_row_can_be_diagnosed_and_reported(sgrnn: Commands, folder:
     sgrnn.well("report", "mine")
 
 
-@pytest.mark.parametrize("part", ["policy", "state"])
+@pytest.mark.parametrize("part", ["estimator", "state"])
 def test_a_checkpoint_of_another_version_is_refused(
     sgrnn: Commands, run: str, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
@@ -119,8 +124,8 @@ def test_a_checkpoint_of_another_version_is_refused(
 
     def without(self: Checkpoint, device: torch.device) -> dict[str, Any]:
         saved = load(self, device)
-        if part == "policy":
-            del saved["policy"]["mean_square"]
+        if part == "estimator":
+            del saved["estimator"]["mean_square"]
         else:
             del saved[part]
         return saved
@@ -131,7 +136,7 @@ def test_a_checkpoint_of_another_version_is_refused(
 
 
 def test_against_another_run_it_says_where_it_is_better(sgrnn: Commands, run: str) -> None:
-    sgrnn.well("train", "tiny.yaml", "--run", "other", "--policy.kind=truncated", "--training.max_updates=40")
+    sgrnn.well("train", "tiny.yaml", "--run", "other", "--gradient.kind=truncated", "--training.max_updates=40")
     output = sgrnn.well("diagnose", run, *SHORT, "--against", "other")
     kept = json.loads(Path(run, "diagnosis.json").read_text())["against"]
     assert "loss of other less that of this run" in output

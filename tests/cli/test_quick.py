@@ -52,7 +52,7 @@ def answer(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
         ("resume runs/mine --epochs 3", 2, "No such option: --epochs"),
         ("train", 2, "Missing argument"),
         ("train quikstart", 2, "did you mean quickstart?"),
-        ("train quickstart --policy.windw=5", 2, "did you mean policy.window?"),
+        ("train quickstart --gradient.windw=5", 2, "did you mean gradient.window?"),
         ("train quickstart --seed 3", 2, "did you mean --training.seed=3?"),
         ("train quickstart --rnu mine", 2, "--rnu is no option of sgrnn train; did you mean --run?"),
         ("sweep quickstart --space nowhere.yaml", 2, "cannot read the space nowhere.yaml"),

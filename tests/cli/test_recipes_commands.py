@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sgrnn.training.recipe_files import dump_recipe, load_recipe, parse_recipe, shipped_recipes
+from sgrnn.config.files import dump_recipe, load_recipe, parse_recipe, shipped_recipes
 from sgrnn.training.run import Run
 
 from .commands import Commands
@@ -49,14 +49,14 @@ def test_show_prints_the_file_or_the_resolved_recipe(sgrnn: Commands) -> None:
     resolved = sgrnn.well("recipes", "show", "quickstart", "--resolved")
     assert parse_recipe(resolved, "shown") == load_recipe("quickstart")
     assert "weight_decay: 0.0" in resolved, "defaults are filled in"
-    overridden = sgrnn.well("recipes", "show", "quickstart", "--policy.window", "9")
-    assert parse_recipe(overridden, "shown") == load_recipe("quickstart", ["--policy.window=9"])
+    overridden = sgrnn.well("recipes", "show", "quickstart", "--gradient.window", "9")
+    assert parse_recipe(overridden, "shown") == load_recipe("quickstart", ["--gradient.window=9"])
 
 
 TURNS = """\
 data: {corpus: python-docs}
 model: {hidden_size: 16}
-policy: {kind: synthetic, window: 5, source: {kind: restarts}, grounding: {every: 7, window: 20}}
+gradient: {kind: synthetic, window: 5, source: {kind: restarts}, grounding: {every: 7, window: 20}}
 optimizer: {kind: adam, learning_rate: 2e-3}
 schedule: {kind: restarts, period: 1, growth: 2}
 training: {epochs: 3}
@@ -73,10 +73,10 @@ def test_plot_draws_the_schedules(sgrnn: Commands) -> None:
     assert epoch == "epoch            0" + "3".rjust(59)
     assert grounding == "Grounding: in one of 7 spans that are not real the window is 20 steps long."
     for every, drawn in ((100000, " "), (1, "▄")):
-        turns = f"--policy.source={{kind: alternate, every: {every}, unit: updates}}"
+        turns = f"--gradient.source={{kind: alternate, every: {every}, unit: updates}}"
         share = sgrnn.well("recipes", "show", "turns.yaml", "--plot", turns).splitlines()[1]
         assert set(share[17:77]) <= {drawn, "▃", "▅"} - {" "} | {drawn}, "counted in updates of the corpus"
-    chance = "--policy.source={kind: random, probability: 0.25}"
+    chance = "--gradient.source={kind: random, probability: 0.25}"
     assert sgrnn.well("recipes", "show", "turns.yaml", "--plot", chance).splitlines()[1].count("▂") == 60
     share, epoch = sgrnn.well("recipes", "show", "turns.yaml", "--plot", "--training.max_updates=30").splitlines()[1:3]
     assert share == "synthetic share  " + " " * 30 + " 0 to 1", "no further than it trains"
@@ -110,8 +110,8 @@ def test_an_unknown_recipe_is_refused_with_a_guess(sgrnn: Commands, command: str
 def test_check_reports_all_mistakes_of_file_and_overrides(sgrnn: Commands) -> None:
     path = Path("tiny.yaml")
     path.write_text(path.read_text().replace("span: 6", "span: 0").replace("core: lstm", "core: lstn"))
-    assert sgrnn.refused("recipes", "check", "tiny.yaml", "--policy.windw=5").splitlines() == [
+    assert sgrnn.refused("recipes", "check", "tiny.yaml", "--gradient.windw=5").splitlines() == [
         "tiny.yaml:3: model.core must be 'lstm', 'gru' or 'rnn', got 'lstn'; did you mean lstm?",
-        "command line: policy.windw is not a field; did you mean policy.window?",
+        "command line: estimator.windw is not a field; did you mean gradient.window?",
         "tiny.yaml:8: training.span must be greater than 0, got 0",
     ]

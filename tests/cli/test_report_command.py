@@ -75,7 +75,7 @@ def test_a_run_has_a_page_of_its_own_and_figures_in_its_folder(sgrnn: Commands, 
 def test_runs_side_by_side_whatever_they_are_called(sgrnn: Commands, tmp_path: Path) -> None:
     odd = "runs/a-name-so-long-that-it-would-never-fit-on-a-phone-without-being-broken-somewhere <b>&amp;"
     sgrnn.well("train", "tiny.yaml", "--run", odd)
-    sgrnn.well("train", "tiny.yaml", "--run", "runs/plain", "--policy.kind=truncated")
+    sgrnn.well("train", "tiny.yaml", "--run", "runs/plain", "--gradient.kind=truncated")
     sgrnn.well("diagnose", odd, *SHORT, "--against", "runs/plain")
     output = sgrnn.well("report", odd, "runs/plain", "--output", "both.html")
     assert output.endswith("not diagnosed yet: sgrnn diagnose runs/plain\n")
@@ -84,7 +84,7 @@ def test_runs_side_by_side_whatever_they_are_called(sgrnn: Commands, tmp_path: P
     )  # fmt: skip
     assert odd in text
     assert "Not diagnosed yet: sgrnn diagnose runs/plain" in text
-    assert re.search(r"what is not as in .*\)\s+policy\.kind: truncated", text)
+    assert re.search(r"what is not as in .*\)\s+estimator\.kind: truncated", text)
     assert {path.stem for path in Path("runs/plain/figures").iterdir()} == {"losses", "gradient-norm", "cell-norm"}
 
 
@@ -107,7 +107,7 @@ def test_recipes_are_compared_field_by_field(sgrnn: Commands) -> None:
 def test_a_run_on_a_task_has_no_sample(sgrnn: Commands, folder: Path, tmp_path: Path) -> None:
     (folder / "task.yaml").write_text(
         "task: {kind: copy, bits: 2, threshold: 10, episodes_per_epoch: 5}\nmodel: {core: gru, hidden_size: 8}\n"
-        "policy: {kind: full}\ntraining: {epochs: 2, batch_size: 3, log_every: 2, device: cpu}\n"
+        "gradient: {kind: full}\ntraining: {epochs: 2, batch_size: 3, log_every: 2, device: cpu}\n"
     )
     sgrnn.well("train", "task.yaml", "--run", "mine")
     sgrnn.well("diagnose", "mine", *SHORT)
@@ -119,7 +119,7 @@ def test_a_run_on_a_task_has_no_sample(sgrnn: Commands, folder: Path, tmp_path: 
 def test_of_whole_episodes_it_says_what_cannot_be_known(sgrnn: Commands, folder: Path) -> None:
     (folder / "task.yaml").write_text(
         "task: {kind: copy, bits: 2, episodes_per_epoch: 4}\nmodel: {core: lstm, hidden_size: 8}\n"
-        "policy: {kind: synthetic, window: 2}\ntraining: {epochs: 2, batch_size: 3, device: cpu}\n"
+        "gradient: {kind: synthetic, window: 2}\ntraining: {epochs: 2, batch_size: 3, device: cpu}\n"
     )
     sgrnn.well("train", "task.yaml", "--run", "mine")
     assert sgrnn.well("diagnose", "mine", *SHORT).count("loss recovered from the predictions: R² ?\n") == 1
@@ -135,7 +135,7 @@ def test_where_there_is_only_noise_it_says_so(sgrnn: Commands, folder: Path) -> 
         "optimizer: {kind: sgd, learning_rate: 1e-30}\ntraining: {epochs: 1, batch_size: 3, device: cpu}\n"
     )
     sgrnn.well("train", "task.yaml", "--run", "mine")
-    assert "what this policy is worth is not to be told from noise\n" in sgrnn.well("diagnose", "mine", *SHORT)
+    assert "what this estimator is worth is not to be told from noise\n" in sgrnn.well("diagnose", "mine", *SHORT)
     sgrnn.well("report", "mine")
     page = Path("report.html").read_text("utf-8")
     assert "The mean parameter gradient is off by an unknown part: not to be told from noise." in page

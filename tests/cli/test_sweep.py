@@ -19,7 +19,7 @@ from .test_stopping import logged, wait_until
 
 SPACE = """
 optimizer.learning_rate: {low: 1e-3, high: 1e-1, log: true}
-policy.window: [1, 2, 3]
+gradient.window: [1, 2, 3]
 """
 
 
@@ -61,7 +61,7 @@ def test_it_goes_on_to_more_trials_and_not_with_another_recipe_or_space(sgrnn: C
     assert len(states(sgrnn.well(*command("--trials", 2, short)))) == 2
     other = r"mine holds a sweep of another {}, see mine/{}: restore it, or name another folder with --study"
     assert sgrnn.refused(*command("--training.max_updates=2")) == other.format("recipe", "recipe.yaml")
-    (folder / "space.yaml").write_text("policy.window: [1, 2]\n")
+    (folder / "space.yaml").write_text("gradient.window: [1, 2]\n")
     assert sgrnn.refused(*command(short)) == other.format("space", "space.json")
     assert len(list(Path("mine/trials").glob("[0-9]*"))) == 2
 
@@ -187,9 +187,9 @@ def test_ctrl_c_stops_and_says_how_to_go_on(sgrnn: Commands) -> None:
 @pytest.mark.parametrize(
     ("space", "combinations"),
     [
-        ("policy.window: [1, 2, 3]\n", 3),
+        ("gradient.window: [1, 2, 3]\n", 3),
         ("model.hidden_size: {low: 4, high: 10, step: 3}\npolicy.window: [1, 2, 2]\n", 6),
-        ("policy.discount: {low: 0.7, high: 0.9, step: 0.1}\nmodel.num_layers: {low: 1, high: 2, log: true}\n", 6),
+        ("gradient.discount: {low: 0.7, high: 0.9, step: 0.1}\nmodel.num_layers: {low: 1, high: 2, log: true}\n", 6),
     ],
 )
 def test_no_combination_is_tried_twice_and_it_ends_with_the_last(
@@ -245,7 +245,7 @@ def test_a_trial_that_is_damaged_after_its_end_does_not_stop_the_sweep(sgrnn: Co
 
 
 def test_without_optuna_it_says_what_to_install(sgrnn: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("sgrnn.training.sweep")]:
+    for name in [name for name in sys.modules if name.startswith("sgrnn.sweep.sweep")]:
         monkeypatch.delitem(sys.modules, name)
     hidden: Any = None
     monkeypatch.setitem(sys.modules, "optuna", hidden)

@@ -11,7 +11,7 @@ from .commands import Commands, table_in
 RECIPE = """
 task: {kind: copy, bits: 2, threshold: 10, episodes_per_epoch: 5}
 model: {core: lstm, hidden_size: 12}
-policy: {kind: synthetic, window: 3, synthesizer: {kind: mlp, lookahead: 2, projection: ~, hidden_sizes: [8]}}
+gradient: {kind: synthetic, window: 3, synthesizer: {kind: mlp, lookahead: 2, projection: ~, hidden_sizes: [8]}}
 training: {epochs: 2, batch_size: 4, log_every: 2, device: cpu}
 """
 SUMS = ("--task.kind=adding", "--task.lag=3", "--task.episodes_per_epoch=4")
@@ -29,9 +29,9 @@ def records_of(run: str) -> list[dict[str, float]]:
 
 def test_a_run_begins_with_its_task_and_ends_with_the_length_it_has_reached(sgrnn: Commands) -> None:
     first, *lines = sgrnn.well("train", "task.yaml", "--run", "mine").splitlines()
-    assert first == "training mine: copy, episodes of 4 steps to begin with, 5 an epoch, policy synthetic"
-    figures = r"loss [\d.]+  length 1\.5  target R² -?[\d.]+  gate [\d.]+  [\d.,]+ updates/s"
-    assert re.fullmatch(rf"epoch 0\.40/2  {figures}", lines[0])
+    assert first == "training mine: copy, episodes of 4 steps to begin with, 5 an epoch, estimator synthetic"
+    metrics = r"loss [\d.]+  length 1\.5  target R² -?[\d.]+  gate [\d.]+  [\d.,]+ updates/s"
+    assert re.fullmatch(rf"epoch 0\.40/2  {metrics}", lines[0])
     assert re.fullmatch(r"epoch 1: validation loss [\d.]+, accuracy [\d.]+%, length 6", lines[1])
     score = r"loss ([\d.]+), accuracy ([\d.]+)%, length 11"
     end = re.fullmatch(rf"validation {score} \(best of 2 evaluations\)", lines[-3])
@@ -50,7 +50,7 @@ def test_a_run_begins_with_its_task_and_ends_with_the_length_it_has_reached(sgrn
 
 def test_numbers_have_a_loss_alone(sgrnn: Commands) -> None:
     output = sgrnn.well("train", "task.yaml", *SUMS, "--run", "mine")
-    assert output.startswith("training mine: adding, episodes of 6 steps, 4 an epoch, policy synthetic\n")
+    assert output.startswith("training mine: adding, episodes of 6 steps, 4 an epoch, estimator synthetic\n")
     assert re.search(r"\nvalidation loss [\d.]+ \(best of 2 evaluations\)\n", output)
     assert re.fullmatch(r"adding test: loss [\d.]+\n", sgrnn.well("evaluate", "mine"))
 
@@ -100,6 +100,6 @@ def test_texts_and_tasks_are_compared_with_blanks_where_they_have_no_figure(sgrn
 
 
 def test_a_schedule_counted_in_updates_is_drawn_without_training(sgrnn: Commands) -> None:
-    turns = "--policy.source={kind: alternate, every: 5, unit: updates}"
+    turns = "--gradient.source={kind: alternate, every: 5, unit: updates}"
     share = sgrnn.well("recipes", "show", "task.yaml", "--plot", turns).splitlines()[1]
     assert share == "synthetic share  " + " " * 5 + "█" * 5 + " 0 to 1", "ten updates, five real"

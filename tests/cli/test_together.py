@@ -48,7 +48,7 @@ def test_torchrun_trains_one_run(sgrnn: Commands) -> None:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(
-        "training runs/two: text, 208 tokens, vocabulary 10, policy synthetic, 2 processes\n"
+        "training runs/two: text, 208 tokens, vocabulary 10, estimator synthetic, 2 processes\n"
     )
     assert len(re.findall("validation perplexity", ended.stdout)) == 1
     assert [folder.name for folder in Path("runs").iterdir()] == ["two"]
@@ -97,7 +97,7 @@ def test_when_one_dies_the_other_ends_with_a_message_and_the_checkpoint_is_whole
     ("arguments", "message"),
     [
         (("--training.batch_size=5",), "training.batch_size must be a multiple of the number of processes, 2, got 5"),
-        (("--policy.windw=5",), "command line: policy.windw is not a field; did you mean policy.window?"),
+        (("--gradient.windw=5",), "command line: estimator.windw is not a field; did you mean gradient.window?"),
         (("--data.train=nowhere.txt",), "nowhere.txt does not exist"),
         (("--optimizer.kind=sgd", "--optimizer.learning_rate=1e30"), "training has diverged"),
     ],

@@ -29,7 +29,7 @@ def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(
     best = min(record["valid_perplexity"] for record in records if "valid_perplexity" in record)
     head, _, rest = output.partition("sample ")
     sample, _, end = rest.partition("\n")[2].partition("\n───")
-    assert head.startswith("training runs/tiny-1: text, 208 tokens, vocabulary 10, policy synthetic\n")
+    assert head.startswith("training runs/tiny-1: text, 208 tokens, vocabulary 10, estimator synthetic\n")
     assert re.search(r"R² -?[\d.]+  gate [\d.]+  [\d,]+ tokens/s\n", head)
     assert len(sample) == len("a") + 30
     assert sample.startswith("a")
@@ -51,7 +51,7 @@ def test_the_same_command_again_makes_another_run_with_the_same_model(sgrnn: Com
 
 def test_overrides_reach_the_run_and_are_resolved_in_its_recipe(sgrnn: Commands) -> None:
     sgrnn.well(
-        "train", "tiny.yaml", "--run", "mine", "--policy.window=2", "--training.seed", "7", "--data", "elsewhere"
+        "train", "tiny.yaml", "--run", "mine", "--gradient.window=2", "--training.seed", "7", "--data", "elsewhere"
     )
     written = sgrnn.well("recipes", "show", "mine/recipe.yaml")
     assert "  window: 2\n" in written
@@ -87,7 +87,7 @@ def test_recipe_errors_are_printed_all_at_once(sgrnn: Commands) -> None:
     path.write_text(path.read_text().replace("window: 3", "windw: 3").replace("hidden_size: 12", "hidden_size: 0"))
     lines = sgrnn.refused("train", "tiny.yaml", "--training.epochs=0").splitlines()
     assert [line.split(" ")[0] for line in lines] == ["tiny.yaml:3:", "tiny.yaml:4:", "tiny.yaml:4:", "command"]
-    assert "did you mean policy.window?" in lines[2]
+    assert "did you mean gradient.window?" in lines[2]
     assert not Path("runs").exists()
 
 
@@ -187,7 +187,7 @@ def test_a_run_that_was_not_evaluated_yet_is_shown_as_far_as_it_is(sgrnn: Comman
     output = sgrnn.well("compare", "mine", "other")
     assert f"mine {UNEVALUATED}\n" in output
     row = table_in(output)["mine"]
-    assert (row["policy"], row["loss"], row["perplexity"]) == ("synthetic 3", "", "")
+    assert (row["estimator"], row["loss"], row["perplexity"]) == ("synthetic 3", "", "")
     assert row["epochs"] == ("", "0.333", "0.667")[logged]
     assert f"mine {UNEVALUATED}\n" in sgrnn.well("compare", "mine")
     for runs in (("mine",), ("mine", "other")):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sgrnn.cli.tables import figures_table, print_table
-from sgrnn.training.recipe_files import shipped_recipes
+from sgrnn.config.files import shipped_recipes
 
 from .commands import Commands
 from .terminal import seen
@@ -41,7 +41,7 @@ def assert_readable(lines: list[str], names: set[str], headings: set[str]) -> No
 
 LONG = "runs/quickstart-with-a-learning-rate-of-two-thousandths-"
 FIGURES = {
-    "policy", "loss", "perplexity", "per word", "bits/char", "bits/byte", "<unk>", "epochs", "seconds", "target R²",
+    "estimator", "loss", "perplexity", "per word", "bits/char", "bits/byte", "<unk>", "epochs", "seconds", "target R²",
     "gate",
 }  # fmt: skip
 
@@ -63,12 +63,12 @@ def test_a_diagnosis_has_all_its_columns_in_80(folder: Path, two: tuple[str, str
     lines = seen(folder, "diagnose", two[0], "--horizon", 8, "--spans", 12, "--against", two[1])
     text = "\n".join(lines)
     table = [line for line in lines if line[:1] in "│┃┏┡└"]
-    figures = json.loads(Path(two[0], "diagnosis.json").read_text())
+    metrics = json.loads(Path(two[0], "diagnosis.json").read_text())
     assert_readable(
         table,
-        {*figures["bias"]["contenders"], *figures["bias"]["tensors"], "norm of the state", "h"},
+        {*metrics["bias"]["contenders"], *metrics["bias"]["tensors"], "norm of the state", "h"},
         {
-            "cosine", "R²", "norm ratio", "R² hidden", "R² cell", "relative error", "shows after updates", "policy",
+            "cosine", "R²", "norm ratio", "R² hidden", "R² cell", "relative error", "shows after updates", "estimator",
             "truncated T=3", "noise of one update", "mean", "closed", "open", "tokens", "difference",
             "share of the whole",
         },
@@ -78,7 +78,7 @@ def test_a_diagnosis_has_all_its_columns_in_80(folder: Path, two: tuple[str, str
 
 def test_a_sweep_shows_every_field_in_80_columns(folder: Path) -> None:
     fields = (
-        "optimizer.learning_rate", "synthesizer_optimizer.learning_rate", "policy.synthesizer.hidden_sizes",
+        "optimizer.learning_rate", "synthesizer_optimizer.learning_rate", "gradient.synthesizer.hidden_sizes",
         "model.hidden_size",
     )  # fmt: skip
     (folder / "space.yaml").write_text(

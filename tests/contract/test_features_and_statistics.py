@@ -11,19 +11,19 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.dropout import Dropout
-from sgrnn.evaluation import evaluate
-from sgrnn.features import Borrowed
-from sgrnn.generation import generate
-from sgrnn.injection import Gate
-from sgrnn.interface import Interface
-from sgrnn.language_model import LanguageModel
-from sgrnn.mixed import Mixed
-from sgrnn.online import BPLambda, RealTime
-from sgrnn.policies import ExactAhead, Full, Policy, Synthetic, Truncated
-from sgrnn.schedules import Constant
+from sgrnn.cores.dropout import Dropout
+from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.online import RTRL, BPLambda
+from sgrnn.estimators.schedules import Constant
+from sgrnn.models.evaluation import evaluate
+from sgrnn.models.generation import generate
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
+from sgrnn.synthesizers.features import Borrowed
+from sgrnn.synthesizers.injection import Shrinkage
+from sgrnn.synthesizers.interface import Interface
 
 STEPS = 6
 
@@ -45,21 +45,21 @@ def error_synthesizer(features: Callable[..., Tensor] = lambda inputs: inputs, *
     return ErrorSynthesizer(2 * SIZE, SIZE, features, SIZE, steps=3, **options)
 
 
-def policies(features: Callable[[Tensor], Tensor]) -> dict[str, Policy]:
+def estimators(features: Callable[[Tensor], Tensor]) -> dict[str, GradientEstimator]:
     made = {
-        "full": Full(),
-        "truncated": Truncated(2),
+        "full": BPTT(),
+        "truncated": TruncatedBPTT(2),
         "exact": ExactAhead(2, 3),
-        "synthetic": Synthetic(2, trained(error_synthesizer(features))),
-        "one batch": Synthetic(2, trained(error_synthesizer(features)), parallel=True),
-        "trace": Synthetic(2, trained(error_synthesizer(features)), trace_decay=0.5),
-        "mixed": Mixed(Synthetic(2, trained(error_synthesizer(features))), Constant(0.5)),
-        "adjoint": Synthetic(2, trained(AdjointSynthesizer(2 * SIZE, SIZE, features, SIZE, window=2))),
+        "synthetic": SyntheticGradients(2, trained(error_synthesizer(features))),
+        "one batch": SyntheticGradients(2, trained(error_synthesizer(features)), parallel=True),
+        "trace": SyntheticGradients(2, trained(error_synthesizer(features)), trace_decay=0.5),
+        "mixed": Mixed(SyntheticGradients(2, trained(error_synthesizer(features))), Constant(0.5)),
+        "adjoint": SyntheticGradients(2, trained(AdjointSynthesizer(2 * SIZE, SIZE, features, SIZE, window=2))),
     }
-    return {name: policy.double() for name, policy in made.items()}
+    return {name: estimator.double() for name, estimator in made.items()}
 
 
-@pytest.mark.parametrize("name", policies(lambda inputs: inputs))
+@pytest.mark.parametrize("name", estimators(lambda inputs: inputs))
 def test_an_encoder_before_the_model_learns_as_if_it_were_a_part_of_it(name: str) -> None:
     class Whole(nn.Module):
         def __init__(self) -> None:
@@ -72,14 +72,14 @@ def test_an_encoder_before_the_model_learns_as_if_it_were_a_part_of_it(name: str
     torch.manual_seed(0)
     model = Whole().double()
     span, state = make_whole(), make_state(LSTM(SIZE, SIZE).double())
-    policies(lambda inputs: model.encoder(inputs).detach())[name].backward(model, squared_error, span, state)
+    estimators(lambda inputs: model.encoder(inputs).detach())[name].backward(model, squared_error, span, state)
     expected = gradients(model)
     model.zero_grad()
     assert span.future is not None
     coded = Span(
         model.encoder(span.inputs), span.targets, future=Span(model.encoder(span.future.inputs), span.future.targets)
     )
-    policies(lambda inputs: inputs)[name].backward(model.core, squared_error, coded, state)
+    estimators(lambda inputs: inputs)[name].backward(model.core, squared_error, coded, state)
     assert_close(gradients(model), expected)
 
 
@@ -99,24 +99,24 @@ def test_features_of_the_model_are_not_trained_by_the_synthesizer(kind: str) -> 
         elif kind == "mlp":
             synthesizer = model.mlp_synthesizer(3, hidden_sizes=(8,))
             assert isinstance(synthesizer, MLPSynthesizer)
-            assert synthesizer.lookahead is not None
-            synthesizer.lookahead.features = lambda inputs, targets: torch.cat(
+            assert synthesizer.encoder is not None
+            synthesizer.encoder.features = lambda inputs, targets: torch.cat(
                 [features(inputs), features(targets)], dim=-1
             )
-        policy = Synthetic(3, trained(synthesizer)).double()
-        policy.backward(model, model.loss, make_text(STEPS), make_state(model))
-        found.append((gradients(model), gradients(policy)))
+        estimator = SyntheticGradients(3, trained(synthesizer)).double()
+        estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
+        found.append((gradients(model), gradients(estimator)))
     assert_identical(found[0], found[1])
     assert any(gradient.any() for gradient in found[0][1].values())
 
 
 def test_a_module_of_the_model_as_features_is_refused() -> None:
     model = make_language_model(LSTM(SIZE, SIZE))
-    policy = Synthetic(3, error_synthesizer(model.embedding)).double()
+    estimator = SyntheticGradients(3, error_synthesizer(model.embedding)).double()
     with pytest.raises(
         ValueError, match=r"features.weight is a parameter of the model.*lambda inputs: model.embedding"
     ):
-        policy.backward(model, model.loss, make_text(STEPS), make_state(model))
+        estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
 
 
 def test_what_an_interface_is_told_is_not_trained_by_it() -> None:
@@ -141,11 +141,11 @@ def test_what_an_interface_is_told_is_not_trained_by_it() -> None:
 @pytest.mark.parametrize("make", ["synthesizer", "mlp_synthesizer", "adjoint_synthesizer"])
 def test_a_copied_policy_reads_the_model_that_is_trained(make: str) -> None:
     model = make_language_model(LSTM(SIZE, SIZE))
-    policy = Synthetic(3, getattr(model, make)(3)).double()
-    alone = copy.deepcopy(policy)
-    copied_policy, copied = copy.deepcopy((policy, model))
-    copied_2, copied_policy_2 = copy.deepcopy((model, policy))
-    for other, one in ((model, alone), (copied, copied_policy), (copied_2, copied_policy_2), (model, policy)):
+    estimator = SyntheticGradients(3, getattr(model, make)(3)).double()
+    alone = copy.deepcopy(estimator)
+    copied_policy, copied = copy.deepcopy((estimator, model))
+    copied_2, copied_policy_2 = copy.deepcopy((model, estimator))
+    for other, one in ((model, alone), (copied, copied_policy), (copied_2, copied_policy_2), (model, estimator)):
         with torch.no_grad():
             other.embedding.weight.add_(1)  # moved on, as by training
         one.backward(other, other.loss, make_text(STEPS), make_state(other))
@@ -163,10 +163,10 @@ STATISTICS = ("mean_square", "error_square", "updates", "gate.dot", "gate.square
 def test_a_span_that_is_not_finite_leaves_nothing_behind(kind: str, where: str, bad: float) -> None:
     torch.manual_seed(0)
     core = LSTM(SIZE, SIZE).double()
-    policy = policies(lambda inputs: inputs)[kind]
+    estimator = estimators(lambda inputs: inputs)[kind]
     for seed in range(5):
-        policy.backward(core, squared_error, make_whole(seed=seed), make_state(core))
-    before = {name: buffer.clone() for name, buffer in policy.named_buffers()}
+        estimator.backward(core, squared_error, make_whole(seed=seed), make_state(core))
+    before = {name: buffer.clone() for name, buffer in estimator.named_buffers()}
     span, state = make_whole(), make_state(core)
     assert span.future is not None
     place = {
@@ -175,18 +175,20 @@ def test_a_span_that_is_not_finite_leaves_nothing_behind(kind: str, where: str, 
     }[where]  # fmt: skip
     place[0, 1, 0] = bad
     core.zero_grad()
-    policy.zero_grad()
-    step = policy.backward(core, squared_error, span, state)
-    assert all(gradient.isfinite().all() for gradient in gradients(policy).values()), "the synthesizer may be stepped"
+    estimator.zero_grad()
+    step = estimator.backward(core, squared_error, span, state)
+    assert all(gradient.isfinite().all() for gradient in gradients(estimator).values()), (
+        "the synthesizer may be stepped"
+    )
     if where.startswith("future"):
         assert bool(step.loss.isfinite())
         assert all(gradient.isfinite().all() for gradient in gradients(core).values()), "and so may the model"
-    assert all(buffer.isfinite().all() for buffer in policy.buffers())
+    assert all(buffer.isfinite().all() for buffer in estimator.buffers())
     core.zero_grad()
-    policy.zero_grad()
-    policy.backward(core, squared_error, make_whole(seed=7), make_state(core))
-    assert all(gradient.isfinite().all() for gradient in (gradients(core) | gradients(policy)).values())
-    assert before.keys() == {name for name, _ in policy.named_buffers()}
+    estimator.zero_grad()
+    estimator.backward(core, squared_error, make_whole(seed=7), make_state(core))
+    assert all(gradient.isfinite().all() for gradient in (gradients(core) | gradients(estimator)).values())
+    assert before.keys() == {name for name, _ in estimator.named_buffers()}
 
 
 def test_rows_beside_one_that_is_not_finite_have_the_gradients_that_they_had() -> None:
@@ -194,12 +196,12 @@ def test_rows_beside_one_that_is_not_finite_have_the_gradients_that_they_had() -
     core = LSTM(SIZE, SIZE).double()
     found = []
     for value in (1.0, float("nan")):
-        policy = Synthetic(2, trained(error_synthesizer()), gate=False).double()
+        estimator = SyntheticGradients(2, trained(error_synthesizer()), gate=False).double()
         span = make_whole()
         assert span.future is not None
         span.inputs.requires_grad_()
         span.future.inputs[0, 2] = value
-        policy.backward(core, squared_error, span, make_state(core))
+        estimator.backward(core, squared_error, span, make_state(core))
         assert span.inputs.grad is not None
         found.append(span.inputs.grad)
     assert_identical(found[1][:, :2], found[0][:, :2])
@@ -213,31 +215,31 @@ def test_padding_that_is_not_a_number_does_no_harm_beyond_the_end_of_a_sequence(
     core = LSTM(SIZE, SIZE).double()
     results = []
     for padding in (0.0, float("nan")):
-        policy = Synthetic(3, trained(error_synthesizer()), gate=False).double()
+        estimator = SyntheticGradients(3, trained(error_synthesizer()), gate=False).double()
         span = make_whole()
         assert span.future is not None
         span.future.inputs[1:] = padding
         span.future.targets[1:] = padding
-        starts = torch.zeros(3, ROWS, dtype=torch.bool)
-        starts[1] = True
-        future = Span(span.future.inputs, span.future.targets, starts)
+        is_first = torch.zeros(3, ROWS, dtype=torch.bool)
+        is_first[1] = True
+        future = Span(span.future.inputs, span.future.targets, is_first)
         core.zero_grad()
-        policy.backward(core, squared_error, Span(span.inputs, span.targets, future=future), make_state(core))
-        results.append((gradients(core), gradients(policy)))
+        estimator.backward(core, squared_error, Span(span.inputs, span.targets, future=future), make_state(core))
+        results.append((gradients(core), gradients(estimator)))
     assert_close(results[1], results[0])
 
 
 def test_online_policies_get_rid_of_what_is_not_finite() -> None:
     core = LSTM(SIZE, SIZE).double()
-    for policy in (RealTime(), BPLambda(2 * SIZE, learning_rate=0.1, lambda_=0.9)):
-        policy.double()
+    for estimator in (RTRL(), BPLambda(2 * SIZE, learning_rate=0.1, lambda_=0.9)):
+        estimator.double()
         span = make_span(4)
         span.inputs[2, 1, 0] = float("nan")
-        policy.backward(core, squared_error, span, make_state(core))
+        estimator.backward(core, squared_error, span, make_state(core))
         core.zero_grad()
-        policy.backward(core, squared_error, make_span(4), make_state(core))
+        estimator.backward(core, squared_error, make_span(4), make_state(core))
         assert all(gradient.isfinite().all() for gradient in gradients(core).values())
-        assert all(buffer.isfinite().all() for buffer in policy.buffers())
+        assert all(buffer.isfinite().all() for buffer in estimator.buffers())
 
 
 def test_an_interface_learns_nothing_of_rows_that_are_not_finite() -> None:
@@ -261,7 +263,7 @@ def test_an_interface_learns_nothing_of_rows_that_are_not_finite() -> None:
 
 
 def test_a_gate_takes_in_no_infinity() -> None:
-    gate = Gate(0.5)
+    gate = Shrinkage(0.5)
     gate.update(torch.tensor(1.0), torch.tensor(2.0))
     for bad in (float("nan"), float("inf")):
         gate.update(torch.tensor(bad), torch.tensor(1.0))
@@ -275,28 +277,28 @@ def test_a_gate_takes_in_no_infinity() -> None:
     [(torch.float16, 1.0), (torch.float16, 1e3), (torch.bfloat16, 1e-4), (torch.bfloat16, 1.0), (torch.bfloat16, 1e8)],
 )
 def test_half_precision_spoils_no_statistics(precision: torch.dtype, scale: float) -> None:
-    figures, gates = [], []
+    metrics, gates = [], []
     for dtype in (torch.float32, precision):
         torch.manual_seed(0)
         core = nn.GRU(SIZE, 32).to(dtype)
         synthesizer = ErrorSynthesizer(32, 32, lambda inputs: inputs, SIZE, steps=3)
-        policy = Synthetic(3, trained(synthesizer), tangent=False).to(dtype)
+        estimator = SyntheticGradients(3, trained(synthesizer), remove_radial=False).to(dtype)
         generator = torch.Generator().manual_seed(3)
         step = None
         for _ in range(3):
             x, y = torch.randn(9, 64, SIZE, generator=generator), torch.randn(9, 64, 32, generator=generator)
             span = Span(x[:6].to(dtype), y[:6].to(dtype), future=Span(x[6:].to(dtype), y[6:].to(dtype)))
-            step = policy.backward(
+            step = estimator.backward(
                 core, lambda o, t: (o - t).square().mean(-1) * scale, span, torch.zeros(1, 64, 32, dtype=dtype)
             )
         assert step is not None
-        assert all(figure.isfinite() for figure in step.figures.values())
-        assert {policy.get_buffer(name).dtype for name in STATISTICS} == {torch.float32}
+        assert all(figure.isfinite() for figure in step.metrics.values())
+        assert {estimator.get_buffer(name).dtype for name in STATISTICS} == {torch.float32}
         assert step.state.dtype == dtype
-        figures.append(step.figures)
-        gates.append(policy.gate())
-    assert float(figures[1]["target_rms"]) == pytest.approx(float(figures[0]["target_rms"]), rel=0.1)
-    assert float(figures[1]["target_cosine"]) == pytest.approx(float(figures[0]["target_cosine"]), abs=0.1)
+        metrics.append(step.metrics)
+        gates.append(estimator.gate())
+    assert float(metrics[1]["target_rms"]) == pytest.approx(float(metrics[0]["target_rms"]), rel=0.1)
+    assert float(metrics[1]["target_cosine"]) == pytest.approx(float(metrics[0]["target_cosine"]), abs=0.1)
 
 
 @pytest.mark.parametrize("own", [torch.float64, torch.float32])
@@ -304,13 +306,13 @@ def test_half_precision_spoils_no_statistics(precision: torch.dtype, scale: floa
 def test_a_synthesizer_works_in_its_own_precision(kind: str, own: torch.dtype) -> None:
     other = torch.float32 if own == torch.float64 else torch.float64
     model = make_language_model(LSTM(SIZE, SIZE), dtype=other)
-    policy = Synthetic(3, trained(getattr(model, kind)(3))).to(own)
-    step = policy.backward(model, model.loss, make_text(STEPS), make_state(model))
+    estimator = SyntheticGradients(3, trained(getattr(model, kind)(3))).to(own)
+    step = estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
     assert all(gradient.dtype == other for gradient in gradients(model).values())
-    assert all(gradient.dtype == own and gradient.isfinite().all() for gradient in gradients(policy).values())
+    assert all(gradient.dtype == own and gradient.isfinite().all() for gradient in gradients(estimator).values())
     assert step.state[0].dtype == other
     reference = make_language_model(LSTM(SIZE, SIZE), dtype=other)
-    same = Synthetic(3, trained(getattr(reference, kind)(3))).to(other)
+    same = SyntheticGradients(3, trained(getattr(reference, kind)(3))).to(other)
     same.backward(reference, reference.loss, make_text(STEPS), make_state(reference))
     assert_close(gradients(model), gradients(reference), torch.float32)
 
@@ -327,11 +329,11 @@ def test_under_autocast_states_and_synthesizers_stay_in_float32(kind: str, insid
     for low in (False, True):
         torch.manual_seed(0)
         model = (Inside if low and inside else LanguageModel)(20, 8, LSTM(8, 8), 8)
-        policy: Policy
+        estimator: GradientEstimator
         if kind in ("truncated", "exact"):
-            policy = Truncated(3) if kind == "truncated" else ExactAhead(3, 3)
+            estimator = TruncatedBPTT(3) if kind == "truncated" else ExactAhead(3, 3)
         else:
-            policy = Synthetic(3, trained(getattr(model, kind)(3)))
+            estimator = SyntheticGradients(3, trained(getattr(model, kind)(3)))
         tokens = torch.randint(0, 20, (10, 4), generator=torch.Generator().manual_seed(2))
         span = Span(tokens[:6], tokens[1:7], future=Span(tokens[6:9], tokens[7:10]))
         state = model.initial_state(4)
@@ -339,7 +341,7 @@ def test_under_autocast_states_and_synthesizers_stay_in_float32(kind: str, insid
         for _ in range(2):
             model.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=low and not inside):
-                step = policy.backward(model, model.loss, span, state)
+                step = estimator.backward(model, model.loss, span, state)
             state = step.state
         assert step is not None
         assert all(part.dtype == torch.float32 for part in state)
@@ -373,22 +375,25 @@ class Averaging(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("make", "policy"),
+    ("make", "estimator"),
     [
-        (Normalized, Truncated(2)),
-        (Normalized, Truncated(2, parallel=None)),
-        (Normalized, Synthetic(2, ErrorSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, steps=3)).double()),
-        (Averaging, Truncated(2)),
-        (Averaging, Truncated(2, parallel=None)),
-        (Averaging, Synthetic(2, ErrorSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, steps=3)).double()),
+        (Normalized, TruncatedBPTT(2)),
+        (Normalized, TruncatedBPTT(2, parallel=None)),
+        (
+            Normalized,
+            SyntheticGradients(2, ErrorSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, steps=3)).double(),
+        ),
+        (Averaging, TruncatedBPTT(2)),
+        (Averaging, TruncatedBPTT(2, parallel=None)),
+        (Averaging, SyntheticGradients(2, ErrorSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, steps=3)).double()),
         (Averaging, ExactAhead(2, 3)),
     ],
 )
-def test_batch_statistics_are_taken_in_once(make: type[nn.Module], policy: Policy) -> None:
+def test_batch_statistics_are_taken_in_once(make: type[nn.Module], estimator: GradientEstimator) -> None:
     model, plain = make().double(), make().double()
     plain.load_state_dict(model.state_dict())
     span, state = make_whole(), torch.zeros(1, ROWS, SIZE).double()
-    policy.backward(model, squared_error, span, state)
+    estimator.backward(model, squared_error, span, state)
     for start in range(0, STEPS, 2):
         _, state = plain(span.inputs[start : start + 2], state)
     assert_close(dict(model.named_buffers()), dict(plain.named_buffers()))
@@ -404,7 +409,9 @@ def test_windows_as_one_batch_are_refused_where_they_would_change_statistics(
     model = make().double()
     before = copy.deepcopy(dict(model.named_buffers()))
     with pytest.raises(ValueError, match=message):
-        Truncated(2, parallel=True).backward(model, squared_error, make_whole(), torch.zeros(1, ROWS, SIZE).double())
+        TruncatedBPTT(2, parallel=True).backward(
+            model, squared_error, make_whole(), torch.zeros(1, ROWS, SIZE).double()
+        )
     assert_identical(dict(model.named_buffers()), before)
 
 
@@ -445,10 +452,10 @@ def test_evaluation_and_generation_leave_every_module_in_its_mode() -> None:
 def test_a_synthesizer_of_other_sizes_is_refused(kind: Any, options: dict[str, int], message: str) -> None:
     sizes = {"state_size": 2 * SIZE, "error_size": SIZE, "feature_size": SIZE} | options
     steps = {"window": 2} if kind is AdjointSynthesizer else {"steps": 2}
-    policy = Synthetic(2, kind(features=lambda inputs: inputs, aligned_size=0, **sizes, **steps)).double()
+    estimator = SyntheticGradients(2, kind(features=lambda inputs: inputs, aligned_size=0, **sizes, **steps)).double()
     core = LSTM(SIZE, SIZE).double()
     with pytest.raises(ValueError, match=message):
-        policy.backward(core, squared_error, make_whole(4), make_state(core))
+        estimator.backward(core, squared_error, make_whole(4), make_state(core))
 
 
 def test_predictions_of_another_shape_are_refused() -> None:
@@ -458,7 +465,7 @@ def test_predictions_of_another_shape_are_refused() -> None:
 
     core = LSTM(SIZE, SIZE).double()
     with pytest.raises(ValueError, match=r"synthesizer must give \(rows, heads, features\), here \(12, ..., 6\), got"):
-        Synthetic(2, Flat()).backward(core, squared_error, make_whole(), make_state(core))
+        SyntheticGradients(2, Flat()).backward(core, squared_error, make_whole(), make_state(core))
 
 
 @pytest.mark.parametrize(

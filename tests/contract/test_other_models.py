@@ -1,4 +1,4 @@
-"""More of what models may do, each once: structure, wrappers, marks, later changes, and the online policies."""
+"""More of what models may do, each once: structure, wrappers, marks, later changes, and the online estimators."""
 
 import math
 from typing import Any
@@ -10,13 +10,13 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.interface import Interface
-from sgrnn.language_model import LanguageModel
-from sgrnn.lookahead import Lookahead
-from sgrnn.online import RealTime, SnAp1
-from sgrnn.policies import ExactAhead, Full, Policy, Synthetic, Truncated
+from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.online import RTRL, SnAp1
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.synthesizers import ErrorSynthesizer
+from sgrnn.synthesizers.interface import Interface
+from sgrnn.synthesizers.lookahead import Lookahead
 
 STEPS = 6
 
@@ -26,12 +26,12 @@ def make_whole() -> Span:
     return Span(whole.inputs[:STEPS], whole.targets[:STEPS], future=Span(whole.inputs[STEPS:], whole.targets[STEPS:]))
 
 
-def synthetic(state_size: int, **options: Any) -> Synthetic:
+def synthetic(state_size: int, **options: Any) -> SyntheticGradients:
     torch.manual_seed(1)
     synthesizer = ErrorSynthesizer(state_size, SIZE, lambda inputs: inputs, SIZE, steps=3)
     for parameter in synthesizer.parameters():
         nn.init.normal_(parameter, std=0.3)
-    return Synthetic(2, synthesizer, gate=False, **options).double()
+    return SyntheticGradients(2, synthesizer, gate=False, **options).double()
 
 
 class InDict(nn.Module):
@@ -51,12 +51,12 @@ class InDict(nn.Module):
 def test_the_order_of_a_dict_means_nothing(name: str) -> None:
     found = []
     for turned in (False, True):
-        policy: Policy = ExactAhead(2, 3)
+        estimator: GradientEstimator = ExactAhead(2, 3)
         if name != "exact":
-            policy = synthetic(2 * SIZE, parallel=name == "one batch", trace_decay=0.5 * (name == "trace"))
+            estimator = synthetic(2 * SIZE, parallel=name == "one batch", trace_decay=0.5 * (name == "trace"))
         model = InDict(turned).double()
         hidden, cell = make_state(model.lstm)
-        policy.backward(model, squared_error, make_whole(), {"h": hidden, "c": cell})
+        estimator.backward(model, squared_error, make_whole(), {"h": hidden, "c": cell})
         found.append(gradients(model))
     assert_close(found[1], found[0])
 
@@ -100,9 +100,9 @@ class Careless(Owner):
 
 def test_a_batch_first_core_is_refused_for_how_it_is_used_and_not_for_what_it_is() -> None:
     span, state = make_span(ROWS), torch.zeros(1, ROWS, SIZE).double()
-    Truncated(ROWS).backward(Owner().double(), squared_error, span, state)
+    TruncatedBPTT(ROWS).backward(Owner().double(), squared_error, span, state)
     with pytest.raises(ValueError, match="takes the first axis for the batch"):
-        Truncated(ROWS).backward(Careless().double(), squared_error, span, state)
+        TruncatedBPTT(ROWS).backward(Careless().double(), squared_error, span, state)
 
 
 def test_a_learned_state_for_so_many_rows_is_not_refused() -> None:
@@ -115,7 +115,7 @@ def test_a_learned_state_for_so_many_rows_is_not_refused() -> None:
             return self.beginning[:, :batch_size]
 
     model = Fixed().double()
-    assert Truncated(2).backward(model, squared_error, make_span(STEPS), model.initial_state(ROWS))
+    assert TruncatedBPTT(2).backward(model, squared_error, make_span(STEPS), model.initial_state(ROWS))
 
 
 def test_complex_states_and_states_written_through_data_are_refused() -> None:
@@ -126,9 +126,9 @@ def test_complex_states_and_states_written_through_data_are_refused() -> None:
             return outputs, after
 
     with pytest.raises(ValueError, match="writes into the state"):
-        Full().backward(Behind().double(), squared_error, make_span(4), torch.ones(1, ROWS, SIZE).double())
+        BPTT().backward(Behind().double(), squared_error, make_span(4), torch.ones(1, ROWS, SIZE).double())
     with pytest.raises(ValueError, match=r"state must be real, got torch\.complex64"):
-        Full().backward(Owner(), squared_error, make_span(4), torch.zeros(1, ROWS, SIZE, dtype=torch.complex64))
+        BPTT().backward(Owner(), squared_error, make_span(4), torch.zeros(1, ROWS, SIZE, dtype=torch.complex64))
 
 
 def test_a_mark_for_a_missing_target_does_not_shut_the_synthesizer_out() -> None:
@@ -144,7 +144,7 @@ def test_a_mark_for_a_missing_target_does_not_shut_the_synthesizer_out() -> None
             return ((outputs - targets.nan_to_num()) * there).square().sum(-1)
 
         step = synthetic(2 * SIZE).backward(core, loss, span, make_state(core))
-        found.append((gradients(core), step.figures["injected_share"]))
+        found.append((gradients(core), step.metrics["injected_share"]))
     assert float(found[0][1]) > 0
     assert_close(found[1], found[0])
 
@@ -156,9 +156,9 @@ def test_exact_gradients_of_steps_that_are_no_numbers_are_left_out(place: str) -
     assert span.future is not None
     span.future.inputs[:, 1] = math.nan
     span.future.targets[:, 1] = math.nan
-    ends = torch.tensor([False, True, False]) if place == "padding" else None
+    is_last = torch.tensor([False, True, False]) if place == "padding" else None
     step = ExactAhead(2, 3).backward(
-        core, squared_error, Span(span.inputs, span.targets, None, ends, span.future), make_state(core)
+        core, squared_error, Span(span.inputs, span.targets, None, is_last, span.future), make_state(core)
     )
     assert step.loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(core).values())
@@ -189,11 +189,11 @@ def test_exact_gradients_of_outputs_beside_the_state_and_of_no_state() -> None:
 
 
 def test_a_model_that_is_frozen_later_is_refused_then() -> None:
-    core, policy = nn.GRU(SIZE, SIZE).double(), synthetic(SIZE)
+    core, estimator = nn.GRU(SIZE, SIZE).double(), synthetic(SIZE)
     state = torch.zeros(1, ROWS, SIZE).double()
-    policy.backward(core, squared_error, make_whole(), state)
+    estimator.backward(core, squared_error, make_whole(), state)
     with pytest.raises(ValueError, match="reaches none of its parameters"):
-        policy.backward(core.requires_grad_(False), squared_error, make_whole(), state)
+        estimator.backward(core.requires_grad_(False), squared_error, make_whole(), state)
 
 
 @pytest.mark.parametrize("make", [nn.Dropout, lambda rate: nn.GRU(SIZE, SIZE, 2, dropout=rate)])
@@ -208,7 +208,7 @@ def test_left_to_choose_windows_run_in_order_where_they_cannot_run_as_one_batch(
             outputs, after = self.gru(inputs, state)
             return self.part(outputs) if isinstance(self.part, nn.Dropout) else self.part(outputs)[0], after
 
-    Truncated(2, parallel=None).backward(
+    TruncatedBPTT(2, parallel=None).backward(
         Dropping().double(), squared_error, make_whole(), torch.zeros(2, ROWS, SIZE).double()
     )
 
@@ -247,17 +247,17 @@ def test_what_an_interface_is_told_may_be_anything() -> None:
 
 
 def test_one_span_that_is_no_number_leaves_the_pattern_of_snap_1_as_it_was() -> None:
-    core, policy = LSTM(SIZE, SIZE).double(), SnAp1()
-    policy.backward(core, squared_error, make_span(4), make_state(core))
-    pattern = policy.pattern.clone()
+    core, estimator = LSTM(SIZE, SIZE).double(), SnAp1()
+    estimator.backward(core, squared_error, make_span(4), make_state(core))
+    pattern = estimator.pattern.clone()
     span = make_span(4)
     span.inputs[1, 0, 0] = math.nan
-    policy.backward(core, squared_error, span, make_state(core))
-    assert torch.equal(policy.pattern, pattern)
+    estimator.backward(core, squared_error, span, make_state(core))
+    assert torch.equal(estimator.pattern, pattern)
 
 
 def test_online_policies_refuse_inputs_with_a_graph() -> None:
     core, span = LSTM(SIZE, SIZE).double(), make_span(4)
     coded = Span(nn.Linear(SIZE, SIZE).double()(span.inputs), span.targets)
     with pytest.raises(ValueError, match=r"inputs carry a graph.*put what computes them into the model"):
-        RealTime().backward(core, squared_error, coded, make_state(core))
+        RTRL().backward(core, squared_error, coded, make_state(core))

@@ -10,26 +10,26 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM, initial_state
-from sgrnn.mixed import Mixed
-from sgrnn.online import BPLambda, RealTime
-from sgrnn.policies import ExactAhead, Full, Policy, Synthetic, Truncated
-from sgrnn.schedules import Constant
+from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.online import RTRL, BPLambda
+from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
 from sgrnn.synthesizers import ErrorSynthesizer
 
 STEPS = 6
 
 
-def synthetic(state_size: int, window: int = 3, **options: Any) -> Synthetic:
+def synthetic(state_size: int, window: int = 3, **options: Any) -> SyntheticGradients:
     synthesizer = ErrorSynthesizer(state_size, SIZE, lambda inputs: inputs, SIZE, steps=3)
-    return Synthetic(window, synthesizer, **options).double()
+    return SyntheticGradients(window, synthesizer, **options).double()
 
 
-def policies(state_size: int) -> dict[str, Policy]:
+def estimators(state_size: int) -> dict[str, GradientEstimator]:
     return {
-        "full": Full(),
-        "truncated": Truncated(3),
-        "truncated, one batch": Truncated(3, parallel=True),
+        "full": BPTT(),
+        "truncated": TruncatedBPTT(3),
+        "truncated, one batch": TruncatedBPTT(3, parallel=True),
         "synthetic": synthetic(state_size),
         "synthetic, one batch": synthetic(state_size, parallel=True),
         "trace": synthetic(state_size, trace_decay=0.5),
@@ -59,14 +59,14 @@ class Counted(nn.Module):
         return outputs, {"hidden": hidden, "steps": steps}
 
 
-@pytest.mark.parametrize("name", policies(SIZE))
+@pytest.mark.parametrize("name", estimators(SIZE))
 def test_a_counter_that_is_counted_in_place_counts_every_step_once(name: str) -> None:
-    policy = policies(SIZE)[name]
+    estimator = estimators(SIZE)[name]
     model = Counted().double()
     state = {"hidden": torch.zeros(1, ROWS, SIZE).double(), "steps": torch.zeros(ROWS, 1, dtype=torch.long)}
     given, found = state["steps"], []
     for _ in range(3):
-        state = policy.backward(model, squared_error, make_spans(), state).state
+        state = estimator.backward(model, squared_error, make_spans(), state).state
         found.append(state["steps"].flatten().tolist())
     assert found == [[6] * ROWS, [12] * ROWS, [18] * ROWS]
     assert not given.any(), "the caller's own tensor stays what it was"
@@ -85,11 +85,11 @@ class InPlace(nn.Module):
         return outputs, after
 
 
-@pytest.mark.parametrize("name", policies(SIZE))
+@pytest.mark.parametrize("name", estimators(SIZE))
 def test_a_state_that_is_written_in_place_is_refused(name: str) -> None:
-    policy = policies(SIZE)[name]
+    estimator = estimators(SIZE)[name]
     with pytest.raises(ValueError, match=r"writes into the state that it is given.*clone it before"):
-        policy.backward(InPlace().double(), squared_error, make_spans(), torch.zeros(1, ROWS, SIZE).double())
+        estimator.backward(InPlace().double(), squared_error, make_spans(), torch.zeros(1, ROWS, SIZE).double())
 
 
 class Detaching(nn.Module):
@@ -109,17 +109,17 @@ class Detaching(nn.Module):
 
 @pytest.mark.parametrize("name", ["synthetic", "synthetic, one batch", "trace", "mixed", "exact", "exact, one batch"])
 def test_a_model_that_detaches_its_state_is_refused_where_something_is_injected(name: str) -> None:
-    policy = policies(2 * SIZE)[name]
+    estimator = estimators(2 * SIZE)[name]
     model = Detaching("hidden and cell").double()
     with pytest.raises(ValueError, match=r"reaches none of its parameters.*no detach\(\)"):
-        policy.backward(model, squared_error, make_spans(), make_state(model.lstm))
+        estimator.backward(model, squared_error, make_spans(), make_state(model.lstm))
 
 
-@pytest.mark.parametrize("policy", [RealTime(), BPLambda(2 * SIZE, learning_rate=0.1).double()])
-def test_online_policies_refuse_it_too(policy: Policy) -> None:
+@pytest.mark.parametrize("estimator", [RTRL(), BPLambda(2 * SIZE, learning_rate=0.1).double()])
+def test_online_policies_refuse_it_too(estimator: GradientEstimator) -> None:
     model = Detaching("hidden and cell").double()
     with pytest.raises(ValueError, match="reaches none of its parameters"):
-        policy.backward(model, squared_error, make_spans(), make_state(model.lstm))
+        estimator.backward(model, squared_error, make_spans(), make_state(model.lstm))
 
 
 @pytest.mark.parametrize("freeze", ["core", "state passed on"])
@@ -136,7 +136,7 @@ def test_a_model_whose_state_leads_to_nothing_that_learns_is_refused(freeze: str
     state = torch.zeros(1, ROWS, SIZE).double()
     with pytest.raises(ValueError, match="reaches none of its parameters"):
         synthetic(SIZE).backward(model, squared_error, make_spans(), state)
-    Truncated(3).backward(model, squared_error, make_spans(), state)  # which injects nothing
+    TruncatedBPTT(3).backward(model, squared_error, make_spans(), state)  # which injects nothing
 
 
 def test_what_is_injected_into_a_part_that_was_cut_off_is_not_counted() -> None:
@@ -144,11 +144,11 @@ def test_what_is_injected_into_a_part_that_was_cut_off_is_not_counted() -> None:
     for cut in ("none", "cell"):
         torch.manual_seed(0)
         model = Detaching(cut).double()
-        policy = synthetic(2 * SIZE, gate=False)
-        for parameter in policy.synthesizer.parameters():
+        estimator = synthetic(2 * SIZE, gate=False)
+        for parameter in estimator.synthesizer.parameters():
             nn.init.normal_(parameter, std=0.3)
-        step = policy.backward(model, squared_error, make_spans(), make_state(model.lstm))
-        shares[cut] = float(step.figures["injected_share"])
+        step = estimator.backward(model, squared_error, make_spans(), make_state(model.lstm))
+        shares[cut] = float(step.metrics["injected_share"])
     assert 0 < shares["cell"] < shares["none"]
 
 
@@ -163,19 +163,19 @@ class BatchFirst(nn.Module):
         return self.lstm(inputs, state)
 
 
-@pytest.mark.parametrize("policy", [Full(), Truncated(4), Truncated(4, parallel=True), RealTime()])
+@pytest.mark.parametrize("estimator", [BPTT(), TruncatedBPTT(4), TruncatedBPTT(4, parallel=True), RTRL()])
 @pytest.mark.parametrize("option", ["batch_first", "bidirectional"])
-def test_a_core_that_reads_the_batch_first_or_the_future_is_refused(option: str, policy: Policy) -> None:
+def test_a_core_that_reads_the_batch_first_or_the_future_is_refused(option: str, estimator: GradientEstimator) -> None:
     core = nn.LSTM(SIZE, SIZE, **{option: True}).double()  # pyright: ignore[reportArgumentType]  (a bool)
     state = torch.zeros(2 if option == "bidirectional" else 1, 4, SIZE).double()
     with pytest.raises((TypeError, ValueError), match=option):
-        policy.backward(core, squared_error, make_spans(4, 4), (state, state))
+        estimator.backward(core, squared_error, make_spans(4, 4), (state, state))
 
 
 def test_a_wrapper_of_one_is_found_out_where_rows_and_steps_are_as_many() -> None:
     state = torch.zeros(1, 4, SIZE).double()
     with pytest.raises(ValueError, match=r"takes the first axis for the batch \(batch_first\)"):
-        Truncated(4).backward(BatchFirst().double(), squared_error, make_spans(4, 4), (state, state))
+        TruncatedBPTT(4).backward(BatchFirst().double(), squared_error, make_spans(4, 4), (state, state))
 
 
 class StateBatchFirst(nn.Module):
@@ -194,9 +194,9 @@ def test_a_state_of_another_layout_is_refused_where_the_sizes_do_not_tell() -> N
     model = StateBatchFirst().double()
     state = (torch.zeros(2, 2, SIZE).double(),) * 2
     with pytest.raises(ValueError, match="this model has it at axis 0"):
-        Truncated(3).backward(model, squared_error, make_spans(6, 2), state)
+        TruncatedBPTT(3).backward(model, squared_error, make_spans(6, 2), state)
     with pytest.raises(ValueError, match=r"state holds 2 rows, the span 1: .* got \(1, 2, 3\)"):
-        Truncated(3).backward(model, squared_error, make_spans(6, 1), (torch.zeros(1, 2, SIZE).double(),) * 2)
+        TruncatedBPTT(3).backward(model, squared_error, make_spans(6, 1), (torch.zeros(1, 2, SIZE).double(),) * 2)
 
 
 class PlainCell(nn.Module):
@@ -214,10 +214,10 @@ class PlainCell(nn.Module):
         return torch.stack(outputs), state
 
 
-@pytest.mark.parametrize("policy", [Full(), Truncated(3), synthetic(SIZE), ExactAhead(3, 3), RealTime()])
-def test_a_state_of_other_rows_is_refused(policy: Policy) -> None:
+@pytest.mark.parametrize("estimator", [BPTT(), TruncatedBPTT(3), synthetic(SIZE), ExactAhead(3, 3), RTRL()])
+def test_a_state_of_other_rows_is_refused(estimator: GradientEstimator) -> None:
     with pytest.raises(ValueError, match=r"state holds 1 row, the span 3: state must be .* got \(1, 3\)"):
-        policy.backward(PlainCell().double(), squared_error, make_spans(), torch.zeros(1, SIZE).double())
+        estimator.backward(PlainCell().double(), squared_error, make_spans(), torch.zeros(1, SIZE).double())
 
 
 def test_a_model_made_for_so_many_rows_alone_is_not_refused() -> None:
@@ -225,7 +225,7 @@ def test_a_model_made_for_so_many_rows_alone_is_not_refused() -> None:
         def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
             return super().forward(inputs, state.view(ROWS, SIZE))
 
-    assert Truncated(3).backward(Fixed().double(), squared_error, make_spans(), torch.zeros(ROWS, SIZE).double())
+    assert TruncatedBPTT(3).backward(Fixed().double(), squared_error, make_spans(), torch.zeros(ROWS, SIZE).double())
 
 
 @pytest.mark.parametrize(
@@ -247,12 +247,12 @@ def test_what_a_model_hands_back_must_be_outputs_and_state(
             return returned(*super().forward(inputs, state))
 
     with pytest.raises((TypeError, ValueError), match=message):
-        Full().backward(Odd().double(), squared_error, make_spans(), torch.zeros(ROWS, SIZE).double())
+        BPTT().backward(Odd().double(), squared_error, make_spans(), torch.zeros(ROWS, SIZE).double())
 
 
 @pytest.mark.parametrize("state", [(), {}])
-@pytest.mark.parametrize("policy", [Full(), Truncated(2), Truncated(2, parallel=True)])
-def test_a_model_without_a_state_is_trained(policy: Policy, state: Any) -> None:
+@pytest.mark.parametrize("estimator", [BPTT(), TruncatedBPTT(2), TruncatedBPTT(2, parallel=True)])
+def test_a_model_without_a_state_is_trained(estimator: GradientEstimator, state: Any) -> None:
     class FeedForward(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -262,30 +262,30 @@ def test_a_model_without_a_state_is_trained(policy: Policy, state: Any) -> None:
             return self.linear(inputs), state
 
     model = FeedForward().double()
-    span = make_span(STEPS, starts=[(0, 0), (3, 1)])
-    step = policy.backward(model, squared_error, span, state)
+    span = make_span(STEPS, is_first=[(0, 0), (3, 1)])
+    step = estimator.backward(model, squared_error, span, state)
     loss = squared_error(model.linear(span.inputs), span.targets).mean()
     assert step.state == state
     assert_close(step.loss, loss.detach())
     assert_close(model.linear.weight.grad, torch.autograd.grad(loss, model.linear.weight)[0])
     with pytest.raises(ValueError, match="must carry a floating-point state"):
-        Synthetic(2, nn.Identity()).backward(model, squared_error, span, state)
+        SyntheticGradients(2, nn.Identity()).backward(model, squared_error, span, state)
 
 
 @pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: Wrapped(model)])
 def test_a_wrapper_does_not_hide_the_state_in_which_sequences_begin(wrap: Callable[[nn.Module], nn.Module]) -> None:
     core = make_core("own")
     wrapped = wrap(core)
-    span = make_span(STEPS, starts=[(2, 1)])
+    span = make_span(STEPS, is_first=[(2, 1)])
     if isinstance(wrapped, Wrapped):
         with pytest.raises(ValueError, match=r"Wrapped has no initial_state\(batch_size\) and its part inner has one"):
-            Truncated(2).backward(wrapped, squared_error, span, make_state(core))
-        Truncated(2).backward(
+            TruncatedBPTT(2).backward(wrapped, squared_error, span, make_state(core))
+        TruncatedBPTT(2).backward(
             Wrapped(LSTM(SIZE, SIZE).double()), squared_error, span, make_state(LSTM(SIZE, SIZE).double())
         )
     else:
-        expected = Truncated(2).backward(core, squared_error, span, make_state(core))
-        assert_close(Truncated(2).backward(wrapped, squared_error, span, make_state(core)).loss, expected.loss)
+        expected = TruncatedBPTT(2).backward(core, squared_error, span, make_state(core))
+        assert_close(TruncatedBPTT(2).backward(wrapped, squared_error, span, make_state(core)).loss, expected.loss)
         assert_close(initial_state(wrapped, 2), initial_state(core, 2))
 
 

@@ -10,15 +10,15 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import GRU, LSTM, RNN, HierarchicalCore
-from sgrnn.evaluation import evaluate
-from sgrnn.generation import generate
-from sgrnn.interface import Interface
-from sgrnn.objective import gradients as arrived
-from sgrnn.policies import Synthetic, Truncated
+from sgrnn.estimators import SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.objective import gradients as arrived
+from sgrnn.estimators.unroll import run
+from sgrnn.models.evaluation import evaluate
+from sgrnn.models.generation import generate
 from sgrnn.span import Span
 from sgrnn.state import State, concatenate, cut, floating_leaves, leaves, map_state, rows
 from sgrnn.synthesizers import MLPSynthesizer
-from sgrnn.windows import run
+from sgrnn.synthesizers.interface import Interface
 
 STEPS, ROWS, INPUTS = 13, 5, 3
 SIZES = (4, 2, 3)
@@ -174,9 +174,9 @@ def test_a_sequence_begins_with_zeros_of_the_parameters_kind() -> None:
 
 def test_rows_that_begin_anew_are_as_rows_that_begin() -> None:
     core = make((1, 2, 4))
-    starts = torch.zeros(STEPS, ROWS, dtype=torch.bool)
-    starts[3, 1] = starts[7, 1] = starts[4, 2] = True
-    outputs, after = run(core, make_inputs(), make_state(core, ROWS), starts)
+    is_first = torch.zeros(STEPS, ROWS, dtype=torch.bool)
+    is_first[3, 1] = is_first[7, 1] = is_first[4, 2] = True
+    outputs, after = run(core, make_inputs(), make_state(core, ROWS), is_first)
     for row, begin in ((1, 7), (2, 4)):
         expected, last = core(make_inputs()[begin:, row : row + 1], core.initial_state(1))
         assert_close(outputs[begin:, row : row + 1], expected)
@@ -201,12 +201,12 @@ def test_a_phase_gets_no_gradient_and_a_part_that_is_out_of_use_one_of_zero() ->
     core = make((1, 4))
     span = Span(make_inputs(1), torch.zeros(1, ROWS, SIZES[0], dtype=torch.float64))
     state = in_step(make_state(core, ROWS), 1)
-    step = Truncated(1).backward(core, squared_error, span, state)
+    step = TruncatedBPTT(1).backward(core, squared_error, span, state)
     assert step.state["phase"].tolist() == [[2]] * ROWS
     found = gradients(core)
     assert all(bool(gradient.any()) == name.startswith("levels.0") for name, gradient in found.items())
     expected = step.state["fast"][1].movedim(-2, 0).flatten(1).norm(dim=1).mean()
-    assert_close(step.figures["cell_norm"], expected)  # of the fastest level's cell
+    assert_close(step.metrics["cell_norm"], expected)  # of the fastest level's cell
 
 
 def test_a_language_model_over_it_is_evaluated_whatever_the_rows_and_generates() -> None:
@@ -283,15 +283,15 @@ def test_dropout_within_a_level_is_refused_where_windows_run_as_one_batch() -> N
         r"got 0.5 in levels.1.dropout$"
     )
     with pytest.raises(ValueError, match=message):
-        Truncated(2, parallel=True).backward(core, squared_error, span, core.initial_state(ROWS))
-    Truncated(2).backward(core, squared_error, span, core.initial_state(ROWS))
+        TruncatedBPTT(2, parallel=True).backward(core, squared_error, span, core.initial_state(ROWS))
+    TruncatedBPTT(2).backward(core, squared_error, span, core.initial_state(ROWS))
 
 
 def test_errors_are_carried_unit_by_unit_to_the_fastest_level_alone() -> None:
     model = make_language_model(make_hierarchy(1, 4))
     synthesizer = model.synthesizer(3)
     assert (synthesizer.others, synthesizer.repeats) == (4 + 5, 2), "its hidden and cell vector"
-    policy = Synthetic(2, synthesizer).double()
-    policy.backward(model, model.loss, make_text(6), make_state(model))
-    assert all(gradient.any() for name, gradient in gradients(policy).items() if name.startswith("synthesizer.gain"))
-    assert Synthetic(2, model.adjoint_synthesizer(2)).synthesizer.vectors == 1
+    estimator = SyntheticGradients(2, synthesizer).double()
+    estimator.backward(model, model.loss, make_text(6), make_state(model))
+    assert all(gradient.any() for name, gradient in gradients(estimator).items() if name.startswith("synthesizer.gain"))
+    assert SyntheticGradients(2, model.adjoint_synthesizer(2)).synthesizer.vectors == 1

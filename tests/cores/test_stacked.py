@@ -7,7 +7,7 @@ import torch
 from tolerances import assert_close, assert_identical
 
 from sgrnn.cores import GRU, LSTM, RNN
-from sgrnn.dropout import recorded_masks
+from sgrnn.cores.dropout import recorded_masks
 from sgrnn.state import leaves, map_state
 
 KINDS = [LSTM, GRU, RNN]
@@ -35,14 +35,14 @@ def test_dropout_is_between_layers_and_nowhere_else(kind: Any) -> None:
         masks = list(core.dropout.recording)
     assert [tuple(mask.shape) for mask in masks] == [(6, 2, 5)] * 2
     assert all((mask == 0).any() for mask in masks)
-    values, ends = inputs, []
+    values, is_last = inputs, []
     for index, layer in enumerate(core.layers):
         values = values if index == 0 else values * masks[index - 1]
         part = [tensor[index : index + 1] for tensor in leaves(state)]
         values, end = layer(values, tuple(part) if kind is LSTM else part[0])
-        ends.append(leaves(end))
+        is_last.append(leaves(end))
     assert_close(outputs, values)
-    assert_close(leaves(after), [torch.cat(tensors) for tensors in zip(*ends, strict=True)])
+    assert_close(leaves(after), [torch.cat(tensors) for tensors in zip(*is_last, strict=True)])
 
 
 @all_kinds

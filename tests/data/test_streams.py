@@ -25,7 +25,7 @@ def epoch_of(stream: TokenStream) -> list[Span]:
 def same(first: Span | None, second: Span | None) -> bool:
     if first is None or second is None:
         return first is second
-    for name in ("inputs", "targets", "starts", "ends"):
+    for name in ("inputs", "targets", "is_first", "is_last"):
         one, other = getattr(first, name), getattr(second, name)
         if (one is None) != (other is None) or (one is not None and not torch.equal(one, other)):
             return False
@@ -54,22 +54,22 @@ def test_only_the_first_span_starts_the_rows_and_only_the_last_ends_them() -> No
     spans = list(itertools.islice(make(50, 3, 5), 8))
     for number, span in enumerate(spans):
         if number % 4 == 0:
-            assert span.starts is not None
-            assert span.starts.tolist() == [[True] * 3] + [[False] * 3] * 4
+            assert span.is_first is not None
+            assert span.is_first.tolist() == [[True] * 3] + [[False] * 3] * 4
         else:
-            assert span.starts is None
+            assert span.is_first is None
         if number % 4 == 3:
-            assert span.ends is not None
-            assert span.ends.tolist() == [True] * 3
+            assert span.is_last is not None
+            assert span.is_last.tolist() == [True] * 3
         else:
-            assert span.ends is None
+            assert span.is_last is None
 
 
 def test_an_epoch_of_one_span_both_starts_and_ends() -> None:
     spans = list(itertools.islice(make(9, 3, 3), 2))
     assert same(spans[0], spans[1])
-    assert spans[0].starts is not None
-    assert spans[0].ends is not None
+    assert spans[0].is_first is not None
+    assert spans[0].is_last is not None
 
 
 @pytest.mark.parametrize("lookahead", [1, 3, 7, 100])
@@ -82,7 +82,7 @@ def test_the_future_is_what_the_next_spans_hold(lookahead: int) -> None:
         assert torch.equal(span.future.inputs, inputs)
         assert torch.equal(span.future.targets, targets)
         reaches_end = sum(later.steps for later in spans[number + 1 :]) <= lookahead
-        assert (span.future.ends is not None) == reaches_end
+        assert (span.future.is_last is not None) == reaches_end
     assert spans[-1].future is None
 
 

@@ -82,8 +82,8 @@ def test_with_one_row_its_spans_are_those_of_our_stream(splits: Any, ptb: Corpus
             if expected.future is not None:
                 assert torch.equal(getattr(theirs.future, name), getattr(expected.future, name))
         assert (theirs.future is None) == (expected.future is None)
-        assert (theirs.starts is None) == (expected.starts is None)
-        assert (theirs.ends is None) == (expected.ends is None)
+        assert (theirs.is_first is None) == (expected.is_first is None)
+        assert (theirs.is_last is None) == (expected.is_last is None)
 
 
 def test_each_of_its_rows_is_our_stream_of_that_piece_of_text(splits: Any, ptb: Corpus) -> None:
@@ -125,8 +125,8 @@ def test_with_repeat_epochs_follow_each_other(tmp_path: Path) -> None:
     for number, span in enumerate(found):
         expected = once[number % 4]
         assert torch.equal(span.inputs, expected.inputs)
-        assert (span.starts is None) == (number % 4 != 0)
-        assert (span.ends is None) == (number % 4 != 3)
+        assert (span.is_first is None) == (number % 4 != 0)
+        assert (span.is_last is None) == (number % 4 != 3)
         assert (span.future is None) == (expected.future is None)
 
 

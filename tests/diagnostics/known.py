@@ -6,10 +6,10 @@ import torch
 from models import LinearCore
 from torch import Tensor, nn
 
-from sgrnn.lookahead import Lookahead
-from sgrnn.policies import Loss, Synthetic
+from sgrnn.estimators import Loss, SyntheticGradients
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves, to_matrix
+from sgrnn.synthesizers.lookahead import Lookahead
 
 
 class Oracle(nn.Module):
@@ -18,7 +18,7 @@ class Oracle(nn.Module):
     def __init__(self, model: nn.Module, loss: Loss, steps: int) -> None:
         super().__init__()
         self._model, self._loss = [model], loss  # in a list: the model's parameters are not this module's
-        self.lookahead_steps = steps
+        self.lookahead = steps
 
     @torch.enable_grad()
     def forward(self, state: State, lookahead: Lookahead) -> Tensor:
@@ -37,9 +37,9 @@ class Zero(nn.Module):
         return torch.zeros_like(to_matrix(state)).unsqueeze(1)
 
 
-def bare(window: int, synthesizer: nn.Module, **options: Any) -> Synthetic:
-    """A policy that injects what is predicted, as it is."""
-    return Synthetic(window, synthesizer, tangent=False, gate=False, **options).double()
+def bare(window: int, synthesizer: nn.Module, **options: Any) -> SyntheticGradients:
+    """An estimator that injects what is predicted, as it is."""
+    return SyntheticGradients(window, synthesizer, remove_radial=False, gate=False, **options).double()
 
 
 def linear_text(core: LinearCore, number: int, steps: int, beyond: int, rows: int = 4) -> tuple[list[Span], Tensor]:

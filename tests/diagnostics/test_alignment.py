@@ -19,24 +19,24 @@ from models import (
 )
 from tolerances import assert_close, assert_identical
 
+from sgrnn.cores.dropout import Dropout
 from sgrnn.diagnostics import (
     INJECTED,
     PREDICTED,
     Alignment,
     block_ends,
+    estimator_horizon,
     measure_alignment,
-    policy_horizon,
     state_parts,
     true_horizon,
 )
-from sgrnn.dropout import Dropout
-from sgrnn.lookahead import Lookahead
-from sgrnn.mixed import Mixed
-from sgrnn.online import RealTime
-from sgrnn.policies import Full, Policy, Synthetic, Truncated
-from sgrnn.schedules import Constant
+from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.online import RTRL
+from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
 from sgrnn.state import State
+from sgrnn.synthesizers.lookahead import Lookahead
 from sgrnn.tasks import cut
 
 LAGS = [1, 2, 3, 5, 8]
@@ -47,8 +47,8 @@ def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
     core = LinearCore()
     (span, *_), state = linear_text(core, number=1, steps=6, beyond=8)
     table = Table(4 * 4, SIZE)
-    policy = bare(2, table)
-    found = measure_alignment(policy, core, half_squared_error, [span], state, lags=LAGS)
+    estimator = bare(2, table)
+    found = measure_alignment(estimator, core, half_squared_error, [span], state, lags=LAGS)
     blocks = linear_blocks(core, span, state, [2, 4, 6], LAGS)
     said = table.values[4:, 0].detach()
     truth = blocks.cumsum(dim=0)
@@ -66,9 +66,9 @@ def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
 @pytest.mark.parametrize("core", CORES)
 def test_an_oracle_scores_one(core: str) -> None:
     model = make_core(core)
-    spans = cut(make_span(12, ends=ALL_END), 4)
-    policy = bare(2, Oracle(model, squared_error, steps=12))
-    found = measure_alignment(policy, model, squared_error, spans, make_state(model), lags=[12])
+    spans = cut(make_span(12, is_last=ALL_END), 4)
+    estimator = bare(2, Oracle(model, squared_error, steps=12))
+    found = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[12])
     ones = torch.ones_like(found.cosine().value)
     for of in (INJECTED, PREDICTED):
         for figure in (found.cosine(of), found.r2(of), found.norm_ratio(of), found.carried(of)):
@@ -79,44 +79,44 @@ def test_an_oracle_scores_one(core: str) -> None:
 def test_an_oracle_of_few_steps_scores_one_at_its_own_horizon_and_less_beyond() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=20, steps=4, beyond=8)
-    policy = bare(4, Oracle(core, half_squared_error, steps=3))
-    found = measure_alignment(policy, core, half_squared_error, spans, state, lags=LAGS)
+    estimator = bare(4, Oracle(core, half_squared_error, steps=3))
+    found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
     r2 = found.r2().value[0]
     assert_close(r2[2], torch.ones((), dtype=torch.float64))
     assert all(float(each) < 1 - 1e-4 for place, each in enumerate(r2) if place != 2)
     assert_close(found.carried().value[0], torch.tensor([1.0, 1, 1, 0, 0], dtype=torch.float64))
-    assert float(policy_horizon(found, 1 - 1e-6).value) == pytest.approx(3, abs=1e-3)
+    assert float(estimator_horizon(found, 1 - 1e-6).value) == pytest.approx(3, abs=1e-3)
     assert float(true_horizon(found).value) > 3
 
 
 def test_a_synthesizer_of_zeros_scores_zero_as_truncation_does() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=3, steps=4, beyond=8)
-    for policy in (bare(2, Zero()), Truncated(2), Full()):
-        found = measure_alignment(policy, core, half_squared_error, spans, state, lags=LAGS)
+    for estimator in (bare(2, Zero()), TruncatedBPTT(2), BPTT()):
+        found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
         for figure in (found.cosine(), found.r2(), found.norm_ratio(), found.carried()):
             assert not figure.value.any()
-        assert float(policy_horizon(found).value) == 0
+        assert float(estimator_horizon(found).value) == 0
 
 
 def test_shuffled_predictions_score_about_zero_or_below() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=20, steps=4, beyond=8, rows=50)
-    policy = bare(2, Oracle(core, half_squared_error, steps=8), shuffle=True)
-    found = measure_alignment(policy, core, half_squared_error, spans, state, lags=[8])
+    estimator = bare(2, Oracle(core, half_squared_error, steps=8), shuffle=True)
+    found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=[8])
     assert abs(float(found.cosine().value[0, 0])) < 0.1
     assert float(found.r2().value[0, 0]) < 0
     assert_close(found.r2(PREDICTED).value[0], torch.ones(1, dtype=torch.float64))  # what was said was right
 
 
-@pytest.mark.parametrize("starts", [[(0, 0), (4, 0), (4, 2)], [(1, 1), (5, 0), (5, 2), (11, 0)]])
-def test_nothing_is_expected_from_beyond_the_start_of_another_sequence(starts: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize("is_first", [[(0, 0), (4, 0), (4, 2)], [(1, 1), (5, 0), (5, 2), (11, 0)]])
+def test_nothing_is_expected_from_beyond_the_start_of_another_sequence(is_first: list[tuple[int, int]]) -> None:
     model = make_language_model()
-    spans = cut(make_text(12, starts=starts, ends=ALL_END), 4)
-    policy = bare(1, Oracle(model, model.loss, steps=1))
-    found = measure_alignment(policy, model, model.loss, spans, make_state(model), lags=[1])
+    spans = cut(make_text(12, is_first=is_first, is_last=ALL_END), 4)
+    estimator = bare(1, Oracle(model, model.loss, steps=1))
+    found = measure_alignment(estimator, model, model.loss, spans, make_state(model), lags=[1])
     assert_close(found.r2().value, torch.ones_like(found.r2().value))
-    closed = len({(step, row) for step, row in starts if step > 0})
+    closed = len({(step, row) for step, row in is_first if step > 0})
     assert float(found.counts.sum()) == 12 * ROWS - ROWS - closed
 
 
@@ -140,7 +140,7 @@ def test_parts_are_layers_of_hidden_and_cell() -> None:
 
 def test_parts_are_measured_apart() -> None:
     model = make_core("LSTM-1")
-    span = make_span(6, ends=ALL_END)
+    span = make_span(6, is_last=ALL_END)
 
     class HiddenAlone(Oracle):
         def forward(self, state: State, lookahead: Lookahead) -> torch.Tensor:
@@ -148,8 +148,8 @@ def test_parts_are_measured_apart() -> None:
             gradient[..., SIZE:] = 0
             return gradient
 
-    policy = bare(1, HiddenAlone(model, squared_error, steps=6))
-    found = measure_alignment(policy, model, squared_error, [span], make_state(model), lags=[6])
+    estimator = bare(1, HiddenAlone(model, squared_error, steps=6))
+    found = measure_alignment(estimator, model, squared_error, [span], make_state(model), lags=[6])
     r2 = dict(zip(found.parts, found.r2().value[:, 0].tolist(), strict=True))
     assert r2["hidden"] == pytest.approx(1)
     assert r2["cell"] == 0
@@ -158,20 +158,20 @@ def test_parts_are_measured_apart() -> None:
 
 def test_policy_model_gradients_and_chance_are_left_as_they_were() -> None:
     model = make_language_model(dropout=0.5)
-    policy = Synthetic(2, model.synthesizer(3), shuffle=True).double()
-    spans = cut(make_text(12, ends=ALL_END), 4)
+    estimator = SyntheticGradients(2, model.synthesizer(3), shuffle=True).double()
+    spans = cut(make_text(12, is_last=ALL_END), 4)
     state = make_state(model)
-    policy.backward(model, model.loss, spans[0], state)
-    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    estimator.backward(model, model.loss, spans[0], state)
+    before = {name: value.clone() for name, value in estimator.state_dict().items()}
     dropped = [module.p for module in model.modules() if isinstance(module, Dropout)]
-    gradients = [each.grad.clone() for each in [*model.parameters(), *policy.parameters()] if each.grad is not None]
+    gradients = [each.grad.clone() for each in [*model.parameters(), *estimator.parameters()] if each.grad is not None]
     random = torch.get_rng_state()
-    first = measure_alignment(policy, model, model.loss, spans, state, lags=[2])
-    again = measure_alignment(policy, model, model.loss, spans, state, lags=[2])
+    first = measure_alignment(estimator, model, model.loss, spans, state, lags=[2])
+    again = measure_alignment(estimator, model, model.loss, spans, state, lags=[2])
     assert_identical(first.products[:, :, 2:, 2:], again.products[:, :, 2:, 2:])  # nothing was dropped out
-    assert_identical(dict(policy.state_dict()), before)
+    assert_identical(dict(estimator.state_dict()), before)
     assert_identical(
-        [each.grad for each in [*model.parameters(), *policy.parameters()] if each.grad is not None], gradients
+        [each.grad for each in [*model.parameters(), *estimator.parameters()] if each.grad is not None], gradients
     )  # fmt: skip
     assert torch.equal(torch.get_rng_state(), random)
     assert [module.p for module in model.modules() if isinstance(module, Dropout)] == dropped
@@ -182,15 +182,15 @@ def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
     """The first window of a span learns from what is injected at its end alone, if its own loss is zero."""
     model = make_language_model()
     for make in (model.synthesizer, model.mlp_synthesizer, lambda steps: model.adjoint_synthesizer(2)):
-        policy = Synthetic(2, make(2)).double()
+        estimator = SyntheticGradients(2, make(2)).double()
         with torch.no_grad():
-            for parameter in policy.parameters():
+            for parameter in estimator.parameters():
                 parameter.copy_(torch.randn_like(parameter) / 2)
-        policy.gate.dot.fill_(0.7)
-        policy.gate.square.fill_(1.0)
+        estimator.gate.dot.fill_(0.7)
+        estimator.gate.square.fill_(1.0)
         span, state = make_text(4), make_state(model)
-        crossing = policy.look(model, model.loss, span, state)
-        step = policy.backward(model, model.loss, span, state)
+        crossing = estimator.look(model, model.loss, span, state)
+        step = estimator.backward(model, model.loss, span, state)
         assert_close(crossing.last, step.state)
         assert crossing.predicted.shape == (3 * ROWS, 12)
         table = Table(3 * ROWS, 12)
@@ -207,7 +207,7 @@ def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
 def test_of_mixed_it_is_the_synthetic_part() -> None:
     model = make_language_model()
     synthetic = bare(2, Oracle(model, model.loss, steps=8))
-    spans = cut(make_text(8, ends=ALL_END), 4)
+    spans = cut(make_text(8, is_last=ALL_END), 4)
     mixed = Mixed(synthetic, Constant(0.0))
     found = measure_alignment(mixed, model, model.loss, spans, make_state(model), lags=[8])
     assert_close(found.r2().value, torch.ones_like(found.r2().value))
@@ -230,35 +230,37 @@ def test_the_horizon_is_where_the_share_is_reached() -> None:
     assert true_horizon(found, 0.7).value == pytest.approx(2)
     assert true_horizon(found, 0.8).value == pytest.approx(2.5)  # between two lags
     assert true_horizon(found, 1.0).value == pytest.approx(4)
-    assert policy_horizon(found, 4 / 7).value == pytest.approx(1)
-    assert policy_horizon(found, 1.0).value == pytest.approx(2)
+    assert estimator_horizon(found, 4 / 7).value == pytest.approx(1)
+    assert estimator_horizon(found, 1.0).value == pytest.approx(2)
     assert_close(found.carried().value, torch.tensor([[1.0, 1, 0, 0]], dtype=torch.float64))
     assert_close(found.r2().value[0, -1], torch.tensor(0.7, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
-    ("policy", "spans", "lags", "message"),
+    ("estimator", "spans", "lags", "message"),
     [
-        (Truncated(2), 0, [2], "spans must be at least one, got none"),
-        (Truncated(2), 1, [2, 1], r"lags must be at least 1 step and increase, got \[2, 1\]"),
-        (Truncated(2), 1, [0], r"lags must be at least 1 step and increase, got \[0\]"),
-        (Truncated(2), 1, [9], "a span needs 9 steps of future, or rows that end, .* of 9 steps .*; got 8"),
-        (RealTime(), 1, [2], "can be looked at in Synthetic, ExactAhead, Mixed, Truncated and Full, got RealTime"),
+        (TruncatedBPTT(2), 0, [2], "spans must be at least one, got none"),
+        (TruncatedBPTT(2), 1, [2, 1], r"lags must be at least 1 step and increase, got \[2, 1\]"),
+        (TruncatedBPTT(2), 1, [0], r"lags must be at least 1 step and increase, got \[0\]"),
+        (TruncatedBPTT(2), 1, [9], "a span needs 9 steps of future, or rows that end, .* of 9 steps .*; got 8"),
+        (RTRL(), 1, [2], "can be looked at in Synthetic, ExactAhead, Mixed, Truncated and Full, got RealTime"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(policy: Policy, spans: int, lags: list[int], message: str) -> None:
+def test_what_cannot_be_measured_is_refused(
+    estimator: GradientEstimator, spans: int, lags: list[int], message: str
+) -> None:
     core = LinearCore()
     found, state = linear_text(core, number=1, steps=4, beyond=8)
     with pytest.raises(ValueError, match=message):
-        measure_alignment(policy, core, half_squared_error, found[:spans], state, lags=lags)
+        measure_alignment(estimator, core, half_squared_error, found[:spans], state, lags=lags)
 
 
 def test_standard_errors_shrink_with_the_root_of_the_number_of_spans() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=400, steps=2, beyond=2)
-    policy = bare(2, Oracle(core, half_squared_error, steps=1))
+    estimator = bare(2, Oracle(core, half_squared_error, steps=1))
     few, many = (
-        measure_alignment(policy, core, half_squared_error, spans[:number], state, lags=[2], groups=25).cosine()
+        measure_alignment(estimator, core, half_squared_error, spans[:number], state, lags=[2], groups=25).cosine()
         for number in (25, 400)
     )
     assert 2 < float(few.error[0, 0] / many.error[0, 0]) < 8
@@ -267,13 +269,13 @@ def test_standard_errors_shrink_with_the_root_of_the_number_of_spans() -> None:
 
 def test_lags_reach_the_horizon() -> None:
     for horizon in (1, 2, 3, 7, 100):
-        ends = block_ends(horizon)
-        assert ends[-1] == horizon
-        assert ends == sorted(set(ends))
+        is_last = block_ends(horizon)
+        assert is_last[-1] == horizon
+        assert is_last == sorted(set(is_last))
 
 
 def test_a_span_without_future_must_end() -> None:
     core = LinearCore()
     span = Span(torch.zeros(2, 1, SIZE).double(), torch.zeros(2, 1, SIZE).double())
     with pytest.raises(ValueError, match="got 0"):
-        measure_alignment(Truncated(1), core, half_squared_error, [span], torch.zeros(1, SIZE).double(), lags=[1])
+        measure_alignment(TruncatedBPTT(1), core, half_squared_error, [span], torch.zeros(1, SIZE).double(), lags=[1])

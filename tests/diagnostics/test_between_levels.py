@@ -5,16 +5,16 @@ from models import ROWS, make_hierarchy, make_span, make_state, squared_error
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
+from sgrnn.all_reduce import AllReduce
 from sgrnn.diagnostics import Bias, measure_alignment, measure_bias
-from sgrnn.interface import Interface
-from sgrnn.policies import Truncated
+from sgrnn.estimators import TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.synthesizers.interface import Interface
 from sgrnn.tasks import cut
-from sgrnn.totals import Total
 
 
-def make_wrong(total: Total | None = None) -> Interface:
+def make_wrong(total: AllReduce | None = None) -> Interface:
     """Confident, and of what is random."""
     torch.manual_seed(3)
     interface = Interface(MLPSynthesizer(3, (5,)), total=total).double()
@@ -26,20 +26,20 @@ def make_wrong(total: Total | None = None) -> Interface:
 
 
 def spans() -> list[Span]:
-    return cut(make_span(24, ends=torch.ones(ROWS, dtype=torch.bool)), 6)
+    return cut(make_span(24, is_last=torch.ones(ROWS, dtype=torch.bool)), 6)
 
 
 def bias_with(interface: Interface | None) -> Bias:
     core = make_hierarchy(1, 4, interfaces=[interface])
     return measure_bias(
-        Truncated(3), core, squared_error, spans(), make_state(core), horizon=6, windows=[1, 3, 6]
+        TruncatedBPTT(3), core, squared_error, spans(), make_state(core), horizon=6, windows=[1, 3, 6]
     )  # fmt: skip
 
 
 def test_the_true_gradient_is_that_without_interfaces() -> None:
     def truth(interface: Interface | None) -> Tensor:
         core = make_hierarchy(1, 4, interfaces=[interface])
-        found = measure_alignment(Truncated(3), core, squared_error, spans(), make_state(core), lags=[2, 6])
+        found = measure_alignment(TruncatedBPTT(3), core, squared_error, spans(), make_state(core), lags=[2, 6])
         return found.products
 
     assert truth(None).any()

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from sgrnn.diagnostics import Bias, measure_bias, stretch
 from sgrnn.diagnostics.bias import join
-from sgrnn.online import RealTime
-from sgrnn.policies import Full, Policy, Synthetic, Truncated
+from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.online import RTRL
 from sgrnn.span import Span
 from sgrnn.tasks import cut
 
@@ -33,7 +33,7 @@ ALL_END = torch.ones(ROWS, dtype=torch.bool)
 
 def episodes(number: int, steps: int, span: int) -> list[Span]:
     """So many equal episodes that start and end all rows, cut into spans."""
-    whole = make_span(steps, starts=[(0, row) for row in range(ROWS)], ends=ALL_END)
+    whole = make_span(steps, is_first=[(0, row) for row in range(ROWS)], is_last=ALL_END)
     return [part for _ in range(number) for part in cut(whole, span)]
 
 
@@ -56,7 +56,7 @@ def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
     spans = episodes(number=4, steps=12, span=6)
     windows = [1, 2, 3, 4, 6, 12]
     found = measure_bias(
-        Truncated(3), core, half_squared_error, spans, torch.zeros(ROWS, SIZE).double(), horizon=12, windows=windows
+        TruncatedBPTT(3), core, half_squared_error, spans, torch.zeros(ROWS, SIZE).double(), horizon=12, windows=windows
     )
     episode = join(spans[:2])
     long = linear_gradient(core, episode, [12] * 12)
@@ -67,7 +67,7 @@ def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
         assert float(found.relative_error().value[place, 0]) == pytest.approx(float(error), abs=1e-7)
         cosine = (gradient * long).sum() / (gradient.norm() * long.norm())
         assert_close(found.cosine().value[place, 0], cosine)
-    assert found.contenders == ["policy", *(f"T={window}" for window in windows)]
+    assert found.contenders == ["estimator", *(f"T={window}" for window in windows)]
     assert found.tensors == ["all", "weight"]
     assert found.relative_error().error.abs().max() < 1e-6, "equal episodes have no spread"
     assert found.worth_text() == "worth T=3.0 ± 0.0"
@@ -78,10 +78,10 @@ def test_a_worth_between_windows_is_not_rounded_up_and_found_by_looking_there() 
     spans, state = linear_text(core, number=60, steps=24, beyond=24)
 
     def measured(windows: list[int]) -> Bias:
-        return measure_bias(Truncated(8), core, half_squared_error, spans, state, horizon=24, windows=windows)
+        return measure_bias(TruncatedBPTT(8), core, half_squared_error, spans, state, horizon=24, windows=windows)
 
     found = measured([1, 2, 3, 6, 12, 24])
-    value, error = found.worth()
+    value, error = found.equivalent_window()
     assert float(value) == pytest.approx(8, abs=float(error))
     assert found.worth_text() == f"worth T={float(value):.1f} ± {float(error):.1f} (between 6 and 12)"
     assert found.windows_around() == [7, 8, 9, 10], "of five the four that are as far apart in ratio"
@@ -96,7 +96,7 @@ def test_a_worth_between_windows_is_not_rounded_up_and_found_by_looking_there() 
 
 
 def made_up(errors: list[list[float]]) -> Bias:
-    """Of one parameter in as many groups as each contender has errors; the policy's first, then windows 1, 5, 10."""
+    """Of one parameter in as many groups as each contender has errors; the estimator's first, then windows 1, 5, 10."""
     roots = torch.tensor(errors, dtype=torch.float64)
     groups = roots.shape[1]
     grams = (roots.unsqueeze(2) * roots.unsqueeze(1)).unsqueeze(1)
@@ -105,7 +105,7 @@ def made_up(errors: list[list[float]]) -> Bias:
 
 
 @pytest.mark.parametrize(
-    ("policy", "text"),
+    ("estimator", "text"),
     [
         ([0.2, 0.2, 0.2], "worth T=5.0 ± 0.0"),
         ([0.15, 0.15, 0.15], "worth T=7.1 ± 0.0 (between 5 and 10)"),
@@ -113,13 +113,13 @@ def made_up(errors: list[list[float]]) -> Bias:
         ([0.05, 0.05, 0.05], "worth more than T=10"),
     ],
 )
-def test_what_a_policy_is_worth_in_words(policy: list[float], text: str) -> None:
-    assert made_up([policy, [0.5] * 3, [0.2] * 3, [0.1] * 3]).worth_text() == text
+def test_what_a_policy_is_worth_in_words(estimator: list[float], text: str) -> None:
+    assert made_up([estimator, [0.5] * 3, [0.2] * 3, [0.1] * 3]).worth_text() == text
 
 
 def test_what_is_not_known_is_said_so() -> None:
     wild = made_up([[0.6, 0.1, 0.01], [0.5] * 3, [0.2] * 3, [0.1] * 3])
-    value, error = wild.worth()
+    value, error = wild.equivalent_window()
     assert 2 * error >= value
     assert wild.worth_text() == (
         f"worth T={float(value):.1f} ± {float(error):.1f} (which is not known from so few spans: take more)"
@@ -146,11 +146,11 @@ def test_the_noise_is_that_of_one_update() -> None:
     """Two kinds of updates by turns: each lies half their difference away from the mean."""
     core = LinearCore()
     spans = [
-        Span(span.inputs * factor, span.targets, span.starts, span.ends)
+        Span(span.inputs * factor, span.targets, span.is_first, span.is_last)
         for span, factor in zip(episodes(number=8, steps=4, span=4), [1.0, 2.0] * 4, strict=True)
     ]
     state = torch.zeros(ROWS, SIZE).double()
-    found = measure_bias(Full(), core, half_squared_error, spans, state, horizon=4, groups=4)
+    found = measure_bias(BPTT(), core, half_squared_error, spans, state, horizon=4, groups=4)
     one, two = (linear_gradient(core, span, [4] * 4) for span in spans[:2])
     mean = (one + two) / 2
     expected = (one - two).norm() / 2 / mean.norm()
@@ -163,7 +163,7 @@ def test_spans_that_are_left_over_count_for_nothing() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=5, steps=3, beyond=6)
     found, whole = (
-        measure_bias(Full(), core, half_squared_error, each, state, horizon=6) for each in (spans, spans[:4])
+        measure_bias(BPTT(), core, half_squared_error, each, state, horizon=6) for each in (spans, spans[:4])
     )
     assert found.updates == whole.updates == 4
     assert_identical(found.noise, whole.noise)
@@ -174,9 +174,9 @@ def test_spans_that_are_left_over_count_for_nothing() -> None:
 @pytest.mark.parametrize("core", CORES)
 def test_an_oracle_has_no_error(core: str, window: int) -> None:
     model = make_core(core)
-    policy = bare(window, Oracle(model, squared_error, steps=12))
+    estimator = bare(window, Oracle(model, squared_error, steps=12))
     spans = episodes(number=3, steps=12, span=4)
-    found = measure_bias(policy, model, squared_error, spans, make_state(model), horizon=12, windows=[1, 12])
+    found = measure_bias(estimator, model, squared_error, spans, make_state(model), horizon=12, windows=[1, 12])
     assert found.relative_error().value[0].max() < 1e-7
     assert_close(found.cosine().value[0, 0], torch.ones((), dtype=torch.float64))
     assert found.relative_error().value[1, 0] > 0.01
@@ -191,13 +191,13 @@ def test_a_synthesizer_of_zeros_is_worth_its_window() -> None:
         bare(2, Zero()), core, half_squared_error, spans, state, horizon=12, windows=[1, 2, 3, 6, 12]
     )  # fmt: skip
     assert_close(found.relative_error().value[0], found.relative_error().value[2])
-    assert float(found.worth().value) == pytest.approx(2)
+    assert float(found.equivalent_window().value) == pytest.approx(2)
 
 
 def test_the_reference_sees_as_far_beyond_a_stretch_as_it_is_told() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=2, steps=3, beyond=5, rows=ROWS)
-    found = measure_bias(Full(), core, half_squared_error, spans, state, horizon=3)
+    found = measure_bias(BPTT(), core, half_squared_error, spans, state, horizon=3)
     A = core.weight.detach()
     by_span = []
     for span in spans:
@@ -221,10 +221,10 @@ def test_noise_alone_is_not_taken_for_bias() -> None:
     """What is injected in the wrong rows has no mean: it is as biased as truncation, however noisy."""
     core = LinearCore()
     spans, state = linear_text(core, number=200, steps=1, beyond=10)
-    noisy = bare(1, Oracle(core, half_squared_error, steps=10), shuffle=True, center=True)
-    truncated = Truncated(1)
+    noisy = bare(1, Oracle(core, half_squared_error, steps=10), shuffle=True, remove_mean=True)
+    truncated = TruncatedBPTT(1)
     found, plain = (
-        measure_bias(policy, core, half_squared_error, spans, state, horizon=10) for policy in (noisy, truncated)
+        measure_bias(estimator, core, half_squared_error, spans, state, horizon=10) for estimator in (noisy, truncated)
     )
     difference = float(found.relative_error().value[0, 0] - plain.relative_error().value[0, 0])
     assert abs(difference) < 3 * float(found.relative_error().error[0, 0] + plain.relative_error().error[0, 0])
@@ -235,28 +235,28 @@ def test_where_the_reference_is_noise_alone_a_policy_is_worth_no_window() -> Non
     products = torch.tensor([[1.0, -0.5], [-0.5, 1.0]], dtype=torch.float64)
     errors = products.expand(3, 1, 2, 2)
     found = Bias(["all"], [1, 2], products[None], errors, errors, torch.ones(1, dtype=torch.float64), 4, 8)
-    assert found.worth().value.isnan()
+    assert found.equivalent_window().value.isnan()
     assert found.worth_text() == "not to be told from noise"
     core = LinearCore()
     spans, state = linear_text(core, number=4, steps=3, beyond=3)
     found = measure_bias(
-        Truncated(2), core, lambda outputs, _: 0 * outputs.sum(dim=-1), spans, state, horizon=3, windows=[1, 2]
+        TruncatedBPTT(2), core, lambda outputs, _: 0 * outputs.sum(dim=-1), spans, state, horizon=3, windows=[1, 2]
     )  # fmt: skip
-    assert found.worth().value.isnan()
+    assert found.equivalent_window().value.isnan()
     assert found.worth_text() == "not to be told from noise"
 
 
 def test_any_policy_can_be_measured_and_is_left_as_it_was() -> None:
     model = make_language_model()
-    spans = cut(make_text(24, ends=ALL_END), 4)
-    for policy in (Full(), Truncated(2), RealTime(), Synthetic(2, model.synthesizer(3))):
-        policy.double()
-        before = {name: value.clone() for name, value in policy.state_dict().items()}
+    spans = cut(make_text(24, is_last=ALL_END), 4)
+    for estimator in (BPTT(), TruncatedBPTT(2), RTRL(), SyntheticGradients(2, model.synthesizer(3))):
+        estimator.double()
+        before = {name: value.clone() for name, value in estimator.state_dict().items()}
         model.zero_grad()
         model.output.weight.grad = torch.ones_like(model.output.weight)
-        found = measure_bias(policy, model, model.loss, spans, make_state(model), horizon=4)
+        found = measure_bias(estimator, model, model.loss, spans, make_state(model), horizon=4)
         assert found.relative_error().value.shape == (1, 1 + len(list(model.parameters())))
-        assert_identical(dict(policy.state_dict()), before)
+        assert_identical(dict(estimator.state_dict()), before)
         assert_identical(model.output.weight.grad, torch.ones_like(model.output.weight))
         assert model.output.bias.grad is None
 
@@ -270,8 +270,8 @@ def test_an_output_layer_that_the_loss_alone_knows_of_is_left_as_it_was(before: 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return squared_error(readout(outputs), targets)
 
-    for policy in (Full(), Truncated(2), RealTime()):
-        measure_bias(policy, model, loss, episodes(3, 8, 4), make_state(model), horizon=4, windows=[1])
+    for estimator in (BPTT(), TruncatedBPTT(2), RTRL()):
+        measure_bias(estimator, model, loss, episodes(3, 8, 4), make_state(model), horizon=4, windows=[1])
     if before is None:
         assert readout.weight.grad is None
     else:
@@ -280,13 +280,13 @@ def test_an_output_layer_that_the_loss_alone_knows_of_is_left_as_it_was(before: 
 
 
 def test_spans_are_taken_together_up_to_the_horizon_or_an_end() -> None:
-    whole = make_span(10, starts=[(0, 0)], ends=ALL_END)
+    whole = make_span(10, is_first=[(0, 0)], is_last=ALL_END)
     spans = [*cut(whole, 4), *cut(whole, 4)]
     assert [[span.steps for span in parts] for parts in stretch(spans, 8)] == [[4, 4], [2], [4, 4], [2]]
     assert [[span.steps for span in parts] for parts in stretch(spans, 50)] == [[4, 4, 2], [4, 4, 2]]
     joined = join(cut(whole, 4))
-    assert_identical([joined.inputs, joined.targets, joined.starts, joined.ends],
-                     [whole.inputs, whole.targets, whole.starts, whole.ends])  # fmt: skip
+    assert_identical([joined.inputs, joined.targets, joined.is_first, joined.is_last],
+                     [whole.inputs, whole.targets, whole.is_first, whole.is_last])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -300,9 +300,9 @@ def test_spans_are_taken_together_up_to_the_horizon_or_an_end() -> None:
 def test_what_cannot_be_measured_is_refused(spans: int, windows: list[int], message: str) -> None:
     core = LinearCore()
     found, state = linear_text(core, number=spans, steps=3, beyond=3)
-    policy: Policy = Full()
+    estimator: GradientEstimator = BPTT()
     with pytest.raises(ValueError, match=message):
-        measure_bias(policy, core, half_squared_error, found, state, horizon=3, windows=windows)
+        measure_bias(estimator, core, half_squared_error, found, state, horizon=3, windows=windows)
     if spans > 1:
         with pytest.raises(ValueError, match="windows must be at least one to compare with, got none"):
-            measure_bias(policy, core, half_squared_error, found, state, horizon=3).worth()
+            measure_bias(estimator, core, half_squared_error, found, state, horizon=3).equivalent_window()

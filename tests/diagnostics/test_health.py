@@ -9,7 +9,7 @@ from models import CORES, SIZE, LinearCore, half_squared_error, make_core, make_
 from torch import Tensor, nn
 
 from sgrnn.diagnostics import measure_health
-from sgrnn.policies import Truncated
+from sgrnn.estimators import TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import to_matrix
 
@@ -56,7 +56,7 @@ def test_a_prediction_along_the_state_would_grow_it() -> None:
 def test_norms_are_those_of_the_states_at_the_boundaries() -> None:
     core = LinearCore()
     spans, state = spans_of(3, 2, 5)
-    found = measure_health(Truncated(2), core, half_squared_error, spans, state)
+    found = measure_health(TruncatedBPTT(2), core, half_squared_error, spans, state)
     seen = []
     for span in spans:
         seen.append(state)
@@ -70,8 +70,8 @@ def test_norms_are_those_of_the_states_at_the_boundaries() -> None:
 @pytest.mark.parametrize("core", [name for name in CORES if "-" in name])
 def test_gates_are_those_of_the_equations(core: str) -> None:
     model = make_core(core)
-    span, state = make_span(4, ends=torch.ones(3, dtype=torch.bool)), make_state(model)
-    found = measure_health(Truncated(4), model, squared_error, [span], state).gates
+    span, state = make_span(4, is_last=torch.ones(3, dtype=torch.bool)), make_state(model)
+    found = measure_health(TruncatedBPTT(4), model, squared_error, [span], state).gates
     expected: dict[str, list[Tensor]] = {}
     kind = core.removeprefix("nn.").split("-")[0]
     layers = int(core.split("-")[1])
@@ -114,4 +114,4 @@ def test_gates_are_those_of_the_equations(core: str) -> None:
 
 def test_no_spans_are_refused() -> None:
     with pytest.raises(ValueError, match="spans must be at least one, got none"):
-        measure_health(Truncated(1), LinearCore(), half_squared_error, [], torch.zeros(1, SIZE).double())
+        measure_health(TruncatedBPTT(1), LinearCore(), half_squared_error, [], torch.zeros(1, SIZE).double())

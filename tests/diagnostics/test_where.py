@@ -19,8 +19,8 @@ from sgrnn.diagnostics import (
     probe_memory,
     recovered_loss,
 )
-from sgrnn.lookahead import Lookahead
 from sgrnn.state import State
+from sgrnn.synthesizers.lookahead import Lookahead
 from sgrnn.tasks import cut
 
 
@@ -125,7 +125,7 @@ def test_the_gradient_of_a_quadratic_adds_up_to_it() -> None:
 @pytest.mark.parametrize("name", ["LSTM-2", "GRU-1", "own"])
 def test_the_gradient_of_any_loss_nearly_does(name: str) -> None:
     model = make_core(name)
-    spans = cut(make_span(12, ends=torch.ones(3, dtype=torch.bool)), 4)
+    spans = cut(make_span(12, is_last=torch.ones(3, dtype=torch.bool)), 4)
     oracle = bare(2, Oracle(model, squared_error, steps=5))
     state = make_state(model)
     if isinstance(state, dict):
@@ -141,9 +141,10 @@ def random_state() -> Tensor:
 def test_rows_that_begin_anew_do_not_count() -> None:
     """Row 0 and 2 begin a sequence with each span: what is predicted at their boundary has nothing to add up to."""
     core = LinearCore()
-    ends = torch.tensor([True, False, True])
+    is_last = torch.tensor([True, False, True])
     spans = [
-        make_span(4, starts=[(0, 0), (0, 2)], ends=ends, seed=seed, future=make_span(4, seed=4)) for seed in (2, 3)
+        make_span(4, is_first=[(0, 0), (0, 2)], is_last=is_last, seed=seed, future=make_span(4, seed=4))
+        for seed in (2, 3)
     ]
 
     class Everywhere(Oracle):
@@ -157,8 +158,8 @@ def test_rows_that_begin_anew_do_not_count() -> None:
 
 def test_of_whole_episodes_nothing_can_be_said() -> None:
     core = LinearCore()
-    ends = torch.ones(3, dtype=torch.bool)
-    spans = [make_span(4, starts=[(0, row) for row in range(3)], ends=ends, seed=seed) for seed in (2, 3)]
+    is_last = torch.ones(3, dtype=torch.bool)
+    spans = [make_span(4, is_first=[(0, row) for row in range(3)], is_last=is_last, seed=seed) for seed in (2, 3)]
     for synthesizer in (Zero(), Table(3 * 3, 3)):
         found = recovered_loss(bare(2, synthesizer), core, half_squared_error, spans, random_state(), horizon=4)
         assert found.value.isnan()

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from wrapped import WithReadout
 
 from sgrnn.cores import initial_state
-from sgrnn.online import BPLambda
-from sgrnn.policies import Truncated
+from sgrnn.estimators import TruncatedBPTT
+from sgrnn.estimators.online import BPLambda
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, floating_leaves, state_size, to_matrix, where_rows
 
@@ -43,11 +43,11 @@ def make_policy(model: nn.Module, **options: Any) -> BPLambda:
 
 
 def make_random_synthesizer(model: nn.Module, **options: Any) -> BPLambda:
-    policy = make_policy(model, **options)
+    estimator = make_policy(model, **options)
     generator = torch.Generator().manual_seed(7)
-    for buffer in (policy.weight, policy.bias):
+    for buffer in (estimator.weight, estimator.bias):
         buffer.copy_(torch.randn(buffer.shape, dtype=buffer.dtype, generator=generator))
-    return policy
+    return estimator
 
 
 def rnn_step(weights: list[Array], x: Array, state: Array) -> tuple[Array, Array, Array]:
@@ -101,11 +101,11 @@ def bp_lambda_by_hand(
     e = [np.zeros((N, N * N + N)) for _ in range(ROWS)]
     J = [np.zeros((N, N)) for _ in range(ROWS)]
     gradient, norms = np.zeros(sum(part.size for part in weights)), []
-    assert span.starts is not None
-    assert span.ends is not None
+    assert span.is_first is not None
+    assert span.is_last is not None
     for t in range(span.steps):
-        begins = span.starts[t].tolist()
-        last = (span.ends if t == span.steps - 1 else span.starts[t + 1]).tolist()
+        begins = span.is_first[t].tolist()
+        last = (span.is_last if t == span.steps - 1 else span.is_first[t + 1]).tolist()
         deltas, losses, inners, befores = [], [], [], []
         for row in range(ROWS):
             if begins[row]:
@@ -136,20 +136,20 @@ def bp_lambda_by_hand(
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_the_equations(kind: str, lengths: list[int], options: tuple[float, float, float]) -> None:
     model = make_core(kind)
-    span, state = make_span(STEPS, starts=STARTS, ends=ENDS), make_state(model)
+    span, state = make_span(STEPS, is_first=STARTS, is_last=ENDS), make_state(model)
     span = replace(span, targets=2 * span.targets)
     gamma, lambda_, w = options
-    policy = make_policy(model, gamma=gamma, lambda_=lambda_, w=w)
-    found, _ = train_on(policy, model, squared_error, divide(span, lengths), state)
+    estimator = make_policy(model, gamma=gamma, lambda_=lambda_, w=w)
+    found, _ = train_on(estimator, model, squared_error, divide(span, lengths), state)
     weights = [parameter.detach().numpy() for parameter in model.parameters()]
     gradient, theta, b, norms = bp_lambda_by_hand(
-        KINDS[kind], weights, span, to_matrix(state).numpy(), policy.learning_rate, gamma, lambda_, w
+        KINDS[kind], weights, span, to_matrix(state).numpy(), estimator.learning_rate, gamma, lambda_, w
     )
     relative, absolute = TOLERANCES[torch.float64]
     flat = torch.cat([part.flatten() for part in found.values()])
     np.testing.assert_allclose(flat.numpy(), gradient, rtol=relative, atol=absolute)
-    np.testing.assert_allclose(policy.weight.numpy(), theta, rtol=relative, atol=absolute)
-    np.testing.assert_allclose(policy.bias.numpy(), b, rtol=relative, atol=absolute)
+    np.testing.assert_allclose(estimator.weight.numpy(), theta, rtol=relative, atol=absolute)
+    np.testing.assert_allclose(estimator.bias.numpy(), b, rtol=relative, atol=absolute)
     assert min(norms) < 1 < max(norms)  # clipped at some steps, and not at others
 
 
@@ -157,7 +157,7 @@ def test_it_is_the_equations(kind: str, lengths: list[int], options: tuple[float
 def test_it_does_not_matter_where_a_sequence_is_divided(futures: bool) -> None:
     """Whether the span before a start is told so by its ends or by its future."""
     model = make_core("GRU-2")
-    span, state = make_span(STEPS, starts=STARTS, ends=ENDS), make_state(model)
+    span, state = make_span(STEPS, is_first=STARTS, is_last=ENDS), make_state(model)
     whole, parts = make_policy(model), make_policy(model)
     expected, _ = train_on(whole, model, squared_error, [span], state)
     found, _ = train_on(parts, model, squared_error, divide(span, [4, 1, 4], futures=futures), state)
@@ -168,26 +168,26 @@ def test_it_does_not_matter_where_a_sequence_is_divided(futures: bool) -> None:
 @pytest.mark.parametrize("core", [*CORES, "readout"])
 def test_with_nothing_learned_it_is_truncation_at_every_step(core: str) -> None:
     model = WithReadout(make_core("nn.LSTM-2")) if core == "readout" else make_core(core)
-    spans, state = divide(make_span(STEPS, starts=STARTS), [5, 4]), make_state(model)
-    expected, plain = train_on(Truncated(1), model, squared_error, spans, state)
+    spans, state = divide(make_span(STEPS, is_first=STARTS), [5, 4]), make_state(model)
+    expected, plain = train_on(TruncatedBPTT(1), model, squared_error, spans, state)
     found, steps = train_on(make_policy(model, learning_rate=0.0), model, squared_error, spans, state)
     assert_close(found, expected)
     for step, other in zip(steps, plain, strict=True):
         assert_close([step.loss, step.state], [other.loss, other.state])
-        assert_close(step.figures, {**other.figures, "td_rms": step.figures["td_rms"]})
+        assert_close(step.metrics, {**other.metrics, "td_rms": step.metrics["td_rms"]})
 
 
-def injected_by_hand(model: nn.Module, policy: BPLambda, span: Span, state: State) -> dict[str, Tensor]:
+def injected_by_hand(model: nn.Module, estimator: BPLambda, span: Span, state: State) -> dict[str, Tensor]:
     """By autograd, the graph cut before every step: gradients of the sum of L_t + w <s_t, g(s_t)>, g held constant."""
     model.zero_grad()
-    assert span.starts is not None
-    assert span.ends is not None
+    assert span.is_first is not None
+    assert span.is_last is not None
     for t in range(span.steps):
-        before = where_rows(span.starts[t], initial_state(model, ROWS), detach(state))
+        before = where_rows(span.is_first[t], initial_state(model, ROWS), detach(state))
         outputs, state = model(span.inputs[t : t + 1], before)
         after = to_matrix(state)
-        closed = span.ends if t == span.steps - 1 else span.starts[t + 1]
-        injected = policy.w * policy.predict(after.detach()) * ~closed[:, None]
+        closed = span.is_last if t == span.steps - 1 else span.is_first[t + 1]
+        injected = estimator.w * estimator.predict(after.detach()) * ~closed[:, None]
         (squared_error(outputs, span.targets[t : t + 1]).sum() + (after * injected).sum()).backward()
     return gradients(model)
 
@@ -195,10 +195,10 @@ def injected_by_hand(model: nn.Module, policy: BPLambda, span: Span, state: Stat
 @pytest.mark.parametrize("core", [*CORES, "readout"])
 def test_the_model_gets_what_is_injected_through_one_step(core: str) -> None:
     model = WithReadout(make_core("own")) if core == "readout" else make_core(core)
-    span, state = make_span(STEPS, starts=STARTS, ends=ENDS), make_state(model)
-    policy = make_random_synthesizer(model, learning_rate=0.0, w=0.3)
-    found, _ = train_on(policy, model, squared_error, divide(span, [2, 7]), state)
-    assert_close(found, injected_by_hand(model, policy, span, state))
+    span, state = make_span(STEPS, is_first=STARTS, is_last=ENDS), make_state(model)
+    estimator = make_random_synthesizer(model, learning_rate=0.0, w=0.3)
+    found, _ = train_on(estimator, model, squared_error, divide(span, [2, 7]), state)
+    assert_close(found, injected_by_hand(model, estimator, span, state))
 
 
 @pytest.mark.parametrize("core", ["RNN-1", "LSTM-2", "own", "readout"])
@@ -206,18 +206,18 @@ def test_the_td_error_is_what_arrives_at_the_state_before(core: str) -> None:
     """From an untrained synthesizer; with a small loss, so that nothing is clipped."""
     model = WithReadout(make_core("GRU-1")) if core == "readout" else make_core(core)
     span, state = make_span(1), make_state(model)
-    policy = make_policy(model, learning_rate=1.0)
+    estimator = make_policy(model, learning_rate=1.0)
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return squared_error(outputs, targets) / 1000
 
-    step = policy.backward(model, loss, span, state)
+    step = estimator.backward(model, loss, span, state)
     first = cut(state)
     loss(model(span.inputs, first)[0], span.targets).sum().backward()
     arrived = to_matrix([torch.zeros_like(x) if x.grad is None else x.grad for x in floating_leaves(first)])
-    assert_close(policy.weight, arrived.T @ to_matrix(state) / ROWS)
-    assert_close(policy.bias, arrived.mean(dim=0))
-    assert_close(step.figures["td_rms"], arrived.square().mean().sqrt())
+    assert_close(estimator.weight, arrived.T @ to_matrix(state) / ROWS)
+    assert_close(estimator.bias, arrived.mean(dim=0))
+    assert_close(step.metrics["td_rms"], arrived.square().mean().sqrt())
 
 
 class FromCorners(LinearCore):
@@ -242,48 +242,48 @@ def exact_gradient(A: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("lambda_", [0.0, 1.0])
 def test_on_a_linear_core_it_finds_the_true_gradient(lambda_: float) -> None:
     core, rows = FromCorners(), 2 * SIZE
-    policy = BPLambda(SIZE, learning_rate=0.5, lambda_=lambda_).double()
+    estimator = BPLambda(SIZE, learning_rate=0.5, lambda_=lambda_).double()
     u = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
     inputs = u.expand(8, rows, SIZE)
     span = Span(inputs, inputs, mark(8, rows, [(0, row) for row in range(rows)]))
     state = core.initial_state(rows)
-    rms = [policy.backward(core, half_square, span, state).figures["td_rms"] for _ in range(150)]
+    rms = [estimator.backward(core, half_square, span, state).metrics["td_rms"] for _ in range(150)]
     P, q = exact_gradient(core.weight.detach(), u)
-    torch.testing.assert_close(policy.weight, P, rtol=0, atol=1e-3)
-    torch.testing.assert_close(policy.bias, q, rtol=0, atol=1e-3)
+    torch.testing.assert_close(estimator.weight, P, rtol=0, atol=1e-3)
+    torch.testing.assert_close(estimator.bias, q, rtol=0, atol=1e-3)
     assert rms[-1] < 1e-3 * rms[0]
 
 
 def test_it_steps_its_synthesizer_itself() -> None:
     model = make_core("LSTM-1")
-    policy = make_policy(model)
-    assert list(policy.parameters()) == []
-    policy.backward(model, squared_error, make_span(STEPS), make_state(model))
-    assert policy.weight.any()
-    assert policy.bias.any()
+    estimator = make_policy(model)
+    assert list(estimator.parameters()) == []
+    estimator.backward(model, squared_error, make_span(STEPS), make_state(model))
+    assert estimator.weight.any()
+    assert estimator.bias.any()
 
 
 def test_memory_is_a_trace_per_row() -> None:
     model = make_core("LSTM-1")
-    policy = make_policy(model)
-    policy.backward(model, squared_error, make_span(STEPS), make_state(model))
+    estimator = make_policy(model)
+    estimator.backward(model, squared_error, make_span(STEPS), make_state(model))
     N = 2 * SIZE
-    assert policy.trace.numel() == ROWS * N * (N**2 + N)
+    assert estimator.trace.numel() == ROWS * N * (N**2 + N)
 
 
 @pytest.mark.parametrize("told", ["by the ends of the one", "by the starts of the other"])
 def test_nothing_but_the_synthesizer_goes_on_from_a_sequence_to_another(told: str) -> None:
     model = make_core("LSTM-1")
-    ends = torch.ones(ROWS, dtype=torch.bool) if "ends" in told else None
-    starts = [(0, row) for row in range(ROWS)] if "starts" in told else None
-    policies = [make_policy(model), make_policy(model)]
-    policies[0].backward(model, squared_error, make_span(STEPS, ends=ends), make_state(model))
-    policies[1].weight.copy_(policies[0].weight)
-    policies[1].bias.copy_(policies[0].bias)
-    span = make_span(STEPS, starts=starts, seed=3)
-    for policy in policies:
-        policy.backward(model, squared_error, span, make_state(model))
-    assert_identical(policies[0].state_dict(), policies[1].state_dict())
+    is_last = torch.ones(ROWS, dtype=torch.bool) if "is_last" in told else None
+    is_first = [(0, row) for row in range(ROWS)] if "is_first" in told else None
+    estimators = [make_policy(model), make_policy(model)]
+    estimators[0].backward(model, squared_error, make_span(STEPS, is_last=is_last), make_state(model))
+    estimators[1].weight.copy_(estimators[0].weight)
+    estimators[1].bias.copy_(estimators[0].bias)
+    span = make_span(STEPS, is_first=is_first, seed=3)
+    for estimator in estimators:
+        estimator.backward(model, squared_error, span, make_state(model))
+    assert_identical(estimators[0].state_dict(), estimators[1].state_dict())
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_dropout_is_refused_in_training() -> None:
 
 def test_other_rows_in_the_midst_of_sequences_are_refused() -> None:
     model = make_core("RNN-1")
-    policy = make_policy(model)
-    policy.backward(model, squared_error, make_span(3), make_state(model))
+    estimator = make_policy(model)
+    estimator.backward(model, squared_error, make_span(3), make_state(model))
     with pytest.raises(ValueError, match=r"^trace must be .* carried \(3, 3, 3, 4\), got \(5, 3, 3, 4\)$"):
-        policy.backward(model, squared_error, make_span(3, rows=5), make_state(model, rows=5))
+        estimator.backward(model, squared_error, make_span(3, rows=5), make_state(model, rows=5))

@@ -11,17 +11,17 @@ from torch import Tensor
 from wrapped import WithReadout
 
 from sgrnn.cores import GRU
-from sgrnn.online import UORO, BPLambda, RealTime, SnAp1
-from sgrnn.policies import Policy
+from sgrnn.estimators import GradientEstimator
+from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.state import State
 
-POLICIES = {
-    "RealTime": lambda seed: RealTime(),
+ESTIMATORS = {
+    "RealTime": lambda seed: RTRL(),
     "SnAp1": lambda seed: SnAp1(),
     "UORO": lambda seed: UORO(seed),
     "BPLambda": lambda seed: BPLambda(2 * SIZE, learning_rate=0.1, gamma=0.9, w=0.5).double(),
 }
-SPANS = divide(make_span(16, starts=[(0, 0), (0, 1), (5, 2), (11, 0)]), [2] * 8, futures=True)
+SPANS = divide(make_span(16, is_first=[(0, 0), (0, 1), (5, 2), (11, 0)]), [2] * 8, futures=True)
 
 
 class Training:
@@ -30,39 +30,39 @@ class Training:
     def __init__(self, kind: str, seed: int) -> None:
         torch.manual_seed(seed)
         self.model = WithReadout(GRU(SIZE, SIZE, 2).double(), seed)
-        self.policy: Policy = POLICIES[kind](seed)
+        self.estimator: GradientEstimator = ESTIMATORS[kind](seed)
         self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-2)
         self.state: State = self.model.initial_state(ROWS)
         self.seen: list[dict[str, Tensor]] = []
 
     def update(self, numbers: range) -> None:
         for number in numbers:
-            step = self.policy.backward(self.model, squared_error, SPANS[number], self.state)
+            step = self.estimator.backward(self.model, squared_error, SPANS[number], self.state)
             self.state = step.state
-            self.seen.append({"loss": step.loss, **step.figures})
+            self.seen.append({"loss": step.loss, **step.metrics})
             self.optimizer.step()
             self.optimizer.zero_grad()
 
     def saved(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
-            "policy": self.policy.state_dict(),
+            "estimator": self.estimator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "state": self.state,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
         self.model.load_state_dict(saved["model"])
-        self.policy.load_state_dict(saved["policy"])
+        self.estimator.load_state_dict(saved["estimator"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.state = saved["state"]
 
 
 @pytest.mark.parametrize("used", [0, 2])
 @pytest.mark.parametrize("saved_after", [0, 3])
-@pytest.mark.parametrize("kind", POLICIES)
+@pytest.mark.parametrize("kind", ESTIMATORS)
 def test_eight_updates_are_some_a_save_a_load_and_the_rest(kind: str, saved_after: int, used: int) -> None:
-    """Into a policy that is new, or one that carries something already."""
+    """Into an estimator that is new, or one that carries something already."""
     whole = Training(kind, 1)
     whole.update(range(8))
     half = Training(kind, 1)
@@ -79,13 +79,13 @@ def test_eight_updates_are_some_a_save_a_load_and_the_rest(kind: str, saved_afte
     assert_identical(resumed.saved(), whole.saved())
 
 
-@pytest.mark.parametrize("kind", POLICIES)
+@pytest.mark.parametrize("kind", ESTIMATORS)
 def test_what_is_carried_is_detached_and_saved(kind: str) -> None:
     training = Training(kind, 1)
     training.update(range(3))
-    carried = dict(training.policy.named_buffers())
+    carried = dict(training.estimator.named_buffers())
     assert carried
     for name, tensor in carried.items():
         assert not tensor.requires_grad
         assert tensor.any() or name == "outputs_pattern", "which is for outputs that are no part of the state"
-        assert torch.equal(training.policy.state_dict()[name], tensor)
+        assert torch.equal(training.estimator.state_dict()[name], tensor)

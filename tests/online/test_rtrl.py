@@ -24,59 +24,59 @@ from torch import Tensor, nn
 from wrapped import WithReadout
 
 from sgrnn.cores import LSTM
-from sgrnn.online import UORO, RealTime, SnAp1
-from sgrnn.online.stepwise import run_steps
-from sgrnn.policies import Full, Policy, Truncated
+from sgrnn.estimators import BPTT, GradientEstimator, TruncatedBPTT
+from sgrnn.estimators.online import RTRL, UORO, SnAp1
+from sgrnn.estimators.online.stepwise import run_steps
 from sgrnn.span import Span
 from sgrnn.state import State, to_matrix
 
 STEPS = 8
-STARTS = {"no starts": None, "starts": [(0, 0), (3, 1), (4, 0), (4, 2), (6, 1)]}
+STARTS = {"no starts": None, "is_first": [(0, 0), (3, 1), (4, 0), (4, 2), (6, 1)]}
 DIVISIONS = {"whole": [STEPS], "spans": [1, 4, 3], "steps": [1] * STEPS}
 SMALL = [name for name in CORES if not name.endswith("-3")]
-FORWARD = {"RealTime": RealTime, "SnAp1": SnAp1, "UORO": UORO}
+FORWARD = {"RealTime": RTRL, "SnAp1": SnAp1, "UORO": UORO}
 
 
 def assert_same_as_full(model: nn.Module, loss: Any, span: Span, lengths: list[int]) -> None:
     state = make_state(model)
-    expected, whole = train_on(Full(), model, loss, [span], state)
-    found, steps = train_on(RealTime(), model, loss, divide(span, lengths), state)
+    expected, whole = train_on(BPTT(), model, loss, [span], state)
+    found, steps = train_on(RTRL(), model, loss, divide(span, lengths), state)
     assert_close(found, expected)
     weights = [length / STEPS for length in lengths]
     losses = [weight * step.loss for weight, step in zip(weights, steps, strict=True)]
     assert_close(torch.stack(losses).sum(), whole[0].loss)
     assert_close(steps[-1].state, whole[0].state)
-    assert_close(steps[-1].figures, whole[0].figures)
+    assert_close(steps[-1].metrics, whole[0].metrics)
 
 
 @pytest.mark.parametrize("lengths", DIVISIONS.values(), ids=DIVISIONS)
-@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("core", SMALL)
 def test_the_spans_of_a_sequence_add_up_to_back_propagation_through_it(
-    core: str, starts: list[tuple[int, int]] | None, lengths: list[int]
+    core: str, is_first: list[tuple[int, int]] | None, lengths: list[int]
 ) -> None:
-    assert_same_as_full(make_core(core), squared_error, make_span(STEPS, starts=starts), lengths)
+    assert_same_as_full(make_core(core), squared_error, make_span(STEPS, is_first=is_first), lengths)
 
 
 @pytest.mark.parametrize("core", ["LSTM-1", "nn.GRU-2", "own"])
 def test_so_they_do_with_a_readout_around_the_core(core: str) -> None:
     model = WithReadout(make_core(core))
-    assert_same_as_full(model, squared_error, make_span(STEPS, starts=STARTS["starts"]), [5, 3])
+    assert_same_as_full(model, squared_error, make_span(STEPS, is_first=STARTS["is_first"]), [5, 3])
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_so_they_do_in_a_language_model(tied: bool) -> None:
     model = make_language_model(LSTM(SIZE, SIZE), tied=tied)
-    assert_same_as_full(model, model.loss, make_text(STEPS, starts=STARTS["starts"]), [5, 3])
+    assert_same_as_full(model, model.loss, make_text(STEPS, is_first=STARTS["is_first"]), [5, 3])
 
 
 def test_without_what_is_carried_they_do_not() -> None:
     model = make_core("LSTM-1")
     span, state = make_span(STEPS), make_state(model)
-    expected, _ = train_on(Full(), model, squared_error, [span], state)
+    expected, _ = train_on(BPTT(), model, squared_error, [span], state)
     fresh: dict[str, Tensor] = {}
     for part in divide(span, [5, 3]):
-        found, steps = train_on(RealTime(), model, squared_error, [part], state)
+        found, steps = train_on(RTRL(), model, squared_error, [part], state)
         fresh = {name: fresh.get(name, 0) + gradient for name, gradient in found.items()}
         state = steps[-1].state
     assert any(not torch.allclose(fresh[name], expected[name], rtol=1e-3) for name in expected)
@@ -84,20 +84,20 @@ def test_without_what_is_carried_they_do_not() -> None:
 
 def test_the_influence_is_the_derivative_of_the_state() -> None:
     model = make_core("GRU-2")
-    policy, state, span = RealTime(), make_state(model), make_span(STEPS)
-    policy.backward(model, squared_error, span, state)
+    estimator, state, span = RTRL(), make_state(model), make_span(STEPS)
+    estimator.backward(model, squared_error, span, state)
     _, after = model(span.inputs, state)
     for row in range(ROWS):
         for feature, entry in enumerate(to_matrix(after)[row]):
             found = torch.autograd.grad(entry, list(model.parameters()), retain_graph=True)
-            assert_close(policy.influence[row, feature], torch.cat([part.flatten() for part in found]))
+            assert_close(estimator.influence[row, feature], torch.cat([part.flatten() for part in found]))
 
 
 def test_no_influence_is_kept_for_what_only_the_outputs_depend_on() -> None:
-    model, policy = WithReadout(make_core("nn.RNN-1")), RealTime()
-    policy.backward(model, squared_error, make_span(STEPS), make_state(model))
-    assert policy.influence.shape == (ROWS, SIZE, sum(part.numel() for part in model.core.parameters()))
-    assert not policy.influence.requires_grad
+    model, estimator = WithReadout(make_core("nn.RNN-1")), RTRL()
+    estimator.backward(model, squared_error, make_span(STEPS), make_state(model))
+    assert estimator.influence.shape == (ROWS, SIZE, sum(part.numel() for part in model.core.parameters()))
+    assert not estimator.influence.requires_grad
 
 
 @pytest.mark.parametrize("frozen", [["weight_hh_l0"], ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]])
@@ -113,8 +113,8 @@ def test_frozen_parameters_get_no_gradient(frozen: list[str]) -> None:
 @pytest.mark.parametrize("kind", FORWARD)
 def test_a_model_that_learns_nothing_is_run(kind: str) -> None:
     model = make_core("LSTM-1").requires_grad_(False)
-    span, state = make_span(STEPS, starts=STARTS["starts"]), make_state(model)
-    expected = Full().backward(WithReadout(make_core("LSTM-1")), squared_error, span, state)
+    span, state = make_span(STEPS, is_first=STARTS["is_first"]), make_state(model)
+    expected = BPTT().backward(WithReadout(make_core("LSTM-1")), squared_error, span, state)
     found = FORWARD[kind]().backward(model, squared_error, span, state)
     assert_close(found.state, expected.state)
 
@@ -122,37 +122,37 @@ def test_a_model_that_learns_nothing_is_run(kind: str) -> None:
 def test_nothing_goes_back_beyond_the_end_of_a_sequence() -> None:
     """With all rows ended it is as if each span were alone, though the spans say of no row that it starts."""
     model = make_core("GRU-1")
-    spans = [replace(part, ends=torch.ones(ROWS, dtype=torch.bool)) for part in divide(make_span(STEPS), [5, 3])]
+    spans = [replace(part, is_last=torch.ones(ROWS, dtype=torch.bool)) for part in divide(make_span(STEPS), [5, 3])]
     state = make_state(model)
-    expected, _ = train_on(Full(), model, squared_error, spans, state)
-    found, _ = train_on(RealTime(), model, squared_error, spans, state)
+    expected, _ = train_on(BPTT(), model, squared_error, spans, state)
+    found, _ = train_on(RTRL(), model, squared_error, spans, state)
     assert_close(found, expected)
 
 
 def test_gradients_are_added_to_those_that_are_there() -> None:
     model = make_core("GRU-1")
     span, state = make_span(STEPS), make_state(model)
-    once, _ = train_on(RealTime(), model, squared_error, [span], state)
-    RealTime().backward(model, squared_error, span, state)  # train_on left one
+    once, _ = train_on(RTRL(), model, squared_error, [span], state)
+    RTRL().backward(model, squared_error, span, state)  # train_on left one
     assert_close(gradients(model), {name: 2 * gradient / (STEPS * ROWS) for name, gradient in once.items()})
 
 
 @pytest.mark.parametrize("kind", FORWARD)
 def test_the_first_step_of_a_sequence_has_a_direct_part_alone(kind: str) -> None:
     model = make_core("LSTM-2")
-    spans = [make_span(1, starts=[(0, row) for row in range(ROWS)], seed=seed) for seed in range(3)]
-    expected, _ = train_on(Truncated(1), model, squared_error, spans, make_state(model))
+    spans = [make_span(1, is_first=[(0, row) for row in range(ROWS)], seed=seed) for seed in range(3)]
+    expected, _ = train_on(TruncatedBPTT(1), model, squared_error, spans, make_state(model))
     found, _ = train_on(FORWARD[kind](), model, squared_error, spans, make_state(model))
     assert_close(found, expected)
 
 
 def test_other_rows_may_follow_once_all_begin_anew() -> None:
-    model, policy = make_core("LSTM-1"), RealTime()
-    policy.backward(model, squared_error, make_span(3), make_state(model))
-    starts = [(0, row) for row in range(5)]
-    span, state = make_span(STEPS, rows=5, starts=starts), make_state(model, rows=5)
-    expected, _ = train_on(Full(), model, squared_error, [span], state)
-    assert_close(train_on(policy, model, squared_error, [span], state)[0], expected)
+    model, estimator = make_core("LSTM-1"), RTRL()
+    estimator.backward(model, squared_error, make_span(3), make_state(model))
+    is_first = [(0, row) for row in range(5)]
+    span, state = make_span(STEPS, rows=5, is_first=is_first), make_state(model, rows=5)
+    expected, _ = train_on(BPTT(), model, squared_error, [span], state)
+    assert_close(train_on(estimator, model, squared_error, [span], state)[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -164,11 +164,11 @@ def test_other_rows_may_follow_once_all_begin_anew() -> None:
     ],
 )
 def test_other_rows_in_the_midst_of_sequences_are_refused(kind: str, message: str) -> None:
-    model, policy = make_core("LSTM-1"), FORWARD[kind]()
-    policy.backward(model, squared_error, make_span(3), make_state(model))
+    model, estimator = make_core("LSTM-1"), FORWARD[kind]()
+    estimator.backward(model, squared_error, make_span(3), make_state(model))
     before = gradients(model)
     with pytest.raises(ValueError, match=message):
-        policy.backward(model, squared_error, make_span(3, rows=5), make_state(model, rows=5))
+        estimator.backward(model, squared_error, make_span(3, rows=5), make_state(model, rows=5))
     assert_close(gradients(model), before)
 
 
@@ -192,11 +192,11 @@ def mean_over_rows(outputs: Tensor, targets: Tensor) -> Tensor:
     return squared_error(outputs, targets).mean(dim=1)
 
 
-@pytest.mark.parametrize("policy", [RealTime(), UORO()])
-def test_a_loss_that_averages_is_refused(policy: Policy) -> None:
+@pytest.mark.parametrize("estimator", [RTRL(), UORO()])
+def test_a_loss_that_averages_is_refused(estimator: GradientEstimator) -> None:
     model = make_core("LSTM-1")
     with pytest.raises(ValueError, match="loss must give one number per step and row"):
-        policy.backward(model, mean_over_rows, make_span(STEPS), make_state(model))
+        estimator.backward(model, mean_over_rows, make_span(STEPS), make_state(model))
 
 
 def test_a_loss_that_reaches_past_the_outputs_is_refused() -> None:
@@ -217,7 +217,7 @@ def test_a_loss_that_reaches_past_the_outputs_is_refused() -> None:
         return squared_error(outputs, targets) + torch.cat(model.seen[-STEPS:]).square().sum(dim=-1)
 
     with pytest.raises(ValueError, match="the loss reaches into the model's graph past its outputs"):
-        RealTime().backward(model, loss, make_span(STEPS), make_state(model.core))
+        RTRL().backward(model, loss, make_span(STEPS), make_state(model.core))
 
 
 def test_a_span_that_starts_where_nothing_is_known_of_the_beginning_starts_from_zero() -> None:
@@ -229,8 +229,8 @@ def test_a_span_that_starts_where_nothing_is_known_of_the_beginning_starts_from_
         def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
             return self.core(inputs, state)
 
-    model, span = Anonymous(), make_span(STEPS, starts=STARTS["starts"])
+    model, span = Anonymous(), make_span(STEPS, is_first=STARTS["is_first"])
     state = make_state(model.core)
-    expected, _ = train_on(Full(), model, squared_error, [span], state)
-    assert_close(train_on(RealTime(), model, squared_error, [span], state)[0], expected)
+    expected, _ = train_on(BPTT(), model, squared_error, [span], state)
+    assert_close(train_on(RTRL(), model, squared_error, [span], state)[0], expected)
     assert torch.equal(run_steps(model, span, state).befores[0][:, 0], torch.zeros(1, SIZE, dtype=torch.float64))

@@ -7,8 +7,8 @@ from models import ROWS, SIZE, divide, make_core, make_span, make_state, squared
 from tolerances import TOLERANCES, assert_close
 from torch import Tensor, nn
 
-from sgrnn.online import RealTime, SnAp1
-from sgrnn.policies import Full, Truncated
+from sgrnn.estimators import BPTT, TruncatedBPTT
+from sgrnn.estimators.online import RTRL, SnAp1
 from sgrnn.span import Span
 from sgrnn.state import State
 
@@ -50,8 +50,8 @@ def make_diagonal(name: str) -> nn.Module:
 
 @pytest.mark.parametrize("name", ["own", "RNN-1", "GRU-1", "nn.RNN-1", "nn.GRU-1"])
 def test_it_is_exact_where_units_do_not_act_on_one_another(name: str) -> None:
-    model, span = make_diagonal(name), make_span(STEPS, starts=STARTS)
-    expected, _ = train_on(Full(), model, squared_error, [span], make_state(model))
+    model, span = make_diagonal(name), make_span(STEPS, is_first=STARTS)
+    expected, _ = train_on(BPTT(), model, squared_error, [span], make_state(model))
     found, _ = train_on(SnAp1(), model, squared_error, divide(span, [1, 5, 3]), make_state(model))
     assert_close(found, expected)
 
@@ -61,7 +61,7 @@ def test_the_pattern_is_that_of_all_steps_so_far() -> None:
     model, span = make_diagonal("GRU-1"), make_span(STEPS)
     chosen = (torch.arange(STEPS) % SIZE)[:, None].expand(STEPS, ROWS)
     span = Span(nn.functional.one_hot(chosen, SIZE).double(), span.targets)
-    expected, _ = train_on(Full(), model, squared_error, [span], make_state(model))
+    expected, _ = train_on(BPTT(), model, squared_error, [span], make_state(model))
     found, _ = train_on(SnAp1(), model, squared_error, divide(span, [1, 5, 3]), make_state(model))
     assert_close(found, expected)
 
@@ -70,8 +70,8 @@ def test_the_pattern_is_that_of_all_steps_so_far() -> None:
 def test_elsewhere_it_is_neither_exact_nor_truncated(name: str) -> None:
     model, spans = make_core(name), [make_span(STEPS)]
     found, _ = train_on(SnAp1(), model, squared_error, spans, make_state(model))
-    for policy in (RealTime(), Truncated(1)):
-        other, _ = train_on(policy, model, squared_error, spans, make_state(model))
+    for estimator in (RTRL(), TruncatedBPTT(1)):
+        other, _ = train_on(estimator, model, squared_error, spans, make_state(model))
         assert any(not torch.allclose(found[key], other[key], rtol=1e-3) for key in found)
 
 
@@ -126,9 +126,9 @@ def test_what_takes_two_steps_is_left_out(lengths: list[int]) -> None:
 
     inner = np.tanh(0.7)
     exact = (1 - np.tanh(inner) ** 2) * (1 - inner**2)
-    found = {type(policy): train_on(policy, model, at_the_second, spans, state)[0]["weight"]
-             for policy in (RealTime(), SnAp1())}  # fmt: skip
-    assert_close(found[RealTime], torch.tensor(exact, dtype=torch.float64))
+    found = {type(estimator): train_on(estimator, model, at_the_second, spans, state)[0]["weight"]
+             for estimator in (RTRL(), SnAp1())}  # fmt: skip
+    assert_close(found[RTRL], torch.tensor(exact, dtype=torch.float64))
     assert found[SnAp1] == 0
 
 
@@ -207,8 +207,8 @@ def test_the_loss_is_carried_back_to_the_state_by_any_of_our_cores(name: str) ->
 
 
 def test_what_is_learned_of_the_initial_state_keeps_its_influence_on_its_unit() -> None:
-    model, span = make_core("own"), make_span(1, starts=[(0, row) for row in range(ROWS)])
-    expected, _ = train_on(Full(), model, squared_error, [span], make_state(model))
+    model, span = make_core("own"), make_span(1, is_first=[(0, row) for row in range(ROWS)])
+    expected, _ = train_on(BPTT(), model, squared_error, [span], make_state(model))
     found, _ = train_on(SnAp1(), model, squared_error, [span], make_state(model))
     assert found["beginning"].abs().min() > 1e-3
     assert not torch.allclose(found["beginning"], expected["beginning"])
@@ -216,9 +216,9 @@ def test_what_is_learned_of_the_initial_state_keeps_its_influence_on_its_unit() 
 
 def test_the_pattern_of_an_lstm_gives_a_gate_its_unit() -> None:
     """An output gate's weights reach the hidden state alone, the others' the cell as well."""
-    model, policy = make_core("nn.LSTM-1"), SnAp1()
-    policy.backward(model, squared_error, make_span(STEPS), make_state(model))
-    gate_rows = policy.pattern[:, : 4 * SIZE * SIZE].unflatten(1, (4, SIZE, SIZE))  # of weight_ih, by gate and unit
+    model, estimator = make_core("nn.LSTM-1"), SnAp1()
+    estimator.backward(model, squared_error, make_span(STEPS), make_state(model))
+    gate_rows = estimator.pattern[:, : 4 * SIZE * SIZE].unflatten(1, (4, SIZE, SIZE))  # of weight_ih, by gate and unit
     one, none = torch.eye(SIZE, dtype=torch.bool), torch.zeros(SIZE, SIZE, dtype=torch.bool)
     for gate, (hidden, cell) in enumerate([(one, one), (one, one), (one, one), (one, none)]):
         for column in range(SIZE):

@@ -21,9 +21,9 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 from wrapped import WithReadout
 
-from sgrnn.online.plain import plain_operations
-from sgrnn.online.step import RowStep, counters
-from sgrnn.online.stepwise import run_steps
+from sgrnn.estimators.online.plain import plain_operations
+from sgrnn.estimators.online.step import RowStep, counters
+from sgrnn.estimators.online.stepwise import run_steps
 from sgrnn.span import Span
 from sgrnn.state import cut, floating_leaves, leaves, to_matrix
 

@@ -9,8 +9,8 @@ from tolerances import TOLERANCES, assert_identical
 from torch import Tensor, nn
 from wrapped import WithReadout
 
-from sgrnn.online import UORO
-from sgrnn.policies import Full, Truncated
+from sgrnn.estimators import BPTT, TruncatedBPTT
+from sgrnn.estimators.online import UORO
 from sgrnn.span import Span
 from sgrnn.state import State, map_state
 
@@ -22,26 +22,26 @@ CALLS = 40
 
 def repeated(span: Span, state: State) -> tuple[Span, State]:
     """ROWS copies of one row."""
-    starts = None if span.starts is None else span.starts.repeat(1, ROWS)
-    copies = Span(span.inputs.repeat(1, ROWS, 1), span.targets.repeat(1, ROWS, 1), starts)
+    is_first = None if span.is_first is None else span.is_first.repeat(1, ROWS)
+    copies = Span(span.inputs.repeat(1, ROWS, 1), span.targets.repeat(1, ROWS, 1), is_first)
     return copies, map_state(lambda tensor: tensor.repeat_interleave(ROWS, dim=-2), state)
 
 
 def draw(model: nn.Module, span: Span, state: State) -> tuple[list[Tensor], list[Tensor]]:
     """For every parameter (CALLS, ...) gradients, each a mean over ROWS draws, and the exact gradient."""
     copies, many = repeated(span, state)
-    expected, _ = train_on(Full(), model, squared_error, [copies], many)
+    expected, _ = train_on(BPTT(), model, squared_error, [copies], many)
     spans = divide(copies, [2, 4])
     draws = [train_on(UORO(seed), model, squared_error, spans, many)[0] for seed in range(CALLS)]
     return [torch.stack([one[name] for one in draws]) for name in expected], list(expected.values())
 
 
 @pytest.mark.parametrize(
-    ("core", "starts"), [("nn.RNN-1", None), ("LSTM-1", [(3, 0)]), ("own", None), ("own", [(0, 0), (3, 0)])]
+    ("core", "is_first"), [("nn.RNN-1", None), ("LSTM-1", [(3, 0)]), ("own", None), ("own", [(0, 0), (3, 0)])]
 )
-def test_the_mean_over_draws_is_the_exact_gradient(core: str, starts: list[tuple[int, int]] | None) -> None:
+def test_the_mean_over_draws_is_the_exact_gradient(core: str, is_first: list[tuple[int, int]] | None) -> None:
     model = make_core(core)
-    found, expected = draw(model, make_span(STEPS, rows=1, starts=starts), make_state(model, rows=1))
+    found, expected = draw(model, make_span(STEPS, rows=1, is_first=is_first), make_state(model, rows=1))
     for draws, exact in zip(found, expected, strict=True):
         error = draws.std(dim=0) / CALLS**0.5
         assert ((draws.mean(dim=0) - exact).abs() <= 4 * error + 1e-10).all()
@@ -54,7 +54,9 @@ def test_truncation_would_not_pass_for_it() -> None:
     model = make_core("nn.RNN-1")
     span, state = make_span(STEPS, rows=1), make_state(model, rows=1)
     found, _ = draw(model, span, state)
-    truncated, _ = train_on(Truncated(1), model, squared_error, [repeated(span, state)[0]], repeated(span, state)[1])
+    truncated, _ = train_on(
+        TruncatedBPTT(1), model, squared_error, [repeated(span, state)[0]], repeated(span, state)[1]
+    )
     distances = [
         ((draws.mean(dim=0) - biased).abs() / (draws.std(dim=0) / CALLS**0.5)).max()
         for draws, biased in zip(found, truncated.values(), strict=True)
@@ -71,8 +73,8 @@ def test_it_is_the_papers_algorithm() -> None:
     """Algorithm 1 in NumPy for an RNN, with the signs that a generator of the same seed draws."""
     model = make_core("nn.RNN-1")
     span, state = make_span(STEPS, rows=1), make_state(model, rows=1)
-    policy = UORO(seed=3)
-    found, _ = train_on(policy, model, squared_error, divide(span, [2, 4]), state)
+    estimator = UORO(seed=3)
+    found, _ = train_on(estimator, model, squared_error, divide(span, [2, 4]), state)
     generator, tiny = torch.Generator().manual_seed(3), 1e-7
     W, U, b, c = (parameter.detach().numpy() for parameter in model.parameters())
     h, state_vector, parameter_vector = state[0, 0].numpy(), np.zeros(SIZE), np.zeros(2 * SIZE**2 + 2 * SIZE)
@@ -91,14 +93,14 @@ def test_it_is_the_papers_algorithm() -> None:
     relative, absolute = TOLERANCES[torch.float64]
     flat = torch.cat([gradient.flatten() for gradient in found.values()])
     np.testing.assert_allclose(flat.numpy(), expected, rtol=relative, atol=absolute)
-    np.testing.assert_allclose(policy.parameter_vector[0].numpy(), parameter_vector, rtol=relative, atol=absolute)
+    np.testing.assert_allclose(estimator.parameter_vector[0].numpy(), parameter_vector, rtol=relative, atol=absolute)
 
 
 def test_memory_is_two_vectors_per_row() -> None:
-    model, policy = WithReadout(make_core("LSTM-2")), UORO()
-    policy.backward(model, squared_error, make_span(STEPS), make_state(model))
+    model, estimator = WithReadout(make_core("LSTM-2")), UORO()
+    estimator.backward(model, squared_error, make_span(STEPS), make_state(model))
     parameters = sum(parameter.numel() for parameter in model.core.parameters())
-    assert {name: tuple(buffer.shape) for name, buffer in policy.named_buffers()} == {
+    assert {name: tuple(buffer.shape) for name, buffer in estimator.named_buffers()} == {
         "state_vector": (3, 4 * SIZE),
         "parameter_vector": (3, parameters),
     }

@@ -12,42 +12,42 @@ from models import SIZE, LinearCore, gradients, half_squared_error, mark
 from tolerances import assert_close
 from torch import Tensor, nn
 
-from sgrnn.lookahead import Lookahead
-from sgrnn.mixed import Mixed
-from sgrnn.policies import Full, Synthetic
-from sgrnn.schedules import Constant
+from sgrnn.estimators import BPTT, SyntheticGradients
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
 from sgrnn.synthesizers import AdjointSynthesizer
+from sgrnn.synthesizers.lookahead import Lookahead
 
 ROWS = 4
 ENDS = torch.ones(ROWS, dtype=torch.bool)
 
 
-def make_episode(steps: int, starts: list[tuple[int, int]] | None = None, rows: int = ROWS, seed: int = 1) -> Span:
+def make_episode(steps: int, is_first: list[tuple[int, int]] | None = None, rows: int = ROWS, seed: int = 1) -> Span:
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(2, steps, rows, SIZE, dtype=torch.float64, generator=generator)
-    return Span(drawn[0], drawn[1], mark(steps, rows, starts), ends=torch.ones(rows, dtype=torch.bool))
+    return Span(drawn[0], drawn[1], mark(steps, rows, is_first), is_last=torch.ones(rows, dtype=torch.bool))
 
 
-def make_policy(window: int, hidden_size: int = 4, **options: Any) -> Synthetic:
+def make_policy(window: int, hidden_size: int = 4, **options: Any) -> SyntheticGradients:
     torch.manual_seed(0)
     synthesizer = AdjointSynthesizer(
         SIZE, SIZE, lambda inputs: inputs, SIZE, window=window, hidden_size=hidden_size, rank=SIZE, projection=2
     )
-    return Synthetic(window, synthesizer, tangent=False, gate=False, **options).double()
+    return SyntheticGradients(window, synthesizer, remove_radial=False, gate=False, **options).double()
 
 
-def know_the_jacobians(policy: Synthetic, core: LinearCore) -> None:
-    """Weights with which the prediction is exact, once the policy's scales are known."""
-    synthesizer = policy.synthesizer
+def know_the_jacobians(estimator: SyntheticGradients, core: LinearCore) -> None:
+    """Weights with which the prediction is exact, once the estimator's scales are known."""
+    synthesizer = estimator.synthesizer
     assert isinstance(synthesizer, AdjointSynthesizer)
-    A, window = core.weight.detach(), policy.window
+    A, window = core.weight.detach(), estimator.window
     with torch.no_grad():
         for parameter in (synthesizer.gate, synthesizer.next_gate.weight):
             parameter.zero_()
         synthesizer.error_projection.copy_(torch.eye(SIZE))
         synthesizer.next_projection.weight.copy_(torch.eye(SIZE))
-        scale = policy.error_square.sqrt() / policy.mean_square.sqrt()
+        scale = estimator.error_square.sqrt() / estimator.mean_square.sqrt()
         powers = [torch.linalg.matrix_power(A.T, step + 1) for step in range(window)]
         synthesizer.last.weight.copy_(scale * torch.cat(powers, dim=1))
         synthesizer.next_last.weight.copy_(powers[-1])
@@ -55,7 +55,7 @@ def know_the_jacobians(policy: Synthetic, core: LinearCore) -> None:
 
 def full_gradient(core: LinearCore, span: Span, state: Tensor) -> dict[str, Tensor]:
     core.zero_grad()
-    Full().backward(core, half_squared_error, span, state)
+    BPTT().backward(core, half_squared_error, span, state)
     return gradients(core)
 
 
@@ -69,22 +69,22 @@ STARTS: dict[str, list[tuple[int, int]] | None] = {
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("window", [1, 2, 3, 4, 20])
 def test_with_the_true_jacobians_it_is_back_propagation_through_the_span(
-    window: int, starts: list[tuple[int, int]] | None, parallel: bool
+    window: int, is_first: list[tuple[int, int]] | None, parallel: bool
 ) -> None:
-    core, span = LinearCore(), make_episode(11, starts)
+    core, span = LinearCore(), make_episode(11, is_first)
     state = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     expected = full_gradient(core, span, state)
-    policy = make_policy(window, parallel=parallel)
-    policy.backward(core, half_squared_error, span, state)  # the scales are now known
-    know_the_jacobians(policy, core)
+    estimator = make_policy(window, parallel=parallel)
+    estimator.backward(core, half_squared_error, span, state)  # the scales are now known
+    know_the_jacobians(estimator, core)
     core.zero_grad()
-    step = policy.backward(core, half_squared_error, span, state)
+    step = estimator.backward(core, half_squared_error, span, state)
     assert_close(gradients(core), expected)
     if window < 11:
-        assert_close(step.figures["target_r2"], torch.ones((), dtype=torch.float64))
+        assert_close(step.metrics["target_r2"], torch.ones((), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -93,20 +93,20 @@ def test_its_target_is_what_the_core_makes_of_what_did_arrive(share: float, trac
     """Whatever else crosses the boundary: with the true Jacobians the prediction is exact, and there is no error."""
     core, span = LinearCore(), make_episode(11)
     state = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    policy = make_policy(2, trace_decay=trace_decay)
-    policy.backward(core, half_squared_error, span, state)
-    know_the_jacobians(policy, core)
-    policy.zero_grad()
-    step = policy.backward(core, half_squared_error, span, state, share=share)
-    assert_close(step.figures["target_r2"], torch.ones((), dtype=torch.float64))
+    estimator = make_policy(2, trace_decay=trace_decay)
+    estimator.backward(core, half_squared_error, span, state)
+    know_the_jacobians(estimator, core)
+    estimator.zero_grad()
+    step = estimator.backward(core, half_squared_error, span, state, share=share)
+    assert_close(step.metrics["target_r2"], torch.ones((), dtype=torch.float64))
 
 
 def test_it_learns_the_jacobians_from_windows_of_one_step() -> None:
     """Linear in all that is learned, it converges to the exact gradient of the whole span, 8 windows long."""
-    core, policy = LinearCore(), make_policy(1)
-    synthesizer = policy.synthesizer
+    core, estimator = LinearCore(), make_policy(1)
+    synthesizer = estimator.synthesizer
     assert isinstance(synthesizer, AdjointSynthesizer)
-    policy.requires_grad_(False)
+    estimator.requires_grad_(False)
     synthesizer.last.requires_grad_()
     synthesizer.next_last.requires_grad_()
     with torch.no_grad():
@@ -119,12 +119,12 @@ def test_it_learns_the_jacobians_from_windows_of_one_step() -> None:
     state = torch.randn(32, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     for number in range(600):
         optimizer.zero_grad()
-        policy.backward(core, half_squared_error, make_episode(8, rows=32, seed=number), state)
+        estimator.backward(core, half_squared_error, make_episode(8, rows=32, seed=number), state)
         optimizer.step()
     span = make_episode(8, rows=32, seed=5000)
     expected = full_gradient(core, span, state)
     core.zero_grad()
-    policy.backward(core, half_squared_error, span, state)
+    estimator.backward(core, half_squared_error, span, state)
     assert (gradients(core)["weight"] - expected["weight"]).norm() < 0.01 * expected["weight"].norm()
 
 
@@ -133,11 +133,11 @@ def test_beyond_the_span_it_sees_the_errors_of_one_more_window() -> None:
     core, whole = LinearCore(), make_episode(8)
     state = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     span = Span(whole.inputs[:6], whole.targets[:6], future=Span(whole.inputs[6:], whole.targets[6:]))
-    policy = make_policy(2)
-    policy.backward(core, half_squared_error, span, state)
-    know_the_jacobians(policy, core)
+    estimator = make_policy(2)
+    estimator.backward(core, half_squared_error, span, state)
+    know_the_jacobians(estimator, core)
     core.zero_grad()
-    policy.backward(core, half_squared_error, span, state)
+    estimator.backward(core, half_squared_error, span, state)
     found = gradients(core)["weight"]
     core.zero_grad()
     # the weights of the future's steps are others, as they will have been updated by then
@@ -171,21 +171,21 @@ def test_the_prediction_is_linear_in_the_errors_and_in_what_is_injected_next(sta
 def test_the_window_must_be_its_own() -> None:
     synthesizer = AdjointSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, window=3)
     with pytest.raises(ValueError, match="window must be that of the synthesizer, 3 steps, got 2"):
-        Synthetic(2, synthesizer)
-    policy = Synthetic(3, synthesizer)
+        SyntheticGradients(2, synthesizer)
+    estimator = SyntheticGradients(3, synthesizer)
     state = torch.zeros(ROWS, SIZE)
-    span = Span(torch.zeros(6, ROWS, SIZE), torch.zeros(6, ROWS, SIZE), ends=ENDS)
+    span = Span(torch.zeros(6, ROWS, SIZE), torch.zeros(6, ROWS, SIZE), is_last=ENDS)
     with pytest.raises(ValueError, match="window must be that of the synthesizer, 3 steps, got 6"):
-        policy.backward(LinearCore().float(), half_squared_error, span, state, window=6)
+        estimator.backward(LinearCore().float(), half_squared_error, span, state, window=6)
 
 
 def test_it_does_not_bootstrap_so_that_nothing_can_follow_it() -> None:
     synthesizer = AdjointSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, window=3)
     with pytest.raises(ValueError, match="follow_rate and follow_every are for synthesizers that bootstrap"):
-        Synthetic(3, synthesizer, follow_every=2)
+        SyntheticGradients(3, synthesizer, follow_every=2)
 
 
 def test_it_cannot_be_grounded() -> None:
     synthesizer = AdjointSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, window=3)
     with pytest.raises(ValueError, match="ground_every and ground_window need a synthesizer of any window"):
-        Mixed(Synthetic(3, synthesizer), Constant(), ground_every=2, ground_window=6)
+        Mixed(SyntheticGradients(3, synthesizer), Constant(), ground_every=2, ground_window=6)

@@ -1,4 +1,4 @@
-"""A policy hands over the errors that the model makes ahead, as autograd finds them step by step; they are unforeseen.
+"""An estimator hands over the errors that the model makes ahead, as autograd finds them step by step.
 
 An error is the gradient of a step's loss with respect to the model's outputs there. Whatever linear function of the
 errors a synthesizer is, with coefficients that see no input later than the error's, its mean under the model's own
@@ -28,13 +28,13 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM, initial_state
-from sgrnn.dropout import Dropout
-from sgrnn.language_model import LanguageModel
-from sgrnn.lookahead import Lookahead, look_ahead
-from sgrnn.policies import Loss, Synthetic, Truncated
+from sgrnn.cores.dropout import Dropout
+from sgrnn.estimators import Loss, SyntheticGradients, TruncatedBPTT
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import State, detach, floating_leaves, map_state, state_size, to_matrix, where_rows
 from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
+from sgrnn.synthesizers.lookahead import Lookahead, look_ahead
 
 STEPS = 7
 STARTS = [(0, 0), (3, 1), (4, 2), (6, 0)]
@@ -59,10 +59,10 @@ LAYOUTS = {
 }
 ENDS = {
     "no row starts or ends": {},
-    "rows start": {"starts": STARTS},
-    "rows start, also ahead": {"starts": STARTS, "later": [(0, 1), (1, 2)]},
-    "rows start and end": {"starts": STARTS, "ends": torch.tensor([False, True, True])},
-    "all rows end": {"starts": STARTS, "ends": torch.ones(ROWS, dtype=torch.bool)},
+    "rows start": {"is_first": STARTS},
+    "rows start, also ahead": {"is_first": STARTS, "later": [(0, 1), (1, 2)]},
+    "rows start and end": {"is_first": STARTS, "is_last": torch.tensor([False, True, True])},
+    "all rows end": {"is_first": STARTS, "is_last": torch.ones(ROWS, dtype=torch.bool)},
 }
 
 
@@ -119,11 +119,11 @@ def make(kind: str) -> tuple[nn.Module, Loss]:
             return make_core(kind), squared_error
 
 
-def make_data(kind: str, future: int, starts: Any = None, later: Any = None, **rest: Any) -> Span:
+def make_data(kind: str, future: int, is_first: Any = None, later: Any = None, **rest: Any) -> Span:
     builder = make_text if kind.startswith("language model") else make_span
     known = builder(future, seed=8)
     after = Span(known.inputs, known.targets, mark(future, ROWS, [one for one in later or () if one[0] < future]))
-    return builder(STEPS, starts=starts, future=after, **rest)
+    return builder(STEPS, is_first=is_first, future=after, **rest)
 
 
 class Recorder(nn.Module):
@@ -133,7 +133,7 @@ class Recorder(nn.Module):
 
     def __init__(self, steps: int) -> None:
         super().__init__()
-        self.lookahead_steps = steps
+        self.lookahead = steps
         self.seen: list[Lookahead] = []
 
     def forward(self, state: State, lookahead: Lookahead) -> Tensor:
@@ -154,8 +154,8 @@ def errors_by_hand(model: nn.Module, loss: Loss, pieces: list[Span | None], stat
     initial = initial_state(model, ROWS) if known else map_state(torch.zeros_like, state)
     for span in filter(None, pieces):
         for step in range(span.steps):
-            if span.starts is not None:
-                state = where_rows(span.starts[step], initial, state)
+            if span.is_first is not None:
+                state = where_rows(span.is_first[step], initial, state)
             outputs, state = model(span.inputs[step : step + 1], detach(state))
             leaves = [tensor.detach().requires_grad_() for tensor in floating_leaves(outputs)]
             again = with_leaves(outputs, leaves)
@@ -198,7 +198,7 @@ def test_errors_handed_over_are_each_steps_gradient_at_the_outputs(
     model, loss = make(kind)
     span, state = make_data(kind, layout.future, **bounds), make_state(model)
     recorder = Recorder(layout.lookahead)
-    Synthetic(layout.window, recorder, parallel=parallel).double().backward(model, loss, span, state)
+    SyntheticGradients(layout.window, recorder, parallel=parallel).double().backward(model, loss, span, state)
     expected, _ = errors_by_hand(model, loss, [span, span.future], state)
     (seen,) = recorder.seen
     assert_errors(seen, span, layout, expected, expected[:STEPS].square().mean().sqrt())
@@ -210,7 +210,7 @@ def test_so_they_are_whatever_the_core_its_states_and_its_outputs(kind: str) -> 
     layout, state = LAYOUTS["future shorter"], make_state(model.core if isinstance(model, Single) else model)
     span = make_data(kind, layout.future, **ENDS["rows start, also ahead"])
     recorder = Recorder(layout.lookahead)
-    Synthetic(layout.window, recorder).double().backward(model, loss, span, state)
+    SyntheticGradients(layout.window, recorder).double().backward(model, loss, span, state)
     expected, _ = errors_by_hand(model, loss, [span, span.future], state)
     assert expected.shape[2] == {"two outputs": 3 * SIZE, "single output": 1}.get(kind, SIZE)
     assert_errors(recorder.seen[0], span, layout, expected, expected[:STEPS].square().mean().sqrt())
@@ -219,16 +219,16 @@ def test_so_they_are_whatever_the_core_its_states_and_its_outputs(kind: str) -> 
 def test_without_a_future_they_are_those_within_the_span() -> None:
     model, loss = make("language model")
     layout, state = Layout(3, 4, 0), make_state(model)
-    span = make_text(STEPS, ends=torch.ones(ROWS, dtype=torch.bool))
+    span = make_text(STEPS, is_last=torch.ones(ROWS, dtype=torch.bool))
     assert span.future is None
     recorder = Recorder(layout.lookahead)
-    Synthetic(layout.window, recorder).double().backward(model, loss, span, state)
+    SyntheticGradients(layout.window, recorder).double().backward(model, loss, span, state)
     expected, _ = errors_by_hand(model, loss, [span], state)
     assert_errors(recorder.seen[0], span, layout, expected, expected.square().mean().sqrt())
 
 
 class Run(NamedTuple):
-    """What a policy was seen to do: what it asked its synthesizer, and how many steps of how many rows the core ran."""
+    """What an estimator asked its synthesizer, and how many steps of how many rows the core ran."""
 
     asked: Lookahead
     ran: list[int]
@@ -238,8 +238,8 @@ def run_policy(layout: Layout, ahead: int | None, **rest: Any) -> Run:
     model = make_language_model()
     recorder, ran = Recorder(layout.lookahead), list[int]()
     handle = model.core.register_forward_pre_hook(lambda core, arguments: ran.append(len(arguments[0])))
-    policy = Synthetic(layout.window, recorder, ahead=ahead).double()
-    policy.backward(model, model.loss, make_data("language model", layout.future, **rest), make_state(model))
+    estimator = SyntheticGradients(layout.window, recorder, ahead=ahead).double()
+    estimator.backward(model, model.loss, make_data("language model", layout.future, **rest), make_state(model))
     handle.remove()
     return Run(recorder.seen[0], ran)
 
@@ -268,7 +268,7 @@ def test_run_no_step_ahead_it_needs_no_future_and_knows_the_errors_within_the_sp
     unit = expected.square().mean().sqrt()
     for span in (whole, Span(whole.inputs, whole.targets)):
         recorder = Recorder(layout.lookahead)
-        Synthetic(layout.window, recorder, ahead=0).double().backward(model, loss, span, state)
+        SyntheticGradients(layout.window, recorder, ahead=0).double().backward(model, loss, span, state)
         (seen,) = recorder.seen
         assert_errors(seen, Span(whole.inputs, whole.targets), layout, expected, unit)
         assert seen.valid is not None
@@ -288,13 +288,13 @@ def test_parameters_are_as_free_or_frozen_afterwards_as_they_were(fails: bool) -
             raise RuntimeError("interrupted")
         return model.loss(outputs, targets)
 
-    policy = Synthetic(3, model.synthesizer(3)).double()
+    estimator = SyntheticGradients(3, model.synthesizer(3)).double()
     for _ in range(2):
         if fails:
             with pytest.raises(RuntimeError, match="interrupted"):
-                policy.backward(model, loss, make_text(STEPS), make_state(model))
+                estimator.backward(model, loss, make_text(STEPS), make_state(model))
         else:
-            policy.backward(model, loss, make_text(STEPS), make_state(model))
+            estimator.backward(model, loss, make_text(STEPS), make_state(model))
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == before
     assert {name for name, one in model.named_parameters() if one.grad is not None} <= {
         name for name in before if before[name]
@@ -306,7 +306,7 @@ def test_their_unit_is_a_running_root_mean_square_of_those_within_the_spans(deca
     model, loss = make("language model")
     layout, state = Layout(3, 2, 2), make_state(model)
     recorder = Recorder(layout.lookahead)
-    policy = Synthetic(layout.window, recorder, decay=decay).double()
+    estimator = SyntheticGradients(layout.window, recorder, decay=decay).double()
     mean_square = torch.zeros((), dtype=torch.float64)
     for update in range(1, 5):
         span = make_text(STEPS, seed=10 + update)
@@ -316,7 +316,7 @@ def test_their_unit_is_a_running_root_mean_square_of_those_within_the_spans(deca
             return factor * loss(outputs, targets)
 
         expected, after = errors_by_hand(model, scaled, [span, span.future], state)
-        step = policy.backward(model, scaled, span, state)
+        step = estimator.backward(model, scaled, span, state)
         mean_square = mean_square.lerp(expected[:STEPS].square().mean(), max(1 / update, 1 - decay))
         assert_errors(recorder.seen[-1], span, layout, expected, mean_square.sqrt())
         assert_close(step.state, after)
@@ -326,13 +326,13 @@ def test_their_unit_is_a_running_root_mean_square_of_those_within_the_spans(deca
 def test_errors_of_zero_are_handed_over_as_zero() -> None:
     model = make_core("LSTM-1")
     recorder = Recorder(3)
-    policy = Synthetic(2, recorder).double()
+    estimator = SyntheticGradients(2, recorder).double()
     span = make_data("LSTM-1", 3)
-    step = policy.backward(model, lambda outputs, targets: 0 * outputs.sum(dim=-1), span, make_state(model))
+    step = estimator.backward(model, lambda outputs, targets: 0 * outputs.sum(dim=-1), span, make_state(model))
     errors = recorder.seen[0].errors
     assert errors is not None
     assert_identical(errors, torch.zeros_like(errors))
-    assert all(figure.isfinite() for figure in step.figures.values())
+    assert all(figure.isfinite() for figure in step.metrics.values())
 
 
 def noisy(model: LanguageModel, noise: Dropout) -> Loss:
@@ -346,14 +346,14 @@ def test_running_ahead_leaves_no_trace_where_the_loss_draws_at_random_too(parall
     found = []
     for kind in ("errors ahead", "truncated"):
         model = make_language_model(LSTM(SIZE, SIZE, 2, dropout=0.3), dropout=0.3)
-        synthetic = Synthetic(3, model.synthesizer(4, rank=3, hidden_size=5), parallel=parallel).double()
-        policy = synthetic if kind == "errors ahead" else Truncated(3, parallel=parallel)
+        synthetic = SyntheticGradients(3, model.synthesizer(4, rank=3, hidden_size=5), parallel=parallel).double()
+        estimator = synthetic if kind == "errors ahead" else TruncatedBPTT(3, parallel=parallel)
         state, steps = make_state(model), []
         loss = noisy(model, noise)
         torch.manual_seed(9)
         for seed in (2, 3):
             span = make_text(STEPS, seed=seed)
-            step = policy.backward(model, loss, span, state)
+            step = estimator.backward(model, loss, span, state)
             state = step.state
             steps.append((step.loss, step.state))
         found.append((gradients(model), steps, torch.rand(3)))
@@ -369,7 +369,7 @@ def test_running_ahead_needs_no_gradient_and_leaves_none() -> None:
         return model.loss(outputs, targets) * (0.0 if targets.shape[0] == STEPS else 1.0)
 
     recorder = Recorder(4)
-    Synthetic(3, recorder).double().backward(model, loss, span, make_state(model))
+    SyntheticGradients(3, recorder).double().backward(model, loss, span, make_state(model))
     errors = recorder.seen[0].errors
     assert errors is not None
     assert errors.any()
@@ -386,7 +386,7 @@ def predicted_for_all_that_may_come(
     model: LanguageModel, synthesizer: ErrorSynthesizer | MLPSynthesizer
 ) -> tuple[Tensor, Tensor, tuple[State, Lookahead]]:
     """One past with every future of n tokens, one in each row: their chances, what is predicted, and from what."""
-    steps = synthesizer.lookahead_steps
+    steps = synthesizer.lookahead
     coming = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * steps).view(-1, steps).T
     rows = coming.shape[1]
     past = make_text(STEPS, rows=1)
@@ -398,7 +398,7 @@ def predicted_for_all_that_may_come(
         synthesizer.register_forward_pre_hook(lambda module, arguments: asked.append(arguments)),
         synthesizer.register_forward_hook(lambda module, arguments, result: answered.append(result.detach())),
     ]
-    step = Synthetic(3, synthesizer).double().backward(model, model.loss, span, state)
+    step = SyntheticGradients(3, synthesizer).double().backward(model, model.loss, span, state)
     for handle in handles:
         handle.remove()
     with torch.no_grad():

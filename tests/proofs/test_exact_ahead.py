@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
 from sgrnn.diagnostics.crossing import look
-from sgrnn.policies import ExactAhead, Full, Loss, Truncated
+from sgrnn.estimators import BPTT, ExactAhead, Loss, TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import State, detach, floating_leaves
 
@@ -37,7 +37,7 @@ def by_hand(
         stop = min(start + window, steps)
         here = Span(whole.inputs[start:stop], whole.targets[start:stop])
         model.zero_grad()
-        total, ends = run_by_hand(model, loss, here, detach(states[start]))
+        total, is_last = run_by_hand(model, loss, here, detach(states[start]))
         beyond = slice(stop, stop + ahead)
         if len(whole.inputs[beyond]):
             later, before = run_by_hand(
@@ -45,7 +45,7 @@ def by_hand(
             )
             arriving = torch.autograd.grad(later, floating_leaves(before[0]), allow_unused=True, materialize_grads=True)
             model.zero_grad()
-            torch.autograd.backward([total, *floating_leaves(ends[-1])], [torch.ones_like(total), *arriving])
+            torch.autograd.backward([total, *floating_leaves(is_last[-1])], [torch.ones_like(total), *arriving])
         else:
             total.backward()
         for name, gradient in gradients(model).items():
@@ -68,12 +68,12 @@ def test_what_crosses_is_the_gradient_of_the_next_steps(name: str, window: int, 
     assert_close(found, expected)
 
 
-@pytest.mark.parametrize("starts", [None, [(2, 1), (5, 0), (6, 2)]])
-def test_with_all_steps_that_follow_it_is_the_whole_spans_gradient(starts: list[tuple[int, int]] | None) -> None:
+@pytest.mark.parametrize("is_first", [None, [(2, 1), (5, 0), (6, 2)]])
+def test_with_all_steps_that_follow_it_is_the_whole_spans_gradient(is_first: list[tuple[int, int]] | None) -> None:
     core = make_core("LSTM-1")
     state = make_state(core)
-    span = make_span(STEPS, starts=starts, ends=ENDED)
-    Full().backward(core, squared_error, span, state)
+    span = make_span(STEPS, is_first=is_first, is_last=ENDED)
+    BPTT().backward(core, squared_error, span, state)
     expected = gradients(core)
     core.zero_grad()
     ExactAhead(1, STEPS).backward(core, squared_error, span, state)
@@ -90,7 +90,7 @@ def test_a_token_model_is_credited_with_its_future() -> None:
         ExactAhead(2, ahead).backward(model, model.loss, text, state)
         steps[ahead] = gradients(model)
     model.zero_grad()
-    Truncated(2).backward(model, model.loss, text, state)
+    TruncatedBPTT(2).backward(model, model.loss, text, state)
     truncated = gradients(model)
     weight = "core.layers.0.weight_hh_l0"
     assert not torch.allclose(steps[1][weight], truncated[weight])
@@ -100,7 +100,7 @@ def test_a_token_model_is_credited_with_its_future() -> None:
 
 def test_what_crosses_can_be_looked_at() -> None:
     core = make_core("LSTM-1")
-    span = make_span(STEPS, ends=ENDED)
+    span = make_span(STEPS, is_last=ENDED)
     crossing = look(ExactAhead(3, STEPS), core, squared_error, span, make_state(core))
     assert crossing.edges == [0, 3, 6, 8]
     total, states = run_by_hand(core, squared_error, span, make_state(core))
@@ -115,4 +115,4 @@ def test_a_missing_future_and_dropout_are_refused() -> None:
         ExactAhead(2, 5).backward(core, squared_error, make_span(STEPS), make_state(core))
     dropping = LSTM(SIZE, SIZE, 2, dropout=0.5).double()
     with pytest.raises(ValueError, match=r"must be without dropout, got 0\.5 in dropout"):
-        ExactAhead(2, 5).backward(dropping, squared_error, make_span(STEPS, ends=ENDED), make_state(dropping))
+        ExactAhead(2, 5).backward(dropping, squared_error, make_span(STEPS, is_last=ENDED), make_state(dropping))

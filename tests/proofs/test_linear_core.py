@@ -13,10 +13,10 @@ from models import SIZE, LinearCore, half_squared_error
 from tolerances import assert_close
 from torch import Tensor, nn
 
-from sgrnn.lookahead import Lookahead
-from sgrnn.policies import Synthetic
+from sgrnn.estimators import SyntheticGradients
 from sgrnn.span import Span
 from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
+from sgrnn.synthesizers.lookahead import Lookahead
 
 ROWS = 2 * SIZE
 
@@ -56,15 +56,17 @@ def test_the_formula_is_the_gradient_of_a_long_unrolling() -> None:
 def test_the_linear_synthesizer_converges_to_the_exact_gradient(window: int, steps: int) -> None:
     core = LinearCore()
     synthesizer = MLPSynthesizer(SIZE, hidden_sizes=(), standardize=False)
-    policy = Synthetic(window, synthesizer, center=False, tangent=False, gate=False, decay=0.8).double()
-    optimizer = torch.optim.SGD(policy.parameters(), lr=1.0, momentum=0.7)
+    estimator = SyntheticGradients(
+        window, synthesizer, remove_mean=False, remove_radial=False, gate=False, decay=0.8
+    ).double()
+    optimizer = torch.optim.SGD(estimator.parameters(), lr=1.0, momentum=0.7)
     span, state, u = make_span(steps)
     for _ in range(500):
         optimizer.zero_grad()
-        policy.backward(core, half_square, span, state)
+        estimator.backward(core, half_square, span, state)
         optimizer.step()
     others = torch.randn(50, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = policy.mean_square.sqrt() * synthesizer(others)[:, 0].detach()
+    found = estimator.mean_square.sqrt() * synthesizer(others)[:, 0].detach()
     assert_close(found, exact_gradient(core.weight.detach(), u, others), torch.float32)  # converged, not exact
 
 
@@ -86,25 +88,25 @@ def make_episode(core: LinearCore, rows: int, seed: int) -> tuple[Tensor, Span, 
     return state, Span(inputs[:1], targets[:1], future=Span(inputs[1:], targets[1:])), errors
 
 
-def make_error_policy(rank: int, hidden_size: int) -> Synthetic:
+def make_error_policy(rank: int, hidden_size: int) -> SyntheticGradients:
     torch.manual_seed(0)
     synthesizer = ErrorSynthesizer(
         SIZE, SIZE, lambda inputs: inputs, SIZE, steps=AHEAD, hidden_size=hidden_size, rank=rank, projection=2
     )
-    return Synthetic(1, synthesizer, center=False, tangent=False, gate=False, decay=0.9).double()
+    return SyntheticGradients(1, synthesizer, remove_mean=False, remove_radial=False, gate=False, decay=0.9).double()
 
 
-def found_and_exact(policy: Synthetic, core: LinearCore) -> tuple[Tensor, Tensor]:
+def found_and_exact(estimator: SyntheticGradients, core: LinearCore) -> tuple[Tensor, Tensor]:
     """What is predicted for states, inputs and errors never seen, and the first AHEAD terms of the true gradient."""
     state, span, errors = make_episode(core, 200, seed=2)
     assert span.future is not None
     inputs, targets = torch.cat([span.inputs, span.future.inputs]), torch.cat([span.targets, span.future.targets])
-    seen = errors[:AHEAD] / policy.error_square.sqrt()
-    predicted = policy.synthesizer(state, Lookahead(inputs[:AHEAD], targets[:AHEAD], None, seen))[:, 0].detach()
+    seen = errors[:AHEAD] / estimator.error_square.sqrt()
+    predicted = estimator.synthesizer(state, Lookahead(inputs[:AHEAD], targets[:AHEAD], None, seen))[:, 0].detach()
     A = core.weight.detach()
     exact = sum(errors[j] @ torch.matrix_power(A, j + 1) for j in range(AHEAD))  # of rows: (A^T)^j d is d A^j
     assert isinstance(exact, Tensor)
-    return policy.mean_square.sqrt() * predicted, exact
+    return estimator.mean_square.sqrt() * predicted, exact
 
 
 def test_the_sum_over_errors_is_the_gradient_of_plain_unrolling() -> None:
@@ -122,10 +124,10 @@ def test_the_sum_over_errors_is_the_gradient_of_plain_unrolling() -> None:
 def test_from_windows_of_one_step_errors_are_carried_back_from_as_far_as_they_are_seen_and_no_further() -> None:
     """With constant gates the prediction is linear in all that is learned, and converges to the exact gradient."""
     core = LinearCore()
-    policy = make_error_policy(SIZE, 4)
-    synthesizer = policy.synthesizer
+    estimator = make_error_policy(SIZE, 4)
+    synthesizer = estimator.synthesizer
     assert isinstance(synthesizer, ErrorSynthesizer)
-    policy.requires_grad_(False)
+    estimator.requires_grad_(False)
     synthesizer.last.requires_grad_()
     nn.init.zeros_(synthesizer.gate)
     with torch.no_grad():
@@ -134,25 +136,25 @@ def test_from_windows_of_one_step_errors_are_carried_back_from_as_far_as_they_ar
     state, span, _ = make_episode(core, 400, seed=1)
     for _ in range(300):
         optimizer.zero_grad()
-        policy.backward(core, half_squared_error, span, state)
+        estimator.backward(core, half_squared_error, span, state)
         optimizer.step()
-    found, exact = found_and_exact(policy, core)
+    found, exact = found_and_exact(estimator, core)
     assert_close(found, exact)
 
 
 def test_the_same_with_gates_that_learn_to_be_constant() -> None:
     core = LinearCore()
-    policy = make_error_policy(2 * SIZE, 4)
+    estimator = make_error_policy(2 * SIZE, 4)
     state, span, _ = make_episode(core, 120, seed=1)
     updates = 1000
-    optimizer = torch.optim.Adam(policy.parameters(), lr=0.05)
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=0.05)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: min(1.0, 10 ** (2 - 5 * update / updates)))
     for _ in range(updates):
         optimizer.zero_grad()
-        policy.backward(core, half_squared_error, span, state)
+        estimator.backward(core, half_squared_error, span, state)
         optimizer.step()
         rate.step()
-    found, exact = found_and_exact(policy, core)
+    found, exact = found_and_exact(estimator, core)
     assert (found - exact).norm() < 0.01 * exact.norm()
 
 
@@ -166,8 +168,8 @@ def correlated_coefficient(core: LinearCore, correlation: float, updates: int) -
     span = Span(inputs[0][None], targets[:1], future=Span(inputs[1][None], targets[1:]))
     torch.manual_seed(0)
     synthesizer = ErrorSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, steps=1, hidden_size=2, rank=SIZE)
-    policy = Synthetic(1, synthesizer, tangent=False, gate=False).double()
-    policy.requires_grad_(False)
+    estimator = SyntheticGradients(1, synthesizer, remove_radial=False, gate=False).double()
+    estimator.requires_grad_(False)
     synthesizer.last.requires_grad_()
     nn.init.zeros_(synthesizer.gate)
     with torch.no_grad():
@@ -175,13 +177,13 @@ def correlated_coefficient(core: LinearCore, correlation: float, updates: int) -
     optimizer = torch.optim.SGD(synthesizer.last.parameters(), lr=0.5)
     for _ in range(updates):
         optimizer.zero_grad()
-        policy.backward(core, half_squared_error, span, state)
+        estimator.backward(core, half_squared_error, span, state)
         optimizer.step()
     unit = Lookahead(
         torch.zeros(1, SIZE, SIZE).double(), torch.zeros(1, SIZE, SIZE).double(), None, torch.eye(SIZE)[None].double()
     )
     found = synthesizer(torch.zeros(SIZE, SIZE).double(), unit)[:, 0].detach()
-    return policy.mean_square.sqrt() * found / policy.error_square.sqrt()
+    return estimator.mean_square.sqrt() * found / estimator.error_square.sqrt()
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])

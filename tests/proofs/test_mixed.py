@@ -22,10 +22,10 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.language_model import LanguageModel
-from sgrnn.mixed import Mixed
-from sgrnn.policies import Full, Policy, Synthetic, Truncated
-from sgrnn.schedules import Alternate, Chance, Constant, Cycles, Ramp
+from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.schedules import Alternate, Bernoulli, Constant, Ramp, WarmRestarts
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import State, detach, floating_leaves, state_size, to_matrix
 
@@ -36,23 +36,27 @@ def make_model(dropout: float = 0.2) -> LanguageModel:
     return make_language_model(LSTM(SIZE, SIZE, 2, dropout=dropout), dropout=dropout)
 
 
-def make_synthetic(model: LanguageModel, **options: Any) -> Synthetic:
+def make_synthetic(model: LanguageModel, **options: Any) -> SyntheticGradients:
     """As if it had learned: random weights, and a gate that lets them in."""
     torch.manual_seed(5)
-    policy = Synthetic(WINDOW, model.synthesizer(3, hidden_size=4, rank=2, projection=3), **options).double()
-    for parameter in policy.parameters():
+    estimator = SyntheticGradients(
+        WINDOW, model.synthesizer(3, hidden_size=4, rank=2, projection=3), **options
+    ).double()
+    for parameter in estimator.parameters():
         nn.init.normal_(parameter, std=0.5)
-    policy.gate.dot.fill_(0.4)
-    policy.gate.square.fill_(0.5)
-    return policy
+    estimator.gate.dot.fill_(0.4)
+    estimator.gate.square.fill_(0.5)
+    return estimator
 
 
-SPANS = [make_text(STEPS, starts=starts, seed=seed) for seed, starts in enumerate([None, [(0, 1), (4, 2)], None, None])]
+SPANS = [
+    make_text(STEPS, is_first=is_first, seed=seed) for seed, is_first in enumerate([None, [(0, 1), (4, 2)], None, None])
+]
 
 
-def results(policy: Policy, model: LanguageModel, spans: list[Span] = SPANS) -> Any:
+def results(estimator: GradientEstimator, model: LanguageModel, spans: list[Span] = SPANS) -> Any:
     torch.manual_seed(9)
-    totals, steps = train_on(policy, model, model.loss, spans, make_state(model))
+    totals, steps = train_on(estimator, model, model.loss, spans, make_state(model))
     return totals, [(step.loss, step.state) for step in steps]
 
 
@@ -73,7 +77,7 @@ def test_share_0_is_truncation_to_the_bit(real_window: int | None, parallel: boo
     model = make_model()
     mixed = Mixed(make_synthetic(model, parallel=parallel, **options), Constant(0.0), real_window=real_window)
     found = results(mixed, model)
-    pure = Full() if real_window is None else Truncated(real_window, parallel=parallel)
+    pure = BPTT() if real_window is None else TruncatedBPTT(real_window, parallel=parallel)
     assert_identical(found, results(pure, model))
     assert not any(gradient.any() for gradient in gradients(mixed).values())
 
@@ -89,7 +93,7 @@ def test_so_it_is_but_for_rounding_while_the_synthesizer_learns(
         ground_every=1, ground_window=6,
     )  # fmt: skip
     found = results(mixed, model)
-    assert_close(found, results(Full() if real_window is None else Truncated(real_window), model))
+    assert_close(found, results(BPTT() if real_window is None else TruncatedBPTT(real_window), model))
     assert any(gradient.any() for gradient in gradients(mixed).values())
 
 
@@ -98,11 +102,11 @@ def test_what_the_synthesizer_predicts_while_it_learns_does_not_matter() -> None
     mixed = Mixed(make_synthetic(model), Constant(0.0), learn_always=True)
     for parameter in mixed.parameters():
         nn.init.constant_(parameter, float("nan"))
-    assert_close(results(mixed, model), results(Full(), model))
+    assert_close(results(mixed, model), results(BPTT(), model))
 
 
 class Refusing(nn.Module):
-    sees_errors, lookahead_steps = True, 3
+    sees_errors, lookahead = True, 3
 
     def forward(self, *seen: object) -> Tensor:
         raise AssertionError("the synthesizer was asked")
@@ -110,23 +114,25 @@ class Refusing(nn.Module):
 
 def test_share_0_does_not_ask_the_synthesizer() -> None:
     model = make_model()
-    results(Mixed(Synthetic(WINDOW, Refusing()), Constant(0.0)), model)
+    results(Mixed(SyntheticGradients(WINDOW, Refusing()), Constant(0.0)), model)
 
 
-@pytest.mark.parametrize("schedule", [Alternate(Cycles(2)), Alternate(Cycles(1), first=1.0), Chance(0.5, seed=1)])
+@pytest.mark.parametrize(
+    "schedule", [Alternate(WarmRestarts(2)), Alternate(WarmRestarts(1), first=1.0), Bernoulli(0.5, seed=1)]
+)
 def test_the_sources_take_turns_as_the_schedule_says(schedule: Any) -> None:
     model = make_model()
     mixed = Mixed(make_synthetic(model), schedule, real_window=6)
     found, trained = results(mixed, model), gradients(mixed.synthetic)
     model = make_model()
-    synthetic, truncated = make_synthetic(model), Truncated(6)
+    synthetic, truncated = make_synthetic(model), TruncatedBPTT(6)
     shares = [schedule(update) for update in range(4)]
     assert set(shares) == {0.0, 1.0}
 
-    class ByHand(Policy):
+    class ByHand(GradientEstimator):
         def backward(self, model: Any, loss: Any, span: Span, state: State) -> Any:
-            policy = synthetic if shares.pop(0) else truncated
-            return policy.backward(model, loss, span, state)
+            estimator = synthetic if shares.pop(0) else truncated
+            return estimator.backward(model, loss, span, state)
 
     assert_identical(found, results(ByHand(), model))
     assert_identical(trained, gradients(synthetic))
@@ -137,12 +143,12 @@ def blended_by_hand(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Parameter gradients and targets, window after window from the last: what crosses boundary k is
     injected[k] + carried[k] x the target at k."""
-    assert span.starts is not None
+    assert span.is_first is not None
     windows = []
     for start in range(0, STEPS, WINDOW):
         part = slice(start, start + WINDOW)
         total, states = run_by_hand(
-            model, squared_error, Span(span.inputs[part], span.targets[part], span.starts[part]), state
+            model, squared_error, Span(span.inputs[part], span.targets[part], span.is_first[part]), state
         )
         windows.append((total, floating_leaves(states[0]), states[-1]))
         state = detach(states[-1])
@@ -168,10 +174,12 @@ def blended_by_hand(
 def test_in_between_both_cross_a_boundary(core: str, share: float, real_window: int | None, trace_decay: float) -> None:
     model = make_core(core)
     state = make_state(model)
-    span = make_span(STEPS, starts=[(4, 1)], ends=torch.tensor([True, False, False]))
+    span = make_span(STEPS, is_first=[(4, 1)], is_last=torch.tensor([True, False, False]))
     count, boundaries, features = STEPS * ROWS, STEPS // WINDOW + 1, state_size(state)
     table = Table(boundaries * ROWS, features)
-    synthetic = Synthetic(WINDOW, table, trace_decay=trace_decay, tangent=False, gate=False, parallel=True).double()
+    synthetic = SyntheticGradients(
+        WINDOW, table, trace_decay=trace_decay, remove_radial=False, gate=False, parallel=True
+    ).double()
     synthetic.mean_square.fill_(0.25)
     synthetic.updates.fill_(1000)
     model.zero_grad()
@@ -198,18 +206,18 @@ def test_in_between_both_cross_a_boundary(core: str, share: float, real_window: 
 @pytest.mark.parametrize("core", ["LSTM-2", "GRU-1", "own"])
 @pytest.mark.parametrize("way", ["share 0", "lambda 1, rows end"])
 def test_gradients_with_lambda_1_are_the_real_ones(core: str, way: str) -> None:
-    """Carried window by window, the model's gradients are those of `Full`."""
+    """Carried window by window, the model's gradients are those of `BPTT`."""
     model = make_core(core)
     state = make_state(model)
-    span = make_span(STEPS, starts=[(4, 1)], ends=torch.ones(ROWS, dtype=torch.bool))
+    span = make_span(STEPS, is_first=[(4, 1)], is_last=torch.ones(ROWS, dtype=torch.bool))
     table = Table((STEPS // WINDOW + 1) * ROWS, state_size(state))
     share, trace_decay = (0.0, 0.0) if way == "share 0" else (1.0, 1.0)
     model.zero_grad()
-    synthetic = Synthetic(WINDOW, table, trace_decay=trace_decay, gate=False).double()
+    synthetic = SyntheticGradients(WINDOW, table, trace_decay=trace_decay, gate=False).double()
     synthetic.backward(model, squared_error, span, state, share=share)
     found = gradients(model)
     model.zero_grad()
-    Full().backward(model, squared_error, span, state)
+    BPTT().backward(model, squared_error, span, state)
     assert_close(found, gradients(model))
 
 
@@ -227,7 +235,7 @@ def test_grounded_spans_are_those_of_a_longer_window() -> None:
     synthetic = make_synthetic(model)
     windows = [2, 2, 6, 2]
 
-    class ByHand(Policy):
+    class ByHand(GradientEstimator):
         def backward(self, model: Any, loss: Any, span: Span, state: State) -> Any:
             return synthetic.backward(model, loss, span, state, window=windows.pop(0))
 
@@ -237,17 +245,17 @@ def test_grounded_spans_are_those_of_a_longer_window() -> None:
 
 def test_grounding_counts_the_spans_that_are_not_real() -> None:
     model = make_model()
-    mixed = Mixed(make_synthetic(model), Alternate(Cycles(1), first=1.0), ground_every=2, ground_window=6)
+    mixed = Mixed(make_synthetic(model), Alternate(WarmRestarts(1), first=1.0), ground_every=2, ground_window=6)
     found, trained = results(mixed, model), gradients(mixed.synthetic)
     model = make_model()
     synthetic = make_synthetic(model)
     windows = [2, None, 6, None]
 
-    class ByHand(Policy):
+    class ByHand(GradientEstimator):
         def backward(self, model: Any, loss: Any, span: Span, state: State) -> Any:
             window = windows.pop(0)
             if window is None:
-                return Full().backward(model, loss, span, state)
+                return BPTT().backward(model, loss, span, state)
             return synthetic.backward(model, loss, span, state, window=window)
 
     assert_identical(found, results(ByHand(), model))
@@ -261,7 +269,7 @@ def test_a_grounded_span_of_a_blend_rounds_its_real_window_up(real_window: int |
     found = results(mixed, model)
     synthetic = make_synthetic(make_model())
 
-    class ByHand(Policy):
+    class ByHand(GradientEstimator):
         def backward(self, model: Any, loss: Any, span: Span, state: State) -> Any:
             return synthetic.backward(model, loss, span, state, window=4, share=0.4, real_window=rounded)
 
@@ -274,9 +282,9 @@ def test_other_synthesizers_can_be_mixed(name: str) -> None:
     if name == "follower":
         synthetic = make_synthetic(model, follow_rate=0.5, follow_every=2)
     else:
-        synthetic = Synthetic(WINDOW, model.mlp_synthesizer(3, hidden_sizes=(8,), auxiliary=True)).double()
+        synthetic = SyntheticGradients(WINDOW, model.mlp_synthesizer(3, hidden_sizes=(8,), auxiliary=True)).double()
     mixed = Mixed(synthetic, Ramp(stop=3), ground_every=2, ground_window=6)
-    (found, _), (expected, _) = results(mixed, model), results(Full(), make_model())
+    (found, _), (expected, _) = results(mixed, model), results(BPTT(), make_model())
     assert all(gradient.isfinite().all() for gradient in found.values())
     assert any(not torch.equal(found[key], expected[key]) for key in found)
 
@@ -300,8 +308,8 @@ def test_the_share_is_reported_and_time_counted_in_the_schedules_unit() -> None:
     mixed = Mixed(make_synthetic(model), Ramp(stop=2), updates_per_unit=2)
     torch.manual_seed(9)
     _, steps = train_on(mixed, model, model.loss, [*SPANS, SPANS[0]], make_state(model))
-    assert [float(step.figures["share"]) for step in steps] == [0, 0.25, 0.5, 0.75, 1.0]
-    assert ["target_r2" in step.figures for step in steps] == [False, True, True, True, True]
+    assert [float(step.metrics["share"]) for step in steps] == [0, 0.25, 0.5, 0.75, 1.0]
+    assert ["target_r2" in step.metrics for step in steps] == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -318,7 +326,7 @@ def test_the_share_is_reported_and_time_counted_in_the_schedules_unit() -> None:
 )
 def test_numbers_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
-        Mixed(Synthetic(WINDOW, nn.Identity()), Constant(), **options)
+        Mixed(SyntheticGradients(WINDOW, nn.Identity()), Constant(), **options)
 
 
 def test_a_schedule_that_gives_no_share_is_refused() -> None:

@@ -22,12 +22,12 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import GRU, LSTM
-from sgrnn.dropout import Dropout
-from sgrnn.language_model import LanguageModel
-from sgrnn.policies import Policy, Step, Synthetic, Truncated
+from sgrnn.cores.dropout import Dropout
+from sgrnn.estimators import GradientEstimator, Step, SyntheticGradients, TruncatedBPTT
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
 
-MakePolicy = Callable[[LanguageModel, int, bool], Policy]
+MakePolicy = Callable[[LanguageModel, int, bool], GradientEstimator]
 Starts = list[tuple[int, int]] | None
 
 STEPS = 11
@@ -72,32 +72,32 @@ MODELS = {
 }
 
 
-def truncated(model: LanguageModel, window: int, parallel: bool) -> Policy:
-    return Truncated(window, parallel=parallel)
+def truncated(model: LanguageModel, window: int, parallel: bool) -> GradientEstimator:
+    return TruncatedBPTT(window, parallel=parallel)
 
 
-def learned(synthesizer: ErrorSynthesizer | MLPSynthesizer, window: int, parallel: bool) -> Policy:
+def learned(synthesizer: ErrorSynthesizer | MLPSynthesizer, window: int, parallel: bool) -> GradientEstimator:
     """One that has learned something, so that all it does shows."""
     nn.init.normal_(synthesizer.last.weight)
-    policy = Synthetic(window, synthesizer, discount=0.9, center=True, parallel=parallel).double()
-    policy.gate.dot.fill_(0.4)
-    policy.gate.square.fill_(0.5)
-    return policy
+    estimator = SyntheticGradients(window, synthesizer, discount=0.9, remove_mean=True, parallel=parallel).double()
+    estimator.gate.dot.fill_(0.4)
+    estimator.gate.square.fill_(0.5)
+    return estimator
 
 
-def synthetic(model: LanguageModel, window: int, parallel: bool) -> Policy:
+def synthetic(model: LanguageModel, window: int, parallel: bool) -> GradientEstimator:
     torch.manual_seed(5)
     return learned(model.synthesizer(3, hidden_size=8, rank=4, projection=3), window, parallel)
 
 
-def adjoint(model: LanguageModel, window: int, parallel: bool) -> Policy:
+def adjoint(model: LanguageModel, window: int, parallel: bool) -> GradientEstimator:
     torch.manual_seed(5)
     synthesizer = model.adjoint_synthesizer(window, hidden_size=8, rank=4, projection=3)
     nn.init.normal_(synthesizer.next_last.weight, std=0.3)
     return learned(synthesizer, window, parallel)
 
 
-def perceptron(model: LanguageModel, window: int, parallel: bool) -> Policy:
+def perceptron(model: LanguageModel, window: int, parallel: bool) -> GradientEstimator:
     torch.manual_seed(5)
     synthesizer = model.mlp_synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True)
     return learned(synthesizer, window, parallel)
@@ -113,32 +113,32 @@ def batch_sizes(model: LanguageModel) -> Iterator[list[int]]:
 
 
 def train_two_spans(
-    model: LanguageModel, policy: Policy, starts: Starts
+    model: LanguageModel, estimator: GradientEstimator, is_first: Starts
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Step]]:
-    spans = divide(make_text(STEPS + 4, starts=starts), [STEPS, 4], futures=True)
+    spans = divide(make_text(STEPS + 4, is_first=is_first), [STEPS, 4], futures=True)
     torch.manual_seed(7)
-    found, steps = train_on(policy, model, model.loss, spans, make_state(model))
-    return found, gradients(policy), steps
+    found, steps = train_on(estimator, model, model.loss, spans, make_state(model))
+    return found, gradients(estimator), steps
 
 
-def assert_same_as_in_order(name: str, make_policy: MakePolicy, window: int, starts: Starts) -> None:
+def assert_same_as_in_order(name: str, make_policy: MakePolicy, window: int, is_first: Starts) -> None:
     model = MODELS[name]()
-    found, own, steps = train_two_spans(model, make_policy(model, window, True), starts)
+    found, own, steps = train_two_spans(model, make_policy(model, window, True), is_first)
     model = MODELS[name]()
-    expected, expected_own, expected_steps = train_two_spans(model, make_policy(model, window, False), starts)
+    expected, expected_own, expected_steps = train_two_spans(model, make_policy(model, window, False), is_first)
     assert_close(found, expected)
     assert_close(own, expected_own)
     for step, wanted in zip(steps, expected_steps, strict=True):
         assert_close(step.loss, wanted.loss)
         assert_close(step.state, wanted.state)
-        assert_close(step.figures, wanted.figures)
+        assert_close(step.metrics, wanted.metrics)
 
 
-@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("make_policy", [truncated, synthetic, adjoint, perceptron])
 @pytest.mark.parametrize("name", MODELS)
-def test_losses_states_gradients_and_figures_are_the_same(name: str, make_policy: MakePolicy, starts: Starts) -> None:
-    assert_same_as_in_order(name, make_policy, 3, starts)
+def test_losses_states_gradients_and_figures_are_the_same(name: str, make_policy: MakePolicy, is_first: Starts) -> None:
+    assert_same_as_in_order(name, make_policy, 3, is_first)
 
 
 @pytest.mark.parametrize("make_policy", [synthetic, perceptron])
@@ -158,7 +158,7 @@ def test_the_masks_matter(make_policy: MakePolicy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("starts", "parallel", "expected"),
+    ("is_first", "parallel", "expected"),
     [
         (None, False, {ROWS}),
         (None, True, {ROWS, 3 * ROWS}),
@@ -167,22 +167,24 @@ def test_the_masks_matter(make_policy: MakePolicy) -> None:
     ],
 )
 def test_full_windows_are_one_batch_unless_a_sequence_starts_inside_one(
-    starts: Starts, parallel: bool, expected: set[int]
+    is_first: Starts, parallel: bool, expected: set[int]
 ) -> None:
     model = MODELS["LSTM"]()
     with batch_sizes(model) as seen:
-        Truncated(3, parallel=parallel).backward(model, model.loss, make_text(STEPS, starts=starts), make_state(model))
+        TruncatedBPTT(3, parallel=parallel).backward(
+            model, model.loss, make_text(STEPS, is_first=is_first), make_state(model)
+        )
     assert set(seen) == expected
 
 
 def test_one_full_window_runs_once() -> None:
     model = MODELS["LSTM"]()
     with batch_sizes(model) as seen:
-        Truncated(8, parallel=True).backward(model, model.loss, make_text(STEPS), make_state(model))
+        TruncatedBPTT(8, parallel=True).backward(model, model.loss, make_text(STEPS), make_state(model))
     assert seen == [ROWS, ROWS]  # the full window and the ragged one
 
 
 def test_the_state_that_goes_on_is_contiguous_as_cudnn_wants_it() -> None:
     model = nn.LSTM(SIZE, SIZE, 2).double()
-    step = Truncated(2, parallel=True).backward(model, squared_error, make_span(6), make_state(model))
+    step = TruncatedBPTT(2, parallel=True).backward(model, squared_error, make_span(6), make_state(model))
     assert all(tensor.is_contiguous() for tensor in step.state)

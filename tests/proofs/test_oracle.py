@@ -23,10 +23,10 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import initial_state
-from sgrnn.lookahead import Lookahead
-from sgrnn.policies import Full, Loss, Step, Synthetic
+from sgrnn.estimators import BPTT, Loss, Step, SyntheticGradients
 from sgrnn.span import Span
 from sgrnn.state import State, floating_leaves, to_matrix
+from sgrnn.synthesizers.lookahead import Lookahead
 
 STEPS = 11
 LAYOUTS = {  # window, lengths of the spans
@@ -52,7 +52,7 @@ class Oracle(nn.Module):
     def __init__(self, states: list[Tensor], answers: list[Tensor]) -> None:
         super().__init__()
         self.states, self.answers = states, answers
-        self.lookahead_steps, self.sees_errors = 0, False
+        self.lookahead, self.sees_errors = 0, False
         self.scale: Callable[[], Tensor]
 
     def forward(self, state: State, lookahead: Lookahead | None) -> Tensor:
@@ -66,10 +66,10 @@ def make_oracle(model: nn.Module, loss: Loss, whole: Span, state: State, window:
     flat = [tensor for state in states[:-1] for tensor in floating_leaves(state)]
     found = iter(torch.autograd.grad(total, flat, allow_unused=True, materialize_grads=True))
     futures = [to_matrix([next(found) for _ in floating_leaves(state)]) for state in states[:-1]]
-    if whole.starts is not None:
-        for future, starts in zip(futures, whole.starts, strict=True):
-            assert not future[starts].any(), "nothing comes back across the start of a sequence"
-            future[starts] = NONSENSE
+    if whole.is_first is not None:
+        for future, is_first in zip(futures, whole.is_first, strict=True):
+            assert not future[is_first].any(), "nothing comes back across the start of a sequence"
+            future[is_first] = NONSENSE
     futures.append(torch.full_like(futures[0], NONSENSE))
     wanted, answers = [], []
     begin = 0
@@ -93,12 +93,14 @@ def assert_same_as_full(
     errors_ahead: int = 0,
 ) -> list[Step]:
     state = make_state(model, whole.batch_size)
-    expected, (full,) = train_on(Full(), model, loss, [whole], state)
+    expected, (full,) = train_on(BPTT(), model, loss, [whole], state)
     oracle = make_oracle(model, loss, whole, state, window, lengths)
-    oracle.lookahead_steps, oracle.sees_errors = errors_ahead, errors_ahead > 0
-    policy = Synthetic(window, oracle, center=False, tangent=False, gate=False, parallel=parallel).double()
-    oracle.scale = policy.mean_square.sqrt
-    found, steps = train_on(policy, model, loss, divide(whole, lengths, futures=futures), state)
+    oracle.lookahead, oracle.sees_errors = errors_ahead, errors_ahead > 0
+    estimator = SyntheticGradients(
+        window, oracle, remove_mean=False, remove_radial=False, gate=False, parallel=parallel
+    ).double()
+    oracle.scale = estimator.mean_square.sqrt
+    found, steps = train_on(estimator, model, loss, divide(whole, lengths, futures=futures), state)
     assert not oracle.answers, "every span was asked about"
     assert_close(found, expected)
     total = sum(step.loss * length for step, length in zip(steps, lengths, strict=True))
@@ -114,18 +116,18 @@ ALL_END = torch.ones(ROWS, dtype=torch.bool)
 @pytest.mark.parametrize("core", CORES)
 def test_exact_gradients_at_the_boundaries_make_any_window_full(core: str, window: int, lengths: list[int]) -> None:
     model = make_core(core)
-    assert_same_as_full(model, squared_error, make_span(STEPS, ends=ALL_END), window, lengths)
+    assert_same_as_full(model, squared_error, make_span(STEPS, is_last=ALL_END), window, lengths)
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("core", ["LSTM-2", "GRU-1", "nn.LSTM-2", "hierarchy 1, 4", "hierarchy 1, 2, 3", "own"])
 def test_the_same_with_sequences_that_start_and_end_inside_and_windows_run_as_one_batch(
-    core: str, window: int, lengths: list[int], starts: list[tuple[int, int]] | None, parallel: bool
+    core: str, window: int, lengths: list[int], is_first: list[tuple[int, int]] | None, parallel: bool
 ) -> None:
     model = make_core(core)
-    whole = make_span(STEPS, starts=starts, ends=ALL_END)
+    whole = make_span(STEPS, is_first=is_first, is_last=ALL_END)
     assert_same_as_full(model, squared_error, whole, window, lengths, parallel=parallel)
 
 
@@ -136,13 +138,13 @@ def test_the_same_for_a_language_model_whose_loss_has_parameters(
     window: int, lengths: list[int], tied: bool, parallel: bool
 ) -> None:
     model = make_language_model(tied=tied)
-    whole = make_text(STEPS, starts=STARTS["starts at edges"], ends=ALL_END)
+    whole = make_text(STEPS, is_first=STARTS["starts at edges"], is_last=ALL_END)
     assert_same_as_full(model, model.loss, whole, window, lengths, parallel=parallel)
 
 
-@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
-def test_the_same_where_it_is_the_future_that_tells_of_an_end(starts: list[tuple[int, int]] | None) -> None:
-    whole = make_span(STEPS, starts=starts, ends=ALL_END)
+@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
+def test_the_same_where_it_is_the_future_that_tells_of_an_end(is_first: list[tuple[int, int]] | None) -> None:
+    whole = make_span(STEPS, is_first=is_first, is_last=ALL_END)
     assert_same_as_full(make_core("GRU-2"), squared_error, whole, *LAYOUTS["even, two spans"], futures=True)
 
 
@@ -169,12 +171,12 @@ def loss_of_nest(outputs: dict[str, Any], targets: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
 def test_the_same_for_outputs_that_are_a_nest_of_which_the_loss_reads_a_part(
-    window: int, lengths: list[int], starts: list[tuple[int, int]] | None, parallel: bool
+    window: int, lengths: list[int], is_first: list[tuple[int, int]] | None, parallel: bool
 ) -> None:
-    whole = make_span(STEPS, starts=starts, ends=ALL_END)
+    whole = make_span(STEPS, is_first=is_first, is_last=ALL_END)
     assert_same_as_full(Outputs(), loss_of_nest, whole, window, lengths, parallel=parallel)
 
 
@@ -189,20 +191,20 @@ def test_the_same_where_the_errors_ahead_are_asked_for(
         (make_core("LSTM-2"), squared_error, make_span),
         (Outputs(), loss_of_nest, make_span),
     ):
-        whole = make(STEPS, starts=STARTS["starts anywhere"], ends=ALL_END)
+        whole = make(STEPS, is_first=STARTS["starts anywhere"], is_last=ALL_END)
         options: dict[str, Any] = {"parallel": parallel, "futures": True, "errors_ahead": steps}
         assert_same_as_full(model, loss, whole, window, lengths, **options)
 
 
 def test_then_the_predictions_are_what_arrives() -> None:
-    whole = make_span(STEPS, starts=STARTS["starts anywhere"], ends=ALL_END)
+    whole = make_span(STEPS, is_first=STARTS["starts anywhere"], is_last=ALL_END)
     steps = assert_same_as_full(make_core("LSTM-2"), squared_error, whole, *LAYOUTS["ragged, three spans"])
     ones = torch.ones(3, dtype=torch.float64)
-    assert_close(torch.stack([step.figures["target_r2"] for step in steps]), ones)
-    assert_close(torch.stack([step.figures["target_cosine"] for step in steps]), ones)
+    assert_close(torch.stack([step.metrics["target_r2"] for step in steps]), ones)
+    assert_close(torch.stack([step.metrics["target_cosine"] for step in steps]), ones)
 
 
 def test_a_single_row_needs_no_others() -> None:
     model = make_core("LSTM-1")
-    whole = make_span(STEPS, rows=1, starts=[(0, 0), (4, 0)], ends=ALL_END[:1])
+    whole = make_span(STEPS, rows=1, is_first=[(0, 0), (4, 0)], is_last=ALL_END[:1])
     assert_same_as_full(model, squared_error, whole, 3, [5, 6])

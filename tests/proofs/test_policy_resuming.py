@@ -11,50 +11,50 @@ from tolerances import assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.mixed import Mixed
-from sgrnn.policies import Full, Policy, Synthetic, Truncated
-from sgrnn.schedules import Alternate, Chance, Cycles, Ramp
+from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.schedules import Alternate, Bernoulli, Ramp, WarmRestarts
 from sgrnn.state import State
 
-POLICIES = {
-    "full": lambda model: Full(),
-    "truncated": lambda model: Truncated(3, parallel=True),
-    "synthetic": lambda model: Synthetic(3, model.synthesizer(4)),
-    "adjoint": lambda model: Synthetic(3, model.adjoint_synthesizer(3), parallel=True),
-    "perceptron": lambda model: Synthetic(3, model.mlp_synthesizer(4)),
-    "synthetic, all at once": lambda model: Synthetic(
+ESTIMATORS = {
+    "full": lambda model: BPTT(),
+    "truncated": lambda model: TruncatedBPTT(3, parallel=True),
+    "synthetic": lambda model: SyntheticGradients(3, model.synthesizer(4)),
+    "adjoint": lambda model: SyntheticGradients(3, model.adjoint_synthesizer(3), parallel=True),
+    "perceptron": lambda model: SyntheticGradients(3, model.mlp_synthesizer(4)),
+    "synthetic, all at once": lambda model: SyntheticGradients(
         3,
         model.synthesizer(5, hidden_size=8, rank=4, projection=3),
         discount=0.8,
-        center=True,
+        remove_mean=True,
         follow_rate=0.3,
         follow_every=2,
         shuffle=True,
         parallel=True,
         decay=0.8,
     ),
-    "perceptron, all at once": lambda model: Synthetic(
+    "perceptron, all at once": lambda model: SyntheticGradients(
         2,
         model.mlp_synthesizer(3, hidden_sizes=(8,), own_embedding=2, recurrent=4, auxiliary=True),
         discount=0.9,
-        center=True,
+        remove_mean=True,
         follow_rate=0.5,
         follow_every=3,
         parallel=True,
         decay=0.9,
     ),
-    "by turns": lambda model: Mixed(Synthetic(3, model.synthesizer(4)), Alternate(Cycles(2))),
+    "by turns": lambda model: Mixed(SyntheticGradients(3, model.synthesizer(4)), Alternate(WarmRestarts(2))),
     "by turns, doubling, learning always": lambda model: Mixed(
-        Synthetic(3, model.synthesizer(4), parallel=True), Alternate(Cycles(0.5, 2), first=1.0), real_window=3,
-        learn_always=True, updates_per_unit=3,
+        SyntheticGradients(3, model.synthesizer(4), parallel=True), Alternate(WarmRestarts(0.5, 2), first=1.0),
+        real_window=3, learn_always=True, updates_per_unit=3,
     ),
     "by chance, grounded": lambda model: Mixed(
-        Synthetic(2, model.synthesizer(4)), Chance(0.6, seed=2), ground_every=2, ground_window=4
+        SyntheticGradients(2, model.synthesizer(4)), Bernoulli(0.6, seed=2), ground_every=2, ground_window=4
     ),
-    "ramp": lambda model: Mixed(Synthetic(3, model.synthesizer(4)), Ramp(start=1, stop=8), real_window=6),
+    "ramp": lambda model: Mixed(SyntheticGradients(3, model.synthesizer(4)), Ramp(start=1, stop=8), real_window=6),
 }  # fmt: skip
 SPANS = divide(
-    make_text(60, starts=[(0, 0), (0, 1), (24, 2), (31, 0)], ends=torch.ones(3, dtype=torch.bool)),
+    make_text(60, is_first=[(0, 0), (0, 1), (24, 2), (31, 0)], is_last=torch.ones(3, dtype=torch.bool)),
     [6] * 10,
     futures=True,
 )
@@ -66,18 +66,18 @@ class Training:
     def __init__(self, kind: str, seed: int, core: nn.Module | None = None) -> None:
         core = core or LSTM(SIZE, SIZE, 2, dropout=0.2)
         self.model = make_language_model(core, torch.float32, seed, dropout=0.2)
-        self.policy: Policy = POLICIES[kind](self.model)
+        self.estimator: GradientEstimator = ESTIMATORS[kind](self.model)
         self.optimizers = [torch.optim.Adam(self.model.parameters(), 1e-2)]
-        if list(self.policy.parameters()):
-            self.optimizers.append(torch.optim.Adam(self.policy.parameters(), 1e-2))
+        if list(self.estimator.parameters()):
+            self.optimizers.append(torch.optim.Adam(self.estimator.parameters(), 1e-2))
         self.state: State = self.model.initial_state(3)
         self.seen: list[dict[str, Tensor]] = []
 
     def update(self, numbers: range) -> None:
         for number in numbers:
-            step = self.policy.backward(self.model, self.model.loss, SPANS[number], self.state)
+            step = self.estimator.backward(self.model, self.model.loss, SPANS[number], self.state)
             self.state = step.state
-            self.seen.append({"loss": step.loss, **step.figures})
+            self.seen.append({"loss": step.loss, **step.metrics})
             for optimizer in self.optimizers:
                 optimizer.step()
                 optimizer.zero_grad()
@@ -85,7 +85,7 @@ class Training:
     def saved(self) -> Any:
         return {
             "model": self.model.state_dict(),
-            "policy": self.policy.state_dict(),
+            "estimator": self.estimator.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "state": self.state,
             "random": torch.get_rng_state(),
@@ -93,7 +93,7 @@ class Training:
 
     def load(self, saved: Any) -> None:
         self.model.load_state_dict(saved["model"])
-        self.policy.load_state_dict(saved["policy"])
+        self.estimator.load_state_dict(saved["estimator"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.state = saved["state"]
@@ -106,7 +106,7 @@ def train(kind: str, seed: int, core: nn.Module | None = None) -> Training:
     return training
 
 
-@pytest.mark.parametrize("kind", POLICIES)
+@pytest.mark.parametrize("kind", ESTIMATORS)
 def test_the_same_seed_gives_the_same_losses_figures_and_parameters(kind: str) -> None:
     first, second, other = (train(kind, seed) for seed in (1, 1, 2))
     assert_identical(first.seen, second.seen)
@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_losses_figures_and_parameters(kind: str) -
     assert not torch.equal(first.seen[-1]["loss"], other.seen[-1]["loss"])
 
 
-@pytest.mark.parametrize("kind", POLICIES)
+@pytest.mark.parametrize("kind", ESTIMATORS)
 @pytest.mark.parametrize("saved_after", [3, 5, 8])
 def test_ten_updates_are_some_a_save_a_load_and_the_rest(kind: str, saved_after: int) -> None:
     assert_resumes(kind, saved_after)

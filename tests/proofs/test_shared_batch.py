@@ -12,20 +12,20 @@ from together import in_threads
 from tolerances import assert_close
 from torch import Tensor, nn
 
-from sgrnn.evaluation import evaluate
-from sgrnn.injection import center
-from sgrnn.language_model import LanguageModel
-from sgrnn.mixed import Mixed
-from sgrnn.policies import Policy, Step, Synthetic
-from sgrnn.schedules import Constant
+from sgrnn.all_reduce import AllReduce
+from sgrnn.estimators import GradientEstimator, Step, SyntheticGradients
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.schedules import Constant
+from sgrnn.models.evaluation import evaluate
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import State, batch_size, concatenate, rows
-from sgrnn.totals import Total
+from sgrnn.synthesizers.injection import remove_mean
 
 ROWS = 6
 WINDOW = 3
 LENGTHS = [7, 4, 6]  # of the spans
 Trained = tuple[list[dict[str, Tensor]], list[Step], State, dict[str, Tensor]]
-MakePolicy = Callable[[LanguageModel, Total | None], Policy]
+MakePolicy = Callable[[LanguageModel, AllReduce | None], GradientEstimator]
 STARTS = {
     "no row begins": None,
     "all rows begin": [(7, row) for row in range(ROWS)],
@@ -33,80 +33,86 @@ STARTS = {
 }
 
 
-def learned(synthesizer: nn.Module, total: Total | None, window: int = WINDOW, **options: Any) -> Synthetic:
+def learned(
+    synthesizer: nn.Module, total: AllReduce | None, window: int = WINDOW, **options: Any
+) -> SyntheticGradients:
     """One whose predictions are not zero, so that all it does shows."""
     torch.manual_seed(6)
     with torch.no_grad():
         for parameter in synthesizer.parameters():
             parameter.normal_(std=0.5)
-    policy = Synthetic(window, synthesizer, discount=0.9, total=total, **options).double()
-    policy.gate.dot.fill_(0.4)
-    policy.gate.square.fill_(0.5)
-    return policy
+    estimator = SyntheticGradients(window, synthesizer, discount=0.9, total=total, **options).double()
+    estimator.gate.dot.fill_(0.4)
+    estimator.gate.square.fill_(0.5)
+    return estimator
 
 
-def errors_ahead(model: LanguageModel, total: Total | None, **options: Any) -> Synthetic:
+def errors_ahead(model: LanguageModel, total: AllReduce | None, **options: Any) -> SyntheticGradients:
     return learned(model.synthesizer(3, hidden_size=8, rank=4, projection=3), total, **options)
 
 
-def adjoint(model: LanguageModel, total: Total | None) -> Synthetic:
-    return learned(model.adjoint_synthesizer(WINDOW, hidden_size=8, rank=4, projection=3), total, center=True)
+def adjoint(model: LanguageModel, total: AllReduce | None) -> SyntheticGradients:
+    return learned(model.adjoint_synthesizer(WINDOW, hidden_size=8, rank=4, projection=3), total, remove_mean=True)
 
 
-def perceptron(model: LanguageModel, total: Total | None) -> Synthetic:
+def perceptron(model: LanguageModel, total: AllReduce | None) -> SyntheticGradients:
     synthesizer = model.mlp_synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True)
     return learned(synthesizer, total, follow_rate=0.5, follow_every=2)
 
 
-def mixed(model: LanguageModel, total: Total | None) -> Mixed:
+def mixed(model: LanguageModel, total: AllReduce | None) -> Mixed:
     return Mixed(errors_ahead(model, total), Constant(0.4), ground_every=2, ground_window=4)
 
 
-POLICIES: dict[str, MakePolicy] = {
+ESTIMATORS: dict[str, MakePolicy] = {
     "errors ahead": errors_ahead,
-    "centered, as one batch": partial(errors_ahead, center=True, parallel=True),
-    "weighted targets": partial(errors_ahead, trace_decay=0.5, center=True),
+    "centered, as one batch": partial(errors_ahead, remove_mean=True, parallel=True),
+    "weighted targets": partial(errors_ahead, trace_decay=0.5, remove_mean=True),
     "adjoint": adjoint,
     "perceptron, two heads, a follower": perceptron,
     "mixed, grounded": mixed,
 }
 
 
-def train(model: LanguageModel, policy: Policy, part: int, parts: int, starts: list[tuple[int, int]] | None) -> Trained:
-    """Gradients and step of each span, the last state, and what the policy holds; no parameter is changed."""
+def train(
+    model: LanguageModel, estimator: GradientEstimator, part: int, parts: int, is_first: list[tuple[int, int]] | None
+) -> Trained:
+    """Gradients and step of each span, the last state, and what the estimator holds; no parameter is changed."""
     held = slice(part * ROWS // parts, (part + 1) * ROWS // parts)
     state = rows(make_state(model, ROWS), held.start, held.stop)
     found, steps = [], []
-    for span in divide(make_text(sum(LENGTHS), ROWS, starts=starts), LENGTHS, futures=True):
+    for span in divide(make_text(sum(LENGTHS), ROWS, is_first=is_first), LENGTHS, futures=True):
         model.zero_grad()
-        policy.zero_grad()
-        steps.append(policy.backward(model, model.loss, span.rows(held.start, held.stop), state))
+        estimator.zero_grad()
+        steps.append(estimator.backward(model, model.loss, span.rows(held.start, held.stop), state))
         state = steps[-1].state
-        found.append({**gradients(model), **{f"policy.{name}": value for name, value in gradients(policy).items()}})
-    kept = {name: value for name, value in policy.state_dict().items() if isinstance(value, Tensor)}
+        found.append(
+            {**gradients(model), **{f"estimator.{name}": value for name, value in gradients(estimator).items()}}
+        )
+    kept = {name: value for name, value in estimator.state_dict().items() if isinstance(value, Tensor)}
     return found, steps, state, deepcopy(kept)
 
 
-@pytest.mark.parametrize("starts", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize("parts", [2, 3])
-@pytest.mark.parametrize("make_policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("make_policy", ESTIMATORS.values(), ids=ESTIMATORS)
 def test_gradients_figures_statistics_and_states_are_those_of_the_whole_batch(
-    make_policy: MakePolicy, parts: int, starts: list[tuple[int, int]] | None
+    make_policy: MakePolicy, parts: int, is_first: list[tuple[int, int]] | None
 ) -> None:
-    def prepare(part: int, total: Total | None, parts: int) -> Callable[[], Trained]:
+    def prepare(part: int, total: AllReduce | None, parts: int) -> Callable[[], Trained]:
         model = make_language_model()
-        return partial(train, model, make_policy(model, total), part, parts, starts)
+        return partial(train, model, make_policy(model, total), part, parts, is_first)
 
     expected, steps, state, kept = prepare(0, None, 1)()
     found = in_threads(parts, partial(prepare, parts=parts))
-    assert expected[-1]["policy.synthetic.synthesizer.last.weight" if make_policy is mixed else
-                        "policy.synthesizer.last.weight"].norm() > 1e-3  # fmt: skip
+    assert expected[-1]["estimator.synthetic.synthesizer.last.weight" if make_policy is mixed else
+                        "gradient.synthesizer.last.weight"].norm() > 1e-3  # fmt: skip
     for place, wanted in enumerate(expected):
         mean = {name: torch.stack([one[0][place][name] for one in found]).mean(dim=0) for name in wanted}
         assert_close(mean, wanted)
         assert_close(torch.stack([one[1][place].loss for one in found]).mean(), steps[place].loss)
-        for name, figure in steps[place].figures.items():
-            assert_close(torch.stack([one[1][place].figures[name] for one in found]).mean(), figure)
+        for name, figure in steps[place].metrics.items():
+            assert_close(torch.stack([one[1][place].metrics[name] for one in found]).mean(), figure)
     assert_close(concatenate([one[2] for one in found]), state)
     for one in found:
         assert_close(one[3], kept)
@@ -114,9 +120,9 @@ def test_gradients_figures_statistics_and_states_are_those_of_the_whole_batch(
 
 def test_alone_with_one_row_nothing_is_common_and_together_it_is() -> None:
     gradient = torch.randn(2, 5, dtype=torch.float64)
-    assert torch.equal(center(gradient[:1]), gradient[:1])
-    found = in_threads(2, lambda part, total: partial(center, gradient[part : part + 1], None, total))
-    assert_close(torch.cat(found), center(gradient))
+    assert torch.equal(remove_mean(gradient[:1]), gradient[:1])
+    found = in_threads(2, lambda part, total: partial(remove_mean, gradient[part : part + 1], None, total))
+    assert_close(torch.cat(found), remove_mean(gradient))
 
 
 @pytest.mark.parametrize("parts", [2, 3, 5])

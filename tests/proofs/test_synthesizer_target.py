@@ -21,7 +21,7 @@ from models import (
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.policies import Synthetic
+from sgrnn.estimators import SyntheticGradients
 from sgrnn.span import Span
 from sgrnn.state import State, detach, floating_leaves, state_size, to_matrix
 
@@ -30,11 +30,11 @@ EDGES = [0, 3, 6, 7]
 STARTS = [(0, 0), (3, 1), (4, 2), (6, 0), (6, 1)]
 OPTIONS = {
     "plain": {},
-    "center": {"center": True},
-    "tangent": {"tangent": True},
+    "remove_mean": {"remove_mean": True},
+    "remove_radial": {"remove_radial": True},
     "discount": {"discount": 0.9},
     "gate": {"gate": True},
-    "all": {"center": True, "tangent": True, "discount": 0.7, "gate": True},
+    "all": {"remove_mean": True, "remove_radial": True, "discount": 0.7, "gate": True},
 }
 
 
@@ -42,8 +42,8 @@ def open_rows(span: Span) -> Tensor:
     """((K + 1) x B,) rows whose sequence goes on across a boundary."""
     return torch.tensor(
         [
-            not (span.starts is not None and edge < STEPS and span.starts[edge, row])
-            and not (span.ends is not None and edge == STEPS and span.ends[row])
+            not (span.is_first is not None and edge < STEPS and span.is_first[edge, row])
+            and not (span.is_last is not None and edge == STEPS and span.is_last[row])
             for edge in EDGES
             for row in range(span.batch_size)
         ]
@@ -53,9 +53,9 @@ def open_rows(span: Span) -> Tensor:
 def injected_by_hand(predicted: Tensor, states: Tensor, inside: Tensor, options: dict, gate: float) -> Tensor:
     """What crosses the boundaries: predictions in the unit of gradients, through drift control."""
     gradient = predicted.clone()
-    if options.get("center"):
+    if options.get("remove_mean"):
         gradient = gradient - gradient[inside].mean(dim=0)
-    if options.get("tangent"):  # every vector of every state has SIZE entries here
+    if options.get("remove_radial"):  # every vector of every state has SIZE entries here
         vectors, parts = states.unflatten(1, (-1, SIZE)), gradient.unflatten(1, (-1, SIZE))
         units = vectors / vectors.norm(dim=-1, keepdim=True)
         gradient = (parts - units * (parts * units).sum(dim=-1, keepdim=True)).flatten(1)
@@ -69,8 +69,8 @@ def windows_by_hand(model: nn.Module, span: Span, state: State) -> list[tuple[Te
     found = []
     for start, stop in pairwise(EDGES):
         part = slice(start, stop)
-        starts = None if span.starts is None else span.starts[part]
-        total, states = run_by_hand(model, squared_error, Span(span.inputs[part], span.targets[part], starts), state)
+        is_first = None if span.is_first is None else span.is_first[part]
+        total, states = run_by_hand(model, squared_error, Span(span.inputs[part], span.targets[part], is_first), state)
         found.append((total, floating_leaves(states[0]), states[-1]))
         state = detach(states[-1])
     return found
@@ -94,15 +94,15 @@ def test_the_target_is_the_loss_gradient_and_what_came_through_the_window(
     model = make_core(core)
     span = make_span(STEPS)
     if bounded:
-        span = make_span(STEPS, starts=STARTS, ends=torch.tensor([False, False, True]))
+        span = make_span(STEPS, is_first=STARTS, is_last=torch.tensor([False, False, True]))
     state = make_state(model)
     table = Table(len(EDGES) * ROWS, state_size(state))
-    switches: dict[str, Any] = {"center": False, "tangent": False, "gate": False} | options
-    policy = Synthetic(WINDOW, table, parallel=parallel, **switches).double()
-    policy.mean_square.fill_(1.7)
-    policy.gate.dot.fill_(0.3)
-    policy.gate.square.fill_(0.5)
-    policy.updates.fill_(1000)
+    switches: dict[str, Any] = {"remove_mean": False, "remove_radial": False, "gate": False} | options
+    estimator = SyntheticGradients(WINDOW, table, parallel=parallel, **switches).double()
+    estimator.mean_square.fill_(1.7)
+    estimator.gate.dot.fill_(0.3)
+    estimator.gate.square.fill_(0.5)
+    estimator.updates.fill_(1000)
 
     windows = windows_by_hand(model, span, state)
     states = torch.cat([to_matrix(windows[0][1]), *(to_matrix(last) for _, _, last in windows)]).detach()
@@ -112,7 +112,7 @@ def test_the_target_is_the_loss_gradient_and_what_came_through_the_window(
     target = targets_by_hand(windows, injected)
 
     model.zero_grad()
-    step = policy.backward(model, squared_error, span, state)
+    step = estimator.backward(model, squared_error, span, state)
 
     trained = inside[:-ROWS]
     mean_square = 0.99 * 1.7 + 0.01 * target[trained].square().mean()
@@ -122,7 +122,7 @@ def test_the_target_is_the_loss_gradient_and_what_came_through_the_window(
     expected[:-ROWS, 0][trained] = 2 * errors[trained] / (trained.sum() * errors.shape[1])
     assert table.values.grad is not None
     assert_close(table.values.grad, expected)
-    assert_close(step.figures["target_rms"], mean_square.sqrt())
+    assert_close(step.metrics["target_rms"], mean_square.sqrt())
 
     total = torch.stack([total for total, _, _ in windows]).sum()
     for (_, _, last), gradient in zip(windows, injected.split(ROWS), strict=True):
@@ -140,8 +140,8 @@ def test_with_nothing_predicted_the_target_is_the_gradient_of_the_window_alone(c
     table = Table(len(EDGES) * ROWS, state_size(state))
     with torch.no_grad():
         table.values.zero_()
-    policy = Synthetic(WINDOW, table, center=False, tangent=False, gate=False).double()
-    policy.backward(model, squared_error, span, state)
+    estimator = SyntheticGradients(WINDOW, table, remove_mean=False, remove_radial=False, gate=False).double()
+    estimator.backward(model, squared_error, span, state)
     target = targets_by_hand(windows_by_hand(model, span, state), torch.zeros(3 * ROWS, state_size(state)).double())
     assert table.values.grad is not None
     wanted = -table.values.grad[:-ROWS, 0] * (target.numel() / 2)
@@ -153,11 +153,11 @@ def test_an_auxiliary_head_is_trained_on_what_was_predicted_for_the_next_boundar
     model = make_core("LSTM-1")
     span = make_span(STEPS)
     if bounded:
-        span = make_span(STEPS, starts=STARTS, ends=torch.tensor([False, False, True]))
+        span = make_span(STEPS, is_first=STARTS, is_last=torch.tensor([False, False, True]))
     state = make_state(model)
     table = Table(len(EDGES) * ROWS, state_size(state), heads=2)
-    policy = Synthetic(WINDOW, table, center=True).double()
-    policy.backward(model, squared_error, span, state)
+    estimator = SyntheticGradients(WINDOW, table, remove_mean=True).double()
+    estimator.backward(model, squared_error, span, state)
     inside = open_rows(span)
     values = table.values.detach()
     following = values[ROWS:, 0] * inside[ROWS:].unsqueeze(1)  # 0 where the sequence ends
@@ -178,7 +178,7 @@ def test_an_auxiliary_head_changes_neither_what_is_injected_nor_what_the_first_h
         table = Table(len(EDGES) * ROWS, state_size(state), heads)
         with torch.no_grad():
             table.values[:, 0] = torch.linspace(-1, 1, state_size(state))
-        Synthetic(WINDOW, table, center=False, tangent=False, gate=False).double().backward(
+        SyntheticGradients(WINDOW, table, remove_mean=False, remove_radial=False, gate=False).double().backward(
             model, squared_error, span, state
         )
         found.append(gradients(model))

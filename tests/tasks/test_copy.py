@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgrnn import LSTM, Full
+from sgrnn import BPTT, LSTM
 from sgrnn.tasks import Copy, CurriculumTask, Readout, RepeatCopy, loss_per_target
 
 SURE = 50.0  # log-odds
@@ -143,7 +143,7 @@ def test_a_small_lstm_learns_the_first_lesson(make: Callable[..., CurriculumTask
     losses = []
     for _ in range(60):
         episode = task.draw()
-        step = Full().backward(model, model.loss, episode, state)
+        step = BPTT().backward(model, model.loss, episode, state)
         optimizer.step()
         optimizer.zero_grad()
         state = step.state

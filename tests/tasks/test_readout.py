@@ -1,11 +1,11 @@
-"""A core with a linear layer on top is a model for any policy, and synthesizers can be made for it."""
+"""A core with a linear layer on top is a model for any estimator, and synthesizers can be made for it."""
 
 import pytest
 from models import OwnCore, gradients
 from tolerances import assert_close, assert_identical
 from torch import nn
 
-from sgrnn import GRU, LSTM, Full, Synthetic, Truncated, initial_state
+from sgrnn import BPTT, GRU, LSTM, SyntheticGradients, TruncatedBPTT, initial_state
 from sgrnn.state import leaves
 from sgrnn.tasks import Copy, DelayedRecall, Readout
 
@@ -41,9 +41,9 @@ def test_a_window_as_long_as_the_episode_is_the_whole_gradient() -> None:
     model = Readout(LSTM(task.input_size, 5), 5, task.output_size, task.loss)
     episode = task.draw()
     found = []
-    for policy in (Full(), Truncated(7), Truncated(3)):
+    for estimator in (BPTT(), TruncatedBPTT(7), TruncatedBPTT(3)):
         model.zero_grad()
-        policy.backward(model, model.loss, episode, model.initial_state(3))
+        estimator.backward(model, model.loss, episode, model.initial_state(3))
         found.append(gradients(model))
     assert_identical(found[1], found[0])
     reads = "core.layers.0.weight_ih_l0"
@@ -56,7 +56,7 @@ def test_errors_are_as_wide_as_the_states_vectors_whatever_the_task_asks_for() -
     model = Readout(LSTM(task.input_size, 5), 5, task.output_size, task.loss)
     for synthesizer in (model.synthesizer(2), model.adjoint_synthesizer(2)):
         assert synthesizer.gain is not None, "errors go back from unit to unit"
-        step = Synthetic(2, synthesizer).backward(model, model.loss, task.draw(), model.initial_state(3))
+        step = SyntheticGradients(2, synthesizer).backward(model, model.loss, task.draw(), model.initial_state(3))
         assert step.loss.isfinite()
 
 

@@ -11,7 +11,7 @@ import torch
 from models import gradients, train_on
 from tolerances import assert_close, assert_identical
 
-from sgrnn import LSTM, Full, Span, Synthetic, Truncated
+from sgrnn import BPTT, LSTM, Span, SyntheticGradients, TruncatedBPTT
 from sgrnn.tasks import (
     Adding,
     Copy,
@@ -63,10 +63,10 @@ def test_an_episode_has_the_announced_sizes_and_starts_and_ends_all_rows(make: C
     for tensor in (episode.inputs, episode.targets):
         assert tensor.dtype == torch.float32
         assert tensor.is_contiguous()
-    assert episode.starts is not None
-    assert episode.starts.tolist() == [[True] * ROWS] + [[False] * ROWS] * (episode.steps - 1)
-    assert episode.ends is not None
-    assert episode.ends.tolist() == [True] * ROWS
+    assert episode.is_first is not None
+    assert episode.is_first.tolist() == [[True] * ROWS] + [[False] * ROWS] * (episode.steps - 1)
+    assert episode.is_last is not None
+    assert episode.is_last.tolist() == [True] * ROWS
     assert episode.future is None
     assert set(episode.targets[..., -1].unique().tolist()) == {0.0, 1.0}
 
@@ -205,20 +205,20 @@ def test_spans_cut_from_an_episode_hold_all_of_it_once(
     for number, span in enumerate(spans):
         stop += span.steps
         last = number == len(spans) - 1
-        assert (span.starts is None) == (number > 0)
-        assert (span.ends is None) == (not last)
+        assert (span.is_first is None) == (number > 0)
+        assert (span.is_last is None) == (not last)
         known = episode.steps - stop if lookahead is None else min(lookahead, episode.steps - stop)
         assert (span.future is None) == (known == 0)
         if span.future is not None:
             assert torch.equal(span.future.inputs, episode.inputs[stop : stop + known])
             assert torch.equal(span.future.targets, episode.targets[stop : stop + known])
-            assert span.future.starts is None
-            assert (span.future.ends is not None) == (stop + known == episode.steps)
-    assert spans[0].starts is not None
-    assert spans[0].starts[0].all()
-    assert int(spans[0].starts.sum()) == ROWS
-    assert spans[-1].ends is not None
-    assert spans[-1].ends.all()
+            assert span.future.is_first is None
+            assert (span.future.is_last is not None) == (stop + known == episode.steps)
+    assert spans[0].is_first is not None
+    assert spans[0].is_first[0].all()
+    assert int(spans[0].is_first.sum()) == ROWS
+    assert spans[-1].is_last is not None
+    assert spans[-1].is_last.all()
 
 
 def test_cutting_copies_nothing() -> None:
@@ -228,17 +228,17 @@ def test_cutting_copies_nothing() -> None:
 
 
 def test_sequences_that_begin_inside_keep_their_starts() -> None:
-    starts = torch.zeros(6, 2, dtype=torch.bool)
-    starts[0] = starts[3, 1] = True
-    episode = Span(torch.zeros(6, 2), torch.zeros(6, 2), starts, ends=torch.ones(2, dtype=torch.bool))
+    is_first = torch.zeros(6, 2, dtype=torch.bool)
+    is_first[0] = is_first[3, 1] = True
+    episode = Span(torch.zeros(6, 2), torch.zeros(6, 2), is_first, is_last=torch.ones(2, dtype=torch.bool))
     spans = cut(episode, 2)
-    assert spans[0].starts is not None
-    assert spans[1].starts is not None
+    assert spans[0].is_first is not None
+    assert spans[1].is_first is not None
     assert spans[0].future is not None
-    assert spans[0].future.starts is not None
-    assert spans[1].starts.tolist() == [[False, False], [False, True]]
-    assert torch.equal(spans[0].future.starts, starts[2:])
-    assert spans[2].starts is None
+    assert spans[0].future.is_first is not None
+    assert spans[1].is_first.tolist() == [[False, False], [False, True]]
+    assert torch.equal(spans[0].future.is_first, is_first[2:])
+    assert spans[2].is_first is None
 
 
 @every_task
@@ -248,8 +248,8 @@ def test_training_on_cut_spans_is_training_on_windows(make: Callable[..., Task])
     model = make_model(task)
     episode = task.draw()
     state = model.initial_state(ROWS)
-    found, steps = train_on(Full(), model, model.loss, cut(episode, 3), state)
-    expected, whole = train_on(Truncated(3), model, model.loss, [episode], state)
+    found, steps = train_on(BPTT(), model, model.loss, cut(episode, 3), state)
+    expected, whole = train_on(TruncatedBPTT(3), model, model.loss, [episode], state)
     assert_close(found, expected)
     assert_close(steps[-1].state, whole[0].state)
 
@@ -266,13 +266,13 @@ def test_synthesizers_can_be_trained_on_cut_spans(make: Callable[..., Task], see
         "errors": lambda: model.synthesizer(4),
         "errors and what arrives": lambda: model.adjoint_synthesizer(2),
     }[sees]()
-    policy = Synthetic(2, synthesizer)
+    estimator = SyntheticGradients(2, synthesizer)
     torch.nn.init.normal_(next(iter(synthesizer.parameters())))
     for _ in range(2):
-        for span in cut(task.draw(), 6, policy.lookahead_steps):
-            state = policy.backward(model, model.loss, span, state).state
+        for span in cut(task.draw(), 6, estimator.lookahead):
+            state = estimator.backward(model, model.loss, span, state).state
     assert all(torch.isfinite(gradient).all() for gradient in gradients(model).values())
-    assert any(gradient.any() for gradient in gradients(policy).values())
+    assert any(gradient.any() for gradient in gradients(estimator).values())
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_cut_out_of_range_is_refused(options: dict[str, int], message: str) ->
         cut(Copy(ROWS).draw(), **options)
 
 
-@pytest.mark.parametrize("ends", [None, torch.tensor([True, False])])
-def test_only_whole_episodes_are_cut(ends: torch.Tensor | None) -> None:
+@pytest.mark.parametrize("is_last", [None, torch.tensor([True, False])])
+def test_only_whole_episodes_are_cut(is_last: torch.Tensor | None) -> None:
     with pytest.raises(ValueError, match=r"^episode must end all its rows, got one that goes on$"):
-        cut(Span(torch.zeros(4, 2), torch.zeros(4, 2), ends=ends), 2)
+        cut(Span(torch.zeros(4, 2), torch.zeros(4, 2), is_last=is_last), 2)

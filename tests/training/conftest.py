@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sgrnn.config.files import parse_recipe
 from sgrnn.data import prepare
-from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.training.problems.corpus import make_tokenizer, read_corpus
 from sgrnn.training.run import Run
-from sgrnn.training.text import make_tokenizer, read_corpus
 
 from .tiny import RECIPE, Training
 

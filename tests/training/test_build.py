@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from sgrnn import cores, policies
+from sgrnn import cores, estimators
+from sgrnn.config import Adam, AdamW, Recipe, Sgd
+from sgrnn.config.build import build_estimator, build_model, build_optimizer, choose_device
+from sgrnn.config.files import parse_recipe
 from sgrnn.errors import InputError
-from sgrnn.lookahead import LookaheadEncoder, RecurrentLookahead
-from sgrnn.mixed import Mixed
-from sgrnn.schedules import Alternate, Chance, Constant, Cycles, Ramp, Schedule
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.schedules import Alternate, Bernoulli, Constant, Ramp, Schedule, WarmRestarts
 from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
-from sgrnn.training.build import build_model, build_optimizer, build_policy, choose_device
-from sgrnn.training.recipe import Adam, AdamW, Recipe, Sgd
-from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.synthesizers.lookahead import LookaheadEncoder, RecurrentLookahead
 
 from .tiny import RECIPE
 
@@ -43,9 +43,9 @@ def test_optimizers(section: Any, expected: type, options: dict[str, Any]) -> No
 
 def test_every_parameter_has_one_optimizer_and_the_synthesizers_are_not_the_models() -> None:
     model = build_model(recipe(), 11)
-    policy = build_policy(recipe(), model, 9)
+    estimator = build_estimator(recipe(), model, 9)
     optimized = []
-    for module in (model, policy):
+    for module in (model, estimator):
         optimizer = build_optimizer(recipe().optimizer, module)
         assert optimizer is not None
         optimized.append([id(p) for group in optimizer.param_groups for p in group["params"]])
@@ -55,23 +55,23 @@ def test_every_parameter_has_one_optimizer_and_the_synthesizers_are_not_the_mode
 
 @pytest.mark.parametrize("kind", ["full", "truncated"])
 def test_policies_without_parameters_have_no_optimizer(kind: str) -> None:
-    chosen = recipe(f"--policy.kind={kind}")
-    assert build_optimizer(chosen.synthesizer_optimizer, build_policy(chosen, build_model(chosen, 11), 9)) is None
+    chosen = recipe(f"--gradient.kind={kind}")
+    assert build_optimizer(chosen.synthesizer_optimizer, build_estimator(chosen, build_model(chosen, 11), 9)) is None
 
 
 def test_policies() -> None:
     model = build_model(recipe(), 11)
-    assert isinstance(build_policy(recipe("--policy.kind=full"), model, 9), policies.Full)
-    truncated = build_policy(recipe("--policy.kind=truncated", "--policy.parallel=true"), model, 9)
-    assert isinstance(truncated, policies.Truncated)
+    assert isinstance(build_estimator(recipe("--gradient.kind=full"), model, 9), estimators.BPTT)
+    truncated = build_estimator(recipe("--gradient.kind=truncated", "--gradient.parallel=true"), model, 9)
+    assert isinstance(truncated, estimators.TruncatedBPTT)
     assert (truncated.window, truncated.parallel) == (3, True)
     for switched in (True, False):
-        names = ("center", "tangent", "gate", "parallel", "shuffle")
-        switches = [f"--policy.{name}={str(switched).lower()}" for name in names]
-        built = build_policy(recipe("--policy.discount=0.9", "--policy.trace_decay=0.3", *switches), model, 9)
-        assert isinstance(built, policies.Synthetic)
+        names = ("remove_mean", "remove_radial", "gate", "parallel", "shuffle")
+        switches = [f"--gradient.{name}={str(switched).lower()}" for name in names]
+        built = build_estimator(recipe("--gradient.discount=0.9", "--gradient.trace_decay=0.3", *switches), model, 9)
+        assert isinstance(built, estimators.SyntheticGradients)
         assert (built.window, built.discount, built.trace_decay) == (3, 0.9, 0.3)
-        assert (built.center, built.tangent, built.gated, built.parallel, built.shuffle) == (switched,) * 5
+        assert (built.remove_mean, built.remove_radial, built.gated, built.parallel, built.shuffle) == (switched,) * 5
         assert built.follower is not None
         assert (built.follower.rate, built.follower.every) == (0.5, 2)
 
@@ -79,26 +79,26 @@ def test_policies() -> None:
 def test_how_far_the_model_is_run_ahead() -> None:
     found = {}
     for ahead in ("null", "0", "1", "9"):
-        chosen = recipe(f"--policy.ahead={ahead}", "--policy.synthesizer.lookahead=4")
-        found[ahead] = build_policy(chosen, build_model(chosen, 11), 9).lookahead_steps
+        chosen = recipe(f"--gradient.ahead={ahead}", "--gradient.synthesizer.lookahead=4")
+        found[ahead] = build_estimator(chosen, build_model(chosen, 11), 9).lookahead
     assert found == {"null": 4, "0": 0, "1": 1, "9": 4}
 
 
 def test_a_policy_is_by_default_as_the_library_has_it() -> None:
     model = build_model(recipe(), 11)
-    plain = Recipe.model_validate(recipe().model_dump() | {"policy": {"kind": "synthetic", "window": 7}})
-    built, library = build_policy(plain, model, 9), policies.Synthetic(7, model.synthesizer())
-    for name in ("window", "discount", "center", "tangent", "gated", "shuffle", "lookahead_steps"):
+    plain = Recipe.model_validate(recipe().model_dump() | {"gradient": {"kind": "synthetic", "window": 7}})
+    built, library = build_estimator(plain, model, 9), estimators.SyntheticGradients(7, model.synthesizer())
+    for name in ("window", "discount", "remove_mean", "remove_radial", "gated", "shuffle", "lookahead"):
         assert getattr(built, name) == getattr(library, name), name
     assert (built.parallel, library.parallel) == (None, False)  # a user's own model may draw masks of its own
     assert [(name, one.shape) for name, one in built.state_dict().items()] == [
         (name, one.shape) for name, one in library.state_dict().items()
     ]
     perceptron = Recipe.model_validate(
-        plain.model_dump() | {"policy": {"kind": "synthetic", "window": 7, "synthesizer": {"kind": "mlp"}}}
+        plain.model_dump() | {"gradient": {"kind": "synthetic", "window": 7, "synthesizer": {"kind": "mlp"}}}
     )
-    library = policies.Synthetic(7, model.mlp_synthesizer())
-    assert [(name, one.shape) for name, one in build_policy(perceptron, model, 9).state_dict().items()] == [
+    library = estimators.SyntheticGradients(7, model.mlp_synthesizer())
+    assert [(name, one.shape) for name, one in build_estimator(perceptron, model, 9).state_dict().items()] == [
         (name, one.shape) for name, one in library.state_dict().items()
     ]
 
@@ -106,43 +106,43 @@ def test_a_policy_is_by_default_as_the_library_has_it() -> None:
 @pytest.mark.parametrize(
     ("overrides", "schedule", "unit"),
     [
-        (("--policy.source.share=0.5",), Constant(0.5), 9),
-        (("--policy.source={kind: alternate, every: 2}",), Alternate(Cycles(2)), 9),
-        (("--policy.source={kind: alternate, every: 5, growth: 2, unit: updates, first: synthetic}",),
-         Alternate(Cycles(5, 2), first=1.0), 1),
-        (("--policy.source={kind: restarts, first: synthetic}", "--schedule.kind=restarts", "--schedule.period=3",
+        (("--gradient.source.share=0.5",), Constant(0.5), 9),
+        (("--gradient.source={kind: alternate, every: 2}",), Alternate(WarmRestarts(2)), 9),
+        (("--gradient.source={kind: alternate, every: 5, growth: 2, unit: updates, first: synthetic}",),
+         Alternate(WarmRestarts(5, 2), first=1.0), 1),
+        (("--gradient.source={kind: restarts, first: synthetic}", "--schedule.kind=restarts", "--schedule.period=3",
           "--schedule.growth=2"),
-         Alternate(Cycles(3, 2), first=1.0), 9),
-        (("--policy.source={kind: ramp, stop: 2, start: 1, before: 0.1, after: 0.9, shape: cosine}",),
+         Alternate(WarmRestarts(3, 2), first=1.0), 9),
+        (("--gradient.source={kind: ramp, stop: 2, start: 1, before: 0.1, after: 0.9, shape: cosine}",),
          Ramp(2, 1, 0.1, 0.9, "cosine"), 9),
-        (("--policy.source={kind: random, probability: 0.3, seed: 4}",), Chance(0.3, 4), 1),
-        (("--policy.source.share=0.7", "--policy.grounding={every: 4, window: 6}",), Constant(0.7), 9),
+        (("--gradient.source={kind: random, probability: 0.3, seed: 4}",), Bernoulli(0.3, 4), 1),
+        (("--gradient.source.share=0.7", "--gradient.grounding={every: 4, window: 6}",), Constant(0.7), 9),
     ],
 )  # fmt: skip
 def test_mixed_policies(overrides: tuple[str, ...], schedule: Schedule, unit: int) -> None:
-    chosen = recipe(*overrides, "--policy.real_window=6", "--policy.learn_always=true")
-    built = build_policy(chosen, build_model(chosen, 11), 9)
+    chosen = recipe(*overrides, "--gradient.real_window=6", "--gradient.learn_always=true")
+    built = build_estimator(chosen, build_model(chosen, 11), 9)
     assert isinstance(built, Mixed)
     assert (built.schedule, built.updates_per_unit) == (schedule, unit)
     assert (built.real_window, built.learn_always, built.synthetic.window) == (6, True, 3)
-    grounded = (4, 6) if chosen.policy.grounding else (None, None)  # pyright: ignore[reportAttributeAccessIssue]
+    grounded = (4, 6) if chosen.gradient.grounding else (None, None)  # pyright: ignore[reportAttributeAccessIssue]
     assert (built.ground_every, built.ground_window) == grounded
-    assert built.lookahead_steps == 2
+    assert built.lookahead == 2
 
 
 def synthesizer(*overrides: str) -> ErrorSynthesizer | MLPSynthesizer:
-    chosen = recipe(*(f"--policy.synthesizer.{override}" for override in overrides))
-    built = build_policy(chosen, build_model(chosen, 11), 9)
-    assert isinstance(built, policies.Synthetic)
+    chosen = recipe(*(f"--gradient.synthesizer.{override}" for override in overrides))
+    built = build_estimator(chosen, build_model(chosen, 11), 9)
+    assert isinstance(built, estimators.SyntheticGradients)
     assert isinstance(built.synthesizer, ErrorSynthesizer | MLPSynthesizer)
-    assert built.lookahead_steps == built.synthesizer.lookahead_steps
+    assert built.lookahead == built.synthesizer.lookahead
     return built.synthesizer
 
 
 def test_an_error_synthesizer() -> None:
     built = synthesizer("lookahead=5", "hidden_size=9", "rank=6", "projection=4", "near=3")
     assert isinstance(built, ErrorSynthesizer)
-    assert built.lookahead_steps == 5
+    assert built.lookahead == 5
     assert built.input_projection.shape == (3, 6, 4), "of embeddings of 6 features"
     assert built.input_weight.shape == (3, 4, 9)
     assert built.gate.shape == (3, 9, 6)
@@ -154,13 +154,13 @@ def test_an_error_synthesizer() -> None:
 def test_an_adjoint_synthesizer_has_the_policys_window() -> None:
     made = []
     for options in ({"hidden_size": 9, "rank": 6, "projection": 4, "near": 2}, {}):
-        policy = {"kind": "synthetic", "window": 7, "synthesizer": {"kind": "adjoint", **options}}
-        chosen = Recipe.model_validate(recipe().model_dump() | {"policy": policy})
-        built = build_policy(chosen, build_model(chosen, 11), 9)
-        assert isinstance(built, policies.Synthetic)
+        estimator = {"kind": "synthetic", "window": 7, "synthesizer": {"kind": "adjoint", **options}}
+        chosen = Recipe.model_validate(recipe().model_dump() | {"gradient": estimator})
+        built = build_estimator(chosen, build_model(chosen, 11), 9)
+        assert isinstance(built, estimators.SyntheticGradients)
         assert isinstance(built.synthesizer, AdjointSynthesizer)
         made.append(built.synthesizer)
-    assert [each.lookahead_steps for each in made] == [7, 7]
+    assert [each.lookahead for each in made] == [7, 7]
     assert [each.near for each in made] == [2, 7]
     assert made[0].input_projection.shape == (2, 6, 4)
     assert made[0].next_projection.weight.shape == (6, 2 * 12)
@@ -170,13 +170,13 @@ def test_an_adjoint_synthesizer_has_the_policys_window() -> None:
 def test_a_perceptron() -> None:
     built = synthesizer("kind=mlp", "lookahead=0", "hidden_sizes=[9, 8]", "auxiliary=true")
     assert isinstance(built, MLPSynthesizer)
-    assert (built.lookahead, built.lookahead_steps, built.heads) == (None, 0, 2)
+    assert (built.encoder, built.lookahead, built.heads) == (None, 0, 2)
     assert [layer.out_features for layer in built.hidden if isinstance(layer, nn.Linear)] == [9, 8]
-    reader = synthesizer("kind=mlp", "lookahead=3", "projection=4", "own_embedding=5").lookahead
+    reader = synthesizer("kind=mlp", "lookahead=3", "projection=4", "own_embedding=5").encoder
     assert isinstance(reader, LookaheadEncoder)
     assert reader.weight is not None
     assert reader.weight.shape == (3, 2 * 5, 4)
-    reader = synthesizer("kind=mlp", "lookahead=3", "recurrent=4").lookahead
+    reader = synthesizer("kind=mlp", "lookahead=3", "recurrent=4").encoder
     assert isinstance(reader, RecurrentLookahead)
     assert reader.output_size == 4
 
@@ -229,15 +229,15 @@ def test_a_hierarchy(name: str, core: type) -> None:
 
 @pytest.mark.parametrize("kind", ["truncated", "synthetic"])
 def test_the_interfaces_of_a_hierarchy_are_trained_with_the_policy_and_saved_with_it(kind: str) -> None:
-    chosen = recipe(f"--policy.kind={kind}", "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]")
+    chosen = recipe(f"--gradient.kind={kind}", "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]")
     model = build_model(chosen, 11)
     assert isinstance(model.core, cores.HierarchicalCore)
-    policy = build_policy(chosen, model, 9)
+    estimator = build_estimator(chosen, model, 9)
     (interface,) = model.core.interfaces
     assert interface is not None
-    assert {id(one) for one in interface.parameters()} <= {id(one) for one in policy.parameters()}
+    assert {id(one) for one in interface.parameters()} <= {id(one) for one in estimator.parameters()}
     assert {id(one) for one in interface.parameters()}.isdisjoint(id(one) for one in model.parameters())
-    assert "interfaces.0.mean_square" in policy.state_dict()
+    assert "interfaces.0.mean_square" in estimator.state_dict()
 
 
 @pytest.mark.parametrize("kind", ["truncated", "synthetic"])
@@ -247,7 +247,7 @@ def test_how_often_an_interface_is_answered_does_not_depend_on_the_rows(
 ) -> None:
     level = f"{{period: 2, hidden_size: 5, interface: {interface}}}"
     for given, found in (("null", expected), ("true", True), ("false", False)):
-        chosen = recipe(f"--policy.kind={kind}", f"--model.slower_levels=[{level}]", f"--policy.parallel={given}")
-        policy = build_policy(chosen, build_model(chosen, 11), 9)
-        assert isinstance(policy, policies.Truncated | policies.Synthetic)
-        assert policy.parallel is found
+        chosen = recipe(f"--gradient.kind={kind}", f"--model.slower_levels=[{level}]", f"--gradient.parallel={given}")
+        estimator = build_estimator(chosen, build_model(chosen, 11), 9)
+        assert isinstance(estimator, estimators.TruncatedBPTT | estimators.SyntheticGradients)
+        assert estimator.parallel is found

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from sgrnn.config.build import build_model
 from sgrnn.data.digests import bytes_digest, file_digest
 from sgrnn.errors import InputError
-from sgrnn.training.build import build_model
 from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint, save_checkpoint
 
 from .tiny import Training, same
@@ -115,7 +115,7 @@ class Bomb:
 
 def test_a_state_with_matching_digest_is_not_executed(trained: Training, tmp_path: Path) -> None:
     sign = tmp_path / "executed"
-    torch.save({"policy": Bomb(sign)}, folder_of(trained) / "state.pt")
+    torch.save({"estimator": Bomb(sign)}, folder_of(trained) / "state.pt")
     pickle.loads(pickle.dumps(Bomb(sign)))
     assert sign.exists(), "the bomb is a real one"
     sign.unlink()
@@ -137,7 +137,7 @@ def test_parameters_that_do_not_fit_the_recipe_are_refused(trained: Training, st
 
 
 def test_a_state_of_other_parts_is_refused(trained: Training) -> None:
-    torch.save({"policy": {}, "optimizer": {}}, folder_of(trained) / "state.pt")
+    torch.save({"estimator": {}, "optimizer": {}}, folder_of(trained) / "state.pt")
     edit_progress(trained, files={name: file_digest(folder_of(trained) / name) for name in FILES[:3]})
     with pytest.raises(InputError, match=r"state\.pt .*written by another version"):
         trained()

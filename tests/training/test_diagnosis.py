@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from models import make_language_model, make_text
 
+from sgrnn.analysis.diagnosis import comparison_windows, diagnose, read_diagnosis, spans_ahead
+from sgrnn.analysis.report.figures import draw_all
+from sgrnn.analysis.report.run_report import RunReport
+from sgrnn.config.files import parse_recipe
 from sgrnn.errors import InputError
-from sgrnn.policies import Full, Synthetic
-from sgrnn.report.figures import draw_all
-from sgrnn.report.subject import Subject
-from sgrnn.training.diagnosis import comparison_windows, diagnose, read_diagnosis, spans_ahead
-from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.estimators import BPTT, SyntheticGradients
 from sgrnn.training.run import Run
 
 from .tiny import Practice, Training, same
@@ -24,7 +24,7 @@ DIAGNOSIS = "--training.diagnosis={every: 4, horizon: 6, spans: 4}"
 TASK = """
 task: {kind: copy, bits: 2, threshold: 10, episodes_per_epoch: 5}
 model: {core: lstm, hidden_size: 12}
-policy: {kind: synthetic, window: 3}
+gradient: {kind: synthetic, window: 3}
 training: {epochs: 2, batch_size: 4, log_every: 2, device: cpu, span: 3}
 """
 
@@ -33,7 +33,7 @@ training: {epochs: 2, batch_size: 4, log_every: 2, device: cpu, span: 3}
     "overrides",
     [
         (),
-        ("--policy.source.kind=random", "--policy.source.probability=0.5"),
+        ("--gradient.source.kind=random", "--gradient.source.probability=0.5"),
         ("--model.slower_levels=[{period: 2, hidden_size: 6, interface: true}]",),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_run_on_a_task_does_not_notice_either(tmp_path: Path) -> None:
 
 
 def test_truncation_has_no_predictions_to_log(start: Start) -> None:
-    run = start("mine", DIAGNOSIS, "--policy.kind=truncated")
+    run = start("mine", DIAGNOSIS, "--gradient.kind=truncated")
     run()
     found = [record for record in run.metrics if "bias" in record]
     assert found
@@ -102,7 +102,7 @@ def test_lags_below_the_noise_are_faint_marks(start: Start) -> None:
         "value": [[0.9, 0.5, 0.1, 7.0, -3.0]] * 3,
         "error": [[0.2, 0.1, 0.1, 0.3, 4.0]] * 3,
     }
-    drawn = {each.name: each.figure.axes[0] for each in draw_all([Subject(training.run, found, None)])}
+    drawn = {each.name: each.figure.axes[0] for each in draw_all([RunReport(training.run, found, None)])}
     for name, known in (("norms", 3), ("carried", 3)):
         curves = [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), line) for line in drawn[name].lines]
         (whole,) = [y for x, y, _ in curves if len(x) == size]
@@ -128,13 +128,13 @@ def test_a_damaged_file_is_refused(start: Start) -> None:
 
 def test_the_share_is_that_of_all_that_enters_the_core() -> None:
     model = make_language_model()
-    policy = Synthetic(2, model.synthesizer(2), tangent=False).double()
-    for parameter in policy.parameters():
+    estimator = SyntheticGradients(2, model.synthesizer(2), remove_radial=False).double()
+    for parameter in estimator.parameters():
         parameter.data.uniform_(-1, 1)
-    policy.gate.dot.fill_(1)
-    policy.gate.square.fill_(1)
+    estimator.gate.dot.fill_(1)
+    estimator.gate.square.fill_(1)
     span, state = make_text(4), model.initial_state(3)
-    injected = policy.look(model, model.loss, span, state).injected / (4 * 3)
+    injected = estimator.look(model, model.loss, span, state).injected / (4 * 3)
     seen = []
     outputs_of = model.loss
 
@@ -143,7 +143,7 @@ def test_the_share_is_that_of_all_that_enters_the_core() -> None:
             seen.append(outputs)
         return outputs_of(outputs, targets)
 
-    step = policy.backward(model, loss, span, state)
+    step = estimator.backward(model, loss, span, state)
     whole = (injected.square().sum() + seen[0].grad.square().sum()).sqrt()
-    assert float(step.figures["injected_share"]) == pytest.approx(float(injected.norm() / whole))
-    assert "injected_share" not in Full().backward(model, model.loss, span, state).figures
+    assert float(step.metrics["injected_share"]) == pytest.approx(float(injected.norm() / whole))
+    assert "injected_share" not in BPTT().backward(model, model.loss, span, state).metrics

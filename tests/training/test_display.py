@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sgrnn.analysis.curves import plot_curves
 from sgrnn.training import loop
-from sgrnn.training.curves import plot_curves
 from sgrnn.training.display import Display, TensorBoard
 
 from .tiny import Training
@@ -32,8 +32,8 @@ def shown(training: Training, records: list[dict[str, Any]], **options: Any) -> 
     return file.getvalue()
 
 
-def record_at(update: int, **figures: float) -> dict[str, Any]:
-    return {"update": update, "epoch": update / 9, "seconds": 1.0, **(figures or FIGURES)}
+def record_at(update: int, **metrics: float) -> dict[str, Any]:
+    return {"update": update, "epoch": update / 9, "seconds": 1.0, **(metrics or FIGURES)}
 
 
 def test_without_a_terminal_it_prints_a_line_per_record_with_every_figure(start: Start) -> None:
@@ -64,8 +64,8 @@ def test_with_a_terminal_it_shows_the_figures_above_a_bar_with_the_time_left(sta
 
 
 def test_policies_without_a_synthesizer_show_no_r2(start: Start) -> None:
-    figures = {"loss": 2.0, "updates_per_second": 100.0}
-    assert "R²" not in shown(start("run", "--policy.kind=full"), [record_at(3, **figures)])
+    metrics = {"loss": 2.0, "updates_per_second": 100.0}
+    assert "R²" not in shown(start("run", "--gradient.kind=full"), [record_at(3, **metrics)])
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
@@ -114,7 +114,7 @@ def test_events_are_on_the_disk_as_soon_as_they_are_logged(start: Start) -> None
 
 
 def test_curves_are_a_png_of_all_runs_with_and_without_figures_of_a_synthesizer(start: Start, tmp_path: Path) -> None:
-    runs = [start("one"), start("two", "--policy.kind=truncated"), start("never-trained")]
+    runs = [start("one"), start("two", "--gradient.kind=truncated"), start("never-trained")]
     for training in runs[:2]:
         training(stop_after=4)
         training()

@@ -11,15 +11,16 @@ import torch
 from together import run_together
 from tolerances import assert_close
 
+from sgrnn.config import Recipe
+from sgrnn.config.build import build_model, choose_device
+from sgrnn.config.files import parse_recipe
 from sgrnn.cores.stacked import StackedCore
 from sgrnn.errors import InputError, ProcessLost
-from sgrnn.language_model import LanguageModel
-from sgrnn.training import loop, reading
-from sgrnn.training.build import build_model, choose_device
+from sgrnn.models.language_model import LanguageModel
+from sgrnn.training import loop
 from sgrnn.training.distributed import Ranks, joined
-from sgrnn.training.problems import problem_of
-from sgrnn.training.recipe import Recipe
-from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.training.problems import text_problem
+from sgrnn.training.problems.opening import problem_of
 from sgrnn.training.run import Run
 
 from .tiny import AnyTraining, Practice, Training, same
@@ -28,17 +29,17 @@ Start = Callable[..., Training]
 
 TEXTS = {
     "errors ahead, a follower, diagnosed": (
-        "--policy.center=true", "--training.diagnosis={every: 5, horizon: 4, spans: 3}",
+        "--gradient.remove_mean=true", "--training.diagnosis={every: 5, horizon: 4, spans: 3}",
     ),
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]",
     ),
     "adjoint, windows as a batch, two layers": (
-        "--policy.follow_rate=1", "--policy.follow_every=1", "--policy.synthesizer.kind=adjoint",
-        "--policy.parallel=true", "--model.num_layers=2",
+        "--gradient.follow_rate=1", "--gradient.follow_every=1", "--gradient.synthesizer.kind=adjoint",
+        "--gradient.parallel=true", "--model.num_layers=2",
     ),
-    "by turns, SGD": ("--policy.source={kind: alternate, every: 3, unit: updates}", "--optimizer.kind=sgd"),
-    "truncated, tied": ("--policy.kind=truncated", "--model.embedding_size=12", "--model.tied=true"),
+    "by turns, SGD": ("--gradient.source={kind: alternate, every: 3, unit: updates}", "--optimizer.kind=sgd"),
+    "truncated, tied": ("--gradient.kind=truncated", "--model.embedding_size=12", "--model.tied=true"),
 }  # fmt: skip
 TASKS = {
     "copy": "kind: copy, bits: 2, vectors: 2, threshold: 10, episodes_per_epoch: 3",
@@ -47,7 +48,7 @@ TASKS = {
 RECIPE = """
 task: {TASK}
 model: {core: gru, hidden_size: 8}
-policy: {kind: synthetic, window: 2, synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3}}
+gradient: {kind: synthetic, window: 2, synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3}}
 optimizer: {kind: adam, learning_rate: 1e-2}
 training: {epochs: 100, max_updates: 13, batch_size: 4, span: 5, log_every: 3, device: cpu}
 """
@@ -73,7 +74,7 @@ def learn(folder: Path, data: Path, stop_after: int | None, dtype: torch.dtype) 
         made += 1
         return made == stop_after
 
-    with joined() as ranks, patch.object(reading, "build_model", precise):
+    with joined() as ranks, patch.object(text_problem, "build_model", precise):
         run = Run.open(folder)
         torch.rand(ranks.index)  # whatever the caller does to the random generator
         try:
@@ -103,7 +104,7 @@ def assert_same_run(found: AnyTraining, expected: AnyTraining) -> None:
     """But for rounding."""
     for one, other in zip(found.metrics, expected.metrics, strict=True):
         assert one == pytest.approx(other, rel=1e-9, abs=1e-12)
-    for part in ("policy", "optimizer", "synthesizer_optimizer", "state"):
+    for part in ("estimator", "optimizer", "synthesizer_optimizer", "state"):
         assert_close(flat(found.saved["state"][part]), flat(expected.saved["state"][part]))
 
 
@@ -144,7 +145,7 @@ def test_a_run_goes_on_with_another_number_of_processes(start: Start, train: Cal
 
 
 def test_with_the_same_number_it_goes_on_bit_for_bit_dropout_and_all(start: Start, train: Callable[..., None]) -> None:
-    whole, parts = (start(name, "--policy.shuffle=true") for name in ("whole", "parts"))
+    whole, parts = (start(name, "--gradient.shuffle=true") for name in ("whole", "parts"))
     train(whole, 2, dtype=torch.float32)
     train(parts, 2, 4, dtype=torch.float32)
     train(parts, 2, dtype=torch.float32)

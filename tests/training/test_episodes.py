@@ -8,13 +8,13 @@ import torch
 from stand_in import TRAIN_IMAGES
 
 from sgrnn import Step
+from sgrnn.config import Recipe
+from sgrnn.config.files import parse_recipe
 from sgrnn.errors import InputError
 from sgrnn.tasks import Copy, CurriculumTask, Readout, SequentialMNIST, loss_per_target, read_idx
 from sgrnn.training.checkpoints import latest_checkpoint
-from sgrnn.training.digits import read_digits
-from sgrnn.training.episodes import Episodes
-from sgrnn.training.recipe import Recipe
-from sgrnn.training.recipe_files import parse_recipe
+from sgrnn.training.problems.digits import read_digits
+from sgrnn.training.problems.task_problem import TaskProblem
 from sgrnn.training.run import Run
 
 from .tiny import Practice, same
@@ -22,7 +22,7 @@ from .tiny import Practice, same
 RECIPE = """
 task: {TASK}
 model: {core: lstm, hidden_size: 8}
-policy: {kind: synthetic, window: 2, follow_rate: 0.5, follow_every: 2,
+gradient: {kind: synthetic, window: 2, follow_rate: 0.5, follow_every: 2,
   synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3}}
 optimizer: {kind: adam, learning_rate: 1e-2}
 schedule: {kind: plateau, factor: 0.5}
@@ -89,8 +89,8 @@ def test_a_save_inside_an_episode_knows_how_far_it_was(begin: Begin) -> None:
 @every_task
 @pytest.mark.parametrize("span", [None, 1, 3, 4, 100])
 def test_spans_are_the_tasks_episodes_in_order(task: str, span: int | None) -> None:
-    problem = Episodes(read(task, f"--training.span={span or 'null'}"), Path())
-    twin = Episodes(read(task), Path()).task
+    problem = TaskProblem(read(task, f"--training.span={span or 'null'}"), Path())
+    twin = TaskProblem(read(task), Path()).task
     problem.start(lookahead=2)
     for _ in range(4):
         expected = twin.draw()
@@ -98,20 +98,20 @@ def test_spans_are_the_tasks_episodes_in_order(task: str, span: int | None) -> N
         drawn = [problem.draw() for _ in range(number)]
         assert torch.equal(torch.cat([one.inputs for one in drawn]), expected.inputs)
         assert torch.equal(torch.cat([one.targets for one in drawn]), expected.targets)
-        assert [one.starts is not None for one in drawn] == [True] + [False] * (number - 1)
-        assert [one.ends is not None for one in drawn] == [False] * (number - 1) + [True]
+        assert [one.is_first is not None for one in drawn] == [True] + [False] * (number - 1)
+        assert [one.is_last is not None for one in drawn] == [False] * (number - 1) + [True]
         assert all(one.future is None or one.future.steps <= 2 for one in drawn)
 
 
 @pytest.mark.parametrize(("span", "updates"), [("null", 3), ("4", 6), ("6", 3), ("1", 18)])
 def test_an_epoch_has_an_update_for_each_span_of_its_episodes(span: str, updates: int) -> None:
     for task in ("copy", "recall"):  # 6 steps; of copy to begin with
-        assert Episodes(read(task, f"--training.span={span}"), Path()).updates_per_epoch == updates
+        assert TaskProblem(read(task, f"--training.span={span}"), Path()).updates_per_epoch == updates
 
 
 @every_task
 def test_a_problem_that_is_started_again_begins_anew(task: str) -> None:
-    problem = Episodes(read(task, "--training.span=4"), Path())
+    problem = TaskProblem(read(task, "--training.span=4"), Path())
     begun = []
     for lookahead in (0, 0, 1):
         problem.start(lookahead)
@@ -123,46 +123,46 @@ def test_a_problem_that_is_started_again_begins_anew(task: str) -> None:
 @every_task
 @spans
 def test_the_figures_of_an_episode_come_at_its_end_and_master_it(task: str, span: str) -> None:
-    problem = Episodes(read(task, f"--training.span={span}"), Path())
+    problem = TaskProblem(read(task, f"--training.span={span}"), Path())
     model = problem.build_model()
     for _ in range(3):
         length = problem.task.length if isinstance(problem.task, CurriculumTask) else None
-        state, losses, targets, figures = model.initial_state(4), [], [], {}
+        state, losses, targets, metrics = model.initial_state(4), [], [], {}
         for _ in range(-(-problem.task.steps // 4) if span == "4" else 1):
-            assert figures == {}, "before the end"
+            assert metrics == {}, "before the end"
             drawn = problem.draw()
             outputs, state = model(drawn.inputs, state)
             losses.append(model.loss(outputs, drawn.targets).detach())
             targets.append(drawn.targets[..., -1])
-            figures = problem.observe(Step(losses[-1].mean(), state))
+            metrics = problem.observe(Step(losses[-1].mean(), state))
         expected = torch.cat(losses).sum() / torch.cat(targets).sum()
-        assert float(figures["loss_per_target"]) == pytest.approx(float(expected), rel=1e-5)
-        assert figures.keys() == ({"loss_per_target"} if length is None else {"loss_per_target", "length"})
+        assert float(metrics["loss_per_target"]) == pytest.approx(float(expected), rel=1e-5)
+        assert metrics.keys() == ({"loss_per_target"} if length is None else {"loss_per_target", "length"})
         if length is not None and isinstance(problem.task, CurriculumTask):
-            assert figures["length"] == length
+            assert metrics["length"] == length
             assert problem.task.length > length
 
 
 @every_task
 def test_a_score_is_that_of_fresh_episodes_always_the_same_at_the_length_that_was_reached(task: str) -> None:
-    problem = Episodes(read(task), Path())
+    problem = TaskProblem(read(task), Path())
     if isinstance(problem.task, CurriculumTask):
         problem.task.advance()
     model = problem.build_model()
     before = problem.state_dict()
-    figures = problem.score(model, "valid")
+    metrics = problem.score(model, "valid")
     assert model.training
     assert same(problem.state_dict(), before)
-    other_seed = Episodes(read(task, "--training.seed=5"), Path())
+    other_seed = TaskProblem(read(task, "--training.seed=5"), Path())
     other_seed.load_state_dict(problem.state_dict())
-    assert other_seed.score(model, "valid") == figures != problem.score(model, "test")
-    assert ("accuracy" in figures) == (task != "adding")
-    assert figures.get("length") == getattr(problem.task, "length", None)
-    assert 0 <= figures.get("accuracy", 0) <= 1
+    assert other_seed.score(model, "valid") == metrics != problem.score(model, "test")
+    assert ("accuracy" in metrics) == (task != "adding")
+    assert metrics.get("length") == getattr(problem.task, "length", None)
+    assert 0 <= metrics.get("accuracy", 0) <= 1
 
 
 def test_a_score_counts_every_image_once(stand_ins: Path) -> None:
-    problem = Episodes(read("kind: mnist, by: row"), stand_ins)
+    problem = TaskProblem(read("kind: mnist, by: row"), stand_ins)
     model = problem.build_model()
     images, labels = read_digits(stand_ins)["test"]
     all_at_once = SequentialMNIST(images, labels, len(images), by="row", shuffle=False).draw()
@@ -200,16 +200,16 @@ def test_digits_are_learned_and_resumed_like_any_task(begin: Begin, stand_ins: P
 
 def test_missing_digits_are_refused_with_the_way_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz is missing.*run `sgrnn data fetch mnist`"):
-        Episodes(read("kind: mnist"), tmp_path)
+        TaskProblem(read("kind: mnist"), tmp_path)
 
 
 def test_more_rows_than_images_are_refused(stand_ins: Path) -> None:
     with pytest.raises(InputError, match=r"^training\.batch_size must be at most 200, the images there are, got 60"):
-        Episodes(read("kind: mnist", "--training.batch_size=60000"), stand_ins)
+        TaskProblem(read("kind: mnist", "--training.batch_size=60000"), stand_ins)
 
 
 def test_an_unknown_split_is_refused() -> None:
-    problem = Episodes(read("copy"), Path())
+    problem = TaskProblem(read("copy"), Path())
     with pytest.raises(InputError, match=r"^copy has no split named 'dev'; expected one of train, valid, test$"):
         problem.score(problem.build_model(), "dev")
 
@@ -248,7 +248,7 @@ def test_a_checkpoint_of_another_task_is_refused(begin: Begin) -> None:
     practice(4)
     checkpoint = latest_checkpoint(practice.run.checkpoints)
     assert checkpoint is not None
-    other = Episodes(read("recall"), Path())
+    other = TaskProblem(read("recall"), Path())
     with pytest.raises(ValueError, match=r"^state must be that of DelayedRecall\(.*, got that of Copy\("):
         other.load_state_dict(checkpoint.load_state(torch.device("cpu")))
 
@@ -256,15 +256,15 @@ def test_a_checkpoint_of_another_task_is_refused(begin: Begin) -> None:
 @pytest.mark.parametrize("synthesizer", ["error", "adjoint", "mlp"])
 @pytest.mark.parametrize("core", ["lstm", "gru", "rnn"])
 def test_every_core_and_synthesizer_learns_a_task(begin: Begin, core: str, synthesizer: str) -> None:
-    options = (f"--model.core={core}", "--policy.follow_rate=1", "--policy.follow_every=1", "--model.num_layers=2")
-    practice = begin("run", "copy", *options, f"--policy.synthesizer={{kind: {synthesizer}}}", "--training.seed=2")
+    options = (f"--model.core={core}", "--gradient.follow_rate=1", "--gradient.follow_every=1", "--model.num_layers=2")
+    practice = begin("run", "copy", *options, f"--gradient.synthesizer={{kind: {synthesizer}}}", "--training.seed=2")
     practice()
     assert all("target_r2" in record for record in practice.metrics if "loss" in record)
 
 
 def test_a_small_lstm_masters_the_first_lengths(begin: Begin) -> None:
     easy = "kind: copy, bits: 2, episodes_per_epoch: 250"
-    learns = ("--training.epochs=1", "--training.max_updates=null", "--policy.kind=full", "--model.hidden_size=32")
+    learns = ("--training.epochs=1", "--training.max_updates=null", "--gradient.kind=full", "--model.hidden_size=32")
     practice = begin("run", easy, *learns, "--training.batch_size=32", "--optimizer.learning_rate=0.02")
     practice()
     lengths = [record["length"] for record in practice.metrics if "length" in record]
@@ -274,13 +274,15 @@ def test_a_small_lstm_masters_the_first_lengths(begin: Begin) -> None:
 
 
 def test_initial_range_is_that_of_all_parameters() -> None:
-    model = Episodes(read("copy", "--model.initial_range=1e-3"), Path()).build_model()
+    model = TaskProblem(read("copy", "--model.initial_range=1e-3"), Path()).build_model()
     assert isinstance(model, Readout)
     assert max(float(parameter.detach().abs().max()) for parameter in model.parameters()) <= 1e-3
 
 
 def test_a_task_is_built_with_what_its_section_says() -> None:
-    built = Episodes(read("kind: copy, bits: 3, vectors: 5, threshold: 0.5", "--training.batch_size=7"), Path()).task
+    built = TaskProblem(read("kind: copy, bits: 3, vectors: 5, threshold: 0.5", "--training.batch_size=7"), Path()).task
     assert isinstance(built, Copy)
     assert (built.bits, built.vectors, built.threshold, built.batch_size) == (3, 5, 0.5, 7)
-    assert repr(Episodes(read("kind: adding, lag: 5, steps: 8"), Path()).task) == "Adding(batch_size=4, lag=5, steps=8)"
+    assert (
+        repr(TaskProblem(read("kind: adding, lag: 5, steps: 8"), Path()).task) == "Adding(batch_size=4, lag=5, steps=8)"
+    )

@@ -8,13 +8,13 @@ from math import isfinite
 import pytest
 import torch
 
+from sgrnn.config.build import build_estimator, build_model
 from sgrnn.data.digests import bytes_digest
 from sgrnn.errors import InputError
 from sgrnn.training import loop
 from sgrnn.training.best import best_record
-from sgrnn.training.build import build_model, build_policy
 from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint
-from sgrnn.training.scoring import score_split
+from sgrnn.training.problems.scoring import score_split
 
 from .tiny import Training, same
 
@@ -23,34 +23,35 @@ Start = Callable[..., Training]
 STATEFUL = {
     "synthetic with a follower, dropout, plateau": (),
     "errors beyond the span, windows as a batch, no follower": (
-        "--policy.follow_rate=1", "--policy.follow_every=1", "--policy.synthesizer.lookahead=9",
-        "--policy.parallel=true", "--policy.shuffle=true",
+        "--gradient.follow_rate=1", "--gradient.follow_every=1", "--gradient.synthesizer.lookahead=9",
+        "--gradient.parallel=true", "--gradient.shuffle=true",
     ),
-    "errors within the span alone": ("--policy.ahead=0", "--policy.synthesizer.near=1"),
+    "errors within the span alone": ("--gradient.ahead=0", "--gradient.synthesizer.near=1"),
     "perceptron, auxiliary task, own embeddings, windows as a batch": (
-        "--policy.follow_rate=1", "--policy.follow_every=1", "--policy.synthesizer.kind=mlp",
-        "--policy.synthesizer.auxiliary=true", "--policy.synthesizer.own_embedding=3", "--policy.parallel=true",
+        "--gradient.follow_rate=1", "--gradient.follow_every=1", "--gradient.synthesizer.kind=mlp",
+        "--gradient.synthesizer.auxiliary=true", "--gradient.synthesizer.own_embedding=3", "--gradient.parallel=true",
     ),
     "by turns, at restarts": (
-        "--policy.source.kind=restarts", "--schedule.kind=restarts", "--schedule.period=0.4", "--schedule.growth=1.5",
+        "--gradient.source.kind=restarts", "--schedule.kind=restarts", "--schedule.period=0.4", "--schedule.growth=1.5",
     ),
     "by chance, grounded": (
-        "--policy.source={kind: random, probability: 0.6}", "--policy.grounding={every: 2, window: 6}",
+        "--gradient.source={kind: random, probability: 0.6}", "--gradient.grounding={every: 2, window: 6}",
     ),
     "ramp, learning always": (
-        "--policy.source={kind: ramp, start: 2, stop: 8, unit: updates}", "--policy.learn_always=true",
+        "--gradient.source={kind: ramp, start: 2, stop: 8, unit: updates}", "--gradient.learn_always=true",
     ),
     "truncated, SGD with momentum, step decay": (
-        "--policy.kind=truncated", "--optimizer.kind=sgd", "--optimizer.momentum=0.9", "--schedule.kind=step",
+        "--gradient.kind=truncated", "--optimizer.kind=sgd", "--optimizer.momentum=0.9", "--schedule.kind=step",
     ),
     "full, AdamW, cosine, GRU": (
-        "--policy.kind=full", "--optimizer.kind=adamw", "--schedule.kind=cosine", "--model.core=gru",
+        "--gradient.kind=full", "--optimizer.kind=adamw", "--schedule.kind=cosine", "--model.core=gru",
     ),
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 4, hidden_size: 5, interface: true}, {period: 5, hidden_size: 4}]",
     ),
     "linear, recurrent lookahead, two layers of RNN": (
-        "--policy.synthesizer.kind=mlp", "--policy.synthesizer.hidden_sizes=[]", "--policy.synthesizer.recurrent=4",
+        "--gradient.synthesizer.kind=mlp", "--gradient.synthesizer.hidden_sizes=[]",
+        "--gradient.synthesizer.recurrent=4",
         "--model.core=rnn", "--model.num_layers=2",
     ),
 }  # fmt: skip
@@ -91,14 +92,14 @@ def test_an_interface_is_logged_by_the_level_it_leads_up_to(start: Start, level:
     between[level - 1] = "true"
     levels = ", ".join(f"{{period: {2 + place}, hidden_size: 5, interface: {it}}}" for place, it in enumerate(between))
     training = start(
-        "run", f"--model.slower_levels=[{levels}]", "--policy.kind=truncated", "--policy.window=6",
+        "run", f"--model.slower_levels=[{levels}]", "--gradient.kind=truncated", "--gradient.window=6",
         "--training.log_every=2",
     )  # fmt: skip
     training()
     rows = [record for record in training.metrics if "loss" in record]
     names = {f"interface_{level}_target_r2", f"interface_{level}_gate"}
     assert all({name for name in row if name.startswith("interface")} == names for row in rows)
-    saved = training.saved["state"]["policy"]
+    saved = training.saved["state"]["estimator"]
     dot, square, power = (saved[f"interfaces.0.{name}"] for name in ("gate.dot", "gate.square", "power"))
     assert power > 0
     assert rows[-1][f"interface_{level}_target_r2"] == float((2 * dot - square) / power)
@@ -110,7 +111,7 @@ def test_the_source_changes_at_the_very_update_at_which_the_learning_rate_restar
     start: Start, period: float, growth: float
 ) -> None:
     training = start(
-        "turns", "--policy.source.kind=restarts", "--schedule.kind=restarts", f"--schedule.period={period}",
+        "turns", "--gradient.source.kind=restarts", "--schedule.kind=restarts", f"--schedule.period={period}",
         f"--schedule.growth={growth}", "--training.log_every=1", "--training.max_updates=27",
     )  # fmt: skip
     training()
@@ -158,7 +159,7 @@ EVERY = ("--training.checkpoint_every=1", "--training.log_every=1", "--training.
 DIVERGING = {
     "SGD": ("--optimizer.kind=sgd", "--optimizer.learning_rate=1e30"),
     "SGD without a clip": ("--optimizer.kind=sgd", "--optimizer.learning_rate=1e30", "--training.clip=null"),
-    "no synthetic gradients": ("--policy.kind=full", "--optimizer.kind=sgd", "--optimizer.learning_rate=1e38"),
+    "no synthetic gradients": ("--gradient.kind=full", "--optimizer.kind=sgd", "--optimizer.learning_rate=1e38"),
     "parameters out of range": ("--optimizer.kind=adamw", "--optimizer.learning_rate=3e38", "--model.dropout=0"),
 }
 
@@ -316,7 +317,7 @@ def test_only_the_latest_and_the_best_checkpoint_are_kept(start: Start) -> None:
 @pytest.mark.parametrize("clipped", ["clip", "synthesizer_clip"])
 def test_clipping_the_core_leaves_the_synthesizers_step_alone_and_the_reverse(start: Start, clipped: str) -> None:
     sgd = ("--optimizer.kind=sgd", "--synthesizer_optimizer.kind=sgd", "--synthesizer_optimizer.learning_rate=1.0")
-    options = ("--training.max_updates=1", "--policy.follow_rate=1", "--policy.follow_every=1", *sgd)
+    options = ("--training.max_updates=1", "--gradient.follow_rate=1", "--gradient.follow_every=1", *sgd)
     free = start("free", *options, "--training.clip=null", "--training.synthesizer_clip=null")
     tight = start(
         "tight", *options, "--training.clip=null", "--training.synthesizer_clip=null", f"--training.{clipped}=1e-3"
@@ -327,17 +328,22 @@ def test_clipping_the_core_leaves_the_synthesizers_step_alone_and_the_reverse(st
         checkpoint = latest_checkpoint(training.run.checkpoints)
         assert checkpoint is not None
         model = build_model(training.run.recipe, training.files.vocabulary_size)
-        policy = build_policy(training.run.recipe, model, 9)
+        estimator = build_estimator(training.run.recipe, model, 9)
         checkpoint.load_model(model)
-        policy.load_state_dict(checkpoint.load_state(torch.device("cpu"))["policy"])
-        parameters.append(([*model.parameters()], [*policy.parameters()]))
+        estimator.load_state_dict(checkpoint.load_state(torch.device("cpu"))["estimator"])
+        parameters.append(([*model.parameters()], [*estimator.parameters()]))
     (model_free, synthesizer_free), (model_tight, synthesizer_tight) = parameters
     assert same(model_free, model_tight) == (clipped == "synthesizer_clip")
     assert same(synthesizer_free, synthesizer_tight) == (clipped == "clip")
 
 
 def test_a_clip_bounds_the_step_and_the_norm_before_it_is_logged(start: Start) -> None:
-    options = ("--training.max_updates=1", "--policy.kind=full", "--optimizer.kind=sgd", "--optimizer.learning_rate=1")
+    options = (
+        "--training.max_updates=1",
+        "--gradient.kind=full",
+        "--optimizer.kind=sgd",
+        "--optimizer.learning_rate=1",
+    )
     before, after = (
         start("before", *options, "--optimizer.learning_rate=1e-30"),
         start("after", *options, "--training.clip=1e-2"),
@@ -379,7 +385,7 @@ def test_a_checkpoint_of_another_text_is_refused(start: Start) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ("--policy.window=2", "policy"),
+        ("--gradient.window=2", "gradient"),
         ("--model.hidden_size=13", "model"),
         ("--optimizer.kind=sgd", "optimizer"),
         ("--training.span=5", "training"),
@@ -400,7 +406,7 @@ def test_a_checkpoint_of_a_text_is_laid_out_as_ever(start: Start) -> None:
     training = start("run")
     training(4)
     assert training.saved["state"].keys() == {
-        "policy", "optimizer", "synthesizer_optimizer", "state", "position", "interval", "random", "random_cuda"
+        "estimator", "optimizer", "synthesizer_optimizer", "state", "position", "interval", "random", "random_cuda"
     }  # fmt: skip
     assert training.saved["state"]["position"] == 4
     assert training.saved["progress"]["text"] == training.files.folder.name

@@ -6,8 +6,8 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sgrnn.training.proposals import Untried
-from sgrnn.training.space import Choices, Numbers, Space
+from sgrnn.sweep.proposals import Untried
+from sgrnn.sweep.space import Choices, Numbers, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 FINITE: Space = {

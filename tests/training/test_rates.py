@@ -2,8 +2,8 @@
 
 import pytest
 
-from sgrnn.training.rates import rate_factor
-from sgrnn.training.recipe import Constant, Cosine, Plateau, Restarts, StepDecay
+from sgrnn.config import Constant, Cosine, Plateau, Restarts, StepDecay
+from sgrnn.config.rates import rate_factor
 
 
 @pytest.mark.parametrize(

@@ -4,26 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from sgrnn.errors import InputError
-from sgrnn.training.recipe import (
+from sgrnn.config import (
+    BPTT,
     Adam,
     Cosine,
     ErrorSynthesizer,
-    Full,
     MLPSynthesizer,
     Recipe,
     StepDecay,
-    Synthetic,
-    Truncated,
+    SyntheticGradients,
+    TruncatedBPTT,
 )
-from sgrnn.training.recipe_files import dump_recipe, find_recipe, load_recipe, parse_recipe, shipped_recipes
+from sgrnn.config.files import dump_recipe, find_recipe, load_recipe, parse_recipe, shipped_recipes
+from sgrnn.errors import InputError
 
 from .tiny import RECIPE
 
 GOOD = """\
 data: {corpus: python-docs}
 model: {hidden_size: 16}
-policy: {kind: synthetic, window: 5, synthesizer: {kind: mlp, lookahead: 2}}
+gradient: {kind: synthetic, window: 5, synthesizer: {kind: mlp, lookahead: 2}}
 optimizer: {kind: sgd, learning_rate: 3e-4}
 training: {epochs: 1}
 """
@@ -45,7 +45,7 @@ data:
   corpus: ptbb
   tokenizer: {kind: character, min_counts: 2}
 model: {hidden_size: -1}
-policy:
+gradient:
   kind: synthetic
   windw: 5
   synthesizer:
@@ -61,10 +61,10 @@ trainin: {epochs: 1}
         "did you mean ptb?",
         "mine.yaml:3: data.tokenizer.min_counts is not a field; did you mean data.tokenizer.min_count?",
         "mine.yaml:4: model.hidden_size must be greater than 0, got -1",
-        "mine.yaml:5: policy.window is missing",
-        "mine.yaml:7: policy.windw is not a field; did you mean policy.window?",
-        "mine.yaml:10: policy.synthesizer.hidden_sizes.1 must be greater than 0, got 0",
-        "mine.yaml:11: policy.synthesizer.lookahed is not a field; did you mean policy.synthesizer.lookahead?",
+        "mine.yaml:5: gradient.window is missing",
+        "mine.yaml:7: gradient.windw is not a field; did you mean gradient.window?",
+        "mine.yaml:10: gradient.synthesizer.hidden_sizes.1 must be greater than 0, got 0",
+        "mine.yaml:11: gradient.synthesizer.lookahed is not a field; did you mean gradient.synthesizer.lookahead?",
         "mine.yaml:12: optimizer.learning_rate is missing",
         "mine.yaml:13: trainin is not a field; did you mean training?",
     }
@@ -73,36 +73,36 @@ trainin: {epochs: 1}
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ("kind: synthetic", "kind: syntetic", "policy.kind must be one of full, truncated, exact, synthetic, got"),
-        ("kind: synthetic, ", "", "policy.kind is missing; expected one of full, truncated, exact, "),
-        ("window: 5", "window: 2.5", "policy.window must be a valid integer, got a number with a fractional part"),
-        ("window: 5", "window: five", "policy.window must be a valid integer"),
-        ("window: 5", "window: 0", "policy.window must be greater than 0, got 0"),
-        ("window: 5", "window: 5, discount: 1.5", "policy.discount must be less than or equal to 1, got 1.5"),
-        ("window: 5", "window: 5, discount: .nan", "policy.discount must be a finite number, got nan"),
-        ("window: 5", "window: 5, zzz: 1", "policy.zzz is not a field; expected one of ahead, center, discount"),
-        ("window: 5", "window: 5, hidden_sizes: [8]", "policy.hidden_sizes is not a field; expected one of ahead, "),
+        ("kind: synthetic", "kind: syntetic", "gradient.kind must be one of full, truncated, exact, synthetic, got"),
+        ("kind: synthetic, ", "", "gradient.kind is missing; expected one of full, truncated, exact, "),
+        ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),
+        ("window: 5", "window: five", "gradient.window must be a valid integer"),
+        ("window: 5", "window: 0", "gradient.window must be greater than 0, got 0"),
+        ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
+        ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
+        ("window: 5", "window: 5, zzz: 1", "gradient.zzz is not a field; expected one of ahead, discount, "),
+        ("window: 5", "window: 5, hidden_sizes: [8]", "gradient.hidden_sizes is not a field; expected one of ahead, "),
         (
             "kind: mlp",
             "kind: mlpp",
-            "policy.synthesizer.kind must be one of error, adjoint, mlp, got 'mlpp'",
+            "gradient.synthesizer.kind must be one of error, adjoint, mlp, got 'mlpp'",
         ),
-        ("kind: mlp, ", "", "policy.synthesizer.kind is missing; expected one of error, adjoint, mlp"),
-        ("{kind: mlp, lookahead: 2}", "mlp", "policy.synthesizer must be a section, like policy.synthesizer: {field: "),
-        ("kind: mlp", "kind: mlp, hidden_sizes: [8, 0]", "policy.synthesizer.hidden_sizes.1 must be greater than 0"),
-        ("lookahead: 2", "lookahead: -1", "policy.synthesizer.lookahead must be greater than or equal to 0, got -1"),
-        ("kind: mlp, lookahead: 2", "kind: error, lookahead: 0", "policy.synthesizer.lookahead must be greater than 0"),
-        ("kind: mlp", "kind: error, rank: 0", "policy.synthesizer.rank must be greater than 0, got 0"),
-        ("kind: mlp", "kind: error, projection: ~", "policy.synthesizer.projection must be a valid integer, got None"),
+        ("kind: mlp, ", "", "gradient.synthesizer.kind is missing; expected one of error, adjoint, mlp"),
+        ("{kind: mlp, lookahead: 2}", "mlp", "gradient.synthesizer must be a section, like gradient.synthesizer: {fie"),
+        ("kind: mlp", "kind: mlp, hidden_sizes: [8, 0]", "gradient.synthesizer.hidden_sizes.1 must be greater than 0"),
+        ("lookahead: 2", "lookahead: -1", "gradient.synthesizer.lookahead must be greater than or equal to 0, got -1"),
+        ("kind: mlp, lookahead: 2", "kind: error, lookahead: 0", "gradient.synthesizer.lookahead must be greater than"),
+        ("kind: mlp", "kind: error, rank: 0", "gradient.synthesizer.rank must be greater than 0, got 0"),
+        ("kind: mlp", "kind: error, projection: ~", "gradient.synthesizer.projection must be a valid integer, got Non"),
         (
             "kind: mlp",
             "kind: error, hidden_sizes: [8]",
-            "policy.synthesizer.hidden_sizes is not a field; did you mean policy.synthesizer.hidden_size?",
+            "gradient.synthesizer.hidden_sizes is not a field; did you mean gradient.synthesizer.hidden_size?",
         ),
         (
             "kind: mlp",
             "kind: error, zzz: 1",
-            "policy.synthesizer.zzz is not a field; expected one of hidden_size, kind, lookahead, near, projection, ",
+            "gradient.synthesizer.zzz is not a field; expected one of hidden_size, kind, lookahead, near, projection, ",
         ),
         ("hidden_size: 16", "hidden_size: 16, tied: true, embedding_size: 8", "model: tied needs embedding_size"),
         (
@@ -145,14 +145,14 @@ trainin: {epochs: 1}
             "ptb, tokenizer: {kind: character, vocabulary_size: 300}",
             "data.tokenizer: vocabulary_size is not for character",
         ),
-        ("window: 5", "window: 5, grounding: {every: 0, window: 9}", "policy.grounding.every must be greater than 0"),
-        ("window: 5", "window: 5, grounding: {every: 2}", "policy.grounding.window is missing"),
-        ("window: 5", "window: 5, source: {kind: rand}", "policy.source.kind must be one of constant, alternate"),
-        ("window: 5", "window: 5, source: {kind: random, probability: 1.5}", "policy.source.probability must be less"),
-        ("window: 5", "window: 5, source: {kind: alternate, every: -1}", "policy.source.every must be greater than 0"),
-        ("window: 5", "window: 5, source: {kind: alternate, every: 1, first: both}", "policy.source.first must be"),
-        ("window: 5", "window: 5, source: {kind: ramp, start: 2, stop: 1}", "policy.source: stop must be above start"),
-        ("window: 5", "window: 5, source: {kind: ramp, stop: 1, after: 2}", "policy.source.after must be less than"),
+        ("window: 5", "window: 5, grounding: {every: 0, window: 9}", "gradient.grounding.every must be greater than 0"),
+        ("window: 5", "window: 5, grounding: {every: 2}", "gradient.grounding.window is missing"),
+        ("window: 5", "window: 5, source: {kind: rand}", "gradient.source.kind must be one of constant, alternate"),
+        ("window: 5", "window: 5, source: {kind: random, probability: 1.5}", "gradient.source.probability must be les"),
+        ("window: 5", "window: 5, source: {kind: alternate, every: -1}", "gradient.source.every must be greater than"),
+        ("window: 5", "window: 5, source: {kind: alternate, every: 1, first: both}", "gradient.source.first must be"),
+        ("window: 5", "window: 5, source: {kind: ramp, start: 2, stop: 1}", "gradient.source: stop must be above star"),
+        ("window: 5", "window: 5, source: {kind: ramp, stop: 1, after: 2}", "gradient.source.after must be less than"),
         ("epochs: 1", "epochs: 1, seed: -1", "training.seed must be greater than or equal to 0, got -1"),
         ("epochs: 1", f"epochs: 1, seed: {2**63}", "training.seed must be less than 9223372036854775808"),
         ("epochs: 1", "epochs: 1, precision: float16", "training.precision must be 'float32' or 'bfloat16'"),
@@ -168,8 +168,8 @@ def test_a_wrong_field_is_named_with_its_rule_and_value(before: str, after: str,
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "mine.yaml: a recipe is a mapping of sections such as data, model, policy; got nothing"),
-        ("# only a comment\n", "mine.yaml: a recipe is a mapping of sections such as data, model, policy; got nothing"),
+        ("", "mine.yaml: a recipe is a mapping of sections such as data, model, gradient; got nothing"),
+        ("# only a comment\n", "mine.yaml: a recipe is a mapping of sections such as data, model, gradient; got nothi"),
         ("- data\n", "mine.yaml: a recipe is a mapping of sections"),
         ("hello\n", "mine.yaml: a recipe is a mapping of sections"),
         (GOOD + "model: {hidden_size: 3}\n", 'mine.yaml:6: not valid YAML: found duplicate key "model"'),
@@ -237,8 +237,8 @@ def test_what_yaml_would_cut_off_a_value_is_refused(value: str) -> None:
     (line,) = mistakes(GOOD, f"--training.epochs={value}")
     assert line.startswith("command line: --training.epochs: '#")
     assert line.endswith("is a comment in YAML, and would be lost: remove it")
-    (line,) = mistakes(GOOD, "--policy.source={kind: random, probability: 0.5} # by chance")
-    assert line.startswith("command line: --policy.source: '# by chance' of ")
+    (line,) = mistakes(GOOD, "--gradient.source={kind: random, probability: 0.5} # by chance")
+    assert line.startswith("command line: --gradient.source: '# by chance' of ")
 
 
 @pytest.mark.parametrize(
@@ -247,15 +247,15 @@ def test_what_yaml_would_cut_off_a_value_is_refused(value: str) -> None:
         (("--seed=3",), "--training.seed=3"),
         (("--seed", "3"), "--training.seed=3"),
         (("--seed",), "--training.seed"),
-        (("--seed", "--policy.window=3"), "--training.seed"),
+        (("--seed", "--gradient.window=3"), "--training.seed"),
         (("--batch-size=8",), "--training.batch_size=8"),
-        (("--windw=3",), "--policy.window=3"),
-        (("-window=3",), "--policy.window=3"),
-        (("window=3",), "--policy.window=3"),
-        (("policy.window=3",), "--policy.window=3"),
+        (("--windw=3",), "--gradient.window=3"),
+        (("-window=3",), "--gradient.window=3"),
+        (("window=3",), "--gradient.window=3"),
+        (("gradient.window=3",), "--gradient.window=3"),
         (("--prompt=a b",), "--sample.prompt=a b"),
         (("--lr=0.1",), "--optimizer.learning_rate=0.1 or --synthesizer_optimizer.learning_rate=0.1"),
-        (("--policy=truncated",), "--policy.kind=truncated"),
+        (("--gradient=truncated",), "--gradient.kind=truncated"),
         (("--sample={length: 3}",), None),
         (("--zzz=1",), None),
     ],
@@ -263,7 +263,7 @@ def test_what_yaml_would_cut_off_a_value_is_refused(value: str) -> None:
 def test_a_field_without_its_section_is_guessed(override: tuple[str, ...], meant: str | None) -> None:
     (line,) = mistakes(GOOD, *override)
     guess = f"; did you mean {meant}?" if meant else ""
-    assert line == f"command line: expected an override like --policy.window=5, got {override[0]!r}{guess}"
+    assert line == f"command line: expected an override like --gradient.window=5, got {override[0]!r}{guess}"
 
 
 def test_a_field_in_the_wrong_section_is_guessed() -> None:
@@ -283,62 +283,62 @@ def test_anchors_and_merges_work_and_their_mistakes_have_a_line() -> None:
 
 
 def test_overrides_replace_values_in_either_spelling() -> None:
-    assert good("--policy.window=7", "--training.span", "30").policy == good("--policy.window", "7").policy
-    wide = "--policy.synthesizer.hidden_sizes=[8, 4]"
+    assert good("--gradient.window=7", "--training.span", "30").gradient == good("--gradient.window", "7").gradient
+    wide = "--gradient.synthesizer.hidden_sizes=[8, 4]"
     recipe = good(wide, "--training.clip=null", "--model.tied=true", "--sample.prompt=a b")
-    assert isinstance(recipe.policy, Synthetic)
-    assert recipe.policy.synthesizer == MLPSynthesizer(lookahead=2, hidden_sizes=(8, 4))
+    assert isinstance(recipe.gradient, SyntheticGradients)
+    assert recipe.gradient.synthesizer == MLPSynthesizer(lookahead=2, hidden_sizes=(8, 4))
     assert (recipe.training.clip, recipe.model.tied, recipe.sample.prompt) == (None, True, "a b")
     data = good("--data.tokenizer.kind=character").data
     assert data is not None
     assert data.tokenizer.kind == "character"
-    assert good("--policy.window=1", "--policy.window=2").policy == good("--policy.window=2").policy
+    assert good("--gradient.window=1", "--gradient.window=2").gradient == good("--gradient.window=2").gradient
 
 
 def test_another_kind_drops_the_fields_it_lacks_and_keeps_the_others_in_any_order() -> None:
-    assert good("--policy.kind=truncated").policy == Truncated(window=5)
-    assert good("--policy.kind=full").policy == Full()
+    assert good("--gradient.kind=truncated").gradient == TruncatedBPTT(window=5)
+    assert good("--gradient.kind=full").gradient == BPTT()
     full = GOOD.replace("{kind: synthetic, window: 5, synthesizer: {kind: mlp, lookahead: 2}}", "{kind: full}")
     assert full != GOOD
     for overrides in (
-        ("--policy.kind=truncated", "--policy.window=9"),
-        ("--policy.window=9", "--policy.kind=truncated"),
+        ("--gradient.kind=truncated", "--gradient.window=9"),
+        ("--gradient.window=9", "--gradient.kind=truncated"),
     ):
-        assert parse_recipe(full, "mine.yaml", None, overrides).policy == Truncated(window=9)
-    assert mistakes(full, "--policy.kind=truncated") == ["mine.yaml:3: policy.window is missing"]
+        assert parse_recipe(full, "mine.yaml", None, overrides).gradient == TruncatedBPTT(window=9)
+    assert mistakes(full, "--gradient.kind=truncated") == ["mine.yaml:3: gradient.window is missing"]
     for asked in ("discount=0.9", "synthesizer.lookahead=3"):
-        (line,) = mistakes(GOOD, f"--policy.{asked}", "--policy.kind=truncated")
+        (line,) = mistakes(GOOD, f"--gradient.{asked}", "--gradient.kind=truncated")
         name = asked.split(".")[0].split("=")[0]
-        assert line.startswith(f"command line: policy.{name} is not a field"), "what was asked for is not dropped"
+        assert line.startswith(f"command line: gradient.{name} is not a field"), "what was asked for is not dropped"
     assert good("--optimizer.kind=adam").optimizer == Adam(learning_rate=3e-4)
-    assert good("--policy.kind=synthetic").policy == good().policy, "the same kind drops nothing"
+    assert good("--gradient.kind=synthetic").gradient == good().gradient, "the same kind drops nothing"
     assert good("--schedule.kind=cosine", "--schedule.floor=0.1").schedule == Cosine(floor=0.1)
 
 
 def test_another_kind_of_a_section_within_a_section_does_the_same() -> None:
     def synthesizer(*overrides: str) -> object:
         text = GOOD.replace("lookahead: 2", "lookahead: 2, projection: 7, hidden_sizes: [8]")
-        policy = parse_recipe(text, "mine.yaml", None, overrides).policy
-        assert isinstance(policy, Synthetic)
-        assert policy.window == 5
-        return policy.synthesizer
+        estimator = parse_recipe(text, "mine.yaml", None, overrides).gradient
+        assert isinstance(estimator, SyntheticGradients)
+        assert estimator.window == 5
+        return estimator.synthesizer
 
-    rank = "--policy.synthesizer.rank=4"
+    rank = "--gradient.synthesizer.rank=4"
     assert synthesizer() == MLPSynthesizer(lookahead=2, projection=7, hidden_sizes=(8,))
-    assert synthesizer("--policy.synthesizer.kind=mlp") == synthesizer(), "the same kind drops nothing"
-    for overrides in ((rank, "--policy.synthesizer.kind=error"), ("--policy.synthesizer.kind=error", rank)):
+    assert synthesizer("--gradient.synthesizer.kind=mlp") == synthesizer(), "the same kind drops nothing"
+    for overrides in ((rank, "--gradient.synthesizer.kind=error"), ("--gradient.synthesizer.kind=error", rank)):
         assert synthesizer(*overrides) == ErrorSynthesizer(lookahead=2, projection=7, rank=4)
-    (line,) = mistakes(GOOD, "--policy.synthesizer.auxiliary=true", "--policy.synthesizer.kind=error")
-    assert line.startswith("command line: policy.synthesizer.auxiliary is not a field")
+    (line,) = mistakes(GOOD, "--gradient.synthesizer.auxiliary=true", "--gradient.synthesizer.kind=error")
+    assert line.startswith("command line: gradient.synthesizer.auxiliary is not a field")
 
 
 def test_a_kind_is_chosen_before_the_kinds_within_it() -> None:
     truncated = GOOD.replace("{kind: synthetic, window: 5, synthesizer: {kind: mlp, lookahead: 2}}", "{kind: full}")
-    overrides = ["--policy.synthesizer.kind=mlp", "--policy.kind=synthetic", "--policy.window=3"]
-    expected = Synthetic(window=3, synthesizer=MLPSynthesizer())
-    assert parse_recipe(truncated, "mine.yaml", None, overrides).policy == expected
+    overrides = ["--gradient.synthesizer.kind=mlp", "--gradient.kind=synthetic", "--gradient.window=3"]
+    expected = SyntheticGradients(window=3, synthesizer=MLPSynthesizer())
+    assert parse_recipe(truncated, "mine.yaml", None, overrides).gradient == expected
     (line,) = mistakes(truncated, overrides[0])
-    assert line.startswith("command line: policy.synthesizer is not a field")
+    assert line.startswith("command line: gradient.synthesizer is not a field")
 
 
 def test_a_field_of_a_section_that_the_recipe_leaves_out_belongs_to_its_default_kind() -> None:
@@ -346,12 +346,12 @@ def test_a_field_of_a_section_that_the_recipe_leaves_out_belongs_to_its_default_
     assert plain != GOOD
     for overrides, expected in (
         ((), ErrorSynthesizer()),
-        (("--policy.synthesizer.lookahead=3",), ErrorSynthesizer(lookahead=3)),
-        (("--policy.synthesizer.kind=mlp",), MLPSynthesizer()),
-        (("--policy.synthesizer.lookahead=0", "--policy.synthesizer.kind=mlp"), MLPSynthesizer(lookahead=0)),
+        (("--gradient.synthesizer.lookahead=3",), ErrorSynthesizer(lookahead=3)),
+        (("--gradient.synthesizer.kind=mlp",), MLPSynthesizer()),
+        (("--gradient.synthesizer.lookahead=0", "--gradient.synthesizer.kind=mlp"), MLPSynthesizer(lookahead=0)),
     ):
-        policy = parse_recipe(plain, "mine.yaml", None, overrides).policy
-        assert policy == Synthetic(window=5, synthesizer=expected)
+        estimator = parse_recipe(plain, "mine.yaml", None, overrides).gradient
+        assert estimator == SyntheticGradients(window=5, synthesizer=expected)
     assert good("--synthesizer_optimizer.learning_rate=0.5").synthesizer_optimizer == Adam(learning_rate=0.5)
     assert good("--schedule.kind=step", "--schedule.after=3").schedule == StepDecay(after=3)
 
@@ -359,20 +359,20 @@ def test_a_field_of_a_section_that_the_recipe_leaves_out_belongs_to_its_default_
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["--policy.windw=7"], "command line: policy.windw is not a field; did you mean policy.window?"),
-        (["--polcy.window=7"], "command line: polcy is not a field; did you mean policy?"),
-        (["--policy.window=x"], "command line: policy.window must be a valid integer"),
-        (["--policy.kind=trunc"], "command line: policy.kind must be one of full, truncated, exact, synthetic, got"),
-        (["--policy.synthesizer.kind=erorr"], "command line: policy.synthesizer.kind must be one of error, adj"),
-        (["--policy.synthesizer.rank=4"], "command line: policy.synthesizer.rank is not a field; expected one of "),
-        (["--policy.synthesizer=mlp"], "command line: policy.synthesizer must be a section, like policy.synthesizer"),
-        (["--policy.hidden_sizes=[4]"], "command line: policy.hidden_sizes is not a field; expected one of ahead, "),
+        (["--gradient.windw=7"], "command line: gradient.windw is not a field; did you mean gradient.window?"),
+        (["--gradint.window=7"], "command line: gradint is not a field; did you mean gradient?"),
+        (["--gradient.window=x"], "command line: gradient.window must be a valid integer"),
+        (["--gradient.kind=trunc"], "command line: gradient.kind must be one of full, truncated, exact, synthetic, go"),
+        (["--gradient.synthesizer.kind=erorr"], "command line: gradient.synthesizer.kind must be one of error, adj"),
+        (["--gradient.synthesizer.rank=4"], "command line: gradient.synthesizer.rank is not a field; expected one of "),
+        (["--gradient.synthesizer=mlp"], "command line: gradient.synthesizer must be a section, like gradient.synthes"),
+        (["--gradient.hidden_sizes=[4]"], "command line: gradient.hidden_sizes is not a field; expected one of ahead,"),
         (["--schedule.kind=cosin"], "command line: schedule.kind must be one of constant, step, plateau, cosine"),
         (["--training.epochs.x=1"], "command line: --training.epochs.x: epochs is no section but 1"),
-        (["--policy.window"], "command line: --policy.window needs a value, like --policy.window=5"),
-        (["--policy.window=["], "command line: --policy.window: not a YAML value: '['"),
-        (["--window=5"], "command line: expected an override like --policy.window=5, got '--window=5'"),
-        (["policy.window=5"], "command line: expected an override like --policy.window=5, got 'policy.window=5'"),
+        (["--gradient.window"], "command line: --gradient.window needs a value, like --gradient.window=5"),
+        (["--gradient.window=["], "command line: --gradient.window: not a YAML value: '['"),
+        (["--window=5"], "command line: expected an override like --gradient.window=5, got '--window=5'"),
+        (["gradient.window=5"], "command line: expected an override like --gradient.window=5, got 'gradient.window=5'"),
     ],
 )  # fmt: skip
 def test_a_wrong_override_is_blamed_on_the_command_line(overrides: list[str], expected: str) -> None:
@@ -381,7 +381,7 @@ def test_a_wrong_override_is_blamed_on_the_command_line(overrides: list[str], ex
 
 
 def test_mistakes_in_file_and_overrides_are_reported_together() -> None:
-    lines = mistakes(GOOD.replace("hidden_size: 16", "hidden_size: 0"), "--training.epochs=0", "--policy.window=-1")
+    lines = mistakes(GOOD.replace("hidden_size: 16", "hidden_size: 0"), "--training.epochs=0", "--gradient.window=-1")
     assert [line.split(":")[0] for line in lines] == ["mine.yaml", "command line", "command line"]
 
 
@@ -401,7 +401,7 @@ def test_a_recipe_is_found_by_name_or_by_path(tmp_path: Path, monkeypatch: pytes
         ("missing.yaml", "cannot read the recipe missing.yaml: [Errno 2] No such file"),
         ("folder", "cannot read the recipe folder: [Errno 21] Is a directory"),
         ("latin.yaml", "cannot read the recipe latin.yaml: 'utf-8' codec can't decode byte 0xe9"),
-        ("--policy.window=5", "name the recipe first, then its overrides: got --policy.window=5 in its place"),
+        ("--gradient.window=5", "name the recipe first, then its overrides: got --gradient.window=5 in its place"),
     ],
 )  # fmt: skip
 def test_a_recipe_that_cannot_be_read_is_refused(
@@ -432,24 +432,24 @@ def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
 
 
 @pytest.mark.parametrize(
-    ("policy", "rest", "expected"),
+    ("estimator", "rest", "expected"),
     [
         ("", "schedule: {kind: restarts, period: 1}", "6: schedule.period must be below training.epochs, 1, or"),
-        ("source: {kind: restarts}", "", "3: policy.source.kind restarts needs schedule.kind to be restarts"),
-        ("source: {kind: alternate, every: 1}", "", "3: policy.source.every must be below training.epochs, 1, or"),
-        ("source: {kind: alternate, every: 0.5, unit: updates}", "", "3: policy.source.every must be a whole"),
-        ("grounding: {every: 2, window: 4}", "", "3: policy.grounding.window must be at least policy.window, 5, got 4"),
-        ("real_window: 7, source: {kind: constant, share: 0}", "", "3: policy.real_window must be a multiple"),
-        ("real_window: 10", "", "3: policy.real_window is for when gradients are real, and"),
-        ("learn_always: true", "", "3: policy.learn_always is for when gradients are real, and"),
-        ("source: {kind: constant, share: 0}, grounding: {every: 2, window: 10}", "", "3: policy.grounding is for"),
-        ("source: {kind: ramp, start: 1, stop: 2}", "", "3: policy.source.start must be below training.epochs, 1"),
-        ("grounding: {every: 2, window: 21}", "", "3: policy.grounding.window must be at most training.span, 20"),
-        ("source: {kind: constant, share: 0}, real_window: 25", "", "3: policy.real_window must be at most"),
+        ("source: {kind: restarts}", "", "3: gradient.source.kind restarts needs schedule.kind to be restarts"),
+        ("source: {kind: alternate, every: 1}", "", "3: gradient.source.every must be below training.epochs, 1, or"),
+        ("source: {kind: alternate, every: 0.5, unit: updates}", "", "3: gradient.source.every must be a whole"),
+        ("grounding: {every: 2, window: 4}", "", "3: gradient.grounding.window must be at least gradient.window, 5, g"),
+        ("real_window: 7, source: {kind: constant, share: 0}", "", "3: gradient.real_window must be a multiple"),
+        ("real_window: 10", "", "3: gradient.real_window is for real gradients, and"),
+        ("learn_always: true", "", "3: gradient.learn_always is for real gradients, and"),
+        ("source: {kind: constant, share: 0}, grounding: {every: 2, window: 10}", "", "3: gradient.grounding is for"),
+        ("source: {kind: ramp, start: 1, stop: 2}", "", "3: gradient.source.start must be below training.epochs, 1"),
+        ("grounding: {every: 2, window: 21}", "", "3: gradient.grounding.window must be at most training.span, 20"),
+        ("source: {kind: constant, share: 0}, real_window: 25", "", "3: gradient.real_window must be at most"),
     ],
 )  # fmt: skip
-def test_sections_that_contradict_each_other_are_refused(policy: str, rest: str, expected: str) -> None:
-    text = GOOD.replace("window: 5", f"window: 5, {policy}" if policy else "window: 5") + rest
+def test_sections_that_contradict_each_other_are_refused(estimator: str, rest: str, expected: str) -> None:
+    text = GOOD.replace("window: 5", f"window: 5, {estimator}" if estimator else "window: 5") + rest
     (line,) = mistakes(text)
     assert line.startswith(f"mine.yaml:{expected}")
 
@@ -458,25 +458,25 @@ def test_all_contradictions_are_reported_at_once() -> None:
     text = GOOD.replace("window: 5", "window: 5, source: {kind: restarts}, grounding: {every: 2, window: 21}")
     text = text.replace("epochs: 1", "epochs: 1, max_updates: 9") + "schedule: {kind: restarts, period: 2}"
     assert [line.split(" must ")[0] for line in mistakes(text)] == [
-        "mine.yaml:6: schedule.period", "mine.yaml:3: policy.grounding.window"
+        "mine.yaml:6: schedule.period", "mine.yaml:3: gradient.grounding.window"
     ]  # fmt: skip
     late = GOOD.replace("window: 5", "window: 5, source: {kind: alternate, every: 9, unit: updates}")
     (line,) = mistakes(late.replace("epochs: 1", "epochs: 1, max_updates: 9"))
-    assert line.startswith("mine.yaml:3: policy.source.every must be below training.max_updates, 9, or nothing ever")
+    assert line.startswith("mine.yaml:3: gradient.source.every must be below training.max_updates, 9, or nothing ever")
 
 
 def test_a_contradiction_of_the_command_line_is_blamed_on_it() -> None:
-    (line,) = mistakes(GOOD, "--policy.grounding={every: 2, window: 21}")
-    assert line.startswith("command line: policy.grounding.window must be at most training.span, 20, got 21")
+    (line,) = mistakes(GOOD, "--gradient.grounding={every: 2, window: 21}")
+    assert line.startswith("command line: gradient.grounding.window must be at most training.span, 20, got 21")
 
 
 KINDS = {
-    "full": ("--policy.kind=full",),
-    "truncated": ("--policy.kind=truncated",),
-    "synthetic": ("--policy.kind=synthetic",),
-    "by turns": ("--policy.source.kind=restarts", "--schedule.kind=restarts", "--schedule.period=2"),
-    "grounded ramp": ("--policy.source={kind: ramp, stop: 3}", "--policy.grounding={every: 3, window: 6}"),
-    "perceptron": ("--policy.synthesizer.kind=mlp", "--policy.synthesizer.hidden_sizes=[]"),
+    "full": ("--gradient.kind=full",),
+    "truncated": ("--gradient.kind=truncated",),
+    "synthetic": ("--gradient.kind=synthetic",),
+    "by turns": ("--gradient.source.kind=restarts", "--schedule.kind=restarts", "--schedule.period=2"),
+    "grounded ramp": ("--gradient.source={kind: ramp, stop: 3}", "--gradient.grounding={every: 3, window: 6}"),
+    "perceptron": ("--gradient.synthesizer.kind=mlp", "--gradient.synthesizer.hidden_sizes=[]"),
 }
 
 
@@ -492,11 +492,17 @@ def test_what_is_written_reads_back_equal(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("grounding={every: 2, window: 10}", "policy.grounding has other windows than policy.synthesizer.kind adjoint"),
-        ("follow_rate=0.5", "policy.follow_rate is for bootstrapping, which policy.synthesizer.kind adjoint does not"),
-        ("follow_every=2", "policy.follow_every is for bootstrapping"),
+        (
+            "grounding={every: 2, window: 10}",
+            "gradient.grounding has other windows than gradient.synthesizer.kind adjoint",
+        ),
+        (
+            "follow_rate=0.5",
+            "gradient.follow_rate is for bootstrapping, which gradient.synthesizer.kind adjoint does not",
+        ),
+        ("follow_every=2", "gradient.follow_every is for bootstrapping"),
     ],
 )
 def test_what_an_adjoint_synthesizer_cannot_do_is_refused(override: str, expected: str) -> None:
-    (line,) = mistakes(GOOD, "--policy.synthesizer={kind: adjoint}", f"--policy.{override}")
+    (line,) = mistakes(GOOD, "--gradient.synthesizer={kind: adjoint}", f"--gradient.{override}")
     assert line.startswith(f"command line: {expected}")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from sgrnn.config import Recipe
+from sgrnn.config.files import parse_recipe
 from sgrnn.errors import InputError
-from sgrnn.training.recipe import Recipe
-from sgrnn.training.recipe_files import parse_recipe
-from sgrnn.training.space import Choices, Numbers, Space, read_space
+from sgrnn.sweep.space import Choices, Numbers, Space, read_space
 
 from .tiny import RECIPE
 
@@ -26,14 +26,14 @@ def test_fields_say_whether_a_range_is_of_whole_numbers(folder: Path) -> None:
         folder,
         "optimizer.learning_rate: {low: 1e-4, high: 1, log: true}\nmodel.dropout: {low: 0, high: 0.5, step: 0.1}\n"
         "model.hidden_size: {low: 8, high: 16, step: 4}\ntraining.clip: [1, ~]\n"
-        "policy.synthesizer: [{kind: error}, {kind: mlp, hidden_sizes: []}]\n",
+        "gradient.synthesizer: [{kind: error}, {kind: mlp, hidden_sizes: []}]\n",
     )
     assert found == {
         "optimizer.learning_rate": Numbers(1e-4, 1.0, None, log=True, whole=False),
         "model.dropout": Numbers(0.0, 0.5, 0.1, log=False, whole=False),
         "model.hidden_size": Numbers(8, 16, 4, log=False, whole=True),
         "training.clip": Choices(("1", "null")),
-        "policy.synthesizer": Choices(('{"kind": "error"}', '{"kind": "mlp", "hidden_sizes": []}')),
+        "gradient.synthesizer": Choices(('{"kind": "error"}', '{"kind": "mlp", "hidden_sizes": []}')),
     }
 
 
@@ -44,21 +44,21 @@ def test_fields_say_whether_a_range_is_of_whole_numbers(folder: Path) -> None:
         ("- 1", "a space is a mapping of recipe fields such as optimizer.learning_rate; got CommentedSeq"),
         ("{}", "a space needs a field, such as optimizer.learning_rate; got none"),
         ("a: [", "not valid YAML"),
-        ("window: [1]", ":1: window is no recipe field with its section, such as policy.window"),
-        ("policy.windw: [1]", ":1: policy.windw is not a field; did you mean policy.window?"),
-        ("policy.window: [1, 0]", ":1: policy.window must be greater than 0, got 0"),
+        ("window: [1]", ":1: window is no recipe field with its section, such as gradient.window"),
+        ("gradient.windw: [1]", ":1: gradient.windw is not a field; did you mean gradient.window?"),
+        ("gradient.window: [1, 0]", ":1: gradient.window must be greater than 0, got 0"),
         ("model.core: [lstm, lstn]", ":1: model.core must be 'lstm', 'gru' or 'rnn', got 'lstn'; did you mean lstm?"),
         (
             "training.epochs: [2020-01-01]",
             ":1: training.epochs takes numbers, texts, lists and mappings, got [datetime.date(2020, 1, 1)]",
         ),
-        ("policy.window: []", ":1: policy.window needs a choice, got an empty list"),
+        ("gradient.window: []", ":1: gradient.window needs a choice, got an empty list"),
         (
-            "policy.window: 5",
-            ":1: policy.window must be a list of choices or a range such as {low: 1, high: 9}, got 5",
+            "gradient.window: 5",
+            ":1: gradient.window must be a list of choices or a range such as {low: 1, high: 9}, got 5",
         ),
         (
-            "policy.window: [1]\nmodel.hidden_size: {low: 8, high: 16.5}",
+            "gradient.window: [1]\nmodel.hidden_size: {low: 8, high: 16.5}",
             ":2: model.hidden_size must be a valid integer, got a number with a fractional part, got 16.5",
         ),
         ("model.hidden_size: {low: 8, high: 16, step: 0.5}", ":1: model.hidden_size.step must be a whole number as"),
@@ -72,8 +72,8 @@ def test_fields_say_whether_a_range_is_of_whole_numbers(folder: Path) -> None:
         ("model.dropout: {low: 0, high: 0.5, log: true}", ":1: model.dropout: low must be above 0 where log is true"),
         ("model.dropout: {low: 0.1, high: 0.5, log: true, step: 0.1}", ":1: model.dropout: step and log exclude"),
         ("model.dropout: {low: 0.1, high: 0.5, step: 0.3}", ":1: model.dropout: high must be a whole number of steps"),
-        ("policy.gate: {low: 0, high: 1}", ":1: policy.gate takes no numbers, so it has no range: give a list of"),
-        ("policy.ahead: {low: 0, high: 99, step: 33}\nmodel.dropout: [1]", ":2: model.dropout must be less than 1"),
+        ("gradient.gate: {low: 0, high: 1}", ":1: gradient.gate takes no numbers, so it has no range: give a list of"),
+        ("gradient.ahead: {low: 0, high: 99, step: 33}\nmodel.dropout: [1]", ":2: model.dropout must be less than 1"),
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_field(folder: Path, text: str, message: str) -> None:

@@ -2,14 +2,14 @@
 
 import pytest
 
+from sgrnn.config import Adding, Copy, Mnist, Recall, Recipe, RepeatCopy
+from sgrnn.config.files import dump_recipe, parse_recipe
 from sgrnn.errors import InputError
-from sgrnn.training.recipe import Adding, Copy, Mnist, Recall, Recipe, RepeatCopy
-from sgrnn.training.recipe_files import dump_recipe, parse_recipe
 
 GOOD = """\
 task: {kind: copy}
 model: {hidden_size: 16}
-policy: {kind: synthetic, window: 5, synthesizer: {kind: mlp, lookahead: 2}}
+gradient: {kind: synthetic, window: 5, synthesizer: {kind: mlp, lookahead: 2}}
 training: {epochs: 1}
 """
 
@@ -91,7 +91,7 @@ def test_a_wrong_task_is_refused_with_its_field(override: str, expected: str) ->
         ("--model.embedding_size=8", "model.embedding_size"),
         ("--model.tied=true", "model.tied"),
         ("--model.dropout=0.5", "model.dropout"),
-        ("--policy.synthesizer.own_embedding=4", "policy.synthesizer.own_embedding"),
+        ("--gradient.synthesizer.own_embedding=4", "gradient.synthesizer.own_embedding"),
         ("--training.precision=bfloat16", "training.precision"),
         ("--sample.length=3", "sample"),
     ],
@@ -103,9 +103,9 @@ def test_what_says_nothing_of_a_task_is_refused_when_it_is_set(override: str, fi
 
 
 def test_windows_are_compared_with_a_span_where_there_is_one() -> None:
-    grounding, turns = "--policy.grounding={every: 2, window: 30}", "--policy.source={kind: constant, share: 0.5}"
-    good(grounding, turns, "--policy.real_window=25")
-    lines = mistakes(GOOD, grounding, turns, "--policy.real_window=25", "--training.span=20")
+    grounding, turns = "--gradient.grounding={every: 2, window: 30}", "--gradient.source={kind: constant, share: 0.5}"
+    good(grounding, turns, "--gradient.real_window=25")
+    lines = mistakes(GOOD, grounding, turns, "--gradient.real_window=25", "--training.span=20")
     assert [line.split(" must ")[1] for line in lines] == [
         "be at most training.span, 20, got 25", "be at most training.span, 20, got 30"
     ]  # fmt: skip

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from sgrnn.training.build import build_model
+from sgrnn.config import Recipe
+from sgrnn.config.build import build_model
+from sgrnn.config.files import load_recipe, parse_recipe
 from sgrnn.training.distributed import ALONE, Ranks
-from sgrnn.training.recipe import Recipe
-from sgrnn.training.recipe_files import load_recipe, parse_recipe
 from sgrnn.training.threads import SMALL, products, suitable_threads, threads_for
 
 AVAILABLE = 6
 RECIPE = """
 data: {corpus: python-docs}
 model: {hidden_size: 100, embedding_size: 50}
-policy: {kind: full}
+gradient: {kind: full}
 training: {epochs: 1, batch_size: 20}
 """
 LARGE = "--model.hidden_size=1000"

@@ -10,15 +10,15 @@ import torch
 from sgrnn.data import TokenFiles
 from sgrnn.training import loop
 from sgrnn.training.checkpoints import latest_checkpoint
-from sgrnn.training.episodes import Episodes
-from sgrnn.training.problem import Problem
-from sgrnn.training.reading import Reading
+from sgrnn.training.problems.problem import Problem
+from sgrnn.training.problems.task_problem import TaskProblem
+from sgrnn.training.problems.text_problem import TextProblem
 from sgrnn.training.run import Run
 
 RECIPE = """
 data: {corpus: text, train: train.txt, valid: valid.txt, test: test.txt, tokenizer: {kind: character}}
 model: {core: lstm, hidden_size: 12, embedding_size: 6, dropout: 0.2}
-policy: {kind: synthetic, window: 3, follow_rate: 0.5, follow_every: 2,
+gradient: {kind: synthetic, window: 3, follow_rate: 0.5, follow_every: 2,
   synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3}}
 optimizer: {kind: adam, learning_rate: 1e-2}
 schedule: {kind: plateau, factor: 0.5}
@@ -87,9 +87,9 @@ class Training(AnyTraining):
     files: TokenFiles
 
     @property
-    def problem(self) -> Reading:
+    def problem(self) -> TextProblem:
         """See `AnyTraining`."""
-        return Reading(self.run.recipe, self.files)
+        return TextProblem(self.run.recipe, self.files)
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ class Practice(AnyTraining):
     data: Path
 
     @property
-    def problem(self) -> Episodes:
+    def problem(self) -> TaskProblem:
         """See `AnyTraining`."""
-        return Episodes(self.run.recipe, self.data)
+        return TaskProblem(self.run.recipe, self.data)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -1,0 +1,1 @@
+"""What is made of runs that have been trained: diagnosis, comparison, curves, reports."""

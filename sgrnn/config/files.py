@@ -1,0 +1,205 @@
+"""Reading recipes: YAML 1.2, overrides, and every mistake reported at once with its place."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from importlib.resources import files
+from io import StringIO
+from os.path import expanduser
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from sgrnn.config import Recipe
+from sgrnn.config.overrides import Lines, apply_overrides
+from sgrnn.config.schema import find, kinds, meant
+from sgrnn.errors import InputError
+
+
+def shipped_recipes() -> dict[str, str]:
+    """The recipes that come with the package: name to text."""
+    package = Path(str(files("sgrnn")))
+    installed, checkout = package / "recipes", package.parent / "recipes"
+    folder = installed if installed.is_dir() else checkout
+    return {path.stem: path.read_text("utf-8") for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> tuple[str, Path | None]:
+    """The text of a recipe by its shipped name or its path, and the path if it was one.
+
+    Raises:
+        InputError: no such recipe, or a file that cannot be read.
+    """
+    shipped = shipped_recipes()
+    if name in shipped:  # first, so that it is found whatever lies in the current folder
+        return shipped[name], None
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        try:
+            return path.read_text("utf-8"), path
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the recipe {path}: {error}") from None
+    if name.startswith("-"):
+        raise InputError(f"name the recipe first, then its overrides: got {name} in its place")
+    raise InputError(
+        f"there is no recipe named {name!r}{_did_you_mean(name, shipped)}; "
+        f"expected one of {', '.join(shipped)}, or the path of a .yaml file"
+    )
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        name: of a shipped recipe, or the path of a file.
+        overrides: ``--section.field=value`` (or the value as the next item). The value is in YAML, but for a field
+            that takes a text: that gets what is written, and nothing (null) where it may.
+
+    Raises:
+        InputError: all mistakes at once, each with file, line and dotted path.
+    """
+    text, path = find_recipe(name)
+    return parse_recipe(text, str(path) if path else name, path.parent if path else None, overrides)
+
+
+def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """As `load_recipe`, from a text.
+
+    Args:
+        text: the YAML.
+        source: what messages call it.
+        folder: what paths in it are relative to; None for the current folder.
+        overrides: as `load_recipe`.
+    """
+    tree = read_mapping(text, source, "a recipe is a mapping of sections such as data, model, gradient")
+    lines = dict(_lines(tree))
+    plain = _plain(tree)
+    _resolve_paths(plain, folder or Path())
+    apply_overrides(plain, lines, overrides)
+    _resolve_paths(plain, Path())
+    try:
+        return Recipe.model_validate(plain)
+    except ValidationError as error:
+        mistakes = [line for detail in error.errors(include_url=False) for line in _mistakes(detail, source, lines)]
+        raise InputError("\n".join(mistakes)) from None
+
+
+def read_mapping(text: str, source: str, expected: str) -> CommentedMap:
+    """A mapping in YAML, with the line of every key.
+
+    Args:
+        text: the YAML.
+        source: what messages call it.
+        expected: what they say that it should be.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        tree = YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{source}{line}: not valid YAML: {error.problem}") from None
+    except YAMLError as error:
+        raise InputError(f"{source}: not valid YAML: {error}") from None
+    if not isinstance(tree, CommentedMap):
+        found = "nothing" if tree is None else type(tree).__name__
+        raise InputError(f"{source}: {expected}; got {found}")
+    return tree
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe, defaults included, as YAML that reads back equal."""
+    stream = StringIO()
+    yaml = YAML(typ="rt", pure=True)  # keeps the order of the sections
+    yaml.dump(recipe.model_dump(mode="json"), stream)
+    return stream.getvalue()
+
+
+def _mistakes(detail: Mapping[str, Any], source: str, lines: Lines) -> list[str]:
+    if detail["loc"] or detail["type"] != "value_error":
+        return [_mistake(detail, source, lines)]
+    # between sections: one a line, each beginning with the field to blame
+    messages = str(detail["ctx"]["error"]).splitlines()
+    return [f"{_where(tuple(message.split()[0].split('.')), source, lines)}: {message}" for message in messages]
+
+
+def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
+    place = tuple(str(part) for part in detail["loc"])
+    section, _, _ = find(place[:-1])
+    _, options, field = find(place)
+    blamed = (*field, "kind") if detail["type"] == "union_tag_invalid" else field
+    where = _where(blamed, source, lines)
+    name = ".".join(field) or "the recipe"
+    if detail["type"] == "extra_forbidden":
+        guess = _did_you_mean(field[-1], _fields(section), ".".join(field[:-1]))
+        elsewhere = [other for other in meant(field[-1]) if other.endswith(f".{field[-1]}")]
+        hint = f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else ""
+        expected = f"; expected one of {', '.join(sorted(_fields(section)))}{hint}"
+        return f"{where}: {name} is not a field{guess or expected}"
+    if detail["type"] == "missing":
+        return f"{where}: {name} is missing"
+    if detail["type"] == "union_tag_not_found":
+        return f"{where}: {name}.kind is missing; expected one of {kinds(options)}"
+    if detail["type"] == "union_tag_invalid":
+        found = detail["input"].get("kind") if isinstance(detail["input"], dict) else detail["input"]
+        return f"{where}: {name}.kind must be one of {kinds(options)}, got {found!r}"
+    if detail["type"] == "value_error":
+        return f"{where}: {name}: {detail['ctx']['error']}"
+    if detail["type"] in ("model_type", "model_attributes_type"):
+        return f"{where}: {name} must be a section, like {name}: {{field: value}}, got {detail['input']!r}"
+    guess = _did_you_mean(str(detail["input"]), _choices(detail))
+    return f"{where}: {name} {broken_rule(detail)}{guess}"
+
+
+def broken_rule(detail: Mapping[str, Any]) -> str:
+    """What a value must be, and what it is, of one of pydantic's mistakes."""
+    rule = detail["msg"].replace("Input should be", "must be").replace("Input should", "must")
+    return f"{rule}, got {detail['input']!r}"
+
+
+def _where(field: tuple[str, ...], source: str, lines: Lines) -> str:
+    line = next((lines[field[:end]] for end in range(len(field), 0, -1) if field[:end] in lines), 0)
+    return "command line" if line is None else f"{source}:{line}" if line else source
+
+
+def _fields(section: type[BaseModel]) -> set[str]:
+    return set(section.model_fields)
+
+
+def _choices(detail: Mapping[str, Any]) -> list[str]:
+    return detail.get("ctx", {}).get("expected", "").replace("'", "").replace(" or ", ", ").split(", ")
+
+
+def _did_you_mean(word: str, choices: Any, prefix: str = "") -> str:
+    close = get_close_matches(word, list(choices), n=1)
+    return f"; did you mean {prefix + '.' if prefix else ''}{close[0]}?" if close else ""
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    return node
+
+
+def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
+    """Make the paths of the user's texts absolute, so that a run can be resumed from any folder."""
+    data = tree.get("data")
+    for key in ("train", "valid", "test"):
+        if isinstance(data, dict) and isinstance(data.get(key), str):
+            data[key] = str((folder / expanduser(data[key])).resolve())
+
+
+def _lines(tree: CommentedMap, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int | None]]:
+    """The line, from 1, of every key; that of the section for one which a merge (`<<`) brings in."""
+    for key, value in tree.items():
+        place = (*path, str(key))
+        if key in (tree.lc.data or {}):
+            yield place, tree.lc.key(key)[0] + 1
+        if isinstance(value, CommentedMap):
+            yield from _lines(value, place)

@@ -1,0 +1,113 @@
+"""Recipe fields on the command line: `--gradient.window=5`.
+
+A value is YAML as in a recipe file, so `null`, `[8, 4]` and `{kind: ramp, stop: 3}` are what they are there. A field
+that takes a text is given the value as it stands: `--sample.prompt="The # sign"` has no comment, `1984` is no number.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from sgrnn.config import Recipe
+from sgrnn.config.schema import meant, of_kind, sections_in, takes_nothing, takes_text
+from sgrnn.errors import InputError
+
+Lines = dict[tuple[str, ...], int | None]
+"""The line of every field of a recipe; None where the command line names it."""
+
+_NOTHING = ("", "~", "null")
+
+
+def apply_overrides(tree: dict[str, Any], lines: Lines, overrides: Sequence[str]) -> None:
+    """Write values of the command line over those of a recipe.
+
+    Args:
+        tree: the recipe as nested mappings; changed.
+        lines: of its fields; changed.
+        overrides: ``--section.field=value``, or the value as the next item.
+
+    Raises:
+        InputError: an argument that is no override, or a value that cannot be read.
+    """
+    for field, text in _split(overrides):
+        lines[field] = None
+        for end in range(1, len(field)):
+            lines.setdefault(field[:end], None)
+        _override(tree, lines, field, text)
+
+
+def _split(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(("gradient", "window"), "5") for "--gradient.window=5" or in two words; a kind comes before its fields."""
+    items = list(overrides)
+    found: list[tuple[tuple[str, ...], str]] = []
+    while items:
+        item = items.pop(0)
+        name, equals, value = item.partition("=")
+        if not name.startswith("--") or "." not in name:
+            value = value if equals or not items or items[0].startswith("--") else items[0]
+            raise InputError(
+                f"command line: expected an override like --gradient.window=5, got {item!r}{_guess(name, value)}"
+            )
+        if not equals:
+            if not items:
+                raise InputError(f"command line: {name} needs a value, like {name}=5")
+            value = items.pop(0)
+        found.append((tuple(name[2:].split(".")), value))
+    yield from sorted(found, key=lambda pair: (pair[0][-1] != "kind", len(pair[0])))
+
+
+def _guess(name: str, value: str) -> str:
+    """The fields that a name without a section may be meant for, as they would be written."""
+    fields = meant(name.lstrip("-").rpartition(".")[2])
+    written = [f"--{field}={value}" if value else f"--{field}" for field in fields]
+    return f"; did you mean {' or '.join(written)}?" if written else ""
+
+
+def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], text: str) -> None:
+    schema: type[BaseModel] | None = Recipe
+    section, options = tree, list[type[BaseModel]]()
+    for part in field[:-1]:
+        known = schema.model_fields.get(part) if schema else None
+        kind = getattr(getattr(known, "default", None), "kind", None)
+        # A section that the recipe leaves out is of its default kind.
+        inner = section.setdefault(part, {} if kind is None else {"kind": kind})
+        if not isinstance(inner, dict):
+            raise InputError(f"command line: --{'.'.join(field)}: {part} is no section but {inner!r}")
+        options = sections_in(known.annotation) if known else []
+        schema = options[0] if len(options) == 1 else of_kind(options, inner.get("kind"))
+        section = inner
+    value = _read(schema, field, text)
+    if field[-1] == "kind" and section.get("kind") != value:
+        # Another kind has other fields: keep those that both have, so that `--gradient.kind=truncated` is enough.
+        chosen = of_kind(options, value)
+        for name in set(section) - (set(chosen.model_fields) if chosen else {"kind"}):
+            del section[name]
+            for place in [place for place in lines if place[: len(field)] == (*field[:-1], name)]:
+                del lines[place]
+    section[field[-1]] = value
+
+
+def _read(schema: type[BaseModel] | None, field: tuple[str, ...], text: str) -> Any:
+    """A value as the field takes it: a text as it stands, anything else in YAML."""
+    known = schema.model_fields.get(field[-1]) if schema else None
+    name = f"command line: --{'.'.join(field)}"
+    if known is not None and takes_text(known.annotation):
+        if known.annotation is str and any("\ud800" <= each <= "\udfff" for each in text):
+            raise InputError(f"{name} must be UTF-8 text, got {text!r}")  # Python reads other bytes as half a pair
+        return None if takes_nothing(known.annotation) and text in _NOTHING else text
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+        is_last = [token.end_mark.index for token in YAML(typ="safe", pure=True).scan(text) if _has_length(token)]
+    except YAMLError:
+        raise InputError(f"{name}: not a YAML value: {text!r}") from None
+    if rest := text[max(is_last, default=0) :].strip():
+        raise InputError(f"{name}: {rest!r} of {text!r} is a comment in YAML, and would be lost: remove it")
+    return value
+
+
+def _has_length(token: Any) -> bool:
+    """Whether there is anything of a token in the text: of the end of a block, for example, there is not."""
+    return token.end_mark.index > token.start_mark.index

@@ -1,0 +1,78 @@
+"""Learning-rate schedules as pure functions of the clock and of past validation losses."""
+
+from collections.abc import Sequence
+from math import isclose
+
+from sgrnn.config import Constant, Cosine, Plateau, Recipe, Restarts, StepDecay
+from sgrnn.estimators.schedules import WarmRestarts, half_cosine
+
+
+def rate_factor(
+    schedule: Constant | StepDecay | Plateau | Cosine | Restarts, epoch: float, epochs: int, losses: Sequence[float]
+) -> float:
+    """What the learning rate is multiplied by.
+
+    Args:
+        schedule: the recipe's.
+        epoch: epochs trained so far, with their fraction.
+        epochs: epochs planned.
+        losses: validation loss after each epoch so far.
+
+    >>> [rate_factor(StepDecay(factor=0.5, after=4), epoch, 13, []) for epoch in (3.9, 4.0, 5.5)]
+    [1.0, 0.5, 0.25]
+    """
+    match schedule:
+        case StepDecay(factor=factor, after=after, every=every):
+            return 1.0 if epoch < after else factor ** (1 + (int(epoch) - after) // every)
+        case Plateau(factor=factor, patience=patience):
+            return factor ** _plateaus(losses, patience)
+        case Cosine(floor=floor, warmup=warmup):
+            if epoch < warmup:
+                return epoch / warmup
+            progress = min((epoch - warmup) / max(epochs - warmup, 1e-9), 1.0)
+            return floor + (1 - floor) * half_cosine(progress)
+        case Restarts(floor=floor):
+            return cycles(schedule).annealed(epoch, floor)
+        case _:
+            return 1.0
+
+
+def rate_jump(
+    before: Recipe, now: Recipe, update: int, updates_per_epoch: int, losses: Sequence[float]
+) -> tuple[float, float] | None:
+    """Tell whether the learning rate goes on elsewhere than it would have, the run being of another length than before.
+
+    Args:
+        before: the recipe that the run was trained by.
+        now: the one that it goes on with.
+        update: updates so far.
+        updates_per_epoch: of the problem.
+        losses: validation loss after each epoch so far.
+
+    Returns:
+        The rate at the last update and at the next one; None if the length makes no difference.
+    """
+    place = update / updates_per_epoch
+    would, will, was = (
+        recipe.optimizer.learning_rate * rate_factor(recipe.schedule, epoch, recipe.training.epochs, losses)
+        for recipe, epoch in ((before, place), (now, place), (before, max(update - 1, 0) / updates_per_epoch))
+    )
+    return None if isclose(would, will) else (was, will)
+
+
+def cycles(schedule: Restarts) -> WarmRestarts:
+    """The clock that a learning rate and a gradient source share."""
+    return WarmRestarts(schedule.period, schedule.growth)
+
+
+def _plateaus(losses: Sequence[float], patience: int) -> int:
+    """How often so many epochs in a row have brought no improvement."""
+    best, waited, found = float("inf"), 0, 0
+    for loss in losses:
+        if loss < best:
+            best, waited = loss, 0
+            continue
+        waited += 1
+        if waited == patience:
+            found, waited = found + 1, 0
+    return found

@@ -1,0 +1,169 @@
+"""The contract between a model and whoever runs it: outputs and a state handed back, and nothing else changed.
+
+``model(inputs, state) -> (outputs, state)`` may be anybody's module. What it does that a gradient estimator cannot
+honour would show as a wrong number and nothing else, so it is looked for and refused with the reason.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.state import State, leaves, map_state
+
+
+class Caller:
+    """Runs a model window by window and holds it to the contract, at the cost of a few comparisons a span.
+
+    What a model does at one window it does at all: the first call is looked at. States keep their precision, whatever
+    autocast, around the estimator or inside the model, makes of them; counters are handed over as copies, so that a
+    model may count in place.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._first = True
+        self._counts = self._rounds = False
+
+    def __call__(self, inputs: Tensor, state: State) -> tuple[Any, State]:
+        """Run the model over some steps.
+
+        Args:
+            inputs: (time, batch, ...).
+            state: before the first step.
+
+        Raises:
+            TypeError: the model does not return outputs and a state.
+            ValueError: the outputs are not (time, batch, ...), the state changes its structure or shape, or was
+                written in place.
+        """
+        if not self._first:
+            outputs, after = self.model(inputs, _own_counters(state) if self._counts else state)
+            return outputs, _restored(after, state) if self._rounds else _like(after, state)
+        before = leaves(state)
+        self._counts = any(not tensor.is_floating_point() for tensor in before)
+        kept = [tensor.detach().clone() for tensor in before]
+        try:
+            returned = self.model(inputs, _own_counters(state) if self._counts else state)
+        except RuntimeError as error:
+            if "leaf Variable that requires grad" not in str(error):
+                raise
+            raise ValueError(_in_place()) from error
+        if not isinstance(returned, tuple | list) or len(returned) != 2:
+            raise TypeError(f"model must return (outputs, state), got {_described(returned)}")
+        outputs, after = returned
+        if not all(map(_same_values, before, kept)):
+            raise ValueError(_in_place())
+        _require_outputs(outputs, inputs)
+        after = _like(after, state)
+        _require_same_shape(before, leaves(after))
+        self._rounds = any(_is_rounded(new, old) for new, old in zip(leaves(after), before, strict=True))
+        self._first = False
+        return outputs, _restored(after, state) if self._rounds else after
+
+
+@contextmanager
+def kept_buffers(model: nn.Module) -> Iterator[Callable[[], str | None]]:
+    """Let a model work on copies of its buffers, such as batch statistics, inside this context.
+
+    Yields:
+        A function that names a buffer which the model has changed so far, or gives None.
+    """
+    places = [
+        (f"{name}.{own}".lstrip("."), module, own, buffer)
+        for name, module in model.named_modules()
+        for own, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    copies = {id(buffer): buffer.clone() for *_, buffer in places}
+    for _, module, own, buffer in places:
+        module._buffers[own] = copies[id(buffer)]
+
+    def changed() -> str | None:
+        for name, module, own, buffer in places:  # by value: batch norm's kernel writes past the version counter
+            if not _same_values(module._buffers[own], buffer):
+                return name
+        return None
+
+    try:
+        yield changed
+    finally:
+        for _, module, own, buffer in places:
+            module._buffers[own] = buffer
+
+
+def _same_values(now: Tensor | None, before: Tensor) -> bool:
+    if now is None or now.shape != before.shape:
+        return False
+    return torch.equal(now, before) or bool(((now == before) | (now.isnan() & before.isnan())).all())
+
+
+def _own_counters(state: State) -> State:
+    return map_state(lambda tensor: tensor if tensor.is_floating_point() else tensor.clone(), state)
+
+
+def _is_rounded(new: Tensor, old: Tensor) -> bool:
+    both = new.is_floating_point() and old.is_floating_point()
+    return both and torch.finfo(new.dtype).bits < torch.finfo(old.dtype).bits
+
+
+def _restored(after: State, before: State) -> State:
+    return map_state(lambda new, old: new.to(old.dtype) if _is_rounded(new, old) else new, _like(after, before), before)
+
+
+def _like(after: State, before: State) -> State:
+    """What a model handed back, in the structure of what it was given: a dict in that order, one tensor for one.
+
+    Raises:
+        ValueError: it is a state of other tensors.
+    """
+    if isinstance(before, Tensor) and not isinstance(after, Tensor) and len(leaves(after)) == 1:
+        return leaves(after)[0]
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        return {key: _like(after[key], before[key]) for key in before}
+    if isinstance(before, tuple | list) and isinstance(after, tuple | list) and len(before) == len(after):
+        parts = [_like(*pair) for pair in zip(after, before, strict=True)]
+        return type(before)(*parts) if hasattr(before, "_fields") else type(before)(parts)
+    if isinstance(before, Tensor) and isinstance(after, Tensor):
+        return after
+    number, found = len(leaves(before)), len(leaves(after))
+    raise ValueError(f"model must hand back a state of as many tensors as it was given, {number}, got {found}, and in "
+                     "the same structure")  # fmt: skip
+
+
+def _require_outputs(outputs: Any, inputs: Tensor) -> None:
+    expected = inputs.shape[:2]
+    for tensor in leaves(outputs):
+        if tensor.shape[:2] != expected:
+            raise ValueError(
+                f"model must give outputs (time, batch, ...), here ({expected[0]}, {expected[1]}, ...), got "
+                f"{tuple(tensor.shape)}"
+            )
+
+
+def _require_same_shape(before: list[Tensor], after: list[Tensor]) -> None:
+    for old, new in zip(before, after, strict=True):
+        if old.shape != new.shape:
+            raise ValueError(
+                f"model must hand back a state of the shape it was given, {tuple(old.shape)}, got {tuple(new.shape)}"
+            )
+        if old.is_floating_point() != new.is_floating_point():
+            raise ValueError(f"model must hand back a state of the kind it was given, {old.dtype}, got {new.dtype}")
+
+
+def _in_place() -> str:
+    return (
+        "the model writes into the state that it is given, which is kept as the window's first: return a new state, or "
+        "clone it before writing (state = state.clone())"
+    )
+
+
+def _described(returned: Any) -> str:
+    if isinstance(returned, tuple | list):
+        return f"a {type(returned).__name__} of {len(returned)}"
+    return f"a {type(returned).__name__}"

@@ -1,0 +1,132 @@
+"""The layout of what a model reads and carries: time first, the batch before the last axis of a state."""
+
+from collections.abc import Iterable, Iterator
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.contract.caller import kept_buffers
+from sgrnn.span import Span
+from sgrnn.state import State, leaves, map_state
+
+_LAYOUT = "(..., batch, features): the batch is the axis before the last"
+# Models that were looked at already: once is enough, and costs nothing later.
+_time_first: WeakSet[nn.Module] = WeakSet()
+_layout_known: WeakSet[nn.Module] = WeakSet()
+
+
+def require_fit(model: nn.Module, span: Span, state: State, windows: Iterable[int] = (1,)) -> None:
+    """Refuse a state of other rows than the span's, and a model that reads them in another order.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``.
+        span: the data.
+        state: the state before the span.
+        windows: steps of the calls that are to be made.
+
+    Raises:
+        TypeError: a core is bidirectional or reads the batch first.
+        ValueError: the state holds another number of rows, or holds them along another axis.
+    """
+    _require_rows(state, span.batch_size)
+    if model not in _time_first:
+        for core in _cores_of(model):
+            require_time_first(core)
+        _time_first.add(model)
+    known = isinstance(model, nn.RNNBase) or _is_ours(model) or model in _layout_known
+    if not known and _may_be_read_otherwise(span.batch_size, state, windows):
+        _try_one_row_more(model, span, state)
+        _layout_known.add(model)
+
+
+def _require_rows(state: State, expected: int) -> None:
+    for tensor in leaves(state):
+        if tensor.dim() < 2:
+            raise ValueError(f"state must be {_LAYOUT}, got {tuple(tensor.shape)}")
+        if tensor.is_complex():
+            raise ValueError(f"state must be real, got {tensor.dtype}: hold real and imaginary parts (view_as_real)")
+        found = tensor.shape[-2]
+        if found != expected:
+            rows = "1 row" if found == 1 else f"{found} rows"
+            raise ValueError(
+                f"state holds {rows}, the span {expected}: state must be {_LAYOUT}, got {tuple(tensor.shape)}"
+            )
+
+
+def require_time_first(core: nn.Module) -> None:
+    """Refuse one of torch's recurrent modules that sees the future, or takes rows for steps.
+
+    Raises:
+        TypeError: it is bidirectional or reads the batch first.
+    """
+    if isinstance(core, nn.RNNBase) and (core.batch_first or core.bidirectional):
+        raise TypeError("a core reads time first and forwards only: batch_first and bidirectional must be False")
+
+
+def _cores_of(model: nn.Module) -> Iterator[nn.Module]:
+    """The module, what torch's wrappers hold in it, and the cores of this package's models."""
+    yield model
+    ours = _is_ours(model)
+    names = ("core",) if ours else ("module", "_orig_mod") if type(model).__module__.startswith("torch.") else ()
+    for name in names:
+        part = getattr(model, name, None)
+        if isinstance(part, nn.Module):
+            yield from _cores_of(part)
+    levels = getattr(model, "levels", None) if ours else None
+    if isinstance(levels, nn.ModuleList):
+        for level in levels:
+            yield from _cores_of(level)
+
+
+def _is_ours(model: nn.Module) -> bool:
+    return any(kind.__module__.startswith("sgrnn.") for kind in type(model).__mro__)
+
+
+def _may_be_read_otherwise(rows: int, state: State, windows: Iterable[int]) -> bool:
+    """Whether the shapes of state and calls alone do not tell which axis is the batch."""
+    return rows in windows or any(rows in (*tensor.shape[:-2], tensor.shape[-1]) for tensor in leaves(state))
+
+
+def _try_one_row_more(model: nn.Module, span: Span, state: State) -> None:
+    """Find out by a call with one row more, in the layout of the contract and, if that fails, in others.
+
+    Where none works nothing is known, and nothing refused: the model may be made for so many rows and no others.
+
+    Raises:
+        ValueError: another layout is the one that works.
+    """
+    inputs = span.inputs[:3]
+    more = map_state(lambda tensor: _one_more(tensor, -2), state)
+    if _works(model, _one_more(inputs, 1), more):
+        return
+    if _works(model, _one_more(inputs.transpose(0, 1), 0), more):
+        raise ValueError(
+            "model must read inputs (time, batch, ...); this one takes the first axis for the batch (batch_first): "
+            "transpose inputs and outputs in its forward"
+        )
+    tensors = leaves(state)
+    for axis in range(min((tensor.dim() for tensor in tensors), default=0)):
+        if any(axis == tensor.dim() - 2 or tensor.shape[axis] != span.batch_size for tensor in tensors):
+            continue
+        if _works(model, _one_more(inputs, 1), map_state(lambda tensor, axis=axis: _one_more(tensor, axis), state)):
+            raise ValueError(
+                f"state must be {_LAYOUT}; this model has it at axis {axis} of {tuple(tensors[0].shape)}: move it "
+                "(movedim) where the model takes and gives its state"
+            )
+
+
+def _works(model: nn.Module, inputs: Tensor, state: State) -> bool:
+    devices = [inputs.device] if inputs.is_cuda else []
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices), kept_buffers(model):
+            _, after = model(inputs, map_state(Tensor.clone, state))
+        shapes = [tensor.shape for tensor in leaves(after)]
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+        return False
+    return shapes == [tensor.shape for tensor in leaves(state)]
+
+
+def _one_more(tensor: Tensor, axis: int) -> Tensor:
+    """The tensor with its first row again, behind the others."""
+    return torch.cat([tensor, tensor.narrow(axis, 0, 1)], dim=axis).detach()

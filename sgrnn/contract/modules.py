@@ -1,0 +1,52 @@
+"""Modules as they may come: whether one does what its class defines, and in which precision and where."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module], parameters: Collection[str]) -> bool:
+    """Tell whether a call of a module is what its class defines and nothing else.
+
+    It is not with hooks, with a forward of its own, parametrized, quantized, or with parameters added or replaced.
+
+    Args:
+        module: the module.
+        kind: the class that it must be, and no subclass.
+        parameters: names that its parameters must have, no fewer and no more.
+    """
+    return (
+        type(module) is kind
+        and "forward" not in vars(module)
+        and module._parameters.keys() == set(parameters)
+        and all(parameter is not None for parameter in module._parameters.values())
+        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not (module._backward_hooks or module._backward_pre_hooks or _has_any_global_hook())
+    )
+
+
+def tensor_of(module: nn.Module) -> Tensor:
+    """Return a tensor in the precision and on the device of a module, for others to be made like it.
+
+    A quantized module may have no parameters: it is float32 outside, on the CPU.
+    """
+    return next((parameter for parameter in module.parameters() if parameter.is_floating_point()), torch.empty(0))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode inside this context, and every module of it back into its own afterwards.
+
+    ``model.train(mode)`` would put all of them into one: also a part that its owner holds in evaluation mode, such as a
+    pretrained encoder or a batch norm.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,33 @@
+"""Gradient estimators: what crosses a boundary backwards when a span is trained on.
+
+Every estimator has one method, ``backward(model, loss, span, state) -> Step``, which runs one span, fills the
+gradients of the model's parameters (and of the estimator's own, if it has any), and returns the state to go on from.
+It steps no optimizer: that is the training loop's.
+
+`model(inputs, state) -> (outputs, state)` is any module, a bare ``torch.nn.LSTM`` too; its outputs are a tensor or a
+nest of tensors, time first. `loss(outputs, targets)` gives one loss per step and row, (time, batch); the objective is
+their mean. It sees of the model's computation the outputs alone: what it regularizes of the activations must be among
+them.
+"""
+
+from sgrnn.estimators import schedules
+from sgrnn.estimators.boundary_gradients import BoundaryGradients
+from sgrnn.estimators.estimator import GradientEstimator, Step
+from sgrnn.estimators.exact_ahead import ExactAhead
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.objective import Loss
+from sgrnn.estimators.synthetic import SyntheticGradients
+from sgrnn.estimators.truncated import BPTT, TruncatedBPTT
+
+__all__ = [
+    "BPTT",
+    "BoundaryGradients",
+    "ExactAhead",
+    "GradientEstimator",
+    "Loss",
+    "Mixed",
+    "Step",
+    "SyntheticGradients",
+    "TruncatedBPTT",
+    "schedules",
+]

@@ -1,0 +1,133 @@
+"""Exact gradients of the next few steps at every boundary: what a synthesizer that sees as far can at best predict."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.contract.caller import Caller, kept_buffers
+from sgrnn.cores.dropout import require_no_dropout
+from sgrnn.estimators.ahead import first_steps, forked_random, held_constant, require_future, run_ahead
+from sgrnn.estimators.backward import backpropagate
+from sgrnn.estimators.boundary_gradients import BoundaryGradients
+from sgrnn.estimators.estimator import GradientEstimator, Step, positive
+from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
+from sgrnn.estimators.objective import Loss, errors, mean_loss, norms
+from sgrnn.estimators.predictions import require_size
+from sgrnn.estimators.rows import open_rows_at
+from sgrnn.estimators.unroll import Unrolled, batch_statistics, unroll
+from sgrnn.span import Span
+from sgrnn.state import State, cut, floating_leaves, rows, to_matrix
+from sgrnn.synthesizers.lookahead import look_ahead
+
+
+class ExactAhead(GradientEstimator):
+    """Truncated back-propagation with the exact gradient of the next n steps at the end of every window.
+
+    The contender of synthetic gradients that has the same information: from every boundary the model is run n steps on
+    with a graph, and the gradient of their losses crosses it. Every use of a parameter is so credited with the losses
+    of the rest of its window and of n steps beyond. With a window as long as the span this is TBPTT(S, S + n): an
+    update every S steps, gradients through S + n.
+
+    It takes n more steps of the core, forwards and backwards, for every window: with short ones many times what
+    truncation takes, with T = S about (S + n) / S of it. Random generators are put back afterwards. A model with
+    dropout, which would draw other masks when it is run again, is refused.
+
+    Args:
+        window: T, steps back-propagated together.
+        ahead: n, steps beyond each window.
+        parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
+    """
+
+    def __init__(self, window: int, ahead: int, *, parallel: bool | None = False) -> None:
+        super().__init__()
+        self.window, self.ahead = positive("window", window), positive("ahead", ahead)
+        self.lookahead = ahead
+        self.parallel = parallel
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `GradientEstimator.backward`.
+
+        Raises:
+            ValueError: besides, the span has no future, or the model has dropout.
+        """
+        _require_same_when_run_again(model)
+        require_size(self, state)
+        unrolled = unroll(model, span, state, self.window, self.parallel)
+        outputs = cut(unrolled.outputs)
+        objective = mean_loss(loss, outputs, span)
+        objective.backward()
+        exact = self._gradients(model, loss, span, unrolled, outputs, first=1)
+        backpropagate(unrolled, outputs, exact / (span.steps * span.batch_size))
+        return Step(objective.detach(), unrolled.last, norms(unrolled.last))
+
+    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+        """What would cross the boundaries of a span backwards; no gradient is changed.
+
+        Args:
+            model, loss, span, state: as in `GradientEstimator.backward`.
+        """
+        with torch.no_grad():
+            unrolled = unroll(model, span, state, self.window)
+        outputs = cut(unrolled.outputs)
+        torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
+        exact = self._gradients(model, loss, span, unrolled, outputs, first=0)
+        open_rows = open_rows_at(span, unrolled.edges)
+        return BoundaryGradients(
+            unrolled.edges, unrolled.boundaries, exact, exact[span.batch_size :], open_rows, unrolled.last
+        )  # fmt: skip
+
+    def _gradients(
+        self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any, first: int
+    ) -> Tensor:
+        """(rows, features) at all boundaries from the first-th on, of each row's summed loss."""
+        require_future(span, self.ahead, "exact gradients reach")
+        span = replace(span, future=first_steps(span.future, self.ahead))
+        found = [errors(outputs) * (span.steps * span.batch_size)]
+        if span.future is not None:
+            found.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
+        ahead = look_ahead(span, unrolled.edges[first:], self.ahead, torch.cat(found))
+        if not is_finite(*found, *(each.inputs for each in (span, span.future) if each is not None)):
+            ahead, open_rows = finite_lookahead(ahead, None)
+        else:
+            open_rows = None
+        assert ahead.errors is not None, "they were handed over"
+        arriving = ahead.errors if ahead.valid is None else ahead.errors * ahead.valid.unsqueeze(-1)
+        boundaries, open_rows = finite_states(rows(unrolled.boundaries, first * span.batch_size, None), open_rows)
+        # In the units of the mean loss, in which an interface between levels adds its own.
+        tokens = span.steps * span.batch_size
+        exact = _carried_back(model, ahead.inputs, arriving / tokens, boundaries) * tokens
+        return exact if open_rows is None else exact * open_rows.unsqueeze(1)
+
+    def extra_repr(self) -> str:
+        return f"window={self.window}, ahead={self.ahead}"
+
+
+def _require_same_when_run_again(model: nn.Module) -> None:
+    """Refuse a model whose steps run again, all boundaries at once, are others.
+
+    Raises:
+        ValueError: it drops out, or normalizes by statistics of its batch.
+    """
+    require_no_dropout(model, "exact gradients ahead run the model again")
+    if (name := batch_statistics(model)) is not None:
+        raise ValueError(f"exact gradients ahead run the model again, all boundaries as one batch, and {name} takes "
+                         "batch statistics")  # fmt: skip
+
+
+def _carried_back(model: nn.Module, inputs: Tensor, arriving: Tensor, state: State) -> Tensor:
+    """What arrives at the outputs of some steps, (steps, R, error_size), carried back to the state before them."""
+    first = cut(state)
+    with forked_random(inputs), kept_buffers(model), torch.enable_grad(), held_constant(model):
+        outputs, _ = Caller(model)(inputs, first)
+    reached = floating_leaves(outputs)
+    parts = arriving.split([leaf[0, 0].numel() for leaf in reached], dim=2)
+    arrived = [part.reshape_as(leaf).to(leaf) for part, leaf in zip(parts, reached, strict=True) if leaf.requires_grad]
+    reached = [leaf for leaf in reached if leaf.requires_grad]
+    if not reached:
+        return torch.zeros_like(to_matrix(first))
+    found = torch.autograd.grad(
+        reached, floating_leaves(first), arrived, allow_unused=True, materialize_grads=True
+    )  # fmt: skip
+    return to_matrix(list(found))

@@ -1,0 +1,64 @@
+"""The objective and its gradients: what every estimator does with a loss."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgrnn.span import Span
+from sgrnn.state import State, at_least_float32, floating_leaves, leaves
+
+Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
+
+
+def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
+    """The mean over steps and rows.
+
+    Raises:
+        ValueError: the loss is not one number per step and row.
+    """
+    losses = loss(outputs, span.targets)
+    if losses.shape != (span.steps, span.batch_size):
+        raise ValueError(
+            f"loss must give one number per step and row, {(span.steps, span.batch_size)}, "
+            f"got {tuple(losses.shape)}: switch off its own averaging (reduction='none')"
+        )
+    return at_least_float32(losses).mean()
+
+
+def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Backwards from tensors with their gradients.
+
+    Raises:
+        ValueError: the graph has been gone through already, by a loss that reaches into it.
+    """
+    pairs = list(roots)
+    try:
+        torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
+    except RuntimeError as error:
+        if "second time" not in str(error):
+            raise
+        raise ValueError(
+            "the loss reaches into the model's graph past its outputs: return what it needs among the model's outputs"
+        ) from error
+
+
+def gradients(state: State) -> list[Tensor]:
+    """What a backward pass left at the leaves, zero where nothing arrived."""
+    return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in floating_leaves(state)]
+
+
+def errors(outputs: Any) -> Tensor:
+    """(time, batch, error_size): the gradient that the loss left at the model's outputs, in float32 at least."""
+    return torch.cat(
+        [at_least_float32(gradient).reshape(*gradient.shape[:2], -1) for gradient in gradients(outputs)], dim=2
+    )
+
+
+def norms(state: State) -> dict[str, Tensor]:
+    """Mean over rows of the norm of the state's last tensor: an LSTM's cell, which tells of drift first."""
+    cell = next(reversed(leaves(state)), None)
+    if cell is None or not cell.is_floating_point():
+        return {}
+    return {"cell_norm": at_least_float32(cell).movedim(-2, 0).flatten(1).norm(dim=1).mean()}

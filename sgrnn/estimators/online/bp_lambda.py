@@ -1,0 +1,186 @@
+"""BP(lambda): a synthesizer that learns at every step, by temporal differences with a trace.
+
+Letters in shapes: S steps, B rows, N features of a row's state, M of its outputs.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.estimators.estimator import Step
+from sgrnn.estimators.objective import Loss, mean_loss, norms
+from sgrnn.estimators.online.carried import CarryingEstimator
+from sgrnn.estimators.online.plain import plain_operations
+from sgrnn.estimators.online.step import RowStep, counters
+from sgrnn.estimators.online.stepwise import Stepwise, run_steps
+from sgrnn.estimators.reach import require_reach
+from sgrnn.span import Span
+from sgrnn.state import State, to_matrix
+
+
+class BPLambda(CarryingEstimator):
+    """Accumulate BP(lambda) (Pemberton & Costa 2024): synthetic gradients without a window.
+
+    With h_t the state as one vector, J_t = dh_t/dh_{t-1} and the linear synthesizer g(h) = theta h + b, at every step:
+
+        delta_t = (dL_t/dh_t) J_t + gamma g(h_t) J_t - g(h_{t-1})         TD error; g(h_t) = 0 where a sequence ends
+        e_t = gamma lambda J_{t-1} e_{t-1} + dg(h_{t-1})/dtheta           trace; begins with a sequence
+        theta <- theta + alpha delta_t e_t                                mean over rows; likewise b
+        the core's gradient is (dL_t/dh_t + w g(h_t)) dh_t/dPsi           Jacobian of one step only
+
+    As in the authors' code the update of theta and that of b are each clipped to norm 1 before alpha, theta is updated
+    before the g(h_t) of the last line is computed, and that is 0 too where a sequence ends. Unlike there, g is trained
+    at the state in which a sequence begins as well, and no optimizer stands between delta_t e_t and theta.
+
+    **dL_t/dh_t** is never formed: both its products are those of the outputs o_t with their error d_t = dL_t/do_t,
+
+        (dL_t/dh_t) J_t = (do_t/dh_{t-1})^T d_t        (dL_t/dh_t) dh_t/dPsi = (do_t/dPsi)^T d_t
+
+    which is the same where the outputs are a function of h_t, the hidden state of the last layer for instance, and is
+    right as well where they are any other function of h_{t-1} and the input.
+
+    **It steps its own synthesizer**, alone among the estimators: a prediction made in a span must be of the synthesizer
+    that learned from the steps before it, those of the same span included, and delta_t e_t is the gradient of no loss
+    that an optimizer could be left to minimize. theta and b are buffers, not parameters.
+
+    g predicts the gradient of a row's *summed* loss; the estimator divides by the number of tokens where it injects.
+
+    Figures: ``td_rms``, the root mean square of delta_t, and ``cell_norm``.
+
+    Memory: a trace of B x N x (N^2 + N) numbers, dim(h) x |theta| per row, and twice as many more while a step is
+    taken; besides S x B x N^2 for the Jacobians. For small cores: the trace of an LSTM of 30 units is 0.9 MB per row,
+    of 100 units 32 MB.
+
+    Args:
+        state_size: N (`sgrnn.state_size`).
+        learning_rate: alpha, of the synthesizer.
+        gamma: discount of the future's gradient.
+        lambda_: decay of the trace; 0 bootstraps from the next step alone, 1 from none but the last.
+        w: factor on what is injected.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    trace: Tensor
+
+    def __init__(
+        self, state_size: int, *, learning_rate: float, gamma: float = 1.0, lambda_: float = 1.0, w: float = 1.0
+    ) -> None:
+        super().__init__()
+        if state_size < 1:
+            raise ValueError(f"state_size must be at least 1, got {state_size}")
+        if learning_rate < 0:
+            raise ValueError(f"learning_rate must be at least 0, got {learning_rate}")
+        for name, value in (("gamma", gamma), ("lambda_", lambda_)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {value}")
+        if w < 0:
+            raise ValueError(f"w must be at least 0, got {w}")
+        self.state_size, self.learning_rate = state_size, learning_rate
+        self.gamma, self.lambda_, self.w = gamma, lambda_, w
+        self.register_buffer("weight", torch.zeros(state_size, state_size))
+        self.register_buffer("bias", torch.zeros(state_size))
+        self.carry("trace")  # (B, N, N, N + 1): J_t e_t, of theta's columns and of b behind them
+
+    def predict(self, states: Tensor) -> Tensor:
+        """g(h) for states (..., N): the gradient of a row's summed loss in the steps to come."""
+        return states @ self.weight.T + self.bias
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `GradientEstimator.backward`.
+
+        Raises:
+            ValueError: besides, the model drops out or cannot be run step by step, its state is not of `state_size`,
+                or the rows are not those of the span before, whose sequences have not ended.
+        """
+        size = to_matrix(state).shape[1]
+        if size != self.state_size:
+            raise ValueError(f"state_size must be {size}, the features of the model's state, got {self.state_size}")
+        run = run_steps(model, span, state)
+        require_reach(model, run.befores, run.afters)
+        self.fit({"trace": (span.batch_size, size, size, size + 1)}, self.weight, run.all_begin)
+        objective = mean_loss(loss, run.outputs, span)
+        objective.backward()
+        tokens = span.steps * span.batch_size
+        with torch.no_grad(), plain_operations(model):
+            step = RowStep(model, run.state, {})
+            injected, differences = self._learn(step, run, span, run.errors() * tokens)
+        run.differentiate([gradient / tokens for gradient in injected])
+        _differentiate_beginning(run)
+        metrics = {"td_rms": differences.square().mean().sqrt()}
+        return Step(objective.detach(), run.state, {**metrics, **norms(run.state)})
+
+    def _learn(self, step: RowStep, run: Stepwise, span: Span, errors: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Go through the steps in order, updating theta and b.
+
+        Args:
+            step, run, span: of the model.
+            errors: (S, B, M) the gradient of each step's loss at the outputs.
+
+        Returns:
+            for every step w g(h_t), (B, N), and delta_t, (S, B, N).
+        """
+        rows = span.batch_size
+        befores = [to_matrix(before) for before in run.befores]
+        afters = [to_matrix(after) for after in run.afters]
+        counted = tuple(map(torch.cat, zip(*map(counters, run.befores), strict=True)))
+        inputs, flat_errors = span.inputs.flatten(0, 1), errors.flatten(0, 1)
+        jacobians, arrived = step.jacobian_and_error(torch.cat(befores), counted, inputs, flat_errors)
+        steps = zip(befores, afters, jacobians.split(rows), arrived.split(rows), strict=True)
+        injected: list[Tensor] = []
+        differences: list[Tensor] = []
+        for place, (before, after, J_BNN, arrived_BN) in enumerate(steps):
+            begin, going_on = run.begins[place], _going_on(run, span, place)
+            if begin is not None:
+                self.trace = self.trace * ~begin[:, None, None, None]
+            ahead_BN = self.gamma * self.predict(after) * going_on
+            delta_BN = arrived_BN + torch.einsum("bi,bij->bj", ahead_BN, J_BNN) - self.predict(before)
+            self._update(delta_BN, before)
+            self.trace = torch.bmm(J_BNN, self.trace.flatten(2)).view_as(self.trace) * going_on[:, :, None, None]
+            injected.append(self.w * self.predict(after) * going_on)
+            differences.append(delta_BN)
+        return injected, torch.stack(differences)
+
+    def _update(self, delta_BN: Tensor, before: Tensor) -> None:
+        """From the trace carried so far, J_{t-1} e_{t-1}, to e_t; then theta and b."""
+        self.trace = self.gamma * self.lambda_ * self.trace
+        read = torch.cat([before, torch.ones_like(before[:, :1])], dim=1)  # dg_i/dtheta_ij = h_j, dg_i/db_i = 1
+        self.trace.diagonal(dim1=1, dim2=2).add_(read.unsqueeze(2))
+        finite = delta_BN.isfinite().all(dim=1) & self.trace.flatten(1).isfinite().all(dim=1)
+        if not bool(finite.all()):  # nothing is learned of such a row, and its trace begins anew
+            delta_BN = delta_BN.where(finite[:, None], 0)
+            self.trace = self.trace.where(finite[:, None, None, None], 0)
+        update = (delta_BN.flatten() @ self.trace.flatten(0, 1).flatten(1)) / delta_BN.shape[0]
+        update = update.view(self.state_size, self.state_size + 1)
+        for parameter, part in ((self.weight, update[:, :-1]), (self.bias, update[:, -1])):
+            parameter += self.learning_rate * part / part.norm().clamp(min=1)
+
+    def extra_repr(self) -> str:
+        return f"learning_rate={self.learning_rate}, gamma={self.gamma}, lambda_={self.lambda_}, w={self.w}"
+
+
+def _going_on(run: Stepwise, span: Span, place: int) -> Tensor:
+    """(B, 1) one where the row's sequence goes on after the step, zero where it ends with it."""
+    going_on = torch.ones(span.batch_size, 1, dtype=torch.bool, device=span.inputs.device)
+    if place + 1 < span.steps:
+        closed = [run.begins[place + 1]]
+    else:
+        future = span.future.is_first if span.future is not None else None
+        closed = [span.is_last, None if future is None else future[0]]
+    for rows in closed:
+        if rows is not None:
+            going_on &= ~rows[:, None]
+    return going_on
+
+
+def _differentiate_beginning(run: Stepwise) -> None:
+    """Hand on what arrived where sequences begin to what is learned of the state in which they do."""
+    if run.initial is None:
+        return
+    initial = to_matrix(run.initial)
+    if not initial.requires_grad:
+        return
+    gradient = torch.zeros_like(initial)
+    for begin, arrived in zip(run.begins, run.arrived(), strict=True):
+        if begin is not None:
+            gradient = gradient + arrived * begin[:, None]
+    initial.backward(gradient)

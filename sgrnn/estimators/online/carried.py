@@ -1,0 +1,53 @@
+"""Estimators that carry tensors from span to span, row by row."""
+
+from abc import ABC
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgrnn.estimators.estimator import GradientEstimator
+
+
+class CarryingEstimator(GradientEstimator, ABC):
+    """An estimator with buffers that are saved with its state and sized when it first sees a model and a batch."""
+
+    def carry(self, name: str, dtype: torch.dtype | None = None) -> None:
+        """Register such a buffer, empty until `fit`."""
+        self.register_buffer(name, torch.zeros(0, dtype=dtype))
+
+    def fit(self, shapes: dict[str, tuple[int, ...]], like: Tensor, anew: bool) -> None:
+        """Make the carried buffers zeros of these shapes, unless they have them already.
+
+        A row in which something is not finite begins from zero again, or it would never be rid of it.
+
+        Args:
+            shapes: by name.
+            like: in whose precision and on whose device.
+            anew: whether all rows begin a sequence, so that nothing carried is lost.
+
+        Raises:
+            ValueError: another model or batch was carried so far, whose sequences have not ended.
+        """
+        for name, shape in shapes.items():
+            carried = self.get_buffer(name)
+            if carried.shape == shape:
+                if carried.is_floating_point() and not bool(carried.sum().isfinite()):
+                    finite = carried.isfinite().flatten(1).all(dim=1)
+                    setattr(self, name, carried.where(finite.view(-1, *[1] * (carried.dim() - 1)), 0))
+                continue
+            if not anew and carried.any():
+                raise ValueError(
+                    f"{name} must be of the same model and rows as in the span before unless all rows begin a "
+                    f"sequence: carried {tuple(carried.shape)}, got {shape}"
+                )
+            dtype = like.dtype if carried.is_floating_point() else carried.dtype
+            setattr(self, name, torch.zeros(shape, dtype=dtype, device=like.device))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Take carried buffers in the shape and precision in which they were saved."""
+        for name, carried in self.named_buffers(recurse=False):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and saved.shape != carried.shape:
+                setattr(self, name, torch.empty_like(saved, device=carried.device))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

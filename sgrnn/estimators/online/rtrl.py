@@ -1,0 +1,55 @@
+"""Real-time recurrent learning: the influence of the parameters on the state, in full."""
+
+from abc import ABC
+
+import torch
+from torch import Tensor
+
+from sgrnn.estimators.online.forward import ForwardEstimator
+from sgrnn.estimators.online.step import RowStep, counters
+from sgrnn.state import State, to_matrix
+
+
+class MatrixPolicy(ForwardEstimator, ABC):
+    """Carries a matrix of influence per row."""
+
+    influence: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.carry("influence")
+
+    def _shapes(self, rows: int, features: int, parameters: int) -> dict[str, tuple[int, ...]]:
+        return {"influence": (rows, features, parameters)}
+
+    def _begin(self, begin: Tensor, beginning: Tensor | None) -> None:
+        beginning = self.influence.new_zeros(()) if beginning is None else beginning
+        self.influence = torch.where(begin[:, None, None], beginning, self.influence)
+
+    def _pulled(self, arrived: Tensor) -> Tensor:
+        return arrived.flatten() @ self.influence.flatten(0, 1)
+
+
+class RTRL(MatrixPolicy):
+    """Real-time recurrent learning (Williams & Zipser 1989): exact gradients, forwards.
+
+        P_t = J_t P_{t-1} + D_t                 their p^k_ij, the sensitivity of unit k to weight ij
+
+    With constant parameters the gradients of the spans of a sequence add up to those of `BPTT` on the sequence as one
+    span, wherever it is divided: none of it is truncated.
+
+    Memory, per row: N x P numbers carried and twice as many more while a step is taken, N the features of the state and
+    P the parameters that it depends on: for an LSTM of H units with as many inputs about 16 H^3. Time, per row and
+    step: N^2 P. For small cores.
+
+    >>> from sgrnn import LSTM, Span
+    >>> core, estimator = LSTM(2, 3), RTRL()
+    >>> span = Span(torch.randn(4, 5, 2), torch.randn(4, 5, 3))
+    >>> step = estimator.backward(core, lambda o, y: (o - y).square().sum(dim=2), span, core.initial_state(5))
+    >>> estimator.influence.shape
+    torch.Size([5, 6, 84])
+    """
+
+    def _advance(self, step: RowStep, before: State, inputs: Tensor, errors: list[Tensor]) -> None:
+        through, direct = step.jacobians(to_matrix(before), counters(before), inputs)
+        self.influence = torch.bmm(through, self.influence).add_(direct)

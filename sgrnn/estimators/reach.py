@@ -1,0 +1,77 @@
+"""Whether what is injected at the end of a window arrives at anything that learns."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+
+from sgrnn.estimators.unroll import Unrolled
+from sgrnn.state import State, floating_leaves, to_matrix
+
+_REMEDY = (
+    "a gradient injected into the model's last state reaches none of its parameters: the model must hand the state "
+    "back attached to its graph (no detach(), no no_grad(), no torch.utils.checkpoint with use_reentrant=True around a "
+    "nested state), carry a floating-point state, and learn"
+)
+
+
+def require_reach(model: nn.Module, firsts: Sequence[State], lasts: Sequence[State]) -> None:
+    """Refuse a model whose last states do not lead back to its parameters.
+
+    What is injected there would go nowhere, and synthetic gradients be plain truncation, whatever the figures say.
+
+    Args:
+        model: that ran; one without parameters has nothing to be reached.
+        firsts, lasts: the states before and after each of its calls.
+
+    Raises:
+        ValueError: it does not.
+    """
+    attached = [[tensor for tensor in floating_leaves(last) if tensor.requires_grad] for last in lasts]
+    if next(model.parameters(), None) is None:
+        return
+    if not any(_leads_on(last, first) for last, first in zip(attached, firsts, strict=True)):
+        raise ValueError(_REMEDY)
+
+
+def require_attached(model: nn.Module, lasts: Sequence[State]) -> None:
+    """Refuse a model that cuts its own state off, so that nothing can be carried through it in either direction.
+
+    Raises:
+        ValueError: none of its last states has a graph.
+    """
+    attached = any(tensor.requires_grad for last in lasts for tensor in floating_leaves(last))
+    if not attached and next(model.parameters(), None) is not None:
+        raise ValueError(_REMEDY)
+
+
+def injectable(unrolled: Unrolled) -> Tensor | None:
+    """(K x B, features) 1 where a window's last state has a graph, 0 where the model cut it; None for all 1."""
+    if all(tensor.requires_grad for last in unrolled.lasts for tensor in floating_leaves(last)):
+        return None
+    return torch.cat(
+        [
+            to_matrix([torch.full_like(tensor, float(tensor.requires_grad)) for tensor in floating_leaves(last)])
+            for last in unrolled.lasts
+        ]
+    )
+
+
+def _leads_on(last: list[Tensor], first: State) -> bool:
+    """Whether the graph behind some tensors holds a leaf that is none of the window's first state."""
+    own = {id(tensor) for tensor in floating_leaves(first)}
+    waiting = [tensor.grad_fn for tensor in last]
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in own:
+            return True
+        # A function written in Python may hold a graph of its own, as torch.utils.checkpoint does.
+        if isinstance(node, BackwardCFunction):
+            return True
+        following = {child for child, _ in getattr(node, "next_functions", ()) if child is not None} - seen
+        seen |= following
+        waiting += following
+    return False

@@ -1,0 +1,166 @@
+"""Schedules: the share of the synthetic gradient in what crosses a boundary, as a function of time.
+
+A schedule is any function from time to a share in [0, 1]: 1 leaves everything to the synthesizer, 0 to the real
+gradient. Those here are pure: what they say depends on the time alone, so that a run that is resumed goes on as if it
+had never stopped. Time is counted in whatever unit the user counts it: updates, epochs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, floor, pi
+from random import Random
+
+Schedule = Callable[[float], float]
+_ROUNDING = 1e-9  # that a cycle of 0.1 ends at 0.3 where 3 x 0.1 does not
+
+
+@dataclass(frozen=True)
+class WarmRestarts:
+    """Periods one after another, each `growth` times as long as the one before: the clock of warm restarts.
+
+    A learning rate annealed within each cycle and a schedule that switches between them (`Alternate`) may share one.
+
+    Args:
+        period: length of the first.
+        growth: 1 for periods of equal length, 2 for doubling ones (Loshchilov & Hutter 2017, SGDR: T_0 and T_mult).
+    """
+
+    period: float
+    growth: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.period <= 0:
+            raise ValueError(f"period must be above 0, got {self.period}")
+        if self.growth < 1:
+            raise ValueError(f"growth must be at least 1, got {self.growth}")
+
+    def position(self, time: float) -> tuple[int, float]:
+        """The number of the cycle that a time falls in, from 0, and the share of it that has passed.
+
+        >>> [WarmRestarts(5, growth=2).position(time) for time in (0, 4, 5, 10, 15)]
+        [(0, 0.0), (0, 0.8), (1, 0.0), (1, 0.5), (2, 0.0)]
+        """
+        if self.growth == 1:
+            number, length = floor(time / self.period + _ROUNDING), self.period
+            start = number * length
+        else:
+            number, start, length = 0, 0.0, self.period
+            while time >= (start + length) * (1 - _ROUNDING):
+                start, length, number = start + length, length * self.growth, number + 1
+        return number, max(time - start, 0.0) / length
+
+    def annealed(self, time: float, lowest: float = 0.0) -> float:
+        """The factor on a learning rate that falls by half a cosine within each cycle (SGDR, equation 5).
+
+        >>> [round(WarmRestarts(4).annealed(time, lowest=0.1), 3) for time in (0, 2, 3.999, 4)]
+        [1.0, 0.55, 0.1, 1.0]
+        """
+        return lowest + (1 - lowest) * half_cosine(self.position(time)[1])
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same share at all times."""
+
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check("share", self.share)
+
+    def __call__(self, time: float) -> float:
+        """The share."""
+        return self.share
+
+
+@dataclass(frozen=True)
+class Alternate:
+    """Real and synthetic gradients by turns, for a cycle each (Shang & Zhang 2019).
+
+    Args:
+        cycles: when the source changes.
+        first: share in the first cycle; it is 1 minus this in the next.
+
+    >>> alternate = Alternate(WarmRestarts(2))
+    >>> [alternate(time) for time in range(6)]
+    [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    """
+
+    cycles: WarmRestarts
+    first: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("first", self.first)
+
+    def __call__(self, time: float) -> float:
+        """The share."""
+        return 1 - self.first if self.cycles.position(time)[0] % 2 else self.first
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """From one share to another, along a line or half a cosine.
+
+    Args:
+        stop: when it arrives.
+        start: when it sets out.
+        before: share until then.
+        after: share once it has arrived.
+        shape: ``linear`` or ``cosine``.
+
+    >>> ramp = Ramp(stop=4)
+    >>> [ramp(time) for time in (0, 1, 2, 4, 9)]
+    [0.0, 0.25, 0.5, 1.0, 1.0]
+    """
+
+    stop: float
+    start: float = 0.0
+    before: float = 0.0
+    after: float = 1.0
+    shape: str = "linear"
+
+    def __post_init__(self) -> None:
+        _check("before", self.before)
+        _check("after", self.after)
+        if self.stop <= self.start:
+            raise ValueError(f"stop must be above start, {self.start}, got {self.stop}")
+        if self.shape not in ("linear", "cosine"):
+            raise ValueError(f"shape must be linear or cosine, got {self.shape!r}")
+
+    def __call__(self, time: float) -> float:
+        """The share."""
+        passed = min(max((time - self.start) / (self.stop - self.start), 0.0), 1.0)
+        if self.shape == "cosine":
+            passed = 1 - half_cosine(passed)
+        return self.before + (self.after - self.before) * passed
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Synthetic with a probability, real otherwise, drawn anew for every time it is asked about.
+
+    The draw depends on seed and time alone, so that the same time always gives the same answer.
+
+    Args:
+        probability: of synthetic gradients.
+        seed: of the draws.
+    """
+
+    probability: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check("probability", self.probability)
+
+    def __call__(self, time: float) -> float:
+        """The share: 0 or 1."""
+        return float(Random(f"{self.seed} {float(time)!r}").random() < self.probability)
+
+
+def half_cosine(passed: float) -> float:
+    """From 1 at 0 down to 0 at 1."""
+    return (1 + cos(pi * passed)) / 2
+
+
+def _check(name: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name} must be in [0, 1], got {share}")

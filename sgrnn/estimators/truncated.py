@@ -1,0 +1,52 @@
+"""Estimators that carry nothing, or nothing but the true gradient, across a boundary."""
+
+from torch import nn
+
+from sgrnn.estimators.backward import backpropagate
+from sgrnn.estimators.estimator import GradientEstimator, Step, positive
+from sgrnn.estimators.objective import Loss, mean_loss, norms
+from sgrnn.estimators.unroll import unroll
+from sgrnn.span import Span
+from sgrnn.state import State, cut
+
+
+class TruncatedBPTT(GradientEstimator):
+    """Truncated back-propagation through time (Williams & Peng 1990): nothing crosses a boundary.
+
+    Args:
+        window: T, steps back-propagated together.
+        parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
+    """
+
+    def __init__(self, window: int, *, parallel: bool | None = False) -> None:
+        super().__init__()
+        self.window = positive("window", window)
+        self.parallel = parallel
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `GradientEstimator.backward`."""
+        return _truncated(model, loss, span, state, self.window, self.parallel)
+
+    def extra_repr(self) -> str:
+        return f"window={self.window}"
+
+
+class BPTT(GradientEstimator):
+    """Back-propagation through the whole span: the window is as long as the span."""
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        """See `GradientEstimator.backward`."""
+        return _truncated(model, loss, span, state, None, False)
+
+
+def _truncated(
+    model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool | None
+) -> Step:
+    unrolled = unroll(model, span, state, window, parallel)
+    outputs = cut(
+        unrolled.outputs
+    )  # in two parts as `SyntheticGradients`, to equal it bit for bit where nothing is injected
+    objective = mean_loss(loss, outputs, span)
+    objective.backward()
+    backpropagate(unrolled, outputs)
+    return Step(objective.detach(), unrolled.last, norms(unrolled.last))

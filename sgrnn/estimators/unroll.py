@@ -1,0 +1,179 @@
+"""Running a span forwards as windows: the graph is cut at every boundary between two of them."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.contract.caller import Caller, kept_buffers
+from sgrnn.contract.layout import require_fit
+from sgrnn.cores import beginning
+from sgrnn.cores.dropout import own_masks, recorded_masks, replayed_masks
+from sgrnn.span import Span
+from sgrnn.state import State, concatenate, cut, detach, map_state, rows, where_rows
+
+# On a CPU one batch costs a forward pass more and gains what larger products and fewer calls gain. For LSTMs of 128 to
+# 650 units and 10 to 64 rows it was the faster way where T x B is below this (docs/performance.md).
+_FEW_STEPS = 128
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """The forward pass of a span of K windows of B rows.
+
+    Args:
+        blocks: the model's outputs, (steps, B, ...), each window's attached to its own graph; windows that ran as a
+            batch are one block.
+        edges: the K + 1 boundaries as steps into the span: 0, T, 2T, ..., S.
+        firsts: the windows' first states, leaves of the graph; one state per block, together K x B rows, in the order
+            of the windows.
+        lasts: the windows' last states, attached to the graph, in the same blocks.
+        last: the state after the span, B rows, detached.
+        model: that ran.
+        inputs: those that the windows read, a leaf of the graph, where the span's came with a graph of their own.
+        origin: these, with their graph.
+    """
+
+    blocks: list[Any]
+    edges: list[int]
+    firsts: list[State]
+    lasts: list[State]
+    last: State
+    model: nn.Module
+    inputs: Tensor | None
+    origin: Tensor
+
+    @property
+    def outputs(self) -> Any:
+        """(S, B, ...) the outputs of all windows."""
+        return self.blocks[0] if len(self.blocks) == 1 else map_state(lambda *parts: torch.cat(parts), *self.blocks)
+
+    @property
+    def boundaries(self) -> State:
+        """The states at all K + 1 boundaries, (K + 1) x B rows, detached."""
+        return concatenate([*map(detach, self.firsts), self.last])
+
+
+def unroll(model: nn.Module, span: Span, state: State, window: int | None, parallel: bool | None = False) -> Unrolled:
+    """Run a span in windows of at most `window` steps; the last may be shorter, None makes it one window.
+
+    Within a span the weights do not change, so that the windows do not depend on each other backwards. With
+    `parallel`, the full windows run once without a graph, to obtain their first states, and then as one batch of
+    K x B rows: the same numbers, and a graph T steps deep instead of S. A span in which a sequence begins inside a
+    window runs in order nevertheless. Whatever the model draws at random must be `sgrnn.Dropout`. With None it is done
+    where it is faster: on a CPU for small windows, elsewhere always.
+    """
+    window = min(window or span.steps, span.steps)
+    edges = [*range(0, span.steps, window), span.steps]
+    require_fit(model, span, state, windows={window, span.steps - edges[-2]})
+    chosen = parallel is None
+    if parallel is None:
+        few = span.inputs.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
+        parallel = few and batch_statistics(model) is None and own_masks(model) is None
+    folded = span.steps // window if parallel and not _starts_inside(span.is_first, window) else 0
+    given, leaf, origin = span, None, span.inputs
+    if origin.grad_fn is not None:  # several windows may share that graph: it is gone through once, at the end
+        leaf = span.inputs.detach().requires_grad_()
+        span = replace(span, inputs=leaf)
+    caller = Caller(model)
+    blocks: list[Any] = []
+    firsts: list[State] = []
+    lasts: list[State] = []
+    if folded > 1:
+        if (name := batch_statistics(model)) is not None:
+            raise ValueError(
+                f"windows as one batch would have other batch statistics than windows in order, and {name} takes them: "
+                "parallel must be False"
+            )
+        found: list[State] = []
+        before = state
+        with torch.no_grad(), recorded_masks(model), kept_buffers(model) as changed:
+            for start in range(0, folded * window, window):
+                found.append(state)
+                _, state = _run(caller, span, start, start + window, state)
+            name = changed()
+        if name is not None:
+            if not chosen:
+                raise ValueError(
+                    f"the model changes its buffer {name} when it runs, and would twice where windows run as one "
+                    "batch: parallel must be False"
+                )
+            with replayed_masks(model, folded):  # to be drawn anew
+                pass
+            return unroll(model, given, before, window)
+        first = cut(concatenate(found))
+        inputs = _fold(span.inputs[: folded * window], folded)
+        is_first = None if span.is_first is None else _fold(span.is_first[: folded * window], folded)
+        with replayed_masks(model, folded):
+            out, last = run(caller, inputs, first, is_first)
+        blocks.append(map_state(lambda steps: _unfold(steps, folded), out))
+        firsts.append(first)
+        lasts.append(last)
+        edges_left = edges[folded:]
+    else:
+        edges_left = edges
+    for start, stop in pairwise(edges_left):
+        firsts.append(cut(state))
+        out, state = _run(caller, span, start, stop, firsts[-1])
+        blocks.append(out)
+        lasts.append(state)
+    # Contiguous, as cuDNN wants it: rows of several layers are strided.
+    after = map_state(Tensor.contiguous, detach(rows(lasts[-1], -span.batch_size, None)))
+    return Unrolled(blocks, edges, firsts, lasts, after, model, leaf, origin)
+
+
+def run(model: nn.Module | Caller, inputs: Tensor, state: State, is_first: Tensor | None = None) -> tuple[Any, State]:
+    """Run a model over some steps, putting rows that begin a new sequence back to the initial state.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``, or who calls it. Without a method
+            ``initial_state(batch_size)`` its sequences begin with a state of zeros.
+        inputs: (time, batch, ...).
+        state: the state before the first step.
+        starts: (time, batch) bool or None, as in `Span`.
+    """
+    caller = model if isinstance(model, Caller) else Caller(model)
+    if is_first is None or not (begin := is_first.any(dim=1)).any():
+        return caller(inputs, state)
+    initial = beginning(caller.model, state, inputs.shape[1])
+    resets = set(begin.nonzero().flatten().tolist())
+    outputs: list[Any] = []
+    for start, stop in pairwise(sorted({0, *resets, inputs.shape[0]})):
+        if start in resets:
+            state = where_rows(is_first[start], initial, state)
+        out, state = caller(inputs[start:stop], state)
+        outputs.append(out)
+    return map_state(lambda *parts: torch.cat(parts), *outputs), state
+
+
+def _run(caller: Caller, span: Span, start: int, stop: int, state: State) -> tuple[Any, State]:
+    is_first = None if span.is_first is None else span.is_first[start:stop]
+    return run(caller, span.inputs[start:stop], state, is_first)
+
+
+def batch_statistics(model: nn.Module) -> str | None:
+    """The name of a module that normalizes by statistics over its batch; None if there is none in training mode."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            return name or "the model"
+    return None
+
+
+def _starts_inside(is_first: Tensor | None, window: int) -> bool:
+    if is_first is None:
+        return False
+    inside = is_first.any(dim=1)
+    inside[::window] = False
+    return bool(inside.any())
+
+
+def _fold(steps: Tensor, windows: int) -> Tensor:
+    """(windows x time, batch, ...) -> (time, windows x batch, ...)."""
+    return steps.unflatten(0, (windows, -1)).transpose(0, 1).flatten(1, 2)
+
+
+def _unfold(steps: Tensor, windows: int) -> Tensor:
+    """(time, windows x batch, ...) -> (windows x time, batch, ...)."""
+    return steps.unflatten(1, (windows, -1)).transpose(0, 1).flatten(0, 1)

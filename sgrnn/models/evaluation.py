@@ -1,0 +1,188 @@
+"""Exact evaluation: every token of a text counted once, the state carried from the first to the last."""
+
+from dataclasses import dataclass
+from math import exp, log
+
+import torch
+from torch import Tensor
+
+from sgrnn.all_reduce import AllReduce, gather_rows
+from sgrnn.contract.modules import evaluating, tensor_of
+from sgrnn.models.language_model import LanguageModel
+from sgrnn.state import State, concatenate, leaves, map_state, rows
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a model predicts a text, in units that do and do not depend on the tokenizer.
+
+    Args:
+        nats: negative log-probability of all tokens.
+        tokens: tokens predicted.
+        words: words of the original text, counting one end of line each; None for a text that is not written in words.
+        characters: characters of the original text, line ends included.
+        bytes: the same in UTF-8; None for as many as characters.
+        unknown: tokens that are `<unk>` in the place of something that the vocabulary lacks.
+        unknown_nats: negative log-probability of what these stand for, given that they are `<unk>`
+            (`sgrnn.data.spelling`). It counts in all figures of the original text, or the smallest vocabulary would
+            have the best.
+    """
+
+    nats: float
+    tokens: int
+    words: int | None
+    characters: int
+    bytes: int | None = None
+    unknown: int = 0
+    unknown_nats: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """Per token; comparable only between models of one tokenizer."""
+        return _exp(self.loss)
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of the tokens that are `<unk>` in the place of something else."""
+        return self.unknown / self.tokens
+
+    @property
+    def text_nats(self) -> float:
+        """Negative log-probability of the original text: of all tokens, and of what every `<unk>` stands for."""
+        return self.nats + self.unknown_nats
+
+    @property
+    def word_perplexity(self) -> float | None:
+        """Per word of the original text, whatever the tokens were; None where it has no words."""
+        return None if self.words is None else _exp(self.text_nats / self.words)
+
+    @property
+    def bits_per_character(self) -> float:
+        """Per character of the original text, whatever the tokens were."""
+        return self.text_nats / log(2) / self.characters
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Per byte of the original text in UTF-8, whatever the tokens were."""
+        return self.text_nats / log(2) / (self.characters if self.bytes is None else self.bytes)
+
+
+def evaluate(
+    model: LanguageModel,
+    tokens: Tensor,
+    first: int,
+    *,
+    batch_size: int = 20,
+    chunk: int = 50,
+    part: int = 0,
+    parts: int = 1,
+    total: AllReduce | None = None,
+) -> float:
+    """The negative log-probability of a text, in nats, every token predicted from all that came before it.
+
+    Args:
+        model, tokens, first, batch_size, chunk, part, parts, total: as `token_losses` takes them.
+
+    Raises:
+        ValueError: no tokens, or a batch_size or chunk below 1.
+    """
+    losses = token_losses(model, tokens, first, batch_size=batch_size, chunk=chunk, part=part, parts=parts, total=total)
+    return float(losses.sum())
+
+
+@torch.no_grad()
+def token_losses(
+    model: LanguageModel,
+    tokens: Tensor,
+    first: int,
+    *,
+    batch_size: int = 20,
+    chunk: int = 50,
+    part: int = 0,
+    parts: int = 1,
+    total: AllReduce | None = None,
+) -> Tensor:
+    """The negative log-probability of each token of a text, (N,) in nats, predicted from all that came before it.
+
+    The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
+    That state is found by running all rows again until their ends no longer change: a recurrent network forgets
+    its beginning, so that two passes nearly always do, and after `batch_size` passes it is exact whatever the
+    network does. The result therefore does not depend on `batch_size` but for rounding.
+
+    Args:
+        model: in any mode; it is evaluated without dropout, and every module of it left in the mode it was in.
+        tokens: (N,) the text.
+        first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
+        batch_size: rows run side by side, by each process.
+        chunk: steps run at once; bounds the memory.
+        part: the number of this process, from 0, where several share the text.
+        parts: how many there are; all of them call this at once, and get the same.
+        total: sums over them (`sgrnn.all_reduce`).
+
+    Raises:
+        ValueError: no tokens, or a batch_size or chunk below 1.
+    """
+    for name, value in (("tokens", len(tokens)), ("batch_size", batch_size), ("chunk", chunk)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if total is None or len(tokens) < parts * batch_size:  # too short to share: everyone reads all of it
+        part, parts, total = 0, 1, None
+    device = tensor_of(model).device
+    tokens = tokens.to(device)
+    # Rows as long as whole cycles of a core with clocks hand these on as they found them: two passes for it as well.
+    cycle = getattr(model.core, "cycle", 1)
+    all_rows = min(parts * batch_size, len(tokens))
+    first_row, last_row = part * all_rows // parts, (part + 1) * all_rows // parts
+    length = -(-len(tokens) // (all_rows * cycle)) * cycle
+    padding = tokens.new_zeros(all_rows * length - len(tokens))
+
+    def own(steps: Tensor) -> Tensor:
+        """The rows of this process, (time, batch)."""
+        return steps.view(all_rows, length)[first_row:last_row].t()
+
+    inputs = own(torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]))
+    targets = own(torch.cat([tokens, padding]))
+
+    def handed_on(is_last: State) -> State:
+        """Every row begins where the one before it ended, the first in the initial state."""
+        return concatenate([model.initial_state(1), rows(gather_rows(is_last, part, parts, total), 0, -1)])
+
+    with evaluating(model):
+        beginnings = model.initial_state(all_rows)
+        if all_rows > 1:
+            state = model.initial_state(last_row - first_row)
+            for start in range(0, length, chunk):
+                _, state = model(inputs[start : start + chunk], state)
+            beginnings = handed_on(state)
+        losses: list[Tensor] = []
+        for _ in range(all_rows):
+            losses, state = [], map_state(Tensor.contiguous, rows(beginnings, first_row, last_row))
+            for start in range(0, length, chunk):
+                steps = slice(start, start + chunk)
+                outputs, state = model(inputs[steps], state)
+                losses.append(model.loss(outputs, targets[steps]).double())
+            found = handed_on(state)
+            if _close(found, beginnings):
+                break
+            beginnings = found
+        return gather_rows(torch.cat(losses).t(), part, parts, total).flatten()[: len(tokens)]
+
+
+def _close(found: State, expected: State) -> bool:
+    return all(_equal_but_for_rounding(a, b) for a, b in zip(leaves(found), leaves(expected), strict=True))
+
+
+def _equal_but_for_rounding(found: Tensor, expected: Tensor) -> bool:
+    if not found.is_floating_point():
+        return torch.equal(found, expected)
+    tolerance = min(1e-5, 100 * torch.finfo(found.dtype).eps)
+    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance / 10)
+
+
+def _exp(value: float) -> float:
+    return exp(value) if value < 700 else float("inf")

@@ -1,0 +1,124 @@
+"""A recurrent language model: embedding, core, output layer."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sgrnn.contract.modules import is_plain
+from sgrnn.cores.dropout import Dropout
+from sgrnn.models.cross_entropy import output_loss
+from sgrnn.models.sequence_model import SequenceModel
+from sgrnn.state import State, at_least_float32
+from sgrnn.synthesizers.lookahead import TokenFeatures
+
+
+class LanguageModel(SequenceModel):
+    """Predicts the next token from all that came before.
+
+    As a model for a gradient estimator it reads tokens and gives features; `loss` holds the output layer, so that it
+    runs once per span however many windows the span has.
+
+    Args:
+        vocabulary_size: number of tokens.
+        embedding_size: features per input token; what the core reads.
+        core: recurrent core with inputs of `embedding_size` and outputs of `output_size`.
+        output_size: features of the core's outputs.
+        tied: whether input and output layer share one matrix (Press & Wolf 2017); sizes must then agree.
+        dropout: on the embeddings and on the core's outputs (Zaremba et al. 2014).
+        initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
+            defaults, and draws the embedding from (-0.1, 0.1).
+        output_precision: of the output layer's matrix products in training; None for that of the parameters, in
+            which the core and its state always are. Evaluation ignores this and is exact.
+
+    >>> from sgrnn.cores import LSTM
+    >>> model = LanguageModel(vocabulary_size=50, embedding_size=8, core=LSTM(8, 16), output_size=16)
+    >>> tokens = torch.zeros(7, 4, dtype=torch.long)
+    >>> outputs, state = model(tokens, model.initial_state(batch_size=4))
+    >>> model.loss(outputs, tokens).shape
+    torch.Size([7, 4])
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding_size: int,
+        core: nn.Module,
+        output_size: int,
+        *,
+        tied: bool = False,
+        dropout: float = 0.0,
+        initial_range: float | None = None,
+        output_precision: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(embedding_size, embedding_size + output_size)
+        if tied and embedding_size != output_size:
+            raise ValueError(f"tied needs embedding_size {embedding_size} and output_size {output_size} to be equal")
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.core = core
+        self.output = nn.Linear(output_size, vocabulary_size)
+        self.dropout = Dropout(dropout)
+        self.output_precision = output_precision
+        if initial_range is None:
+            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        else:
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -initial_range, initial_range)
+        if tied:
+            self.output.weight = self.embedding.weight
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read tokens (time, batch); returns features (time, batch, output_size), not yet logits, and the state."""
+        outputs, state = self.core(self.dropout(self.embedding(inputs)), state)
+        return self.dropout(outputs), state
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Unnormalized log-probabilities (..., vocabulary_size) of the next token."""
+        return self.output(outputs)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy of each target token, (time, batch), in nats, in float32 at least."""
+        own = type(self).logits is LanguageModel.logits
+        if not own or not is_plain(self.output, nn.Linear, ("weight", "bias")):
+            logits = at_least_float32(self.logits(outputs))
+            return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
+        precision = (self.output_precision if self.training else None) or self.output.weight.dtype
+        losses = output_loss(outputs.flatten(0, 1), self.output.weight, self.output.bias, targets.flatten(), precision)
+        return losses.view_as(targets)
+
+    def input_features(self, inputs: Tensor) -> Tensor:
+        """What a synthesizer sees of the tokens that are read: their embeddings, held constant and standardized.
+
+        Standardized (a layer norm without parameters), as the state is: the embeddings of a young model are small,
+        and beside a standardized state they would go unnoticed.
+
+        Args:
+            inputs: tokens (steps, rows).
+
+        Returns:
+            (steps, rows, embedding_size).
+        """
+        return _standardized(self.embedding, inputs)
+
+    def token_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The same of the tokens that are read, and beside them the output embeddings of those to be predicted.
+
+        Args:
+            inputs, targets: tokens (steps, rows).
+
+        Returns:
+            (steps, rows, embedding_size + output_size).
+        """
+        return torch.cat([_standardized(self.embedding, inputs), _standardized(self.output, targets)], dim=-1)
+
+    step_features = token_features
+    """What `SequenceModel` calls it."""
+
+    def own_features(self, size: int) -> TokenFeatures:
+        """See `SequenceModel.own_features`."""
+        return TokenFeatures(self.embedding.num_embeddings, size)
+
+
+@torch.no_grad()
+def _standardized(embedding: nn.Embedding | nn.Linear, tokens: Tensor) -> Tensor:
+    found = F.embedding(tokens, embedding.weight)
+    return F.layer_norm(found, found.shape[-1:])

@@ -1,0 +1,1 @@
+"""A search over recipe fields: its space, its trials, its pictures."""

@@ -1,0 +1,66 @@
+"""What a sweep tries next: by what was found so far, and no combination of values twice."""
+
+from collections import Counter
+from math import prod
+from random import Random
+from typing import Any, final
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from sgrnn.sweep.space import Space
+
+
+@final
+class Untried(TPESampler):
+    """Propose values as Optuna does by default, but in a finite space none that were tried together.
+
+    Where its choice would lead to combinations that all were, one of the other values takes its place by chance.
+
+    Args:
+        space: the fields; trials are asked for them in this order.
+        seed: for the same proposals again.
+    """
+
+    def __init__(self, space: Space, seed: int | None = None) -> None:
+        super().__init__(seed=seed)
+        self._space = space
+        self._draw = Random(seed)
+        sizes = [tried.size for tried in space.values()]
+        self._sizes = None if None in sizes else [size for size in sizes if size is not None]
+
+    @property
+    def combinations(self) -> int | None:
+        """How many there are; None where there is no end of them."""
+        return None if self._sizes is None else prod(self._sizes)
+
+    def tried(self, study: Study) -> set[tuple[int, ...]]:
+        """The combinations of all trials so far, by the places of their values."""
+        return {
+            tuple(known.index(trial.params[field]) for field, known in self._space.items())
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state != TrialState.WAITING and trial.params.keys() == self._space.keys()
+        }
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """See TPESampler; in a finite space one field is chosen after the other, so that each can see to it."""
+        return super().infer_relative_search_space(study, trial) if self._sizes is None else {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """See TPESampler."""
+        value = super().sample_independent(study, trial, param_name, param_distribution)
+        if self._sizes is None:
+            return value
+        fields = list(self._space)
+        depth = fields.index(param_name)
+        chosen = tuple(self._space[field].index(trial.params[field]) for field in fields[:depth])
+        used = Counter(each[depth] for each in self.tried(study) if each[:depth] == chosen)
+        left = prod(self._sizes[depth + 1 :])  # combinations of each value with those of the fields to come
+        known = self._space[param_name]
+        if used[known.index(value)] < left:
+            return value
+        return known.at(self._draw.choice([index for index in range(self._sizes[depth]) if used[index] < left]))

@@ -1,0 +1,159 @@
+"""The space of a sweep: recipe fields by their dotted names, and what each may be.
+
+    optimizer.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+    model.hidden_size: {low: 100, high: 400, step: 50}
+    gradient.window: [1, 5, 20]
+
+A list holds choices of any kind, a mapping a range of numbers. Each value must be one that the recipe would take.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sgrnn.config import Range, Recipe
+from sgrnn.config.files import broken_rule, read_mapping
+from sgrnn.errors import InputError
+
+Load = Callable[[Sequence[str]], Recipe]  # a recipe with overrides
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several values, each as JSON."""
+
+    values: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return len(self.values)
+
+    def index(self, value: str) -> int:
+        """The place of a value among all."""
+        return self.values.index(value)
+
+    def at(self, index: int) -> str:
+        """The value at a place."""
+        return self.values[index]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers of a range; `step` is None for any number, `whole` says that all are integers."""
+
+    low: float
+    high: float
+    step: float | None
+    log: bool
+    whole: bool
+
+    @property
+    def size(self) -> int | None:
+        """How many values there are; None for no end of them."""
+        step = self._step
+        return None if step is None else round((self.high - self.low) / step) + 1
+
+    def index(self, value: float) -> int:
+        """The place of a value among all, where there is an end of them."""
+        assert self._step is not None, "values that can be counted"
+        return round((value - self.low) / self._step)
+
+    def at(self, index: int) -> float:
+        """The value at a place."""
+        assert self._step is not None, "values that can be counted"
+        value = self.low + index * self._step
+        return int(value) if self.whole else value
+
+    @property
+    def _step(self) -> float | None:
+        return self.step or (1 if self.whole else None)
+
+
+Space = dict[str, Choices | Numbers]
+
+
+def read_space(path: Path, load: Load) -> Space:
+    """Read a space file, and check it against the recipe that it is for.
+
+    Args:
+        path: the file.
+        load: the recipe, with overrides such as ``--gradient.window=5``.
+
+    Raises:
+        InputError: a mistake; names file, line and field.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the space {path}: {error}") from None
+    tree = read_mapping(text, str(path), "a space is a mapping of recipe fields such as optimizer.learning_rate")
+    if not tree:
+        raise InputError(f"{path}: a space needs a field, such as optimizer.learning_rate; got none")
+    return {str(key): _field(str(key), value, f"{path}:{tree.lc.key(key)[0] + 1}", load) for key, value in tree.items()}
+
+
+def override(field: str, value: Any) -> str:
+    """Write what sets a field of a recipe to a number, or to a choice, which is JSON: of a text without its quotes."""
+    chosen = json.loads(value) if isinstance(value, str) else value
+    return f"--{field}={chosen if isinstance(chosen, str) else json.dumps(chosen)}"
+
+
+def _field(field: str, value: Any, where: str, load: Load) -> Choices | Numbers:
+    if "." not in field:
+        raise InputError(f"{where}: {field} is no recipe field with its section, such as gradient.window")
+    if isinstance(value, list):
+        if not value:
+            raise InputError(f"{where}: {field} needs a choice, got an empty list")
+        try:
+            values = tuple(dict.fromkeys(json.dumps(choice) for choice in value))
+        except TypeError:
+            raise InputError(f"{where}: {field} takes numbers, texts, lists and mappings, got {value!r}") from None
+        for choice in values:
+            _checked(field, choice, where, load)
+        return Choices(values)
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{where}: {field} must be a list of choices or a range such as {{low: 1, high: 9}}, got {value!r}"
+        )
+    try:
+        given = Range.model_validate(dict(value))
+    except ValidationError as error:
+        mistakes = [_mistake(detail, field, where) for detail in error.errors(include_url=False)]
+        raise InputError("\n".join(mistakes)) from None
+    is_last = [_at(_checked(field, json.dumps(end), where, load), field) for end in (given.low, given.high)]
+    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in is_last):
+        raise InputError(f"{where}: {field} takes no numbers, so it has no range: give a list of choices")
+    whole = all(isinstance(end, int) for end in is_last)
+    if whole and given.step is not None and given.step != int(given.step):
+        raise InputError(f"{where}: {field}.step must be a whole number as those of the field are, got {given.step:g}")
+    return Numbers(given.low, given.high, given.step, given.log, whole)
+
+
+def _checked(field: str, value: str, where: str, load: Load) -> Recipe:
+    try:
+        return load([override(field, value)])
+    except InputError as error:
+        raise InputError(str(error).replace("command line: ", f"{where}: ")) from None
+
+
+def _at(recipe: Recipe, field: str) -> Any:
+    found: Any = recipe
+    for part in field.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _mistake(detail: Any, field: str, where: str) -> str:
+    name = ".".join([field, *map(str, detail["loc"])])
+    if detail["type"] == "value_error":
+        return f"{where}: {name}: {detail['ctx']['error']}"
+    if detail["type"] == "missing":
+        return f"{where}: {name} is missing"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: {name} is no field of a range; expected {', '.join(sorted(Range.model_fields))}"
+    return f"{where}: {name} {broken_rule(detail)}"

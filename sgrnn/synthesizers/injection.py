@@ -1,0 +1,78 @@
+"""What stands between a prediction and the gradient that is injected: drift control and the gate.
+
+A bootstrapped predictor learns from targets that it takes part in, so that any direction which the core's own
+Jacobian hands back unchanged can feed on itself: above all one common to all rows, and the direction of the state
+itself, along which the open gates of an LSTM carry a gradient through any number of steps. A predictor free in its
+form needs `remove_mean` and `remove_radial` against the two; `ErrorSynthesizer` needs the second alone
+(docs/algorithm.md).
+"""
+
+import torch
+from torch import Tensor
+
+from sgrnn.all_reduce import AllReduce
+from sgrnn.state import State, at_least_float32, floating_leaves, from_matrix, join
+from sgrnn.synthesizers.running_means import Statistics
+
+
+def remove_mean(gradient: Tensor, rows: Tensor | None = None, total: AllReduce | None = None) -> Tensor:
+    """Remove the mean over the rows (R, features), or over those marked True (R,).
+
+    One row alone is left as it is: there is nothing to tell what is common from what is its own. With `total` the rows
+    are those of all processes that share the batch.
+    """
+    if rows is None and total is None:
+        return gradient if gradient.shape[0] == 1 else gradient - gradient.mean(dim=0)
+    weight = gradient.new_ones(len(gradient), 1) if rows is None else rows.unsqueeze(1).to(gradient.dtype)
+    sums = torch.cat([(gradient * weight).sum(dim=0), weight.sum(dim=0)])
+    if total is not None:
+        sums = total(sums)
+    count = sums[-1]
+    return gradient - sums[:-1] / count.clamp(min=1) * (count > 1)
+
+
+def remove_radial(gradient: Tensor, state: State) -> Tensor:
+    """Remove each row's component along the state itself, tensor by tensor and layer by layer.
+
+    What is left turns the state's vectors but neither grows nor shrinks them.
+
+    Args:
+        gradient: (R, features), laid out as `sgrnn.state.to_matrix` lays out the state.
+        state: R rows.
+    """
+    turned = []
+    for part, vector in zip(from_matrix(gradient, state), map(at_least_float32, floating_leaves(state)), strict=True):
+        along = (part * vector).sum(dim=-1, keepdim=True)
+        norm = (vector * vector).sum(dim=-1, keepdim=True)
+        turned.append((part - vector * (along / norm.clamp(min=1e-12))).movedim(-2, 0))
+    return join(turned)
+
+
+class Shrinkage(Statistics):
+    """How much of a prediction to trust: the factor that makes it closest to its target in the mean square.
+
+    alpha = clip(E<prediction, target> / E|prediction|^2, 0, 1), from running means over past updates, of
+    predictions made before they were trained on. An untrained predictor is shut out and a trained one let in.
+
+    Args:
+        decay: of the running means, per update.
+    """
+
+    dot: Tensor
+    square: Tensor
+
+    def __init__(self, decay: float = 0.99) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("dot", torch.zeros(()))
+        self.register_buffer("square", torch.zeros(()))
+
+    def forward(self) -> Tensor:
+        """alpha, a scalar in [0, 1]."""
+        return (self.dot / self.square.clamp(min=1e-30)).clamp(0, 1)
+
+    def update(self, dot: Tensor, square: Tensor) -> None:
+        """Take in <prediction, target> and |prediction|^2, each summed over rows; not if either is not finite."""
+        found = (dot + square).isfinite()
+        self.take_in("dot", dot, 1 - self.decay, found)
+        self.take_in("square", square, 1 - self.decay, found)

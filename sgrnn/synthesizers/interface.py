@@ -1,0 +1,199 @@
+"""A message from one module to another, and a gradient for its sender that does not wait for the receiver's."""
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.all_reduce import AllReduce, mean
+from sgrnn.state import at_least_float32, without_autocast
+from sgrnn.synthesizers.injection import Shrinkage
+from sgrnn.synthesizers.running_means import Statistics
+
+
+class Interface(Statistics):
+    """Stands between two modules, decouples them, and predicts for the one what the other would send back.
+
+    The synthetic gradient between modules (Jaderberg et al. 2016, section 3.2): for a message m from a sender to a
+    receiver, with L the receiver's loss,
+
+        g = M(m, known)                      predicted when the message is sent, and the sender's gradient at m
+        minimize |M(m, known) - dL/dm|^2     over M's parameters only, when the receiver goes backwards
+
+    so that the sender is trained at once, whenever the receiver may run, and however seldom. In a loop:
+
+        received, reply = interface(sender(inputs))
+        (loss_of_sender + reply).backward()              # the sender has its gradient, and may be updated now
+        ...
+        loss_of_receiver(receiver(received)).backward()  # the receiver has its own, and so has the interface
+
+    The graph is cut: nothing of the receiver's arrives at the sender. The receiver may be run on several messages
+    before it goes backwards, but each message once; where it never does, M does not learn of that message.
+
+    Gradients are in the unit of the receiver's loss, so that a mean over rows or steps must stay one over as many. The
+    sender's loss, and not the reply, is what may be scaled.
+
+    Args:
+        synthesizer: M, as `sgrnn.synthesizers` describes, of a state that is the message: a module
+            ``synthesizer(message, known) -> (rows, heads, features)``, of which the first head counts;
+            ``MLPSynthesizer(features)`` for one. Its last layer zero, the sender begins without a gradient.
+        gate: multiply by `sgrnn.synthesizers.injection.Shrinkage`; without, predictions are trusted from the first on.
+        decay: of the running means (scale of the gradients, gate), per message that is answered.
+        total: sums over the processes, where several share a batch (`sgrnn.all_reduce`), each with as many rows and a
+            loss that is a mean over its own. Running means, gate and figures are then those of all rows. Each message
+            sent with gradients and each answer is then a message between the processes: all of them must send and
+            answer alike, as often and in the same order, so that between the levels of a core their rows must be in
+            step, and windows in order or as one batch in all of them: an estimator's `parallel` True or False, and not
+            None.
+    """
+
+    mean_square: Tensor
+    power: Tensor
+    answers: Tensor
+
+    def __init__(
+        self, synthesizer: nn.Module, *, gate: bool = True, decay: float = 0.99, total: AllReduce | None = None
+    ) -> None:
+        super().__init__()
+        if not 0 < decay < 1:
+            raise ValueError(f"decay must be in (0, 1), got {decay}")
+        self.synthesizer, self.gate, self.gated, self.decay = synthesizer, Shrinkage(decay), gate, decay
+        self.total = total
+        self.register_buffer("mean_square", torch.zeros(()))
+        self.register_buffer("power", torch.zeros(()))
+        self.register_buffer("answers", torch.zeros(()))
+
+    @property
+    def message_size(self) -> int | None:
+        """The features of a message, as the synthesizer says by its ``state_size``; None if it does not."""
+        return getattr(self.synthesizer, "state_size", None)
+
+    def forward(self, message: Tensor, known: Any = None) -> tuple[Tensor, Tensor]:
+        """Send a message.
+
+        Args:
+            message: (rows, features), with the sender's graph.
+            known: what the synthesizer may know besides, such as a `sgrnn.Lookahead` of the rows.
+
+        Returns:
+            what is received, the same values, whose backward pass trains the synthesizer and ends there; and the reply,
+            zero, whose backward pass gives the sender its synthetic gradient: add it to the sender's loss.
+
+        Raises:
+            ValueError: the message is no matrix, or the synthesizer predicts for another number of features.
+        """
+        sent = message.detach()
+        size = self.message_size
+        if sent.dim() != 2 or (size is not None and sent.shape[1] != size):
+            wanted = "(rows, features)" if size is None else f"(rows, {size}), as the synthesizer predicts for"
+            raise ValueError(f"message must be {wanted}, got {tuple(sent.shape)}")
+        if not torch.is_grad_enabled():
+            return sent, sent.new_zeros(())
+        with without_autocast(sent.device):
+            predicted = at_least_float32(self.synthesizer(self._readable(sent), _detached(known))[:, 0])
+        if predicted.shape != sent.shape:  # by a synthesizer that does not say what it is for
+            raise ValueError(
+                f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
+                f"{tuple(sent.shape)}"
+            )
+        scale = self.mean_square.sqrt() * (self.gate() if self.gated else 1.0) * self._processes(sent)
+        reply = (scale * predicted.detach()).to(message.dtype).nan_to_num(0, 0, 0)
+        return _Received.apply(predicted, sent, self), _Reply.apply(message, reply)
+
+    def _readable(self, sent: Tensor) -> Tensor:
+        """The message as the synthesizer reads it: in its own precision, and without what is not finite."""
+        return sent.nan_to_num(0, 0, 0).to(next((p.dtype for p in self.synthesizer.parameters()), sent.dtype))
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Figures of the quality of the predictions: ``target_r2``, running, and ``gate``.
+
+        The R² is with what arrived, before they were trained on it: the receiver's gradient as it is computed, with
+        what is injected into the receiver itself.
+        """
+        r2 = (2 * self.gate.dot - self.gate.square) / self.power.clamp(min=1e-30)
+        return {"target_r2": r2, "gate": self.gate() if self.gated else torch.ones_like(r2)}
+
+    def learn(self, predicted: Tensor, arrived: Tensor) -> Tensor:
+        """Take in what arrived (rows, features); returns the gradient of the regression at what was predicted.
+
+        Predictions are in units of the root mean square of what arrives. Rows that are not finite are left out.
+        """
+        arrived = at_least_float32(arrived) / self._processes(arrived)  # of the mean over all rows
+        finite = (predicted + arrived).isfinite().all(dim=1)
+        seen = arrived
+        if not bool(finite.all()):
+            seen = arrived[finite]
+            predicted, arrived = (each.where(finite.unsqueeze(1), 0) for each in (predicted, arrived))
+        scaled = self.mean_square.sqrt() * predicted
+        sums = torch.stack([(scaled * arrived).sum(), scaled.square().sum(), arrived.square().sum()])
+        if self.total is not None:
+            sums = self.total(sums)
+        dot, square, power = sums.unbind()
+        size = mean(seen.square(), self.total)
+        learned = size.isfinite()
+        self.gate.update(dot, square)
+        self.take_in("power", power, 1 - self.decay, learned)
+        self.answers += learned
+        weight = (1 / self.answers.clamp(min=1)).clamp(min=1 - self.decay)  # a plain mean at first
+        self.take_in("mean_square", size, weight, learned)
+        wanted = arrived / self.mean_square.sqrt().clamp(min=1e-30)
+        return 2 * (predicted - wanted) / predicted.numel()  # of the mean over rows and features
+
+    def _processes(self, like: Tensor) -> Tensor | int:
+        """How many share the batch: the gradient of a mean over the rows of one is as many times that over all."""
+        return 1 if self.total is None else self.total(like.new_ones(()))
+
+
+def _detached(known: Any) -> Any:
+    """What is known, cut off from the graphs that computed it: the regression trains the synthesizer alone."""
+    if isinstance(known, Tensor):
+        return known.detach()
+    if isinstance(known, dict):
+        return {key: _detached(value) for key, value in known.items()}
+    if isinstance(known, tuple | list):
+        parts = [_detached(value) for value in known]
+        return type(known)(*parts) if hasattr(known, "_fields") else type(known)(parts)
+    if is_dataclass(known) and not isinstance(known, type):
+        return replace(known, **{field.name: _detached(getattr(known, field.name)) for field in fields(known)})
+    return known
+
+
+def alongside(tensor: Tensor, reply: Tensor) -> Tensor:
+    """The tensor, through which a backward pass goes on to the reply as well, as if that had been added to the loss."""
+    return _Alongside.apply(tensor, reply)
+
+
+class _Received(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, predicted: Tensor, sent: Tensor, interface: Interface) -> Tensor:
+        ctx.save_for_backward(predicted)
+        ctx.interface = interface
+        return sent.view_as(sent)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (predicted,) = ctx.saved_tensors
+        return ctx.interface.learn(predicted, *grad_outputs), None, None
+
+
+class _Reply(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, message: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return message.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return grad_outputs[0] * gradient, None
+
+
+class _Alongside(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, reply: Tensor) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        return grad_outputs[0], grad_outputs[0].new_ones(())

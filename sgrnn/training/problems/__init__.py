@@ -1,0 +1,1 @@
+"""What a run learns: a text, or a task's episodes."""

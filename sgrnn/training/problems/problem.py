@@ -1,0 +1,98 @@
+"""What a run learns, as the training loop sees it: a text or a task."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from sgrnn.estimators import Step
+from sgrnn.models.sequence_model import SequenceModel
+from sgrnn.span import Span
+from sgrnn.training.distributed import ALONE, Ranks
+
+
+class Problem(ABC):
+    """Spans to learn from, a model that reads them, and scores to select and to report it by.
+
+    Attributes:
+        kind: what its identity is called in a checkpoint and in messages.
+        identity: what a run cannot go on without: the text, or the task.
+        name: what a person calls it.
+        description: the same in a few words more.
+        updates_per_epoch: spans between two evaluations.
+        texts: digests of the texts that it is scored on, by split; none for a task.
+    """
+
+    kind: ClassVar[str]
+    identity: str
+    name: str
+    description: str
+    updates_per_epoch: int
+    texts: Mapping[str, str] = MappingProxyType({})
+
+    @abstractmethod
+    def build_model(self) -> SequenceModel:
+        """The model that the recipe describes, its parameters drawn anew."""
+
+    @abstractmethod
+    def start(self, lookahead: int) -> None:
+        """Begin with the first span; each is to know so many steps of what follows it, where there are any."""
+
+    @abstractmethod
+    def draw(self) -> Span:
+        """The next span."""
+
+    def observe(self, step: Step) -> dict[str, Tensor]:
+        """Take note of how the span that was drawn last went.
+
+        Returns:
+            Figures beside those of the step, as scalars on its device.
+        """
+        return {}
+
+    @abstractmethod
+    def score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> dict[str, float]:
+        """Evaluate a model, which is left in the mode it was in.
+
+        Args:
+            model: the model.
+            split: train, valid or test.
+            ranks: the processes that share the work; all of them get the same figures.
+
+        Returns:
+            Figures by name; `loss`, and whatever else `rank` asks for, is among them.
+
+        Raises:
+            InputError: there is no such split.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that it takes to draw the same spans from here on: tensors, numbers, texts, and nests of them."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a problem of the same identity stood, once it was started.
+
+        Args:
+            state: with what `state_dict` gave, perhaps among other things.
+        """
+
+
+def rank(metrics: Mapping[str, float], prefix: str = "") -> float:
+    """What a model is selected by, the less the better: its loss, or first of all the length that it has reached.
+
+    A loss at a greater length counts for more than any at a smaller one, lengths being whole numbers.
+
+    Args:
+        figures: what `Problem.score` gives.
+        prefix: of their names.
+
+    >>> rank({"loss": 5.0}), rank({"loss": 3.0, "length": 7}), rank({"loss": 1.0, "length": 6})
+    (5.0, -6.25, -5.5)
+    """
+    loss = metrics[f"{prefix}loss"]
+    length = metrics.get(f"{prefix}length")
+    return loss if length is None else loss / (1 + loss) - length
