@@ -93,7 +93,7 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "curve": [[row["update"], row[FIGURE]] for row in scores],
     }  # fmt: skip
-    return record | late_metrics(rows, ("target_r2", "gate", "cell_norm"))
+    return record | late_metrics(rows, ("target_r2", "shrinkage", "cell_norm"))
 
 
 def print_table(records: list[Record], seconds: dict[tuple[str, str, int], float]) -> None:

@@ -112,7 +112,7 @@ ESTIMATORS = {
     "grounded": ["--gradient.kind=synthetic", "--gradient.grounding.every=4", "--gradient.grounding.window={longer}"],
     "adjoint": ["--gradient.kind=synthetic", "--gradient.synthesizer.kind=adjoint"],
     "lambda 0.5": ["--gradient.kind=synthetic", "--gradient.trace_decay=0.5"],
-    "exact ahead": ["--gradient.kind=exact", "--gradient.ahead=8"],
+    "exact ahead": ["--gradient.kind=exact", "--gradient.lookahead=8"],
     "light": [*LIGHT, "--gradient.synthesizer.lookahead=2"],
     "light, one ahead": [*LIGHT, "--gradient.synthesizer.lookahead=1"],
 }
@@ -196,7 +196,7 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
     }  # fmt: skip
     if scores:
         record |= {"updates": scores[-1]["update"], "epochs": scores[-1]["epoch"], "seconds": scores[-1]["seconds"]}
-    return record | late_metrics(rows, ("target_r2", "gate", "target_cosine", "cell_norm"))
+    return record | late_metrics(rows, ("target_r2", "shrinkage", "target_cosine", "cell_norm"))
 
 
 def differences(records: list[Record], long: int | None) -> list[Record]:

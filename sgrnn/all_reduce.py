@@ -15,30 +15,30 @@ from sgrnn.state import State, map_state
 AllReduce = Callable[[Tensor], Tensor]  # of the same shape on all processes -> their sum, the same to the bit on all
 
 
-def mean(values: Tensor, total: AllReduce | None) -> Tensor:
+def mean(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
     """The mean of all entries, those that the other processes hold included."""
-    if total is None:
+    if all_reduce is None:
         return values.mean()
-    sums = total(torch.stack([values.sum(), values.new_full((), values.numel())]))
+    sums = all_reduce(torch.stack([values.sum(), values.new_full((), values.numel())]))
     return sums[0] / sums[1]
 
 
-def gather_rows(state: State, part: int, parts: int, total: AllReduce | None) -> State:
+def gather_rows(state: State, rank: int, world_size: int, all_reduce: AllReduce | None) -> State:
     """The rows of all processes, in order, on each of them.
 
     Args:
         state: as many rows as every other process has.
-        part: the number of this process, from 0.
-        parts: how many there are.
-        total: their sum; None for one process.
+        rank: the number of this process, from 0.
+        world_size: how many there are.
+        all_reduce: their sum; None for one process.
     """
 
     def gather(tensor: Tensor) -> Tensor:
-        if total is None:
+        if all_reduce is None:
             return tensor
         rows = tensor.shape[-2]
-        padded = tensor.new_zeros(*tensor.shape[:-2], parts * rows, tensor.shape[-1])
-        padded[..., part * rows : (part + 1) * rows, :] = tensor
-        return total(padded)
+        padded = tensor.new_zeros(*tensor.shape[:-2], world_size * rows, tensor.shape[-1])
+        padded[..., rank * rows : (rank + 1) * rows, :] = tensor
+        return all_reduce(padded)
 
     return map_state(gather, state)

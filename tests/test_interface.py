@@ -32,7 +32,7 @@ class Says(nn.Module):
 
 def make_oracle(answers: list[Tensor]) -> Interface:
     says = Says(answers)
-    interface = Interface(says, gate=False).double()
+    interface = Interface(says, shrinkage=False).double()
     interface.mean_square.fill_(0.09)
     says.interface.append(interface)
     return interface
@@ -88,19 +88,19 @@ def test_what_it_learns_is_the_real_gradient_in_units_of_its_root_mean_square() 
     assert interface.answers == 1
 
 
-@pytest.mark.parametrize("gate", [True, False])
-def test_the_reply_is_the_prediction_gated_and_in_the_receivers_units(gate: bool) -> None:
+@pytest.mark.parametrize("shrinkage", [True, False])
+def test_the_reply_is_the_prediction_gated_and_in_the_receivers_units(shrinkage: bool) -> None:
     sender, _, inputs, _ = make()
-    interface = Interface(MLPSynthesizer(FEATURES, ()), gate=gate).double()
+    interface = Interface(MLPSynthesizer(FEATURES, ()), shrinkage=shrinkage).double()
     nn.init.normal_(interface.synthesizer.get_parameter("last.weight"))
     interface.mean_square.fill_(0.25)
-    interface.gate.dot.fill_(0.3)
-    interface.gate.square.fill_(0.4)
+    interface.shrinkage.dot.fill_(0.3)
+    interface.shrinkage.square.fill_(0.4)
     message = sender(inputs).detach().requires_grad_()
     _, reply = interface(message)
     assert reply.item() == 0
     (2 * reply).backward()
-    factor = 2 * 0.5 * (0.75 if gate else 1)
+    factor = 2 * 0.5 * (0.75 if shrinkage else 1)
     assert_close(message.grad, factor * interface.synthesizer(message)[:, 0].detach(), torch.float32)
 
 
@@ -133,21 +133,21 @@ def test_several_messages_may_wait_for_their_answers_while_the_sender_is_trained
     sender, receiver, inputs, targets = make()
     interface = Interface(MLPSynthesizer(FEATURES, ())).double()
     optimizer = torch.optim.SGD(sender.parameters(), 0.1)
-    total = torch.zeros((), dtype=torch.float64)
+    all_reduce = torch.zeros((), dtype=torch.float64)
     for _ in range(3):
         message = sender(inputs)
         received, reply = interface(message)
         (message.square().mean() + reply).backward()
         optimizer.step()
         optimizer.zero_grad()
-        total = total + error(receiver, received, targets)
-    total.backward()
+        all_reduce = all_reduce + error(receiver, received, targets)
+    all_reduce.backward()
     assert interface.answers == 3
 
 
 def test_a_linear_synthesizer_learns_what_is_linear() -> None:
     _, receiver, _, targets = make()
-    interface = Interface(MLPSynthesizer(FEATURES, (), standardize=False), decay=0.9).double()
+    interface = Interface(MLPSynthesizer(FEATURES, (), standardize=False), ema_decay=0.9).double()
     optimizer = torch.optim.Adam(interface.parameters(), 0.03)
     generator = torch.Generator().manual_seed(0)
     for _ in range(300):
@@ -158,7 +158,7 @@ def test_a_linear_synthesizer_learns_what_is_linear() -> None:
         optimizer.zero_grad()
     metrics = interface.metrics()
     assert float(metrics["target_r2"]) > 0.99
-    assert float(metrics["gate"]) > 0.95
+    assert float(metrics["shrinkage"]) > 0.95
 
 
 def test_it_may_know_what_the_sender_does_not() -> None:
@@ -170,8 +170,8 @@ def test_it_may_know_what_the_sender_does_not() -> None:
     for value in (0.0, 1.0):
         message = torch.ones(ROWS, FEATURES, dtype=torch.float64, requires_grad=True)
         known = Lookahead(torch.full((1, ROWS, 3), value).double(), torch.zeros(1, ROWS, 2).double(), None)
-        interface.gate.dot.fill_(1)
-        interface.gate.square.fill_(1)
+        interface.shrinkage.dot.fill_(1)
+        interface.shrinkage.square.fill_(1)
         interface(message, known)[1].backward()
         found.append(message.grad)
     assert not torch.equal(*found)
@@ -208,8 +208,8 @@ class OwnSynthesizer(nn.Module):
 
 
 def test_a_decay_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^decay must be in \(0, 1\), got 1$"):
-        Interface(MLPSynthesizer(FEATURES), decay=1)
+    with pytest.raises(ValueError, match=r"^ema_decay must be in \(0, 1\), got 1$"):
+        Interface(MLPSynthesizer(FEATURES), ema_decay=1)
 
 
 def test_alongside_a_tensor_a_reply_goes_backwards_once() -> None:

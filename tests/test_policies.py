@@ -47,7 +47,7 @@ def observed_table(**options: Any) -> tuple[nn.Module, Table, SyntheticGradients
     model = make_core("LSTM-1")
     asked = BOUNDARIES - 1 if "follow_rate" in options else BOUNDARIES
     table = Table(asked * ROWS, 2 * SIZE)
-    switches: dict[str, Any] = {"remove_mean": False, "remove_radial": False, "gate": False} | options
+    switches: dict[str, Any] = {"remove_mean": False, "remove_radial": False, "shrinkage": False} | options
     return model, table, SyntheticGradients(WINDOW, table, **switches).double()
 
 
@@ -76,7 +76,7 @@ def spans_and_rows() -> list[tuple[Span, Tensor]]:
 
 @pytest.mark.parametrize("decay", [0.3, 0.6, 0.99])
 def test_figures_are_those_of_their_definitions_over_several_updates(decay: float) -> None:
-    model, table, estimator = observed_table(gate=True, decay=decay)
+    model, table, estimator = observed_table(shrinkage=True, ema_decay=decay)
     state = make_state(model)
     dot_mean = square_mean = 0.0
     mean_square = torch.ones((), dtype=torch.float64)
@@ -96,12 +96,12 @@ def test_figures_are_those_of_their_definitions_over_several_updates(decay: floa
         assert_close(step.metrics["target_rms"], mean_square.sqrt())
         dot_mean = decay * dot_mean + (1 - decay) * (predicted * target).sum()
         square_mean = decay * square_mean + (1 - decay) * predicted.square().sum()
-        assert_close(step.metrics["gate"], (dot_mean / square_mean).clamp(0, 1))
+        assert_close(step.metrics["shrinkage"], (dot_mean / square_mean).clamp(0, 1))
         state = step.state
 
 
 def test_the_scale_is_a_plain_mean_first_and_a_running_mean_later() -> None:
-    model, table, estimator = observed_table(decay=0.75)
+    model, table, estimator = observed_table(ema_decay=0.75)
     with torch.no_grad():
         table.values.zero_()
     state, span = make_state(model), make_span(STEPS)
@@ -118,7 +118,7 @@ def test_the_scale_is_a_plain_mean_first_and_a_running_mean_later() -> None:
 def test_a_span_whose_every_boundary_is_a_beginning_says_nothing_of_the_scale() -> None:
     model = make_core("LSTM-1")
     table = Table(2 * ROWS, 2 * SIZE)
-    estimator = SyntheticGradients(STEPS, table, remove_mean=True, gate=False).double()
+    estimator = SyntheticGradients(STEPS, table, remove_mean=True, shrinkage=False).double()
     begun = make_span(STEPS, is_first=[(0, row) for row in range(ROWS)])
     step = estimator.backward(model, squared_error, begun, make_state(model))
     assert estimator.mean_square.item() == 1
@@ -132,7 +132,7 @@ def test_a_span_whose_every_boundary_is_a_beginning_says_nothing_of_the_scale() 
 def test_without_a_gate_its_figure_is_1() -> None:
     model, _, estimator = observed_table()
     step = estimator.backward(model, squared_error, make_span(STEPS), make_state(model))
-    assert step.metrics["gate"].item() == 1
+    assert step.metrics["shrinkage"].item() == 1
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -231,9 +231,9 @@ def test_outputs_that_are_no_tensors_are_refused(name: str) -> None:
         ({"discount": -0.1}, r"discount must be in \[0, 1\], got -0.1"),
         ({"discount": 1.1}, r"discount must be in \[0, 1\], got 1.1"),
         ({"trace_decay": 1.1}, r"trace_decay must be in \[0, 1\], got 1.1"),
-        ({"decay": 0.0}, r"decay must be in \(0, 1\), got 0.0"),
-        ({"ahead": -1}, "ahead must be at least 0 steps, got -1"),
-        ({"decay": 1.0}, r"decay must be in \(0, 1\), got 1.0"),
+        ({"ema_decay": 0.0}, r"ema_decay must be in \(0, 1\), got 0.0"),
+        ({"run_ahead": -1}, "run_ahead must be at least 0 steps, got -1"),
+        ({"ema_decay": 1.0}, r"ema_decay must be in \(0, 1\), got 1.0"),
         ({"follow_rate": 0.0}, r"rate must be in \(0, 1\], got 0.0"),
         ({"follow_every": 0}, "every must be at least 1 update, got 0"),
     ],
@@ -254,13 +254,13 @@ def test_a_policy_wants_to_see_as_far_as_its_synthesizer() -> None:
     assert SyntheticGradients(3, model.mlp_synthesizer(0)).lookahead == 0
     assert SyntheticGradients(3, model.mlp_synthesizer(7)).lookahead == 7
     assert SyntheticGradients(3, model.synthesizer(6)).lookahead == 6
-    assert [SyntheticGradients(3, model.synthesizer(6), ahead=ahead).lookahead for ahead in (0, 2, 6, 9)] == [
+    assert [SyntheticGradients(3, model.synthesizer(6), run_ahead=ahead).lookahead for ahead in (0, 2, 6, 9)] == [
         0,
         2,
         6,
         6,
     ]
-    assert SyntheticGradients(3, model.mlp_synthesizer(6), ahead=2).lookahead == 6, "one that sees no errors"
+    assert SyntheticGradients(3, model.mlp_synthesizer(6), run_ahead=2).lookahead == 6, "one that sees no errors"
     assert SyntheticGradients(3, Table(1, 1)).lookahead == 0
 
 
@@ -313,7 +313,7 @@ def test_centering_is_over_all_boundaries_that_are_asked_together(kind: str) -> 
     synthesizer = model.adjoint_synthesizer(WINDOW) if kind == "in turn" else model.synthesizer(lookahead=WINDOW)
     for parameter in synthesizer.parameters():
         nn.init.normal_(parameter)
-    estimator = SyntheticGradients(WINDOW, synthesizer, remove_mean=True, remove_radial=False, gate=False).double()
+    estimator = SyntheticGradients(WINDOW, synthesizer, remove_mean=True, remove_radial=False, shrinkage=False).double()
     span = make_text(STEPS)
     state = model.initial_state(span.batch_size)
     injected = estimator.look(model, model.loss, span, state).injected.view(STEPS // WINDOW, span.batch_size, -1)
@@ -336,7 +336,7 @@ def test_shuffling_gives_rows_the_predictions_of_others() -> None:
         table = Table(2 * rows, 2 * SIZE)
         torch.manual_seed(0)
         estimator = SyntheticGradients(
-            1, table, remove_mean=False, remove_radial=False, gate=False, shuffle=shuffle
+            1, table, remove_mean=False, remove_radial=False, shrinkage=False, shuffle=shuffle
         ).double()
         nothing = torch.zeros(1, rows, 2 * SIZE, dtype=torch.float64)
         estimator.backward(Carry(), squared_error, Span(nothing, nothing), nothing[0])
@@ -396,7 +396,7 @@ def test_an_error_synthesizer_learns_on_a_bare_core_that_reads_vectors(make: Cal
         rank=6,
         projection=3,
     )
-    estimator = sgrnn.SyntheticGradients(2, synthesizer, gate=False)
+    estimator = sgrnn.SyntheticGradients(2, synthesizer, shrinkage=False)
     optimizer = torch.optim.Adam(estimator.parameters(), lr=3e-2)
     inputs, targets = torch.randn(2, STEPS + 3, ROWS, SIZE)
     span = sgrnn.Span(inputs[:STEPS], targets[:STEPS], future=sgrnn.Span(inputs[STEPS:], targets[STEPS:]))

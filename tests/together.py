@@ -18,7 +18,7 @@ Found = TypeVar("Found")
 
 
 def in_threads(parts: int, prepare: Callable[[int, AllReduce], Callable[[], Found]]) -> list[Found]:
-    """What `prepare(part, total)()` gives in each of so many threads, which stand for processes.
+    """What `prepare(part, all_reduce)()` gives in each of so many threads, which stand for processes.
 
     What they prepare is made before any of them runs: they share torch's random generator.
     """
@@ -26,7 +26,7 @@ def in_threads(parts: int, prepare: Callable[[int, AllReduce], Callable[[], Foun
     held: list[Any] = [None] * parts
     found: list[Any] = [None] * parts
 
-    def total(part: int, tensor: Tensor) -> Tensor:
+    def all_reduce(part: int, tensor: Tensor) -> Tensor:
         held[part] = tensor.clone()
         barrier.wait()
         summed = torch.stack(held).sum(dim=0)
@@ -40,7 +40,7 @@ def in_threads(parts: int, prepare: Callable[[int, AllReduce], Callable[[], Foun
             found[part] = error
             barrier.abort()
 
-    prepared = [prepare(part, partial(total, part)) for part in range(parts)]
+    prepared = [prepare(part, partial(all_reduce, part)) for part in range(parts)]
     threads = [threading.Thread(target=work, args=(part, run)) for part, run in enumerate(prepared)]
     for thread in threads:
         thread.start()

@@ -15,7 +15,7 @@ FORMS = {
     "epochs": "{:.3g}",
     "seconds": "{:.0f}",
     "target R²": "{:.3f}",
-    "gate": "{:.3f}",
+    "shrinkage": "{:.3f}",
 }
 """The columns of a table of runs, of which those are shown that some run has a figure for."""
 
@@ -94,6 +94,6 @@ def _metrics(run: Run) -> dict[str, float]:
         "epochs": latest.get("epoch"),
         "seconds": latest.get("seconds"),
         "target R²": last.get("target_r2"),
-        "gate": last.get("gate"),
+        "shrinkage": last.get("shrinkage"),
     }
     return {heading: value for heading, value in found.items() if value is not None}

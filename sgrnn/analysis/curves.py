@@ -31,7 +31,7 @@ def plot_curves(runs: Sequence[Run], path: Path) -> None:
     for name, axes in zip(further, others, strict=True):
         if name == "target_r2":
             draw_logged(axes, runs, "target_r2", " R² with its targets")
-            draw_logged(axes, runs, "gate", " gate", "--")
+            draw_logged(axes, runs, "shrinkage", " shrinkage", "--")
             axes.set(xlabel="epoch", title="synthesizer", ylim=(-0.1, 1.05))
         else:
             draw_logged(axes, runs, "length")

@@ -107,7 +107,7 @@ def build_readout(recipe: recipes.Recipe, task: tasks.Task) -> tasks.Readout:
 
 
 def build_estimator(
-    recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int, total: AllReduce | None = None
+    recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int, all_reduce: AllReduce | None = None
 ) -> estimators.GradientEstimator:
     """The gradient estimator that a recipe describes, fitting the model; with the interfaces in its core as parts.
 
@@ -115,12 +115,12 @@ def build_estimator(
         recipe: the recipe.
         model: the model.
         updates_per_epoch: as `Problem` gives it.
-        total: sums over the processes that share a batch; None for one.
+        all_reduce: sums over the processes that share a batch; None for one.
     """
-    estimator = _build_estimator(recipe, model, updates_per_epoch, total)
+    estimator = _build_estimator(recipe, model, updates_per_epoch, all_reduce)
     interfaces = list(interfaces_of(model).values())
     for interface in interfaces:
-        interface.total = total
+        interface.all_reduce = all_reduce
     if interfaces:
         estimator.add_module("interfaces", nn.ModuleList(interfaces))
     return estimator
@@ -133,7 +133,7 @@ def interfaces_of(model: SequenceModel) -> dict[int, Interface]:
 
 
 def _build_estimator(
-    recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int, total: AllReduce | None
+    recipe: recipes.Recipe, model: SequenceModel, updates_per_epoch: int, all_reduce: AllReduce | None
 ) -> estimators.GradientEstimator:
     section = recipe.gradient
     if isinstance(section, recipes.BPTT):
@@ -145,7 +145,7 @@ def _build_estimator(
         case recipes.TruncatedBPTT():
             return estimators.TruncatedBPTT(section.window, parallel=parallel)
         case recipes.ExactAhead():
-            return estimators.ExactAhead(section.window, section.ahead, parallel=parallel)
+            return estimators.ExactAhead(section.window, section.lookahead, parallel=parallel)
         case recipes.SyntheticGradients():
             options = section.synthesizer.model_dump(exclude={"kind"})
             match section.synthesizer:
@@ -158,17 +158,17 @@ def _build_estimator(
             synthetic = estimators.SyntheticGradients(
                 section.window,
                 synthesizer,
-                ahead=section.ahead,
+                run_ahead=section.run_ahead,
                 trace_decay=section.trace_decay,
                 discount=section.discount,
                 remove_mean=section.remove_mean,
                 remove_radial=section.remove_radial,
-                gate=section.gate,
+                shrinkage=section.shrinkage,
                 follow_rate=section.follow_rate,
                 follow_every=section.follow_every,
                 shuffle=section.shuffle,
                 parallel=parallel,
-                total=total,
+                all_reduce=all_reduce,
             )
             schedule = build_schedule(recipe)
             if schedule == schedules.Constant() and section.grounding is None:

@@ -28,7 +28,7 @@ class ExactAhead(Section):
 
     kind: Literal["exact"] = "exact"
     window: PositiveInt
-    ahead: PositiveInt = 8
+    lookahead: PositiveInt = 8
     """Steps beyond each window."""
     parallel: bool | None = None
     """As of `truncated`."""
@@ -152,7 +152,7 @@ class SyntheticGradients(Section):
     synthesizer: Annotated[ErrorSynthesizer | AdjointSynthesizer | MLPSynthesizer, Field(discriminator="kind")] = (
         ErrorSynthesizer()
     )
-    ahead: NonNegativeInt | None = None
+    run_ahead: NonNegativeInt | None = None
     """Steps that the model is run beyond the span, for a synthesizer that sees errors to know those there; null for as
     many as it sees."""
     trace_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -160,7 +160,7 @@ class SyntheticGradients(Section):
     discount: Annotated[float, Field(ge=0, le=1)] = 1.0
     remove_mean: bool = False
     remove_radial: bool = True
-    gate: bool = True
+    shrinkage: bool = True
     follow_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     follow_every: PositiveInt = 1
     shuffle: bool = False

@@ -26,7 +26,8 @@ def look(estimator: GradientEstimator, model: nn.Module, loss: Loss, span: Span,
         return estimator.look(model, loss, span, state)
     if not isinstance(estimator, TruncatedBPTT | BPTT):
         raise ValueError(
-            "what crosses a boundary can be looked at in Synthetic, ExactAhead, Mixed, Truncated and Full, got "
+            "what crosses a boundary can be looked at in SyntheticGradients, ExactAhead, Mixed, TruncatedBPTT and "
+            "BPTT, got "
             f"{type(estimator).__name__}"
         )
     with torch.no_grad():

@@ -36,14 +36,13 @@ class ExactAhead(GradientEstimator):
 
     Args:
         window: T, steps back-propagated together.
-        ahead: n, steps beyond each window.
+        lookahead: n, steps beyond each window.
         parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
     """
 
-    def __init__(self, window: int, ahead: int, *, parallel: bool | None = False) -> None:
+    def __init__(self, window: int, lookahead: int, *, parallel: bool | None = False) -> None:
         super().__init__()
-        self.window, self.ahead = positive("window", window), positive("ahead", ahead)
-        self.lookahead = ahead
+        self.window, self.lookahead = positive("window", window), positive("lookahead", lookahead)
         self.parallel = parallel
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
@@ -82,12 +81,12 @@ class ExactAhead(GradientEstimator):
         self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any, first: int
     ) -> Tensor:
         """(rows, features) at all boundaries from the first-th on, of each row's summed loss."""
-        require_future(span, self.ahead, "exact gradients reach")
-        span = replace(span, future=first_steps(span.future, self.ahead))
+        require_future(span, self.lookahead, "exact gradients reach")
+        span = replace(span, future=first_steps(span.future, self.lookahead))
         found = [errors(outputs) * (span.steps * span.batch_size)]
         if span.future is not None:
             found.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
-        ahead = look_ahead(span, unrolled.edges[first:], self.ahead, torch.cat(found))
+        ahead = look_ahead(span, unrolled.edges[first:], self.lookahead, torch.cat(found))
         if not is_finite(*found, *(each.inputs for each in (span, span.future) if each is not None)):
             ahead, open_rows = finite_lookahead(ahead, None)
         else:
@@ -101,7 +100,7 @@ class ExactAhead(GradientEstimator):
         return exact if open_rows is None else exact * open_rows.unsqueeze(1)
 
     def extra_repr(self) -> str:
-        return f"window={self.window}, ahead={self.ahead}"
+        return f"window={self.window}, lookahead={self.lookahead}"
 
 
 def _require_same_when_run_again(model: nn.Module) -> None:

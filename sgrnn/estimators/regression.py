@@ -51,11 +51,11 @@ def quality(dot: Tensor, square: Tensor, power: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def injected_share(injected: Tensor, outputs: Any, total: AllReduce | None) -> Tensor:
+def injected_share(injected: Tensor, outputs: Any, all_reduce: AllReduce | None) -> Tensor:
     """The norm of what is injected over that of this and the errors at the outputs together."""
     flat = [at_least_float32(each).flatten() for each in (injected, *gradients(outputs))]
     squares = torch.stack([each.dot(each) for each in flat])
-    if total is not None:
-        squares = total(squares)
+    if all_reduce is not None:
+        squares = all_reduce(squares)
     ours = squares[0]
     return (ours / squares.sum().clamp(min=torch.finfo(ours.dtype).tiny)).sqrt()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce, mean
-from sgrnn.estimators.ahead import first_steps, require_future, run_ahead
+from sgrnn.estimators import ahead
+from sgrnn.estimators.ahead import first_steps, require_future
 from sgrnn.estimators.backward import backpropagate, first_gradients
 from sgrnn.estimators.boundary_gradients import BoundaryGradients
 from sgrnn.estimators.estimator import GradientEstimator, Step, positive
@@ -44,8 +45,8 @@ class SyntheticGradients(GradientEstimator, Statistics):
 
     Figures: ``target_r2`` and ``target_cosine`` of the predictions with their targets, before they were trained on
     them: the targets hold predictions themselves, so that agreement with them is no agreement with the true gradient,
-    which `sgrnn.diagnostics` measures; ``gate``, ``target_rms``, ``injected_share``, the norm of what is injected over
-    that of all that enters the core backwards, and ``cell_norm``, that of the last state tensor: an LSTM's cell,
+    which `sgrnn.diagnostics` measures; ``shrinkage``, ``target_rms``, ``injected_share``, the norm of what is injected
+    over that of all that enters the core backwards, and ``cell_norm``, that of the last state tensor: an LSTM's cell,
     another core's hidden state.
 
     Precision: the synthesizer works in that of its own parameters, whatever the core's and with autocast off; running
@@ -55,7 +56,7 @@ class SyntheticGradients(GradientEstimator, Statistics):
     Args:
         window: T, steps back-propagated together.
         synthesizer: M, as `sgrnn.synthesizers` describes. Its parameters are this estimator's parameters.
-        ahead: steps that the model is run beyond the span, to know the errors there too; None for as many as the
+        run_ahead: steps that the model is run beyond the span, to know the errors there too; None for as many as the
             synthesizer sees. With 0 one that sees errors knows those inside the span, predicts nothing at its end,
             and needs no `Span.future`. One that sees none is not concerned. Random generators and the model's buffers
             (batch statistics) are put back afterwards.
@@ -68,7 +69,7 @@ class SyntheticGradients(GradientEstimator, Statistics):
         center: remove the mean, over all boundaries and rows of the span together, of what is injected; with an
             `AdjointSynthesizer`, which is asked at one boundary after the other, over the rows at each by itself.
         tangent: remove what is injected along the state itself.
-        gate: multiply by `sgrnn.synthesizers.injection.Shrinkage`; without, predictions are trusted from the first
+        shrinkage: multiply by `sgrnn.synthesizers.injection.Shrinkage`; without, predictions are trusted from the first
             update.
         follow_rate, follow_every: bootstrap from a copy of the synthesizer that goes this share of the way
             towards it every so many updates (`sgrnn.synthesizers.Follower`); 1 and 1 for none. The figures and the
@@ -78,10 +79,11 @@ class SyntheticGradients(GradientEstimator, Statistics):
             otherwise. What is injected enters the targets, so that the synthesizer of such a run learns from shuffled
             predictions: they are another synthesizer's, not those of a run without this in other rows.
         parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
-        decay: of the running means (target scale and gate), per update.
-        total: sums over the processes, where several share a batch (`sgrnn.all_reduce`): running means, gate, centering
-            and the figures above are then those of all rows, and the mean over the processes of the synthesizer's
-            gradients is its gradient, as that of the model's is the model's. `shuffle` stays within a process.
+        ema_decay: of the running means (target scale and gate), per update.
+        all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): running means, gate,
+            centering and the figures above are then those of all rows, and the mean over the processes of the
+            synthesizer's gradients is its gradient, as that of the model's is the model's. `shuffle` stays within a
+            process.
     """
 
     mean_square: Tensor
@@ -93,28 +95,28 @@ class SyntheticGradients(GradientEstimator, Statistics):
         window: int,
         synthesizer: nn.Module,
         *,
-        ahead: int | None = None,
+        run_ahead: int | None = None,
         trace_decay: float = 0.0,
         discount: float = 1.0,
         remove_mean: bool = False,
         remove_radial: bool = True,
-        gate: bool = True,
+        shrinkage: bool = True,
         follow_rate: float = 1.0,
         follow_every: int = 1,
         shuffle: bool = False,
         parallel: bool | None = False,
-        decay: float = 0.99,
-        total: AllReduce | None = None,
+        ema_decay: float = 0.99,
+        all_reduce: AllReduce | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= discount <= 1:
             raise ValueError(f"discount must be in [0, 1], got {discount}")
         if not 0 <= trace_decay <= 1:
             raise ValueError(f"trace_decay must be in [0, 1], got {trace_decay}")
-        if not 0 < decay < 1:
-            raise ValueError(f"decay must be in (0, 1), got {decay}")
-        if ahead is not None and ahead < 0:
-            raise ValueError(f"ahead must be at least 0 steps, got {ahead}")
+        if not 0 < ema_decay < 1:
+            raise ValueError(f"ema_decay must be in (0, 1), got {ema_decay}")
+        if run_ahead is not None and run_ahead < 0:
+            raise ValueError(f"run_ahead must be at least 0 steps, got {run_ahead}")
         self.window = positive("window", window)
         self.synthesizer = synthesizer
         self.sees_errors = getattr(synthesizer, "sees_errors", False)
@@ -124,7 +126,7 @@ class SyntheticGradients(GradientEstimator, Statistics):
             raise ValueError(f"window must be that of the synthesizer, {self.seen_steps} steps, got {window}")
         if self.chained and (follow_rate, follow_every) != (1.0, 1):
             raise ValueError("follow_rate and follow_every are for synthesizers that bootstrap: this one is chained")
-        runs = self.seen_steps if ahead is None or not self.sees_errors else ahead
+        runs = self.seen_steps if run_ahead is None or not self.sees_errors else run_ahead
         self.lookahead = min(self.seen_steps, runs)
         self.trace_decay, self.discount, self.remove_mean, self.remove_radial = (
             trace_decay,
@@ -132,12 +134,12 @@ class SyntheticGradients(GradientEstimator, Statistics):
             remove_mean,
             remove_radial,
         )
-        self.gate = Shrinkage(decay)
-        self.gated = gate
+        self.shrinkage = Shrinkage(ema_decay)
+        self.gated = shrinkage
         self.follower = None
         if (follow_rate, follow_every) != (1.0, 1):
             self.follower = Follower(synthesizer, follow_rate, follow_every)
-        self.shuffle, self.parallel, self.decay, self.total = shuffle, parallel, decay, total
+        self.shuffle, self.parallel, self.ema_decay, self.all_reduce = shuffle, parallel, ema_decay, all_reduce
         self.register_buffer("mean_square", torch.ones(()))
         self.register_buffer("error_square", torch.zeros(()))
         self.register_buffer("updates", torch.zeros(()))
@@ -214,7 +216,7 @@ class SyntheticGradients(GradientEstimator, Statistics):
         metrics, count = self._observe(self.mean_square.sqrt() * predicted[:, 0].detach(), target, open_rows)
         metrics["injected_share"] = torch.zeros_like(metrics["target_r2"])
         if injected is not None:
-            metrics["injected_share"] = injected_share(injected, outputs, self.total)
+            metrics["injected_share"] = injected_share(injected, outputs, self.all_reduce)
         wanted = target / self.mean_square.sqrt().clamp(min=1e-30)
         regress(predicted, wanted, found.after, open_rows, count, list(self.synthesizer.parameters()))
         return metrics
@@ -288,15 +290,15 @@ class SyntheticGradients(GradientEstimator, Statistics):
             own = errors(outputs) * (span.steps * span.batch_size)
             parts = [own]
             if span.future is not None:
-                parts.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
+                parts.append(errors(ahead.run_ahead(model, loss, span.future, unrolled.last)))
             if not is_finite(own):
                 own = own[own.isfinite().all(dim=2)]
-            taken_in = square.lerp(mean(own.square(), self.total).to(square), self._weight(self.updates + 1))
+            taken_in = square.lerp(mean(own.square(), self.all_reduce).to(square), self._weight(self.updates + 1))
             square = torch.where(taken_in.isfinite(), taken_in, square)
             found = self._for_synthesizer(torch.cat(parts) / square.sqrt().clamp(min=1e-30))
             known.append(found)
-        ahead = look_ahead(span, unrolled.edges, self.seen_steps, found, within=self.chained)
-        return ahead, square, is_finite(*known)
+        run_ahead = look_ahead(span, unrolled.edges, self.seen_steps, found, within=self.chained)
+        return run_ahead, square, is_finite(*known)
 
     def _for_synthesizer(self, tensor: Tensor) -> Tensor:
         """The tensor in the precision that the synthesizer works in: that of its parameters, if it has any."""
@@ -310,10 +312,10 @@ class SyntheticGradients(GradientEstimator, Statistics):
         if self.shuffle:
             gradient = gradient[torch.randperm(gradient.shape[0], device=gradient.device)]
         if self.remove_mean:
-            gradient = remove_mean(gradient, open_rows, self.total)
+            gradient = remove_mean(gradient, open_rows, self.all_reduce)
         if self.remove_radial:
             gradient = remove_radial(gradient, states)
-        factor = self.discount * self.gate() if self.gated else self.discount
+        factor = self.discount * self.shrinkage() if self.gated else self.discount
         gradient = gradient * factor
         return gradient if open_rows is None else gradient * open_rows.unsqueeze(1)
 
@@ -336,25 +338,25 @@ class SyntheticGradients(GradientEstimator, Statistics):
             flat_predicted.dot(flat_target), flat_predicted.dot(flat_predicted), flat_target.dot(flat_target)
         )  # fmt: skip
         processes: Tensor | int = 1
-        if self.total is not None:
+        if self.all_reduce is not None:
             held = torch.full_like(dot, len(target)) if rows is None else rows.to(dot)
-            sums = self.total(torch.stack([dot, square, power, held, torch.ones_like(dot)]))
+            sums = self.all_reduce(torch.stack([dot, square, power, held, torch.ones_like(dot)]))
             dot, square, power, rows, processes = sums.unbind()
         seen: Tensor | bool = True
         count: Tensor | int = len(target)
         if rows is not None:  # a span that begins all its sequences anew may say nothing of the scale
             seen, count = rows > 0, rows.clamp(min=1)
         seen = seen & power.isfinite()
-        self.gate.update(dot, square)
+        self.shrinkage.update(dot, square)
         self.updates += seen
         self.take_in("mean_square", power / (count * target.shape[1]), self._weight(self.updates) * seen)
-        gate = self.gate() if self.gated else torch.ones_like(dot)
-        metrics = {**quality(dot, square, power), "gate": gate, "target_rms": self.mean_square.sqrt()}
+        shrinkage = self.shrinkage() if self.gated else torch.ones_like(dot)
+        metrics = {**quality(dot, square, power), "shrinkage": shrinkage, "target_rms": self.mean_square.sqrt()}
         return metrics, count / processes
 
     def _weight(self, updates: Tensor) -> Tensor:
         """Of the newest in a running mean: a plain mean at first, later one that forgets."""
-        return (1 / updates.clamp(min=1)).clamp(min=1 - self.decay)
+        return (1 / updates.clamp(min=1)).clamp(min=1 - self.ema_decay)
 
     def extra_repr(self) -> str:
         return (

@@ -79,19 +79,28 @@ def evaluate(
     *,
     batch_size: int = 20,
     chunk: int = 50,
-    part: int = 0,
-    parts: int = 1,
-    total: AllReduce | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    all_reduce: AllReduce | None = None,
 ) -> float:
     """The negative log-probability of a text, in nats, every token predicted from all that came before it.
 
     Args:
-        model, tokens, first, batch_size, chunk, part, parts, total: as `token_losses` takes them.
+        model, tokens, first, batch_size, chunk, rank, world_size, all_reduce: as `token_losses` takes them.
 
     Raises:
         ValueError: no tokens, or a batch_size or chunk below 1.
     """
-    losses = token_losses(model, tokens, first, batch_size=batch_size, chunk=chunk, part=part, parts=parts, total=total)
+    losses = token_losses(
+        model,
+        tokens,
+        first,
+        batch_size=batch_size,
+        chunk=chunk,
+        rank=rank,
+        world_size=world_size,
+        all_reduce=all_reduce,
+    )
     return float(losses.sum())
 
 
@@ -103,9 +112,9 @@ def token_losses(
     *,
     batch_size: int = 20,
     chunk: int = 50,
-    part: int = 0,
-    parts: int = 1,
-    total: AllReduce | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    all_reduce: AllReduce | None = None,
 ) -> Tensor:
     """The negative log-probability of each token of a text, (N,) in nats, predicted from all that came before it.
 
@@ -120,9 +129,9 @@ def token_losses(
         first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
         batch_size: rows run side by side, by each process.
         chunk: steps run at once; bounds the memory.
-        part: the number of this process, from 0, where several share the text.
-        parts: how many there are; all of them call this at once, and get the same.
-        total: sums over them (`sgrnn.all_reduce`).
+        rank: the number of this process, from 0, where several share the text.
+        world_size: how many there are; all of them call this at once, and get the same.
+        all_reduce: sums over them (`sgrnn.all_reduce`).
 
     Raises:
         ValueError: no tokens, or a batch_size or chunk below 1.
@@ -130,14 +139,14 @@ def token_losses(
     for name, value in (("tokens", len(tokens)), ("batch_size", batch_size), ("chunk", chunk)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    if total is None or len(tokens) < parts * batch_size:  # too short to share: everyone reads all of it
-        part, parts, total = 0, 1, None
+    if all_reduce is None or len(tokens) < world_size * batch_size:  # too short to share: everyone reads all of it
+        rank, world_size, all_reduce = 0, 1, None
     device = tensor_of(model).device
     tokens = tokens.to(device)
     # Rows as long as whole cycles of a core with clocks hand these on as they found them: two passes for it as well.
     cycle = getattr(model.core, "cycle", 1)
-    all_rows = min(parts * batch_size, len(tokens))
-    first_row, last_row = part * all_rows // parts, (part + 1) * all_rows // parts
+    all_rows = min(world_size * batch_size, len(tokens))
+    first_row, last_row = rank * all_rows // world_size, (rank + 1) * all_rows // world_size
     length = -(-len(tokens) // (all_rows * cycle)) * cycle
     padding = tokens.new_zeros(all_rows * length - len(tokens))
 
@@ -150,7 +159,7 @@ def token_losses(
 
     def handed_on(is_last: State) -> State:
         """Every row begins where the one before it ended, the first in the initial state."""
-        return concatenate([model.initial_state(1), rows(gather_rows(is_last, part, parts, total), 0, -1)])
+        return concatenate([model.initial_state(1), rows(gather_rows(is_last, rank, world_size, all_reduce), 0, -1)])
 
     with evaluating(model):
         beginnings = model.initial_state(all_rows)
@@ -170,7 +179,7 @@ def token_losses(
             if _close(found, beginnings):
                 break
             beginnings = found
-        return gather_rows(torch.cat(losses).t(), part, parts, total).flatten()[: len(tokens)]
+        return gather_rows(torch.cat(losses).t(), rank, world_size, all_reduce).flatten()[: len(tokens)]
 
 
 def _close(found: State, expected: State) -> bool:

@@ -15,18 +15,18 @@ from sgrnn.state import State, at_least_float32, floating_leaves, from_matrix, j
 from sgrnn.synthesizers.running_means import Statistics
 
 
-def remove_mean(gradient: Tensor, rows: Tensor | None = None, total: AllReduce | None = None) -> Tensor:
+def remove_mean(gradient: Tensor, rows: Tensor | None = None, all_reduce: AllReduce | None = None) -> Tensor:
     """Remove the mean over the rows (R, features), or over those marked True (R,).
 
-    One row alone is left as it is: there is nothing to tell what is common from what is its own. With `total` the rows
-    are those of all processes that share the batch.
+    One row alone is left as it is: there is nothing to tell what is common from what is its own. With `all_reduce` the
+    rows are those of all processes that share the batch.
     """
-    if rows is None and total is None:
+    if rows is None and all_reduce is None:
         return gradient if gradient.shape[0] == 1 else gradient - gradient.mean(dim=0)
     weight = gradient.new_ones(len(gradient), 1) if rows is None else rows.unsqueeze(1).to(gradient.dtype)
     sums = torch.cat([(gradient * weight).sum(dim=0), weight.sum(dim=0)])
-    if total is not None:
-        sums = total(sums)
+    if all_reduce is not None:
+        sums = all_reduce(sums)
     count = sums[-1]
     return gradient - sums[:-1] / count.clamp(min=1) * (count > 1)
 
@@ -55,15 +55,15 @@ class Shrinkage(Statistics):
     predictions made before they were trained on. An untrained predictor is shut out and a trained one let in.
 
     Args:
-        decay: of the running means, per update.
+        ema_decay: of the running means, per update.
     """
 
     dot: Tensor
     square: Tensor
 
-    def __init__(self, decay: float = 0.99) -> None:
+    def __init__(self, ema_decay: float = 0.99) -> None:
         super().__init__()
-        self.decay = decay
+        self.ema_decay = ema_decay
         self.register_buffer("dot", torch.zeros(()))
         self.register_buffer("square", torch.zeros(()))
 
@@ -74,5 +74,5 @@ class Shrinkage(Statistics):
     def update(self, dot: Tensor, square: Tensor) -> None:
         """Take in <prediction, target> and |prediction|^2, each summed over rows; not if either is not finite."""
         found = (dot + square).isfinite()
-        self.take_in("dot", dot, 1 - self.decay, found)
-        self.take_in("square", square, 1 - self.decay, found)
+        self.take_in("dot", dot, 1 - self.ema_decay, found)
+        self.take_in("square", square, 1 - self.ema_decay, found)

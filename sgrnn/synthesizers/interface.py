@@ -38,12 +38,13 @@ class Interface(Statistics):
         synthesizer: M, as `sgrnn.synthesizers` describes, of a state that is the message: a module
             ``synthesizer(message, known) -> (rows, heads, features)``, of which the first head counts;
             ``MLPSynthesizer(features)`` for one. Its last layer zero, the sender begins without a gradient.
-        gate: multiply by `sgrnn.synthesizers.injection.Shrinkage`; without, predictions are trusted from the first on.
-        decay: of the running means (scale of the gradients, gate), per message that is answered.
-        total: sums over the processes, where several share a batch (`sgrnn.all_reduce`), each with as many rows and a
-            loss that is a mean over its own. Running means, gate and figures are then those of all rows. Each message
-            sent with gradients and each answer is then a message between the processes: all of them must send and
-            answer alike, as often and in the same order, so that between the levels of a core their rows must be in
+        shrinkage: multiply by `sgrnn.synthesizers.injection.Shrinkage`; without, predictions are trusted from the first
+            on.
+        ema_decay: of the running means (scale of the gradients, gate), per message that is answered.
+        all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`), each with as many rows
+            and a loss that is a mean over its own. Running means, gate and figures are then those of all rows. Each
+            message sent with gradients and each answer is then a message between the processes: all of them must send
+            and answer alike, as often and in the same order, so that between the levels of a core their rows must be in
             step, and windows in order or as one batch in all of them: an estimator's `parallel` True or False, and not
             None.
     """
@@ -53,13 +54,18 @@ class Interface(Statistics):
     answers: Tensor
 
     def __init__(
-        self, synthesizer: nn.Module, *, gate: bool = True, decay: float = 0.99, total: AllReduce | None = None
+        self,
+        synthesizer: nn.Module,
+        *,
+        shrinkage: bool = True,
+        ema_decay: float = 0.99,
+        all_reduce: AllReduce | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < decay < 1:
-            raise ValueError(f"decay must be in (0, 1), got {decay}")
-        self.synthesizer, self.gate, self.gated, self.decay = synthesizer, Shrinkage(decay), gate, decay
-        self.total = total
+        if not 0 < ema_decay < 1:
+            raise ValueError(f"ema_decay must be in (0, 1), got {ema_decay}")
+        self.synthesizer, self.shrinkage, self.gated = synthesizer, Shrinkage(ema_decay), shrinkage
+        self.ema_decay, self.all_reduce = ema_decay, all_reduce
         self.register_buffer("mean_square", torch.zeros(()))
         self.register_buffer("power", torch.zeros(()))
         self.register_buffer("answers", torch.zeros(()))
@@ -97,7 +103,7 @@ class Interface(Statistics):
                 f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
                 f"{tuple(sent.shape)}"
             )
-        scale = self.mean_square.sqrt() * (self.gate() if self.gated else 1.0) * self._processes(sent)
+        scale = self.mean_square.sqrt() * (self.shrinkage() if self.gated else 1.0) * self._processes(sent)
         reply = (scale * predicted.detach()).to(message.dtype).nan_to_num(0, 0, 0)
         return _Received.apply(predicted, sent, self), _Reply.apply(message, reply)
 
@@ -106,13 +112,13 @@ class Interface(Statistics):
         return sent.nan_to_num(0, 0, 0).to(next((p.dtype for p in self.synthesizer.parameters()), sent.dtype))
 
     def metrics(self) -> dict[str, Tensor]:
-        """Figures of the quality of the predictions: ``target_r2``, running, and ``gate``.
+        """Figures of the quality of the predictions: ``target_r2``, running, and ``shrinkage``.
 
         The R² is with what arrived, before they were trained on it: the receiver's gradient as it is computed, with
         what is injected into the receiver itself.
         """
-        r2 = (2 * self.gate.dot - self.gate.square) / self.power.clamp(min=1e-30)
-        return {"target_r2": r2, "gate": self.gate() if self.gated else torch.ones_like(r2)}
+        r2 = (2 * self.shrinkage.dot - self.shrinkage.square) / self.power.clamp(min=1e-30)
+        return {"target_r2": r2, "shrinkage": self.shrinkage() if self.gated else torch.ones_like(r2)}
 
     def learn(self, predicted: Tensor, arrived: Tensor) -> Tensor:
         """Take in what arrived (rows, features); returns the gradient of the regression at what was predicted.
@@ -127,22 +133,22 @@ class Interface(Statistics):
             predicted, arrived = (each.where(finite.unsqueeze(1), 0) for each in (predicted, arrived))
         scaled = self.mean_square.sqrt() * predicted
         sums = torch.stack([(scaled * arrived).sum(), scaled.square().sum(), arrived.square().sum()])
-        if self.total is not None:
-            sums = self.total(sums)
+        if self.all_reduce is not None:
+            sums = self.all_reduce(sums)
         dot, square, power = sums.unbind()
-        size = mean(seen.square(), self.total)
+        size = mean(seen.square(), self.all_reduce)
         learned = size.isfinite()
-        self.gate.update(dot, square)
-        self.take_in("power", power, 1 - self.decay, learned)
+        self.shrinkage.update(dot, square)
+        self.take_in("power", power, 1 - self.ema_decay, learned)
         self.answers += learned
-        weight = (1 / self.answers.clamp(min=1)).clamp(min=1 - self.decay)  # a plain mean at first
+        weight = (1 / self.answers.clamp(min=1)).clamp(min=1 - self.ema_decay)  # a plain mean at first
         self.take_in("mean_square", size, weight, learned)
         wanted = arrived / self.mean_square.sqrt().clamp(min=1e-30)
         return 2 * (predicted - wanted) / predicted.numel()  # of the mean over rows and features
 
     def _processes(self, like: Tensor) -> Tensor | int:
         """How many share the batch: the gradient of a mean over the rows of one is as many times that over all."""
-        return 1 if self.total is None else self.total(like.new_ones(()))
+        return 1 if self.all_reduce is None else self.all_reduce(like.new_ones(()))
 
 
 def _detached(known: Any) -> Any:

@@ -84,7 +84,7 @@ class Display:
         if "length" in record:
             parts.append(f"length {record['length']:.3g}")
         if "target_r2" in record:
-            parts += [f"target R² {record['target_r2']:.2f}", f"gate {record['gate']:.2f}"]
+            parts += [f"target R² {record['target_r2']:.2f}", f"shrinkage {record['shrinkage']:.2f}"]
         updates = record["updates_per_second"]
         if self._reads_text and self._span is not None:
             parts.append(f"{updates * self._settings.batch_size * self._span:,.0f} tokens/s")

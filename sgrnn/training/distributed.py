@@ -62,7 +62,7 @@ class Ranks:
         return self
 
     @property
-    def total(self) -> AllReduce | None:
+    def all_reduce(self) -> AllReduce | None:
         """What sums a tensor over the processes; None where there is one."""
         return None if self.size == 1 else self._total
 
@@ -104,7 +104,7 @@ class Ranks:
 
     def gather_state(self, state: State) -> State:
         """The state of all rows, from the states of every process's."""
-        return gather_rows(state, self.index, self.size, self.total)
+        return gather_rows(state, self.index, self.size, self.all_reduce)
 
     def _total(self, tensor: Tensor) -> Tensor:
         found = tensor.clone()

@@ -64,7 +64,7 @@ def train(
     torch.manual_seed(settings.seed)
     model = problem.build_model().to(device)
     updates_per_epoch = problem.updates_per_epoch
-    estimator = build_estimator(recipe, model, updates_per_epoch, ranks.total).to(device)
+    estimator = build_estimator(recipe, model, updates_per_epoch, ranks.all_reduce).to(device)
     optimizer = build_optimizer(recipe.optimizer, model)
     assert optimizer is not None, "a model has parameters"
     synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, estimator)

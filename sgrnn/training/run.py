@@ -107,7 +107,7 @@ class Run:
                 record = json.loads(line)
             except ValueError:
                 return
-            yield {_renamed(name): value for name, value in record.items()}
+            yield record
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a line to the record.
@@ -168,15 +168,6 @@ class Run:
             raise InputError(
                 f"cannot write {path}: {error}; {remedy(error)} and go on with `sgrnn resume {self.folder}`"
             ) from None
-
-
-def _renamed(name: str) -> str:
-    """A figure's name of today, where an earlier version did not say that it is with the targets."""
-    if name in ("r2", "cosine"):
-        return f"target_{name}"
-    if name.startswith("interface_") and name.endswith("_r2") and not name.endswith("_target_r2"):
-        return f"{name.removesuffix('r2')}target_r2"
-    return name
 
 
 @contextmanager

@@ -171,7 +171,7 @@ def test_runs_are_compared_in_a_table_and_a_figure(sgrnn: Commands, mine: str) -
         assert (row["bits/byte"], row["<unk>"]) == (f"{best['valid_bits_per_byte']:.3f}", "0.00%")
         last = [record for record in records if "loss" in record][-1]
         metrics = [f"{last['target_r2']:.3f}", f"{last['gate']:.3f}"] if name == "mine" else ["", ""]
-        assert [row["target R²"], row["gate"]] == metrics
+        assert [row["target R²"], row["shrinkage"]] == metrics
     assert rows["mine"]["estimator"] == "synthetic 3"
     assert rows["sub/mine"]["estimator"] == "truncated 3"
     sgrnn.well("compare", mine)

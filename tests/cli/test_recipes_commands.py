@@ -112,6 +112,6 @@ def test_check_reports_all_mistakes_of_file_and_overrides(sgrnn: Commands) -> No
     path.write_text(path.read_text().replace("span: 6", "span: 0").replace("core: lstm", "core: lstn"))
     assert sgrnn.refused("recipes", "check", "tiny.yaml", "--gradient.windw=5").splitlines() == [
         "tiny.yaml:3: model.core must be 'lstm', 'gru' or 'rnn', got 'lstn'; did you mean lstm?",
-        "command line: estimator.windw is not a field; did you mean gradient.window?",
+        "command line: gradient.windw is not a field; did you mean gradient.window?",
         "tiny.yaml:8: training.span must be greater than 0, got 0",
     ]

@@ -131,7 +131,7 @@ def test_where_there_is_only_noise_it_says_so(sgrnn: Commands, folder: Path) -> 
     """Without weights the bits to copy give a gradient to the output's bias alone, which is zero in the mean."""
     (folder / "task.yaml").write_text(
         "task: {kind: copy, bits: 2, episodes_per_epoch: 2}\n"
-        "model: {core: lstm, hidden_size: 4, initial_range: 1e-12}\npolicy: {kind: truncated, window: 2}\n"
+        "model: {core: lstm, hidden_size: 4, initial_range: 1e-12}\ngradient: {kind: truncated, window: 2}\n"
         "optimizer: {kind: sgd, learning_rate: 1e-30}\ntraining: {epochs: 1, batch_size: 3, device: cpu}\n"
     )
     sgrnn.well("train", "task.yaml", "--run", "mine")

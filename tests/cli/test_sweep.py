@@ -188,7 +188,7 @@ def test_ctrl_c_stops_and_says_how_to_go_on(sgrnn: Commands) -> None:
     ("space", "combinations"),
     [
         ("gradient.window: [1, 2, 3]\n", 3),
-        ("model.hidden_size: {low: 4, high: 10, step: 3}\npolicy.window: [1, 2, 2]\n", 6),
+        ("model.hidden_size: {low: 4, high: 10, step: 3}\ngradient.window: [1, 2, 2]\n", 6),
         ("gradient.discount: {low: 0.7, high: 0.9, step: 0.1}\nmodel.num_layers: {low: 1, high: 2, log: true}\n", 6),
     ],
 )

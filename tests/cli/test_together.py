@@ -97,7 +97,7 @@ def test_when_one_dies_the_other_ends_with_a_message_and_the_checkpoint_is_whole
     ("arguments", "message"),
     [
         (("--training.batch_size=5",), "training.batch_size must be a multiple of the number of processes, 2, got 5"),
-        (("--gradient.windw=5",), "command line: estimator.windw is not a field; did you mean gradient.window?"),
+        (("--gradient.windw=5",), "command line: gradient.windw is not a field; did you mean gradient.window?"),
         (("--data.train=nowhere.txt",), "nowhere.txt does not exist"),
         (("--optimizer.kind=sgd", "--optimizer.learning_rate=1e30"), "training has diverged"),
     ],

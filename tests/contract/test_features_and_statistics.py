@@ -154,7 +154,7 @@ def test_a_copied_policy_reads_the_model_that_is_trained(make: str) -> None:
     assert sum(isinstance(part, LanguageModel) for part in alone.modules()) == 0
 
 
-STATISTICS = ("mean_square", "error_square", "updates", "gate.dot", "gate.square")
+STATISTICS = ("mean_square", "error_square", "updates", "shrinkage.dot", "shrinkage.square")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -196,7 +196,7 @@ def test_rows_beside_one_that_is_not_finite_have_the_gradients_that_they_had() -
     core = LSTM(SIZE, SIZE).double()
     found = []
     for value in (1.0, float("nan")):
-        estimator = SyntheticGradients(2, trained(error_synthesizer()), gate=False).double()
+        estimator = SyntheticGradients(2, trained(error_synthesizer()), shrinkage=False).double()
         span = make_whole()
         assert span.future is not None
         span.inputs.requires_grad_()
@@ -215,7 +215,7 @@ def test_padding_that_is_not_a_number_does_no_harm_beyond_the_end_of_a_sequence(
     core = LSTM(SIZE, SIZE).double()
     results = []
     for padding in (0.0, float("nan")):
-        estimator = SyntheticGradients(3, trained(error_synthesizer()), gate=False).double()
+        estimator = SyntheticGradients(3, trained(error_synthesizer()), shrinkage=False).double()
         span = make_whole()
         assert span.future is not None
         span.future.inputs[1:] = padding
@@ -296,7 +296,7 @@ def test_half_precision_spoils_no_statistics(precision: torch.dtype, scale: floa
         assert {estimator.get_buffer(name).dtype for name in STATISTICS} == {torch.float32}
         assert step.state.dtype == dtype
         metrics.append(step.metrics)
-        gates.append(estimator.gate())
+        gates.append(estimator.shrinkage())
     assert float(metrics[1]["target_rms"]) == pytest.approx(float(metrics[0]["target_rms"]), rel=0.1)
     assert float(metrics[1]["target_cosine"]) == pytest.approx(float(metrics[0]["target_cosine"]), abs=0.1)
 

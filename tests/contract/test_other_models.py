@@ -31,7 +31,7 @@ def synthetic(state_size: int, **options: Any) -> SyntheticGradients:
     synthesizer = ErrorSynthesizer(state_size, SIZE, lambda inputs: inputs, SIZE, steps=3)
     for parameter in synthesizer.parameters():
         nn.init.normal_(parameter, std=0.3)
-    return SyntheticGradients(2, synthesizer, gate=False, **options).double()
+    return SyntheticGradients(2, synthesizer, shrinkage=False, **options).double()
 
 
 class InDict(nn.Module):

@@ -144,7 +144,7 @@ def test_what_is_injected_into_a_part_that_was_cut_off_is_not_counted() -> None:
     for cut in ("none", "cell"):
         torch.manual_seed(0)
         model = Detaching(cut).double()
-        estimator = synthetic(2 * SIZE, gate=False)
+        estimator = synthetic(2 * SIZE, shrinkage=False)
         for parameter in estimator.synthesizer.parameters():
             nn.init.normal_(parameter, std=0.3)
         step = estimator.backward(model, squared_error, make_spans(), make_state(model.lstm))

@@ -39,7 +39,7 @@ class Zero(nn.Module):
 
 def bare(window: int, synthesizer: nn.Module, **options: Any) -> SyntheticGradients:
     """An estimator that injects what is predicted, as it is."""
-    return SyntheticGradients(window, synthesizer, remove_radial=False, gate=False, **options).double()
+    return SyntheticGradients(window, synthesizer, remove_radial=False, shrinkage=False, **options).double()
 
 
 def linear_text(core: LinearCore, number: int, steps: int, beyond: int, rows: int = 4) -> tuple[list[Span], Tensor]:

@@ -186,8 +186,8 @@ def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
         with torch.no_grad():
             for parameter in estimator.parameters():
                 parameter.copy_(torch.randn_like(parameter) / 2)
-        estimator.gate.dot.fill_(0.7)
-        estimator.gate.square.fill_(1.0)
+        estimator.shrinkage.dot.fill_(0.7)
+        estimator.shrinkage.square.fill_(1.0)
         span, state = make_text(4), make_state(model)
         crossing = estimator.look(model, model.loss, span, state)
         step = estimator.backward(model, model.loss, span, state)
@@ -243,7 +243,7 @@ def test_the_horizon_is_where_the_share_is_reached() -> None:
         (TruncatedBPTT(2), 1, [2, 1], r"lags must be at least 1 step and increase, got \[2, 1\]"),
         (TruncatedBPTT(2), 1, [0], r"lags must be at least 1 step and increase, got \[0\]"),
         (TruncatedBPTT(2), 1, [9], "a span needs 9 steps of future, or rows that end, .* of 9 steps .*; got 8"),
-        (RTRL(), 1, [2], "can be looked at in Synthetic, ExactAhead, Mixed, Truncated and Full, got RealTime"),
+        (RTRL(), 1, [2], "can be looked at in SyntheticGradients, ExactAhead, Mixed, TruncatedBPTT and BPTT, got RTRL"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

@@ -14,14 +14,14 @@ from sgrnn.synthesizers.interface import Interface
 from sgrnn.tasks import cut
 
 
-def make_wrong(total: AllReduce | None = None) -> Interface:
+def make_wrong(all_reduce: AllReduce | None = None) -> Interface:
     """Confident, and of what is random."""
     torch.manual_seed(3)
-    interface = Interface(MLPSynthesizer(3, (5,)), total=total).double()
+    interface = Interface(MLPSynthesizer(3, (5,)), all_reduce=all_reduce).double()
     nn.init.normal_(interface.synthesizer.get_parameter("last.weight"))
     interface.mean_square.fill_(4)
-    interface.gate.dot.fill_(1)
-    interface.gate.square.fill_(1)
+    interface.shrinkage.dot.fill_(1)
+    interface.shrinkage.square.fill_(1)
     return interface
 
 
@@ -66,5 +66,5 @@ def test_an_interface_is_left_as_it_was() -> None:
 
 
 def test_of_several_processes_each_measures_all_rows() -> None:
-    found, alone = bias_with(make_wrong(total=lambda tensor: 2 * tensor)), bias_with(make_wrong())
+    found, alone = bias_with(make_wrong(all_reduce=lambda tensor: 2 * tensor)), bias_with(make_wrong())
     assert_identical(found.errors, alone.errors)

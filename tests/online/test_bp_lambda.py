@@ -271,7 +271,7 @@ def test_memory_is_a_trace_per_row() -> None:
     assert estimator.trace.numel() == ROWS * N * (N**2 + N)
 
 
-@pytest.mark.parametrize("told", ["by the ends of the one", "by the starts of the other"])
+@pytest.mark.parametrize("told", ["by is_last of the one", "by is_first of the other"])
 def test_nothing_but_the_synthesizer_goes_on_from_a_sequence_to_another(told: str) -> None:
     model = make_core("LSTM-1")
     is_last = torch.ones(ROWS, dtype=torch.bool) if "is_last" in told else None

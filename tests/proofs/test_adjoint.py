@@ -34,7 +34,7 @@ def make_policy(window: int, hidden_size: int = 4, **options: Any) -> SyntheticG
     synthesizer = AdjointSynthesizer(
         SIZE, SIZE, lambda inputs: inputs, SIZE, window=window, hidden_size=hidden_size, rank=SIZE, projection=2
     )
-    return SyntheticGradients(window, synthesizer, remove_radial=False, gate=False, **options).double()
+    return SyntheticGradients(window, synthesizer, remove_radial=False, shrinkage=False, **options).double()
 
 
 def know_the_jacobians(estimator: SyntheticGradients, core: LinearCore) -> None:

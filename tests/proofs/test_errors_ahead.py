@@ -238,7 +238,7 @@ def run_policy(layout: Layout, ahead: int | None, **rest: Any) -> Run:
     model = make_language_model()
     recorder, ran = Recorder(layout.lookahead), list[int]()
     handle = model.core.register_forward_pre_hook(lambda core, arguments: ran.append(len(arguments[0])))
-    estimator = SyntheticGradients(layout.window, recorder, ahead=ahead).double()
+    estimator = SyntheticGradients(layout.window, recorder, run_ahead=ahead).double()
     estimator.backward(model, model.loss, make_data("language model", layout.future, **rest), make_state(model))
     handle.remove()
     return Run(recorder.seen[0], ran)
@@ -268,7 +268,7 @@ def test_run_no_step_ahead_it_needs_no_future_and_knows_the_errors_within_the_sp
     unit = expected.square().mean().sqrt()
     for span in (whole, Span(whole.inputs, whole.targets)):
         recorder = Recorder(layout.lookahead)
-        SyntheticGradients(layout.window, recorder, ahead=0).double().backward(model, loss, span, state)
+        SyntheticGradients(layout.window, recorder, run_ahead=0).double().backward(model, loss, span, state)
         (seen,) = recorder.seen
         assert_errors(seen, Span(whole.inputs, whole.targets), layout, expected, unit)
         assert seen.valid is not None
@@ -306,7 +306,7 @@ def test_their_unit_is_a_running_root_mean_square_of_those_within_the_spans(deca
     model, loss = make("language model")
     layout, state = Layout(3, 2, 2), make_state(model)
     recorder = Recorder(layout.lookahead)
-    estimator = SyntheticGradients(layout.window, recorder, decay=decay).double()
+    estimator = SyntheticGradients(layout.window, recorder, ema_decay=decay).double()
     mean_square = torch.zeros((), dtype=torch.float64)
     for update in range(1, 5):
         span = make_text(STEPS, seed=10 + update)

@@ -57,7 +57,7 @@ def test_the_linear_synthesizer_converges_to_the_exact_gradient(window: int, ste
     core = LinearCore()
     synthesizer = MLPSynthesizer(SIZE, hidden_sizes=(), standardize=False)
     estimator = SyntheticGradients(
-        window, synthesizer, remove_mean=False, remove_radial=False, gate=False, decay=0.8
+        window, synthesizer, remove_mean=False, remove_radial=False, shrinkage=False, ema_decay=0.8
     ).double()
     optimizer = torch.optim.SGD(estimator.parameters(), lr=1.0, momentum=0.7)
     span, state, u = make_span(steps)
@@ -93,7 +93,9 @@ def make_error_policy(rank: int, hidden_size: int) -> SyntheticGradients:
     synthesizer = ErrorSynthesizer(
         SIZE, SIZE, lambda inputs: inputs, SIZE, steps=AHEAD, hidden_size=hidden_size, rank=rank, projection=2
     )
-    return SyntheticGradients(1, synthesizer, remove_mean=False, remove_radial=False, gate=False, decay=0.9).double()
+    return SyntheticGradients(
+        1, synthesizer, remove_mean=False, remove_radial=False, shrinkage=False, ema_decay=0.9
+    ).double()
 
 
 def found_and_exact(estimator: SyntheticGradients, core: LinearCore) -> tuple[Tensor, Tensor]:
@@ -168,7 +170,7 @@ def correlated_coefficient(core: LinearCore, correlation: float, updates: int) -
     span = Span(inputs[0][None], targets[:1], future=Span(inputs[1][None], targets[1:]))
     torch.manual_seed(0)
     synthesizer = ErrorSynthesizer(SIZE, SIZE, lambda inputs: inputs, SIZE, steps=1, hidden_size=2, rank=SIZE)
-    estimator = SyntheticGradients(1, synthesizer, remove_radial=False, gate=False).double()
+    estimator = SyntheticGradients(1, synthesizer, remove_radial=False, shrinkage=False).double()
     estimator.requires_grad_(False)
     synthesizer.last.requires_grad_()
     nn.init.zeros_(synthesizer.gate)

@@ -44,8 +44,8 @@ def make_synthetic(model: LanguageModel, **options: Any) -> SyntheticGradients:
     ).double()
     for parameter in estimator.parameters():
         nn.init.normal_(parameter, std=0.5)
-    estimator.gate.dot.fill_(0.4)
-    estimator.gate.square.fill_(0.5)
+    estimator.shrinkage.dot.fill_(0.4)
+    estimator.shrinkage.square.fill_(0.5)
     return estimator
 
 
@@ -178,7 +178,7 @@ def test_in_between_both_cross_a_boundary(core: str, share: float, real_window: 
     count, boundaries, features = STEPS * ROWS, STEPS // WINDOW + 1, state_size(state)
     table = Table(boundaries * ROWS, features)
     synthetic = SyntheticGradients(
-        WINDOW, table, trace_decay=trace_decay, remove_radial=False, gate=False, parallel=True
+        WINDOW, table, trace_decay=trace_decay, remove_radial=False, shrinkage=False, parallel=True
     ).double()
     synthetic.mean_square.fill_(0.25)
     synthetic.updates.fill_(1000)
@@ -213,7 +213,7 @@ def test_gradients_with_lambda_1_are_the_real_ones(core: str, way: str) -> None:
     table = Table((STEPS // WINDOW + 1) * ROWS, state_size(state))
     share, trace_decay = (0.0, 0.0) if way == "share 0" else (1.0, 1.0)
     model.zero_grad()
-    synthetic = SyntheticGradients(WINDOW, table, trace_decay=trace_decay, gate=False).double()
+    synthetic = SyntheticGradients(WINDOW, table, trace_decay=trace_decay, shrinkage=False).double()
     synthetic.backward(model, squared_error, span, state, share=share)
     found = gradients(model)
     model.zero_grad()

@@ -80,8 +80,8 @@ def learned(synthesizer: ErrorSynthesizer | MLPSynthesizer, window: int, paralle
     """One that has learned something, so that all it does shows."""
     nn.init.normal_(synthesizer.last.weight)
     estimator = SyntheticGradients(window, synthesizer, discount=0.9, remove_mean=True, parallel=parallel).double()
-    estimator.gate.dot.fill_(0.4)
-    estimator.gate.square.fill_(0.5)
+    estimator.shrinkage.dot.fill_(0.4)
+    estimator.shrinkage.square.fill_(0.5)
     return estimator
 
 

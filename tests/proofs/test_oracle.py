@@ -97,7 +97,7 @@ def assert_same_as_full(
     oracle = make_oracle(model, loss, whole, state, window, lengths)
     oracle.lookahead, oracle.sees_errors = errors_ahead, errors_ahead > 0
     estimator = SyntheticGradients(
-        window, oracle, remove_mean=False, remove_radial=False, gate=False, parallel=parallel
+        window, oracle, remove_mean=False, remove_radial=False, shrinkage=False, parallel=parallel
     ).double()
     oracle.scale = estimator.mean_square.sqrt
     found, steps = train_on(estimator, model, loss, divide(whole, lengths, futures=futures), state)

@@ -31,7 +31,7 @@ ESTIMATORS = {
         follow_every=2,
         shuffle=True,
         parallel=True,
-        decay=0.8,
+        ema_decay=0.8,
     ),
     "perceptron, all at once": lambda model: SyntheticGradients(
         2,
@@ -41,7 +41,7 @@ ESTIMATORS = {
         follow_rate=0.5,
         follow_every=3,
         parallel=True,
-        decay=0.9,
+        ema_decay=0.9,
     ),
     "by turns": lambda model: Mixed(SyntheticGradients(3, model.synthesizer(4)), Alternate(WarmRestarts(2))),
     "by turns, doubling, learning always": lambda model: Mixed(

@@ -73,22 +73,24 @@ def trained(estimator: SyntheticGradients) -> SyntheticGradients:
     torch.manual_seed(5)
     for parameter in estimator.parameters():
         nn.init.normal_(parameter, std=0.5)
-    estimator.gate.dot.fill_(0.4)
-    estimator.gate.square.fill_(0.5)
+    estimator.shrinkage.dot.fill_(0.4)
+    estimator.shrinkage.square.fill_(0.5)
     return estimator
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize(("gate", "remove_mean"), [(False, True), (True, True), (True, False)])
+@pytest.mark.parametrize(("shrinkage", "remove_mean"), [(False, True), (True, True), (True, False)])
 @pytest.mark.parametrize("options", (SYNTHESIZERS | ADJOINT).values(), ids=SYNTHESIZERS | ADJOINT)
 def test_a_fresh_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(
-    options: dict, gate: bool, remove_mean: bool, parallel: bool, dtype: torch.dtype
+    options: dict, shrinkage: bool, remove_mean: bool, parallel: bool, dtype: torch.dtype
 ) -> None:
     model = make_model(dtype)
     state = make_state(model)
     synthesizer = make_synthesizer(model, options)
-    estimator = SyntheticGradients(WINDOW, synthesizer, remove_mean=remove_mean, gate=gate, parallel=parallel).to(dtype)
+    estimator = SyntheticGradients(
+        WINDOW, synthesizer, remove_mean=remove_mean, shrinkage=shrinkage, parallel=parallel
+    ).to(dtype)
     torch.manual_seed(9)
     found, steps = train_on(estimator, model, model.loss, make_spans(), state)
     torch.manual_seed(9)
@@ -152,7 +154,7 @@ def test_the_synthesizer_is_trained_on_its_own_error_alone(options: dict) -> Non
     span = make_text(6, future=make_text(5, seed=8))
     synthesizer = make_synthesizer(model, options)
     estimator = trained(
-        SyntheticGradients(WINDOW, synthesizer, gate=False, remove_mean=False, remove_radial=False).double()
+        SyntheticGradients(WINDOW, synthesizer, shrinkage=False, remove_mean=False, remove_radial=False).double()
     )
     state = make_state(model)
     seen: list[Any] = []
@@ -167,7 +169,7 @@ def test_the_synthesizer_is_trained_on_its_own_error_alone(options: dict) -> Non
     table = Table(3 * ROWS, state_size(state), predicted.shape[1])
     with torch.no_grad():
         table.values.copy_(predicted)
-    SyntheticGradients(WINDOW, table, gate=False, remove_mean=False, remove_radial=False).double().backward(
+    SyntheticGradients(WINDOW, table, shrinkage=False, remove_mean=False, remove_radial=False).double().backward(
         model, model.loss, span, state
     )
     assert table.values.grad is not None
@@ -187,7 +189,7 @@ def test_a_row_whose_sequence_ends_injects_nothing_whatever_is_predicted_there(m
         with torch.no_grad():
             table.values[ROWS] = nonsense  # the second boundary, where row 0 begins anew
             table.values[2 * ROWS + 1] = nonsense  # the last one, where row 1 ends
-        estimator = SyntheticGradients(WINDOW, table, remove_mean=True, gate=False).double()
+        estimator = SyntheticGradients(WINDOW, table, remove_mean=True, shrinkage=False).double()
         step = estimator.backward(model, squared_error, span, state)
         assert table.values.grad is not None
         assert not table.values.grad[[ROWS, 2 * ROWS + 1]].any(), "nor is it trained there"

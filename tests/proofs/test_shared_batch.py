@@ -34,34 +34,34 @@ STARTS = {
 
 
 def learned(
-    synthesizer: nn.Module, total: AllReduce | None, window: int = WINDOW, **options: Any
+    synthesizer: nn.Module, all_reduce: AllReduce | None, window: int = WINDOW, **options: Any
 ) -> SyntheticGradients:
     """One whose predictions are not zero, so that all it does shows."""
     torch.manual_seed(6)
     with torch.no_grad():
         for parameter in synthesizer.parameters():
             parameter.normal_(std=0.5)
-    estimator = SyntheticGradients(window, synthesizer, discount=0.9, total=total, **options).double()
-    estimator.gate.dot.fill_(0.4)
-    estimator.gate.square.fill_(0.5)
+    estimator = SyntheticGradients(window, synthesizer, discount=0.9, all_reduce=all_reduce, **options).double()
+    estimator.shrinkage.dot.fill_(0.4)
+    estimator.shrinkage.square.fill_(0.5)
     return estimator
 
 
-def errors_ahead(model: LanguageModel, total: AllReduce | None, **options: Any) -> SyntheticGradients:
-    return learned(model.synthesizer(3, hidden_size=8, rank=4, projection=3), total, **options)
+def errors_ahead(model: LanguageModel, all_reduce: AllReduce | None, **options: Any) -> SyntheticGradients:
+    return learned(model.synthesizer(3, hidden_size=8, rank=4, projection=3), all_reduce, **options)
 
 
-def adjoint(model: LanguageModel, total: AllReduce | None) -> SyntheticGradients:
-    return learned(model.adjoint_synthesizer(WINDOW, hidden_size=8, rank=4, projection=3), total, remove_mean=True)
+def adjoint(model: LanguageModel, all_reduce: AllReduce | None) -> SyntheticGradients:
+    return learned(model.adjoint_synthesizer(WINDOW, hidden_size=8, rank=4, projection=3), all_reduce, remove_mean=True)
 
 
-def perceptron(model: LanguageModel, total: AllReduce | None) -> SyntheticGradients:
+def perceptron(model: LanguageModel, all_reduce: AllReduce | None) -> SyntheticGradients:
     synthesizer = model.mlp_synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True)
-    return learned(synthesizer, total, follow_rate=0.5, follow_every=2)
+    return learned(synthesizer, all_reduce, follow_rate=0.5, follow_every=2)
 
 
-def mixed(model: LanguageModel, total: AllReduce | None) -> Mixed:
-    return Mixed(errors_ahead(model, total), Constant(0.4), ground_every=2, ground_window=4)
+def mixed(model: LanguageModel, all_reduce: AllReduce | None) -> Mixed:
+    return Mixed(errors_ahead(model, all_reduce), Constant(0.4), ground_every=2, ground_window=4)
 
 
 ESTIMATORS: dict[str, MakePolicy] = {
@@ -99,14 +99,14 @@ def train(
 def test_gradients_figures_statistics_and_states_are_those_of_the_whole_batch(
     make_policy: MakePolicy, parts: int, is_first: list[tuple[int, int]] | None
 ) -> None:
-    def prepare(part: int, total: AllReduce | None, parts: int) -> Callable[[], Trained]:
+    def prepare(part: int, all_reduce: AllReduce | None, parts: int) -> Callable[[], Trained]:
         model = make_language_model()
-        return partial(train, model, make_policy(model, total), part, parts, is_first)
+        return partial(train, model, make_policy(model, all_reduce), part, parts, is_first)
 
     expected, steps, state, kept = prepare(0, None, 1)()
     found = in_threads(parts, partial(prepare, parts=parts))
     assert expected[-1]["estimator.synthetic.synthesizer.last.weight" if make_policy is mixed else
-                        "gradient.synthesizer.last.weight"].norm() > 1e-3  # fmt: skip
+                        "estimator.synthesizer.last.weight"].norm() > 1e-3  # fmt: skip
     for place, wanted in enumerate(expected):
         mean = {name: torch.stack([one[0][place][name] for one in found]).mean(dim=0) for name in wanted}
         assert_close(mean, wanted)
@@ -121,7 +121,7 @@ def test_gradients_figures_statistics_and_states_are_those_of_the_whole_batch(
 def test_alone_with_one_row_nothing_is_common_and_together_it_is() -> None:
     gradient = torch.randn(2, 5, dtype=torch.float64)
     assert torch.equal(remove_mean(gradient[:1]), gradient[:1])
-    found = in_threads(2, lambda part, total: partial(remove_mean, gradient[part : part + 1], None, total))
+    found = in_threads(2, lambda part, all_reduce: partial(remove_mean, gradient[part : part + 1], None, all_reduce))
     assert_close(torch.cat(found), remove_mean(gradient))
 
 
@@ -137,7 +137,9 @@ def test_an_evaluation_that_is_shared_counts_every_token_once(tokens: int, parts
     sizes.clear()
     found = in_threads(
         parts,
-        lambda part, total: partial(evaluate, model, text, 3, batch_size=4, part=part, parts=parts, total=total),
+        lambda part, all_reduce: partial(
+            evaluate, model, text, 3, batch_size=4, rank=part, world_size=parts, all_reduce=all_reduce
+        ),
     )
     assert found == pytest.approx([expected] * parts, rel=1e-9)
     assert len(set(found)) == 1, "all decide alike"

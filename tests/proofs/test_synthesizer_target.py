@@ -33,8 +33,8 @@ OPTIONS = {
     "remove_mean": {"remove_mean": True},
     "remove_radial": {"remove_radial": True},
     "discount": {"discount": 0.9},
-    "gate": {"gate": True},
-    "all": {"remove_mean": True, "remove_radial": True, "discount": 0.7, "gate": True},
+    "shrinkage": {"shrinkage": True},
+    "all": {"remove_mean": True, "remove_radial": True, "discount": 0.7, "shrinkage": True},
 }
 
 
@@ -59,7 +59,7 @@ def injected_by_hand(predicted: Tensor, states: Tensor, inside: Tensor, options:
         vectors, parts = states.unflatten(1, (-1, SIZE)), gradient.unflatten(1, (-1, SIZE))
         units = vectors / vectors.norm(dim=-1, keepdim=True)
         gradient = (parts - units * (parts * units).sum(dim=-1, keepdim=True)).flatten(1)
-    gradient = gradient * options.get("discount", 1.0) * (gate if options.get("gate") else 1.0)
+    gradient = gradient * options.get("discount", 1.0) * (gate if options.get("shrinkage") else 1.0)
     gradient[~inside] = 0
     return gradient
 
@@ -97,11 +97,11 @@ def test_the_target_is_the_loss_gradient_and_what_came_through_the_window(
         span = make_span(STEPS, is_first=STARTS, is_last=torch.tensor([False, False, True]))
     state = make_state(model)
     table = Table(len(EDGES) * ROWS, state_size(state))
-    switches: dict[str, Any] = {"remove_mean": False, "remove_radial": False, "gate": False} | options
+    switches: dict[str, Any] = {"remove_mean": False, "remove_radial": False, "shrinkage": False} | options
     estimator = SyntheticGradients(WINDOW, table, parallel=parallel, **switches).double()
     estimator.mean_square.fill_(1.7)
-    estimator.gate.dot.fill_(0.3)
-    estimator.gate.square.fill_(0.5)
+    estimator.shrinkage.dot.fill_(0.3)
+    estimator.shrinkage.square.fill_(0.5)
     estimator.updates.fill_(1000)
 
     windows = windows_by_hand(model, span, state)
@@ -140,7 +140,7 @@ def test_with_nothing_predicted_the_target_is_the_gradient_of_the_window_alone(c
     table = Table(len(EDGES) * ROWS, state_size(state))
     with torch.no_grad():
         table.values.zero_()
-    estimator = SyntheticGradients(WINDOW, table, remove_mean=False, remove_radial=False, gate=False).double()
+    estimator = SyntheticGradients(WINDOW, table, remove_mean=False, remove_radial=False, shrinkage=False).double()
     estimator.backward(model, squared_error, span, state)
     target = targets_by_hand(windows_by_hand(model, span, state), torch.zeros(3 * ROWS, state_size(state)).double())
     assert table.values.grad is not None
@@ -178,7 +178,7 @@ def test_an_auxiliary_head_changes_neither_what_is_injected_nor_what_the_first_h
         table = Table(len(EDGES) * ROWS, state_size(state), heads)
         with torch.no_grad():
             table.values[:, 0] = torch.linspace(-1, 1, state_size(state))
-        SyntheticGradients(WINDOW, table, remove_mean=False, remove_radial=False, gate=False).double().backward(
+        SyntheticGradients(WINDOW, table, remove_mean=False, remove_radial=False, shrinkage=False).double().backward(
             model, squared_error, span, state
         )
         found.append(gradients(model))

@@ -66,7 +66,7 @@ def test_policies() -> None:
     assert isinstance(truncated, estimators.TruncatedBPTT)
     assert (truncated.window, truncated.parallel) == (3, True)
     for switched in (True, False):
-        names = ("remove_mean", "remove_radial", "gate", "parallel", "shuffle")
+        names = ("remove_mean", "remove_radial", "shrinkage", "parallel", "shuffle")
         switches = [f"--gradient.{name}={str(switched).lower()}" for name in names]
         built = build_estimator(recipe("--gradient.discount=0.9", "--gradient.trace_decay=0.3", *switches), model, 9)
         assert isinstance(built, estimators.SyntheticGradients)
@@ -79,7 +79,7 @@ def test_policies() -> None:
 def test_how_far_the_model_is_run_ahead() -> None:
     found = {}
     for ahead in ("null", "0", "1", "9"):
-        chosen = recipe(f"--gradient.ahead={ahead}", "--gradient.synthesizer.lookahead=4")
+        chosen = recipe(f"--gradient.run_ahead={ahead}", "--gradient.synthesizer.lookahead=4")
         found[ahead] = build_estimator(chosen, build_model(chosen, 11), 9).lookahead
     assert found == {"null": 4, "0": 0, "1": 1, "9": 4}
 

@@ -19,7 +19,7 @@ from .tiny import Training
 
 Start = Callable[..., Training]
 
-FIGURES = {"learning_rate": 0.1, "loss": 2.0, "target_r2": 0.25, "gate": 0.5, "updates_per_second": 100.0}
+FIGURES = {"learning_rate": 0.1, "loss": 2.0, "target_r2": 0.25, "shrinkage": 0.5, "updates_per_second": 100.0}
 
 
 def shown(training: Training, records: list[dict[str, Any]], **options: Any) -> str:
@@ -42,8 +42,8 @@ def test_without_a_terminal_it_prints_a_line_per_record_with_every_figure(start:
     output = shown(start("run"), [record_at(3), record_at(6, **FIGURES | {"loss": 1000.0}), valid])
     # 100 updates a second of 4 rows of 6 steps
     assert output.splitlines() == [
-        "epoch 0.33/100  loss 2.000  perplexity 7.389  target R² 0.25  gate 0.50  2,400 tokens/s",
-        "epoch 0.67/100  loss 1000.000  perplexity 1.014e+304  target R² 0.25  gate 0.50  2,400 tokens/s",
+        "epoch 0.33/100  loss 2.000  perplexity 7.389  target R² 0.25  shrinkage 0.50  2,400 tokens/s",
+        "epoch 0.67/100  loss 1000.000  perplexity 1.014e+304  target R² 0.25  shrinkage 0.50  2,400 tokens/s",
         "epoch 1: validation loss 1.5000, perplexity 4.48, 2.164 bits per character, 2.163 per byte, <unk> 1.23%",
     ]
 
@@ -58,7 +58,7 @@ def test_lines_come_no_more_often_than_asked_but_the_first_at_once(start: Start)
 
 def test_with_a_terminal_it_shows_the_figures_above_a_bar_with_the_time_left(start: Start) -> None:
     output = shown(start("run"), [record_at(update) for update in (2, 4, 5)], force_terminal=True)
-    assert "loss 2.000  perplexity 7.389  target R² 0.25  gate 0.50  2,400 tokens/s" in output
+    assert "loss 2.000  perplexity 7.389  target R² 0.25  shrinkage 0.50  2,400 tokens/s" in output
     assert " 50%" in output, "5 of max_updates=10"
     assert re.search(r"0:00:0\d\S* \S*left", output)
 
@@ -103,7 +103,7 @@ def test_tensorboard_holds_what_was_logged_once_even_after_a_kill_and_a_resumpti
         for name in record.keys() - {"update", "epoch", "seconds"}:
             logged.setdefault(name, {})[record["update"]] = pytest.approx(record[name], rel=1e-6)
     assert found == logged
-    assert found.keys() >= {"loss", "target_r2", "gate", "cell_norm", "valid_perplexity", "learning_rate"}
+    assert found.keys() >= {"loss", "target_r2", "shrinkage", "cell_norm", "valid_perplexity", "learning_rate"}
 
 
 def test_events_are_on_the_disk_as_soon_as_they_are_logged(start: Start) -> None:

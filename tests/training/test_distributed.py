@@ -163,9 +163,9 @@ def test_a_batch_that_cannot_be_shared_out_equally_is_refused() -> None:
 
 def send_what_cannot_be_sent() -> None:
     with joined() as ranks:
-        assert ranks.total is not None
+        assert ranks.all_reduce is not None
         with pytest.raises(RuntimeError, match="Invalid scalar type"):
-            ranks.total(torch.ones(1, dtype=torch.uint16))
+            ranks.all_reduce(torch.ones(1, dtype=torch.uint16))
 
 
 def fail_alone() -> None:

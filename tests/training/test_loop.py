@@ -97,10 +97,10 @@ def test_an_interface_is_logged_by_the_level_it_leads_up_to(start: Start, level:
     )  # fmt: skip
     training()
     rows = [record for record in training.metrics if "loss" in record]
-    names = {f"interface_{level}_target_r2", f"interface_{level}_gate"}
+    names = {f"interface_{level}_target_r2", f"interface_{level}_shrinkage"}
     assert all({name for name in row if name.startswith("interface")} == names for row in rows)
     saved = training.saved["state"]["estimator"]
-    dot, square, power = (saved[f"interfaces.0.{name}"] for name in ("gate.dot", "gate.square", "power"))
+    dot, square, power = (saved[f"interfaces.0.{name}"] for name in ("shrinkage.dot", "shrinkage.square", "power"))
     assert power > 0
     assert rows[-1][f"interface_{level}_target_r2"] == float((2 * dot - square) / power)
     assert rows[-1][f"interface_{level}_target_r2"] != rows[-2][f"interface_{level}_target_r2"]

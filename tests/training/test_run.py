@@ -112,16 +112,3 @@ def test_new_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (tmp_path / "runs" / f"mine-{number}").mkdir(parents=True)
     assert free_folder("mine") == Path("runs/mine-3")
     assert free_folder("other") == Path("runs/other-1")
-
-
-def test_figures_of_an_earlier_version_are_read_by_the_names_of_today(start: Start) -> None:
-    run = start("mine").run
-    run.log({"update": 1, "r2": 0.5, "cosine": 0.7, "interface_1_r2": 0.1, "true_r2": 0.2, "interface_1_gate": 1.0})
-    run.log({"update": 2, "target_r2": 0.5, "interface_1_target_r2": 0.1})
-    expected = {
-        "target_r2": 0.5, "target_cosine": 0.7, "interface_1_target_r2": 0.1, "true_r2": 0.2, "interface_1_gate": 1.0,
-    }  # fmt: skip
-    assert list(run.records()) == [
-        {"update": 1, **expected},
-        {"update": 2, "target_r2": 0.5, "interface_1_target_r2": 0.1},
-    ]

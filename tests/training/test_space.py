@@ -72,8 +72,14 @@ def test_fields_say_whether_a_range_is_of_whole_numbers(folder: Path) -> None:
         ("model.dropout: {low: 0, high: 0.5, log: true}", ":1: model.dropout: low must be above 0 where log is true"),
         ("model.dropout: {low: 0.1, high: 0.5, log: true, step: 0.1}", ":1: model.dropout: step and log exclude"),
         ("model.dropout: {low: 0.1, high: 0.5, step: 0.3}", ":1: model.dropout: high must be a whole number of steps"),
-        ("gradient.gate: {low: 0, high: 1}", ":1: gradient.gate takes no numbers, so it has no range: give a list of"),
-        ("gradient.ahead: {low: 0, high: 99, step: 33}\nmodel.dropout: [1]", ":2: model.dropout must be less than 1"),
+        (
+            "gradient.shrinkage: {low: 0, high: 1}",
+            ":1: gradient.shrinkage takes no numbers, so it has no range",
+        ),
+        (
+            "gradient.run_ahead: {low: 0, high: 99, step: 33}\nmodel.dropout: [1]",
+            ":2: model.dropout must be less than 1",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_field(folder: Path, text: str, message: str) -> None:

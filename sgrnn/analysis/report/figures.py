@@ -84,8 +84,8 @@ def _logged(name: str, unit: str, **limits: Any) -> Callable[[Axes, Sequence[Run
 def _gate(axes: Axes, subjects: Sequence[RunReport]) -> bool:
     runs = [subject.run for subject in subjects]
     draw_logged(axes, runs, "target_r2", " target R²")
-    draw_logged(axes, runs, "gate", " gate", "--")
-    axes.set(xlabel="epoch", ylabel="target R², gate", ylim=(-0.25, 1.05))
+    draw_logged(axes, runs, "shrinkage", " shrinkage", "--")
+    axes.set(xlabel="epoch", ylabel="target R², shrinkage", ylim=(-0.25, 1.05))
     return bool(axes.lines)
 
 

@@ -19,7 +19,13 @@ def score_split(
     file = files[split]
     tokens = torch.from_numpy(file.array.astype("int64"))
     nats = evaluate(
-        model, tokens, files.eos_id, batch_size=batch_size, part=ranks.index, parts=ranks.size, total=ranks.total
+        model,
+        tokens,
+        files.eos_id,
+        batch_size=batch_size,
+        rank=ranks.index,
+        world_size=ranks.size,
+        all_reduce=ranks.all_reduce,
     )
     words = file.words if file.has_words else None
     unknown = file.unknown

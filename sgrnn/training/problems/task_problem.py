@@ -125,9 +125,9 @@ class TaskProblem(Problem):
                 right = task.correct(predictions, episode.targets)
                 uncountable += right is None
                 correct += int(right.sum()) if right is not None else 0
-        if ranks.total is not None:
+        if ranks.all_reduce is not None:
             sums = torch.tensor([loss, correct, targets, uncountable], dtype=torch.float64)
-            loss, correct, targets, uncountable = ranks.total(sums).tolist()
+            loss, correct, targets, uncountable = ranks.all_reduce(sums).tolist()
         metrics = {"loss": loss / targets}
         if not uncountable:
             metrics["accuracy"] = correct / targets
