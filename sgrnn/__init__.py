@@ -32,15 +32,14 @@ if TYPE_CHECKING:
     from sgrnn.models.language_model import LanguageModel
     from sgrnn.span import Span
     from sgrnn.state import State, state_size
-    from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, Follower, MLPSynthesizer
-    from sgrnn.synthesizers.injection import Shrinkage
-    from sgrnn.synthesizers.interface import Interface
-    from sgrnn.synthesizers.lookahead import (
+    from sgrnn.synthesizers import (
+        AdjointSynthesizer,
+        ErrorSynthesizer,
+        Interface,
         Lookahead,
-        LookaheadEncoder,
-        RecurrentLookahead,
-        TokenFeatures,
-        vector_features,
+        MLPSynthesizer,
+        Shrinkage,
+        Synthesizer,
     )
 
 __version__ = "0.1.0"
@@ -57,32 +56,28 @@ __all__ = [
     "Dropout",
     "ErrorSynthesizer",
     "ExactAhead",
-    "Follower",
     "GradientEstimator",
     "HierarchicalCore",
     "InputError",
     "Interface",
     "LanguageModel",
     "Lookahead",
-    "LookaheadEncoder",
     "MLPSynthesizer",
     "Mixed",
-    "RecurrentLookahead",
     "Score",
     "Shrinkage",
     "SnAp1",
     "Span",
     "State",
     "Step",
+    "Synthesizer",
     "SyntheticGradients",
-    "TokenFeatures",
     "TruncatedBPTT",
     "evaluate",
     "generate",
     "initial_state",
     "schedules",
     "state_size",
-    "vector_features",
 ]
 
 _HOMES = {
@@ -96,10 +91,7 @@ _HOMES = {
     "models.language_model": "LanguageModel",
     "span": "Span",
     "state": "State state_size",
-    "synthesizers": "AdjointSynthesizer ErrorSynthesizer Follower MLPSynthesizer",
-    "synthesizers.injection": "Shrinkage",
-    "synthesizers.interface": "Interface",
-    "synthesizers.lookahead": "Lookahead LookaheadEncoder RecurrentLookahead TokenFeatures vector_features",
+    "synthesizers": "AdjointSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage Synthesizer",
 }
 
 if not TYPE_CHECKING:  # to a type checker the names above are all there are

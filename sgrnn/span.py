@@ -1,6 +1,8 @@
 """A span: the steps between two parameter updates, and what training may know of the steps after them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -81,23 +83,94 @@ class Span:
         """B, the number of rows."""
         return self.inputs.shape[1]
 
+    def slice(self, start: int, stop: int, lookahead: int | None = None) -> "Span":
+        """Return the steps from `start` up to `stop`, without copies; what follows them in the span is their future.
+
+        Args:
+            start, stop: steps into the span, 0 <= start < stop <= S.
+            lookahead: the most steps of the future; None for all that follow in this span. At the span's own end the
+                future is the span's.
+        """
+        is_first = None if self.is_first is None else self.is_first[start:stop]
+        if is_first is not None and not bool(is_first.any()):
+            is_first = None
+        if stop == self.steps:
+            return Span(self.inputs[start:], self.targets[start:], is_first, self.is_last, self.future)
+        end = self.steps if lookahead is None else min(stop + lookahead, self.steps)
+        future = self.slice(stop, end).with_future(None) if end > stop else None
+        return Span(self.inputs[start:stop], self.targets[start:stop], is_first, None, future)
+
+    def with_future(self, future: "Span | None") -> "Span":
+        """Return the same steps before another future."""
+        return replace(self, future=future)
+
+    @staticmethod
+    def join(spans: "Sequence[Span]") -> "Span":
+        """Return consecutive spans of the same rows as one, with the last one's ends and future.
+
+        Where the rows of a span end, those of the next begin new sequences.
+        """
+        if len(spans) == 1:
+            return spans[0]
+        is_first = None
+        if any(span.is_first is not None for span in spans) or any(span.is_last is not None for span in spans[:-1]):
+            is_first = torch.cat([span.marked_first() for span in spans])
+            step = 0
+            for span in spans[:-1]:
+                step += span.steps
+                if span.is_last is not None:
+                    is_first[step] |= span.is_last
+        inputs, targets = torch.cat([span.inputs for span in spans]), torch.cat([span.targets for span in spans])
+        return Span(inputs, targets, is_first, spans[-1].is_last, spans[-1].future)
+
+    def continuing(self, boundaries: Sequence[int]) -> Tensor | None:
+        """Return which rows' sequences go on across each boundary, (len(boundaries) x B,) bool; None where all do.
+
+        Args:
+            boundaries: steps into the span, of which the last is S.
+        """
+        after = self.future.is_first if self.future is not None else None
+        if self.is_first is None and self.is_last is None and after is None:
+            return None
+        closed = torch.zeros(len(boundaries), self.batch_size, dtype=torch.bool, device=self.inputs.device)
+        if self.is_first is not None:
+            closed[:-1] |= self.is_first[list(boundaries[:-1])]
+        if self.is_last is not None:
+            closed[-1] |= self.is_last
+        if after is not None:
+            closed[-1] |= after[0]
+        return ~closed.flatten()
+
+    def unbroken(self, boundaries: Sequence[int]) -> Tensor | None:
+        """Return the windows' rows in which no sequence begins after the first step, (K x B, 1); None where none does.
+
+        Args:
+            boundaries: the K + 1 boundaries of the windows, as steps into the span.
+        """
+        if self.is_first is None:
+            return None
+        broken = torch.stack([self.is_first[start + 1 : stop].any(dim=0) for start, stop in pairwise(boundaries)])
+        return ~broken.view(-1, 1) if bool(broken.any()) else None
+
     def rows(self, start: int, stop: int) -> "Span":
-        """The same steps of the rows from start up to stop."""
-        part = slice(start, stop)
-        return Span(
-            self.inputs[:, part],
-            self.targets[:, part],
-            None if self.is_first is None else self.is_first[:, part],
-            None if self.is_last is None else self.is_last[part],
-            None if self.future is None else self.future.rows(start, stop),
-        )
+        """Return the same steps of the rows from `start` up to `stop`."""
+        return self._map(lambda steps: steps[:, start:stop], lambda rows: rows[start:stop])
 
     def to(self, device: torch.device) -> "Span":
-        """The same span on another device."""
+        """Return the same span on another device."""
+        return self._map(lambda steps: steps.to(device), lambda rows: rows.to(device))
+
+    def _map(self, of_steps: Callable[[Tensor], Tensor], of_rows: Callable[[Tensor], Tensor]) -> "Span":
         return Span(
-            self.inputs.to(device),
-            self.targets.to(device),
-            None if self.is_first is None else self.is_first.to(device),
-            None if self.is_last is None else self.is_last.to(device),
-            None if self.future is None else self.future.to(device),
+            of_steps(self.inputs),
+            of_steps(self.targets),
+            None if self.is_first is None else of_steps(self.is_first),
+            None if self.is_last is None else of_rows(self.is_last),
+            None if self.future is None else self.future._map(of_steps, of_rows),
         )
+
+    def marked_first(self) -> Tensor:
+        """Return `is_first` as a tensor (S, B), also where it is None."""
+        if self.is_first is None:
+            return torch.zeros(self.steps, self.batch_size, dtype=torch.bool, device=self.inputs.device)
+        return self.is_first

@@ -120,7 +120,7 @@ def build_estimator(
     estimator = _build_estimator(recipe, model, updates_per_epoch, all_reduce)
     interfaces = list(interfaces_of(model).values())
     for interface in interfaces:
-        interface.all_reduce = all_reduce
+        interface.predictor.all_reduce = all_reduce
     if interfaces:
         estimator.add_module("interfaces", nn.ModuleList(interfaces))
     return estimator
@@ -164,8 +164,6 @@ def _build_estimator(
                 remove_mean=section.remove_mean,
                 remove_radial=section.remove_radial,
                 shrinkage=section.shrinkage,
-                follow_rate=section.follow_rate,
-                follow_every=section.follow_every,
                 shuffle=section.shuffle,
                 parallel=parallel,
                 all_reduce=all_reduce,
@@ -179,7 +177,6 @@ def _build_estimator(
                 real_window=section.real_window,
                 ground_every=section.grounding and section.grounding.every,
                 ground_window=section.grounding and section.grounding.window,
-                learn_always=section.learn_always,
                 updates_per_unit=updates_per_epoch if time_unit(recipe) == "epochs" else 1,
             )
 

@@ -72,10 +72,6 @@ class MLPSynthesizer(Section):
     """Units of the synthesizer's hidden layers; [] makes it linear."""
     projection: PositiveInt | None = 32
     """Features that each step ahead is reduced to; null for all."""
-    recurrent: PositiveInt | None = None
-    """Read the steps ahead by a GRU of so many units instead."""
-    own_embedding: PositiveInt | None = None
-    """See the steps ahead through embeddings of this size instead of the model's own."""
     auxiliary: bool = False
 
 
@@ -161,8 +157,6 @@ class SyntheticGradients(Section):
     remove_mean: bool = False
     remove_radial: bool = True
     shrinkage: bool = True
-    follow_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    follow_every: PositiveInt = 1
     shuffle: bool = False
     """A control: every row gets the prediction made for another, and the synthesizer learns from what that does."""
     parallel: bool | None = None
@@ -174,8 +168,6 @@ class SyntheticGradients(Section):
     real_window: PositiveInt | None = None
     """Steps that real gradients go back while it is their turn; null for the whole span."""
     grounding: Grounding | None = None
-    learn_always: bool = False
-    """Train the synthesizer while it is not used too."""
 
 
 Gradient = BPTT | TruncatedBPTT | ExactAhead | SyntheticGradients

@@ -23,7 +23,6 @@ from sgrnn.config.gradient import (
     ConstantSource,
     ExactAhead,
     Gradient,
-    MLPSynthesizer,
     Ramp,
     SyntheticGradients,
 )
@@ -213,29 +212,19 @@ class Recipe(Section):
             )
         if grounding is not None and span is not None and grounding.window > span:
             yield f"gradient.grounding.window must be at most training.span, {span}, got {grounding.window}"
-        if isinstance(gradient.synthesizer, AdjointSynthesizer):
-            if grounding is not None:
-                yield "gradient.grounding has other windows than gradient.synthesizer.kind adjoint learns: remove one"
-            for name in ("follow_rate", "follow_every"):
-                if getattr(gradient, name) != 1:
-                    yield f"gradient.{name} is for bootstrapping, which gradient.synthesizer.kind adjoint does not do"
-        if source == ConstantSource() and (gradient.real_window is not None or gradient.learn_always):
-            name = "learn_always" if gradient.real_window is None else "real_window"
-            yield f"gradient.{name} is for real gradients, and gradient.source says there are none: remove one"
+        if isinstance(gradient.synthesizer, AdjointSynthesizer) and grounding is not None:
+            yield "gradient.grounding has other windows than gradient.synthesizer.kind adjoint learns: remove one"
+        if source == ConstantSource() and gradient.real_window is not None:
+            yield "gradient.real_window is for real gradients, and gradient.source says there are none: remove one"
         if source == ConstantSource(share=0.0) and grounding is not None:
             yield "gradient.grounding is for synthetic gradients, and gradient.source says there are none: remove one"
 
     def _only_for_texts(self) -> Iterator[str]:
         """Fields that say nothing of a task, and are not as they are when left out."""
-        synthesizer = self.gradient.synthesizer if isinstance(self.gradient, SyntheticGradients) else None
         for field, is_set in (
             ("model.embedding_size", self.model.embedding_size is not None),
             ("model.tied", self.model.tied),
             ("model.dropout", self.model.dropout > 0),
-            (
-                "gradient.synthesizer.own_embedding",
-                isinstance(synthesizer, MLPSynthesizer) and synthesizer.own_embedding is not None,
-            ),
             ("training.precision", self.training.precision != "float32"),
             ("sample", self.sample != Sample()),
         ):

@@ -4,13 +4,12 @@
 honour would show as a wrong number and nothing else, so it is looked for and refused with the reason.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.buffers import same_values
 from sgrnn.state import State, leaves, map_state
 
 
@@ -57,7 +56,7 @@ class Caller:
         if not isinstance(returned, tuple | list) or len(returned) != 2:
             raise TypeError(f"model must return (outputs, state), got {_described(returned)}")
         outputs, after = returned
-        if not all(map(_same_values, before, kept)):
+        if not all(map(same_values, before, kept)):
             raise ValueError(_in_place())
         _require_outputs(outputs, inputs)
         after = _like(after, state)
@@ -65,42 +64,6 @@ class Caller:
         self._rounds = any(_is_rounded(new, old) for new, old in zip(leaves(after), before, strict=True))
         self._first = False
         return outputs, _restored(after, state) if self._rounds else after
-
-
-@contextmanager
-def kept_buffers(model: nn.Module) -> Iterator[Callable[[], str | None]]:
-    """Let a model work on copies of its buffers, such as batch statistics, inside this context.
-
-    Yields:
-        A function that names a buffer which the model has changed so far, or gives None.
-    """
-    places = [
-        (f"{name}.{own}".lstrip("."), module, own, buffer)
-        for name, module in model.named_modules()
-        for own, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    copies = {id(buffer): buffer.clone() for *_, buffer in places}
-    for _, module, own, buffer in places:
-        module._buffers[own] = copies[id(buffer)]
-
-    def changed() -> str | None:
-        for name, module, own, buffer in places:  # by value: batch norm's kernel writes past the version counter
-            if not _same_values(module._buffers[own], buffer):
-                return name
-        return None
-
-    try:
-        yield changed
-    finally:
-        for _, module, own, buffer in places:
-            module._buffers[own] = buffer
-
-
-def _same_values(now: Tensor | None, before: Tensor) -> bool:
-    if now is None or now.shape != before.shape:
-        return False
-    return torch.equal(now, before) or bool(((now == before) | (now.isnan() & before.isnan())).all())
 
 
 def _own_counters(state: State) -> State:

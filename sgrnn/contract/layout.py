@@ -6,7 +6,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.caller import kept_buffers
+from sgrnn.contract.buffers import kept_buffers
 from sgrnn.span import Span
 from sgrnn.state import State, leaves, map_state
 

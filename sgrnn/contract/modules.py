@@ -1,7 +1,8 @@
 """Modules as they may come: whether one does what its class defines, and in which precision and where."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,3 +51,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def method_of(module: nn.Module, name: str) -> Callable[..., Any] | None:
+    """Return a module's method, or that of the module inside torch's wrappers; None if there is none.
+
+    ``DistributedDataParallel`` holds its module as `module`, a compiled one as `_orig_mod`.
+    """
+    while not callable(method := getattr(module, name, None)):
+        inner = getattr(module, "module", getattr(module, "_orig_mod", None))
+        if not isinstance(inner, nn.Module) or not type(module).__module__.startswith("torch."):
+            return None
+        module = inner
+    return method

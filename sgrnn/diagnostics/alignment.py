@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.cores.dropout import without_dropout
-from sgrnn.diagnostics.crossing import look
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.parts import state_parts
 from sgrnn.diagnostics.truth import future_gradients, steps_after
@@ -115,22 +114,22 @@ def measure_alignment(
     with without_dropout(model), torch.random.fork_rng():
         for place, span in enumerate(spans):
             group = group_of(place, len(spans), groups)
-            crossing = look(estimator, model, loss, span, state)
+            crossing = estimator.look(model, loss, span, state)
             after = slice(span.batch_size, None)
-            future, there = steps_after(span, crossing.edges[1:], lags[-1])
+            future, there = steps_after(span, crossing.boundaries[1:], lags[-1])
             after_states = rows(crossing.states, span.batch_size, None)
             true = future_gradients(model, loss, future, there, after_states, lags)
             vectors = torch.cat([crossing.injected[None], crossing.predicted[None, after], true]).double()
-            if crossing.open_rows is not None:
-                vectors = vectors * crossing.open_rows[after].unsqueeze(1)
-                counts[group] += float(crossing.open_rows[after].sum())
+            if crossing.continuing is not None:
+                vectors = vectors * crossing.continuing[after].unsqueeze(1)
+                counts[group] += float(crossing.continuing[after].sum())
             else:
                 counts[group] += vectors.shape[1]
             for number, part in enumerate(parts.values()):
                 flat = vectors[:, :, part].flatten(1)
                 products[group, number] += (flat @ flat.T).cpu()
             seen[group] += 1
-            state = crossing.last
+            state = crossing.final_state
     return Alignment(list(lags), list(parts), products / seen.view(-1, 1, 1, 1), counts / seen)
 
 

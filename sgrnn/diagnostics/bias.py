@@ -19,7 +19,6 @@ from sgrnn.estimators import GradientEstimator, SyntheticGradients, TruncatedBPT
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.objective import Loss, mean_loss
-from sgrnn.estimators.rows import open_rows_at
 from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
 from sgrnn.state import State, cut
@@ -332,8 +331,8 @@ def _long_window(
     outputs = cut(unrolled.outputs)
     mean_loss(loss, outputs, span).backward()
     future, there = steps_after(span, [span.steps], horizon)
-    beyond = future_gradients(model, loss, future, there, unrolled.last, [horizon])[0]
-    open_rows = open_rows_at(span, unrolled.edges)
+    beyond = future_gradients(model, loss, future, there, unrolled.final_state, [horizon])[0]
+    open_rows = span.continuing(unrolled.boundaries)
     if open_rows is not None:
         beyond = beyond * open_rows[-span.batch_size :].unsqueeze(1)
     backpropagate(unrolled, outputs, beyond / (span.steps * span.batch_size))

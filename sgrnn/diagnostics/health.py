@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.cores.dropout import without_dropout
-from sgrnn.diagnostics.crossing import look
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.gates import gates_read
 from sgrnn.diagnostics.parts import state_parts
@@ -71,14 +70,14 @@ def measure_health(
     sums = torch.zeros(groups, 5, len(parts), dtype=torch.float64)
     with without_dropout(model), torch.random.fork_rng(), gates_read(model) as gates:
         for place, span in enumerate(spans):
-            crossing = look(estimator, model, loss, span, state)
+            crossing = estimator.look(model, loss, span, state)
             states, predicted = to_matrix(crossing.states).double(), crossing.predicted.double()
-            if crossing.open_rows is not None:
-                states, predicted = states[crossing.open_rows], predicted[crossing.open_rows]
+            if crossing.continuing is not None:
+                states, predicted = states[crossing.continuing], predicted[crossing.continuing]
             sums[group_of(place, len(spans), groups)] += torch.stack(
                 [_sums(states[:, part], predicted[:, part]) for part in parts.values()], dim=1
             ).cpu()
-            state = crossing.last
+            state = crossing.final_state
 
     def per_row(index: int) -> Estimate:
         return jackknife(sums, lambda mean: mean[index] / mean[0].clamp(min=1))

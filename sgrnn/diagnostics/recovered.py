@@ -7,12 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.cores.dropout import without_dropout
-from sgrnn.diagnostics.crossing import look
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.truth import steps_after
 from sgrnn.estimators import GradientEstimator
 from sgrnn.estimators.objective import Loss
-from sgrnn.estimators.rows import open_rows_at
 from sgrnn.estimators.unroll import run
 from sgrnn.span import Span
 from sgrnn.state import State, map_state, to_matrix
@@ -58,13 +56,13 @@ def recovered_loss(
             neighbor = map_state(lambda tensor: tensor.roll(1, dims=-2), state)
             way = to_matrix(state) - to_matrix(neighbor)
             future, there = steps_after(span, [0], horizon)
-            open_rows = open_rows_at(span, [0, span.steps])
+            open_rows = span.continuing([0, span.steps])
             true = _cost(model, loss, future, there, state) - _cost(model, loss, future, there, neighbor)
             implied = torch.zeros_like(true)
             for node, weight in zip(nodes, weights, strict=True):
                 between = _between(neighbor, state, (float(node) + 1) / 2)
                 with torch.enable_grad():
-                    said = look(estimator, model, loss, span, between).predicted[: span.batch_size]
+                    said = estimator.look(model, loss, span, between).predicted[: span.batch_size]
                 implied += float(weight) / 2 * (said * way).sum(dim=1)
             if open_rows is not None:  # where a sequence begins, neither state matters
                 implied *= open_rows[: span.batch_size]
@@ -72,7 +70,7 @@ def recovered_loss(
             sums[group] += torch.stack([(true - implied).square().sum(), true.square().sum()]).double().cpu()
             seen[group] += 1
             with torch.enable_grad():
-                state = look(estimator, model, loss, span, state).last
+                state = estimator.look(model, loss, span, state).final_state
     return jackknife(sums / seen.unsqueeze(1), lambda mean: torch.where(mean[1] > 0, 1 - mean[0] / mean[1], torch.nan))
 
 

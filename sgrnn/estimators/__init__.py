@@ -11,8 +11,7 @@ them.
 """
 
 from sgrnn.estimators import schedules
-from sgrnn.estimators.boundary_gradients import BoundaryGradients
-from sgrnn.estimators.estimator import GradientEstimator, Step
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.exact_ahead import ExactAhead
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.objective import Loss

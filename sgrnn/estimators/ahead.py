@@ -1,4 +1,4 @@
-"""Running a model beyond a span, to know the errors that it makes there."""
+"""Running a model beyond a span, to know the output gradients there."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.caller import Caller, kept_buffers
+from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.caller import Caller
 from sgrnn.estimators.objective import Loss
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves
 
 
-def run_ahead(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
-    """The model's outputs in the steps after a span, with the gradient of their summed loss."""
+def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
+    """Run the steps after a span, and return the model's outputs with the gradient of their summed loss."""
     # What the next span draws at random, and what it makes of statistics, stays what it was.
     with forked_random(future.inputs), kept_buffers(model):
         with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
@@ -40,6 +41,7 @@ def held_constant(model: nn.Module) -> Iterator[None]:
 
 
 def first_steps(future: Span | None, steps: int) -> Span | None:
+    """Return the first steps of a future; None if there are none."""
     if future is None or steps == 0:
         return None
     is_first = None if future.is_first is None else future.is_first[:steps]

@@ -6,32 +6,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgrnn.all_reduce import AllReduce
 from sgrnn.estimators.objective import differentiate, gradients
 from sgrnn.estimators.reach import require_reach
-from sgrnn.estimators.unroll import Unrolled
+from sgrnn.estimators.unroll import Windows
 from sgrnn.state import at_least_float32, batch_size, floating_leaves, from_matrix, to_matrix
 
 
 def backpropagate(
-    unrolled: Unrolled, outputs: Any, injected: Tensor | None = None, carried: Sequence[float] = ()
+    windows: Windows, outputs: Any, injected: Tensor | None = None, carried: Sequence[float] = ()
 ) -> None:
     """Backwards through all windows: from the outputs by the loss, from the last states by what is injected there.
 
     Inputs that came with a graph of their own are handed what arrived at them at the end.
 
     Args:
-        unrolled: the windows.
+        windows: the windows.
         outputs: the leaves that the loss was computed from, with its gradient.
         injected: (K x B, features), or None for nothing.
         carried: for each boundary between two blocks the factor with which the gradient that arrives from the next one
             crosses it; left out, nothing does, and all blocks are one backward pass.
     """
     if injected is not None or any(carried):
-        require_reach(unrolled.model, unrolled.firsts, unrolled.lasts)
-    roots = _output_roots(unrolled, outputs)
+        require_reach(windows.model, windows.initial_states, windows.final_states)
+    roots = _output_roots(windows, outputs)
     if injected is not None:
-        sizes = [batch_size(last) for last in unrolled.lasts]
-        for place, (last, rows_of) in enumerate(zip(unrolled.lasts, injected.split(sizes), strict=True)):
+        sizes = [batch_size(last) for last in windows.final_states]
+        for place, (last, rows_of) in enumerate(zip(windows.final_states, injected.split(sizes), strict=True)):
             for tensor, part in zip(floating_leaves(last), from_matrix(rows_of, last), strict=True):
                 if tensor.requires_grad:
                     roots[place].append((tensor, part.to(tensor)))
@@ -40,18 +41,18 @@ def backpropagate(
     else:
         for place in reversed(range(len(roots))):
             if place < len(carried) and carried[place]:
-                last, next_first = unrolled.lasts[place], unrolled.firsts[place + 1]
+                last, next_first = windows.final_states[place], windows.initial_states[place + 1]
                 arrived = zip(floating_leaves(last), gradients(next_first), strict=True)
                 roots[place] += [(tensor, carried[place] * grad) for tensor, grad in arrived if tensor.requires_grad]
             differentiate(roots[place])
-    if unrolled.inputs is not None and unrolled.inputs.grad is not None:
-        unrolled.origin.backward(unrolled.inputs.grad)
+    if windows.inputs is not None and windows.inputs.grad is not None:
+        windows.origin.backward(windows.inputs.grad)
 
 
-def _output_roots(unrolled: Unrolled, outputs: Any) -> list[list[tuple[Tensor, Tensor]]]:
+def _output_roots(windows: Windows, outputs: Any) -> list[list[tuple[Tensor, Tensor]]]:
     """For every block its outputs that have a graph, with what the loss left at the leaves."""
-    roots: list[list[tuple[Tensor, Tensor]]] = [[] for _ in unrolled.blocks]
-    blocks = zip(*map(floating_leaves, unrolled.blocks), strict=True)
+    roots: list[list[tuple[Tensor, Tensor]]] = [[] for _ in windows.blocks]
+    blocks = zip(*map(floating_leaves, windows.blocks), strict=True)
     for attached, leaf in zip(blocks, floating_leaves(outputs), strict=True):
         if leaf.grad is None:
             continue
@@ -62,7 +63,20 @@ def _output_roots(unrolled: Unrolled, outputs: Any) -> list[list[tuple[Tensor, T
     return roots
 
 
-def first_gradients(unrolled: Unrolled) -> Tensor:
-    """What the backward pass left at the windows' first states, (K x B, features), in float32 at least."""
-    parts = [to_matrix([at_least_float32(gradient) for gradient in gradients(first)]) for first in unrolled.firsts]
+def initial_gradients(windows: Windows) -> Tensor:
+    """Return the gradients left at the windows' first states, (K x B, features), in float32 at least."""
+    parts = [
+        to_matrix([at_least_float32(gradient) for gradient in gradients(first)]) for first in windows.initial_states
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+@torch.no_grad()
+def injected_share(injected: Tensor, outputs: Any, all_reduce: AllReduce | None) -> Tensor:
+    """Norm of what is injected over that of this and the gradients at the outputs together."""
+    flat = [at_least_float32(each).flatten() for each in (injected, *gradients(outputs))]
+    squares = torch.stack([each.dot(each) for each in flat])
+    if all_reduce is not None:
+        squares = all_reduce(squares)
+    ours = squares[0]
+    return (ours / squares.sum().clamp(min=torch.finfo(ours.dtype).tiny)).sqrt()

@@ -1,23 +1,25 @@
-"""What every gradient estimator is, and what it hands back."""
+"""Gradient estimators, and what they hand back."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from sgrnn.estimators.objective import Loss
+from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.span import Span
-from sgrnn.state import State
+from sgrnn.state import State, to_matrix
 
 
 @dataclass(frozen=True)
 class Step:
-    """What an estimator hands back from one span.
+    """Results of one span.
 
     Args:
         loss: mean loss per step and row, a detached scalar.
         state: the state after the span, detached.
-        figures: scalars worth logging, by name; tensors, so that reading them is the caller's choice.
+        metrics: scalars worth logging, by name; tensors, so that reading them is the caller's choice.
     """
 
     loss: Tensor
@@ -25,10 +27,39 @@ class Step:
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
-class GradientEstimator(nn.Module, ABC):
-    """What crosses a boundary backwards. A module, since an estimator may have parameters and a state to save."""
+@dataclass(frozen=True)
+class BoundaryGradients:
+    """Gradients of the rows' summed future loss that an estimator works with, at the boundaries of K windows, B rows.
 
-    lookahead: int = 0  # how far beyond a span it wants to see
+    Args:
+        boundaries: the K + 1 boundaries as steps into the span: 0, T, 2T, ..., S.
+        states: at all of them, (K + 1) x B rows, detached.
+        predicted: ((K + 1) x B, features) the prediction at all of them.
+        injected: (K x B, features) the gradient that goes backwards from all but the first.
+        continuing: ((K + 1) x B,) bool, rows whose sequence goes on across the boundary; None where all do.
+        final_state: the state after the span, detached.
+    """
+
+    boundaries: list[int]
+    states: State
+    predicted: Tensor
+    injected: Tensor
+    continuing: Tensor | None
+    final_state: State
+
+
+class GradientEstimator(nn.Module, ABC):
+    """Estimate the gradient of a span's loss. A module, since it may have parameters and a state to save.
+
+    Attributes:
+        window: T, steps back-propagated together; None for a whole span.
+        lookahead: how many steps beyond a span it sees (`Span.future`).
+        predicts: whether it predicts what crosses a boundary.
+    """
+
+    window: int | None = None
+    lookahead: int = 0
+    predicts: bool = False
 
     @abstractmethod
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
@@ -44,8 +75,34 @@ class GradientEstimator(nn.Module, ABC):
             ValueError: the loss is not one number per step and row, or reaches into the model's graph past its outputs.
         """
 
+    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+        """Return the gradients that would cross the boundaries of a span; nothing is trained, and no gradient changed.
+
+        Zeros, where nothing crosses them.
+
+        Args:
+            model, loss, span, state: as in `backward`.
+        """
+        with torch.no_grad():
+            windows = unroll(model, span, state, self.window)
+        zeros = torch.zeros_like(to_matrix(windows.boundary_states))
+        return at_boundaries(windows, span, zeros, zeros[span.batch_size :])
+
+
+def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Tensor) -> BoundaryGradients:
+    """Join what is known of the windows of a span with the gradients at their boundaries."""
+    return BoundaryGradients(
+        windows.boundaries, windows.boundary_states, predicted, injected, span.continuing(windows.boundaries),
+        windows.final_state,
+    )  # fmt: skip
+
 
 def positive(name: str, value: int) -> int:
+    """Return a number of steps.
+
+    Raises:
+        ValueError: it is less than 1.
+    """
     if value < 1:
         raise ValueError(f"{name} must be at least 1 step, got {value}")
     return value

@@ -1,27 +1,26 @@
 """Exact gradients of the next few steps at every boundary: what a synthesizer that sees as far can at best predict."""
 
-from dataclasses import replace
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.caller import Caller, kept_buffers
+from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.caller import Caller
 from sgrnn.cores.dropout import require_no_dropout
-from sgrnn.estimators.ahead import first_steps, forked_random, held_constant, require_future, run_ahead
+from sgrnn.estimators.ahead import first_steps, forked_random, forward_and_back, held_constant, require_future
 from sgrnn.estimators.backward import backpropagate
-from sgrnn.estimators.boundary_gradients import BoundaryGradients
-from sgrnn.estimators.estimator import GradientEstimator, Step, positive
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, positive
+from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
-from sgrnn.estimators.objective import Loss, errors, mean_loss, norms
-from sgrnn.estimators.predictions import require_size
-from sgrnn.estimators.rows import open_rows_at
-from sgrnn.estimators.unroll import Unrolled, batch_statistics, unroll
+from sgrnn.estimators.objective import Loss, mean_loss, norms, output_gradients
+from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves, rows, to_matrix
-from sgrnn.synthesizers.lookahead import look_ahead
+from sgrnn.synthesizers.lookahead import Lookahead, steps_after
 
 
+@final
 class ExactAhead(GradientEstimator):
     """Truncated back-propagation with the exact gradient of the next n steps at the end of every window.
 
@@ -46,58 +45,52 @@ class ExactAhead(GradientEstimator):
         self.parallel = parallel
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """See `GradientEstimator.backward`.
+        """Run a span, fill the gradients of the model, and go on; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the span has no future, or the model has dropout.
         """
         _require_same_when_run_again(model)
-        require_size(self, state)
-        unrolled = unroll(model, span, state, self.window, self.parallel)
-        outputs = cut(unrolled.outputs)
+        require_size(None, state)
+        windows = unroll(model, span, state, self.window, self.parallel)
+        outputs = cut(windows.outputs)
         objective = mean_loss(loss, outputs, span)
         objective.backward()
-        exact = self._gradients(model, loss, span, unrolled, outputs, first=1)
-        backpropagate(unrolled, outputs, exact / (span.steps * span.batch_size))
-        return Step(objective.detach(), unrolled.last, norms(unrolled.last))
+        exact = self._gradients(model, loss, span, windows, outputs, first=1)
+        backpropagate(windows, outputs, exact / (span.steps * span.batch_size))
+        return Step(objective.detach(), windows.final_state, norms(windows.final_state))
 
     def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
-        """What would cross the boundaries of a span backwards; no gradient is changed.
-
-        Args:
-            model, loss, span, state: as in `GradientEstimator.backward`.
-        """
+        """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
         with torch.no_grad():
-            unrolled = unroll(model, span, state, self.window)
-        outputs = cut(unrolled.outputs)
+            windows = unroll(model, span, state, self.window)
+        outputs = cut(windows.outputs)
         torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
-        exact = self._gradients(model, loss, span, unrolled, outputs, first=0)
-        open_rows = open_rows_at(span, unrolled.edges)
-        return BoundaryGradients(
-            unrolled.edges, unrolled.boundaries, exact, exact[span.batch_size :], open_rows, unrolled.last
-        )  # fmt: skip
+        exact = self._gradients(model, loss, span, windows, outputs, first=0)
+        return at_boundaries(windows, span, exact, exact[span.batch_size :])
 
     def _gradients(
-        self, model: nn.Module, loss: Loss, span: Span, unrolled: Unrolled, outputs: Any, first: int
+        self, model: nn.Module, loss: Loss, span: Span, windows: Windows, outputs: Any, first: int
     ) -> Tensor:
         """(rows, features) at all boundaries from the first-th on, of each row's summed loss."""
         require_future(span, self.lookahead, "exact gradients reach")
-        span = replace(span, future=first_steps(span.future, self.lookahead))
-        found = [errors(outputs) * (span.steps * span.batch_size)]
+        span, tokens = span.with_future(first_steps(span.future, self.lookahead)), span.steps * span.batch_size
+        parts = [output_gradients(outputs) * tokens]
         if span.future is not None:
-            found.append(errors(run_ahead(model, loss, span.future, unrolled.last)))
-        ahead = look_ahead(span, unrolled.edges[first:], self.lookahead, torch.cat(found))
-        if not is_finite(*found, *(each.inputs for each in (span, span.future) if each is not None)):
-            ahead, open_rows = finite_lookahead(ahead, None)
-        else:
-            open_rows = None
-        assert ahead.errors is not None, "they were handed over"
-        arriving = ahead.errors if ahead.valid is None else ahead.errors * ahead.valid.unsqueeze(-1)
-        boundaries, open_rows = finite_states(rows(unrolled.boundaries, first * span.batch_size, None), open_rows)
+            parts.append(output_gradients(forward_and_back(model, loss, span.future, windows.final_state)))
+        ahead = steps_after(span, windows.boundaries[first:], self.lookahead)
+        seen, continuing = Lookahead(ahead.inputs(span), ahead.valid, ahead.take(torch.cat(parts))), None
+        if not is_finite(*parts, *(each.inputs for each in (span, span.future) if each is not None)):
+            seen, continuing = finite_lookahead(seen, None)
+        inputs, arriving = seen.features, seen.output_gradients
+        assert inputs is not None, "they were handed over"
+        assert arriving is not None, "they were handed over"
+        if seen.valid is not None:
+            arriving = arriving * seen.valid.unsqueeze(-1)
+        states, continuing = finite_states(rows(windows.boundary_states, first * span.batch_size, None), continuing)
         # In the units of the mean loss, in which an interface between levels adds its own.
-        tokens = span.steps * span.batch_size
-        exact = _carried_back(model, ahead.inputs, arriving / tokens, boundaries) * tokens
-        return exact if open_rows is None else exact * open_rows.unsqueeze(1)
+        exact = _carried_back(model, inputs, arriving / tokens, states) * tokens
+        return exact if continuing is None else exact * continuing.unsqueeze(1)
 
     def extra_repr(self) -> str:
         return f"window={self.window}, lookahead={self.lookahead}"

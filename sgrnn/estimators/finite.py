@@ -1,8 +1,5 @@
 """What is not a finite number at some boundaries of a span, and taking these boundaries out."""
 
-from dataclasses import replace
-
-import torch
 from torch import Tensor
 
 from sgrnn.state import State, floating_leaves, map_state, to_matrix
@@ -14,49 +11,50 @@ def is_finite(*tensors: Tensor) -> bool:
     return all(bool(tensor.sum().isfinite()) for tensor in tensors if tensor.is_floating_point())
 
 
-def finite_rows(matrix: Tensor, open_rows: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Zero what is not finite, and close its rows.
+def finite_rows(matrix: Tensor, continuing: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Zero what is not finite, and mark its rows as ended.
 
     Args:
         matrix: (R, features).
-        open_rows: (R or more,) bool, or None for all.
+        continuing: (R or more,) bool, or None for all.
 
     Returns:
-        the matrix, and (R,) the rows that are open still.
+        the matrix, and (R,) the rows that count still.
     """
     if is_finite(matrix):
-        return matrix, open_rows
-    return matrix.nan_to_num(0, 0, 0), _open_still(matrix.isfinite().all(dim=1), open_rows)
+        return matrix, continuing
+    return matrix.nan_to_num(0, 0, 0), _still_continuing(matrix.isfinite().all(dim=1), continuing)
 
 
-def finite_states(states: State, open_rows: Tensor | None) -> tuple[State, Tensor | None]:
-    """Zero what is not finite in states of R rows, and close its rows."""
+def finite_states(states: State, continuing: Tensor | None) -> tuple[State, Tensor | None]:
+    """Zero what is not finite in states of R rows, and mark its rows as ended."""
     if is_finite(*floating_leaves(states)):
-        return states, open_rows
+        return states, continuing
     finite = to_matrix(states).isfinite().all(dim=1)
-    return map_state(_zeroed, states), _open_still(finite, open_rows)
+    return map_state(_zeroed, states), _still_continuing(finite, continuing)
 
 
-def finite_lookahead(lookahead: Lookahead, open_rows: Tensor | None) -> tuple[Lookahead, Tensor | None]:
-    """Zero what is not finite in the steps ahead of R rows, and close the rows that have such a step.
+def finite_lookahead(lookahead: Lookahead, continuing: Tensor | None) -> tuple[Lookahead, Tensor | None]:
+    """Zero what is not finite in the steps ahead of R rows, and mark the rows that have such a step as ended.
 
-    Where errors are seen, targets are not: a NaN among these may be a mark that the loss masks out.
+    Where output gradients are seen, targets are not: a NaN among these may be a mark that the loss masks out.
     """
-    parts = [lookahead.inputs, lookahead.targets if lookahead.errors is None else lookahead.errors]
-    finite = torch.stack(
-        [part.isfinite().flatten(2).all(dim=2) if part.dim() > 2 else part.isfinite() for part in parts]
-    )
-    finite = finite.all(dim=0)
-    if lookahead.valid is not None:
-        finite = finite | ~lookahead.valid
-    errors = None if lookahead.errors is None else _zeroed(lookahead.errors)
-    clean = replace(lookahead, inputs=_zeroed(lookahead.inputs), targets=_zeroed(lookahead.targets), errors=errors)
-    return clean, _open_still(finite.all(dim=0), open_rows)
+    finite: Tensor | None = None
+    for part in (lookahead.features, lookahead.output_gradients):
+        if part is not None:
+            valid = None if lookahead.valid is None else lookahead.valid[: len(part)]
+            here = part.isfinite().flatten(2).all(dim=2)
+            here = (here if valid is None else here | ~valid).all(dim=0)
+            finite = here if finite is None else finite & here
+    if finite is None:
+        return lookahead, continuing
+    zeroed = [None if part is None else _zeroed(part) for part in (lookahead.features, lookahead.output_gradients)]
+    return Lookahead(zeroed[0], lookahead.valid, zeroed[1]), _still_continuing(finite, continuing)
 
 
 def _zeroed(tensor: Tensor) -> Tensor:
     return tensor.nan_to_num(0, 0, 0) if tensor.is_floating_point() else tensor
 
 
-def _open_still(finite: Tensor, open_rows: Tensor | None) -> Tensor:
-    return finite if open_rows is None else finite & open_rows[: len(finite)]
+def _still_continuing(finite: Tensor, continuing: Tensor | None) -> Tensor:
+    return finite if continuing is None else finite & continuing[: len(finite)]

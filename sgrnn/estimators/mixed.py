@@ -1,21 +1,22 @@
 """Real and synthetic gradients by turns or blended, by a schedule."""
 
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import nn
 
-from sgrnn.estimators.estimator import GradientEstimator, Step
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.schedules import Schedule
-from sgrnn.estimators.synthetic import SyntheticGradients
+from sgrnn.estimators.synthetic import Mixture, SyntheticGradients
 from sgrnn.estimators.truncated import BPTT, TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import State
 
 
+@final
 class Mixed(GradientEstimator):
-    """Asks a schedule, span by span, how much of what crosses a boundary is to be synthetic.
+    """Ask a schedule, span by span, how much of what crosses a boundary is to be synthetic.
 
     A share of 1 is `SyntheticGradients` and a share of 0 is `TruncatedBPTT` with the real window, to the bit and at its
     cost. In between, what crosses a boundary inside a real window is share x synthetic + (1 - share) x the gradient
@@ -24,7 +25,7 @@ class Mixed(GradientEstimator):
     **Grounding**: in one of so many spans that are not left to real gradients alone, the synthetic gradients are those
     of a longer window, with true gradients over more steps for the synthesizer to learn from, and for the model.
 
-    Figures: those of the estimator that ran, and ``share``.
+    Metrics: those of the estimator that ran, and ``share``.
 
     Args:
         synthetic: with its window T and its synthesizer.
@@ -32,11 +33,10 @@ class Mixed(GradientEstimator):
         real_window: of the real gradients, a multiple of T; None for the whole span, T for none across boundaries.
         ground_every: of so many spans with a share above 0 one is grounded; None for none.
         ground_window: steps of its window. A real window is rounded up to a multiple of it in such a span.
-        learn_always: train the synthesizer while its share is 0 too, on the real gradients that arrive at the first
-            states of the windows of T steps. The model's gradients stay those of truncation, but for rounding
-            and for when dropout draws its masks; it costs what the synthesizer costs, and the windows run one by one.
         updates_per_unit: updates in a unit of the schedule's time: 1, or those of an epoch.
     """
+
+    predicts = True
 
     def __init__(
         self,
@@ -46,29 +46,26 @@ class Mixed(GradientEstimator):
         real_window: int | None = None,
         ground_every: int | None = None,
         ground_window: int | None = None,
-        learn_always: bool = False,
         updates_per_unit: int = 1,
     ) -> None:
         super().__init__()
-        if real_window is not None and (real_window < 1 or real_window % synthetic.window):
-            raise ValueError(
-                f"real_window must be a multiple of the window, {synthetic.window} steps, got {real_window}"
-            )
+        window = synthetic.window
+        assert window is not None, "as it was made"
+        if real_window is not None and (real_window < 1 or real_window % window):
+            raise ValueError(f"real_window must be a multiple of the window, {window} steps, got {real_window}")
         if (ground_every is None) != (ground_window is None):
             raise ValueError("ground_every and ground_window go together: give both or neither")
         if ground_every is not None and ground_every < 1:
             raise ValueError(f"ground_every must be at least 1 span, got {ground_every}")
-        if ground_window is not None and ground_window < synthetic.window:
-            raise ValueError(
-                f"ground_window must be at least the window, {synthetic.window} steps, got {ground_window}"
-            )
-        if ground_window is not None and synthetic.chained:
+        if ground_window is not None and ground_window < window:
+            raise ValueError(f"ground_window must be at least the window, {window} steps, got {ground_window}")
+        if ground_window is not None and synthetic.synthesizer.window is not None:
             raise ValueError("ground_every and ground_window need a synthesizer of any window: this one has its own")
         if updates_per_unit < 1:
             raise ValueError(f"updates_per_unit must be at least 1, got {updates_per_unit}")
-        self.synthetic, self.schedule = synthetic, schedule
+        self.synthetic, self.schedule, self.window = synthetic, schedule, window
         self.real = BPTT() if real_window is None else TruncatedBPTT(real_window, parallel=synthetic.parallel)
-        self.real_window, self.learn_always = real_window, learn_always
+        self.real_window = real_window
         self.ground_every, self.ground_window = ground_every, ground_window
         self.updates_per_unit = updates_per_unit
         self.lookahead = synthetic.lookahead
@@ -76,7 +73,7 @@ class Mixed(GradientEstimator):
         self.synthetic_spans = 0
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """See `GradientEstimator.backward`.
+        """Run a span by the share that the schedule gives; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the schedule gives no share.
@@ -86,25 +83,32 @@ class Mixed(GradientEstimator):
             raise ValueError(f"a schedule must give shares in [0, 1], got {share} at update {self.update}")
         self.update += 1
         self.synthetic_spans += share > 0
-        if share == 0 and not self.learn_always:
+        if share == 0:
             step = self.real.backward(model, loss, span, state)
         else:
-            window, real_window = None, self.real_window
-            if share > 0 and self.ground_every is not None and self.synthetic_spans % self.ground_every == 0:
-                window = self.ground_window
-                if window is not None and real_window is not None:
-                    real_window = -(-real_window // window) * window
-            step = self.synthetic.backward(
-                model, loss, span, state, window=window, share=share, real_window=real_window
-            )
+            mixture = Mixture(share, None, self.real_window)
+            if self.ground_every is not None and self.synthetic_spans % self.ground_every == 0:
+                mixture = self._grounded(share)
+            step = self.synthetic.backward_mixed(model, loss, span, state, mixture)
         return Step(step.loss, step.state, {**step.metrics, "share": torch.full_like(step.loss, share)})
 
+    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+        """Return what the synthetic part would have cross the boundaries, whatever the schedule says."""
+        return self.synthetic.look(model, loss, span, state)
+
+    def _grounded(self, share: float) -> Mixture:
+        """Return the mixture of a grounded span, its real window rounded up to a multiple of the longer window."""
+        window, real = self.ground_window, self.real_window
+        if window is not None and real is not None:
+            real = -(-real // window) * window
+        return Mixture(share, window, real)
+
     def get_extra_state(self) -> dict[str, Any]:
-        """What has to be saved besides parameters and buffers: the clocks."""
+        """Return what has to be saved besides parameters and buffers: the clocks."""
         return {"update": self.update, "synthetic_spans": self.synthetic_spans}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from a state of `get_extra_state`."""
         self.update, self.synthetic_spans = state["update"], state["synthetic_spans"]
 
     def extra_repr(self) -> str:

@@ -13,7 +13,7 @@ Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
 
 
 def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
-    """The mean over steps and rows.
+    """Mean of a loss over steps and rows.
 
     Raises:
         ValueError: the loss is not one number per step and row.
@@ -45,19 +45,18 @@ def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
 
 
 def gradients(state: State) -> list[Tensor]:
-    """What a backward pass left at the leaves, zero where nothing arrived."""
+    """Return the gradients that a backward pass left at the leaves, zero where nothing arrived."""
     return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in floating_leaves(state)]
 
 
-def errors(outputs: Any) -> Tensor:
-    """(time, batch, error_size): the gradient that the loss left at the model's outputs, in float32 at least."""
-    return torch.cat(
-        [at_least_float32(gradient).reshape(*gradient.shape[:2], -1) for gradient in gradients(outputs)], dim=2
-    )
+def output_gradients(outputs: Any) -> Tensor:
+    """Return the gradient that the loss left at the model's outputs, (time, batch, output_size), float32 at least."""
+    parts = [at_least_float32(gradient).reshape(*gradient.shape[:2], -1) for gradient in gradients(outputs)]
+    return torch.cat(parts, dim=2)
 
 
 def norms(state: State) -> dict[str, Tensor]:
-    """Mean over rows of the norm of the state's last tensor: an LSTM's cell, which tells of drift first."""
+    """Mean over rows of the norm of the state's last tensor, ``cell_norm``: an LSTM's cell drifts first."""
     cell = next(reversed(leaves(state)), None)
     if cell is None or not cell.is_floating_point():
         return {}

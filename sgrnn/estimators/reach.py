@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
-from sgrnn.estimators.unroll import Unrolled
+from sgrnn.estimators.unroll import Windows
 from sgrnn.state import State, floating_leaves, to_matrix
 
 _REMEDY = (
@@ -16,44 +16,44 @@ _REMEDY = (
 )
 
 
-def require_reach(model: nn.Module, firsts: Sequence[State], lasts: Sequence[State]) -> None:
+def require_reach(model: nn.Module, initial_states: Sequence[State], final_states: Sequence[State]) -> None:
     """Refuse a model whose last states do not lead back to its parameters.
 
     What is injected there would go nowhere, and synthetic gradients be plain truncation, whatever the figures say.
 
     Args:
         model: that ran; one without parameters has nothing to be reached.
-        firsts, lasts: the states before and after each of its calls.
+        initial_states, final_states: the states before and after each of its calls.
 
     Raises:
         ValueError: it does not.
     """
-    attached = [[tensor for tensor in floating_leaves(last) if tensor.requires_grad] for last in lasts]
+    attached = [[tensor for tensor in floating_leaves(last) if tensor.requires_grad] for last in final_states]
     if next(model.parameters(), None) is None:
         return
-    if not any(_leads_on(last, first) for last, first in zip(attached, firsts, strict=True)):
+    if not any(_leads_on(last, first) for last, first in zip(attached, initial_states, strict=True)):
         raise ValueError(_REMEDY)
 
 
-def require_attached(model: nn.Module, lasts: Sequence[State]) -> None:
+def require_attached(model: nn.Module, final_states: Sequence[State]) -> None:
     """Refuse a model that cuts its own state off, so that nothing can be carried through it in either direction.
 
     Raises:
         ValueError: none of its last states has a graph.
     """
-    attached = any(tensor.requires_grad for last in lasts for tensor in floating_leaves(last))
+    attached = any(tensor.requires_grad for last in final_states for tensor in floating_leaves(last))
     if not attached and next(model.parameters(), None) is not None:
         raise ValueError(_REMEDY)
 
 
-def injectable(unrolled: Unrolled) -> Tensor | None:
+def injectable(windows: Windows) -> Tensor | None:
     """(K x B, features) 1 where a window's last state has a graph, 0 where the model cut it; None for all 1."""
-    if all(tensor.requires_grad for last in unrolled.lasts for tensor in floating_leaves(last)):
+    if all(tensor.requires_grad for last in windows.final_states for tensor in floating_leaves(last)):
         return None
     return torch.cat(
         [
             to_matrix([torch.full_like(tensor, float(tensor.requires_grad)) for tensor in floating_leaves(last)])
-            for last in unrolled.lasts
+            for last in windows.final_states
         ]
     )
 

@@ -1,4 +1,6 @@
-"""Estimators that carry nothing, or nothing but the true gradient, across a boundary."""
+"""Back-propagation through a span, whole or in windows."""
+
+from typing import final
 
 from torch import nn
 
@@ -10,6 +12,7 @@ from sgrnn.span import Span
 from sgrnn.state import State, cut
 
 
+@final
 class TruncatedBPTT(GradientEstimator):
     """Truncated back-propagation through time (Williams & Peng 1990): nothing crosses a boundary.
 
@@ -24,29 +27,30 @@ class TruncatedBPTT(GradientEstimator):
         self.parallel = parallel
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """See `GradientEstimator.backward`."""
+        """Run a span, fill the gradients of the model, and go on; see `GradientEstimator.backward`."""
         return _truncated(model, loss, span, state, self.window, self.parallel)
 
     def extra_repr(self) -> str:
         return f"window={self.window}"
 
 
+@final
 class BPTT(GradientEstimator):
     """Back-propagation through the whole span: the window is as long as the span."""
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """See `GradientEstimator.backward`."""
+        """Run a span, fill the gradients of the model, and go on; see `GradientEstimator.backward`."""
         return _truncated(model, loss, span, state, None, False)
 
 
 def _truncated(
     model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool | None
 ) -> Step:
-    unrolled = unroll(model, span, state, window, parallel)
+    windows = unroll(model, span, state, window, parallel)
     outputs = cut(
-        unrolled.outputs
+        windows.outputs
     )  # in two parts as `SyntheticGradients`, to equal it bit for bit where nothing is injected
     objective = mean_loss(loss, outputs, span)
     objective.backward()
-    backpropagate(unrolled, outputs)
-    return Step(objective.detach(), unrolled.last, norms(unrolled.last))
+    backpropagate(windows, outputs)
+    return Step(objective.detach(), windows.final_state, norms(windows.final_state))

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.caller import Caller, kept_buffers
+from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.cores import beginning
 from sgrnn.cores.dropout import own_masks, recorded_masks, replayed_masks
@@ -20,27 +21,27 @@ _FEW_STEPS = 128
 
 
 @dataclass(frozen=True)
-class Unrolled:
+class Windows:
     """The forward pass of a span of K windows of B rows.
 
     Args:
         blocks: the model's outputs, (steps, B, ...), each window's attached to its own graph; windows that ran as a
             batch are one block.
-        edges: the K + 1 boundaries as steps into the span: 0, T, 2T, ..., S.
-        firsts: the windows' first states, leaves of the graph; one state per block, together K x B rows, in the order
-            of the windows.
-        lasts: the windows' last states, attached to the graph, in the same blocks.
-        last: the state after the span, B rows, detached.
+        boundaries: the K + 1 boundaries as steps into the span: 0, T, 2T, ..., S.
+        initial_states: the windows' first states, leaves of the graph; one state per block, together K x B rows, in the
+            order of the windows.
+        final_states: the windows' last states, attached to the graph, in the same blocks.
+        final_state: the state after the span, B rows, detached.
         model: that ran.
         inputs: those that the windows read, a leaf of the graph, where the span's came with a graph of their own.
         origin: these, with their graph.
     """
 
     blocks: list[Any]
-    edges: list[int]
-    firsts: list[State]
-    lasts: list[State]
-    last: State
+    boundaries: list[int]
+    initial_states: list[State]
+    final_states: list[State]
+    final_state: State
     model: nn.Module
     inputs: Tensor | None
     origin: Tensor
@@ -51,12 +52,12 @@ class Unrolled:
         return self.blocks[0] if len(self.blocks) == 1 else map_state(lambda *parts: torch.cat(parts), *self.blocks)
 
     @property
-    def boundaries(self) -> State:
+    def boundary_states(self) -> State:
         """The states at all K + 1 boundaries, (K + 1) x B rows, detached."""
-        return concatenate([*map(detach, self.firsts), self.last])
+        return concatenate([*map(detach, self.initial_states), self.final_state])
 
 
-def unroll(model: nn.Module, span: Span, state: State, window: int | None, parallel: bool | None = False) -> Unrolled:
+def unroll(model: nn.Module, span: Span, state: State, window: int | None, parallel: bool | None = False) -> Windows:
     """Run a span in windows of at most `window` steps; the last may be shorter, None makes it one window.
 
     Within a span the weights do not change, so that the windows do not depend on each other backwards. With
@@ -66,8 +67,8 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     where it is faster: on a CPU for small windows, elsewhere always.
     """
     window = min(window or span.steps, span.steps)
-    edges = [*range(0, span.steps, window), span.steps]
-    require_fit(model, span, state, windows={window, span.steps - edges[-2]})
+    boundaries = [*range(0, span.steps, window), span.steps]
+    require_fit(model, span, state, windows={window, span.steps - boundaries[-2]})
     chosen = parallel is None
     if parallel is None:
         few = span.inputs.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
@@ -79,8 +80,8 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
         span = replace(span, inputs=leaf)
     caller = Caller(model)
     blocks: list[Any] = []
-    firsts: list[State] = []
-    lasts: list[State] = []
+    initial_states: list[State] = []
+    final_states: list[State] = []
     if folded > 1:
         if (name := batch_statistics(model)) is not None:
             raise ValueError(
@@ -109,19 +110,19 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
         with replayed_masks(model, folded):
             out, last = run(caller, inputs, first, is_first)
         blocks.append(map_state(lambda steps: _unfold(steps, folded), out))
-        firsts.append(first)
-        lasts.append(last)
-        edges_left = edges[folded:]
+        initial_states.append(first)
+        final_states.append(last)
+        left = boundaries[folded:]
     else:
-        edges_left = edges
-    for start, stop in pairwise(edges_left):
-        firsts.append(cut(state))
-        out, state = _run(caller, span, start, stop, firsts[-1])
+        left = boundaries
+    for start, stop in pairwise(left):
+        initial_states.append(cut(state))
+        out, state = _run(caller, span, start, stop, initial_states[-1])
         blocks.append(out)
-        lasts.append(state)
+        final_states.append(state)
     # Contiguous, as cuDNN wants it: rows of several layers are strided.
-    after = map_state(Tensor.contiguous, detach(rows(lasts[-1], -span.batch_size, None)))
-    return Unrolled(blocks, edges, firsts, lasts, after, model, leaf, origin)
+    after = map_state(Tensor.contiguous, detach(rows(final_states[-1], -span.batch_size, None)))
+    return Windows(blocks, boundaries, initial_states, final_states, after, model, leaf, origin)
 
 
 def run(model: nn.Module | Caller, inputs: Tensor, state: State, is_first: Tensor | None = None) -> tuple[Any, State]:

@@ -9,7 +9,6 @@ from sgrnn.cores.dropout import Dropout
 from sgrnn.models.cross_entropy import output_loss
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.state import State, at_least_float32
-from sgrnn.synthesizers.lookahead import TokenFeatures
 
 
 class LanguageModel(SequenceModel):
@@ -86,7 +85,7 @@ class LanguageModel(SequenceModel):
         return losses.view_as(targets)
 
     def input_features(self, inputs: Tensor) -> Tensor:
-        """What a synthesizer sees of the tokens that are read: their embeddings, held constant and standardized.
+        """Return what a synthesizer sees of the tokens that are read: their embeddings, held constant and standardized.
 
         Standardized (a layer norm without parameters), as the state is: the embeddings of a young model are small,
         and beside a standardized state they would go unnoticed.
@@ -99,8 +98,8 @@ class LanguageModel(SequenceModel):
         """
         return _standardized(self.embedding, inputs)
 
-    def token_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The same of the tokens that are read, and beside them the output embeddings of those to be predicted.
+    def step_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the features of the tokens that are read, and beside them those of the targets' output embeddings.
 
         Args:
             inputs, targets: tokens (steps, rows).
@@ -109,13 +108,6 @@ class LanguageModel(SequenceModel):
             (steps, rows, embedding_size + output_size).
         """
         return torch.cat([_standardized(self.embedding, inputs), _standardized(self.output, targets)], dim=-1)
-
-    step_features = token_features
-    """What `SequenceModel` calls it."""
-
-    def own_features(self, size: int) -> TokenFeatures:
-        """See `SequenceModel.own_features`."""
-        return TokenFeatures(self.embedding.num_embeddings, size)
 
 
 @torch.no_grad()

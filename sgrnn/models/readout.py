@@ -3,19 +3,19 @@
 from collections.abc import Callable
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.state import State
-from sgrnn.synthesizers.lookahead import vector_features
 
 
 @final
 class Readout(SequenceModel):
     """A model for a gradient estimator that reads vectors: ``model(inputs, state) -> (the core's outputs, state)``.
 
-    The linear layer belongs to the loss, so that errors are as wide as the vectors of the state, as `ErrorSynthesizer`
-    needs them to carry them from unit to unit. What the model says is `predict(outputs)`.
+    The linear layer belongs to the loss, so that output gradients are as wide as the vectors of the state, as
+    `ErrorSynthesizer` needs them to carry them from unit to unit. What the model says is `predict(outputs)`.
 
     >>> import torch
     >>> from sgrnn.cores import LSTM
@@ -66,9 +66,10 @@ class Readout(SequenceModel):
         return self._loss(self.predict(outputs), targets)
 
     def input_features(self, inputs: Tensor) -> Tensor:
-        """The inputs as they are."""
+        """Return the inputs as they are."""
         return inputs
 
     def step_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Inputs and targets side by side, (steps, rows, input_size + output_size + 1)."""
-        return vector_features(inputs, targets)
+        """Return inputs and targets side by side, (steps, rows, input_size + output_size + 1)."""
+        both = torch.cat([inputs, targets], dim=-1)
+        return both if both.is_floating_point() else both.to(torch.get_default_dtype())

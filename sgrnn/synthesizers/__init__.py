@@ -1,15 +1,24 @@
-"""Synthesizers: predictors of the gradient that the future would send to a state.
+"""Synthesizers: predictors of the gradient that the future would send to a state, and who trains them.
 
-A synthesizer is any module ``synthesizer(state, lookahead) -> (rows, heads, features)`` that predicts, for every
-row of a state, the gradient of the row's summed future loss with respect to all the floating-point tensors of the
-state, flattened as by `sgrnn.state.to_matrix` and divided by a scale that the estimator keeps. An attribute
-``lookahead`` tells how many upcoming steps it wants to see, and ``sees_errors`` whether it wants the errors that
-the model makes there. `AdjointSynthesizer` alone is also told what is injected at the next boundary.
+`Synthesizer` is what one must be, `GradientPredictor` what trains it, `Interface` a predictor between two modules.
 """
 
 from sgrnn.synthesizers.adjoint import AdjointSynthesizer
 from sgrnn.synthesizers.error import ErrorSynthesizer
-from sgrnn.synthesizers.follower import Follower
+from sgrnn.synthesizers.interface import Interface
+from sgrnn.synthesizers.lookahead import Lookahead
 from sgrnn.synthesizers.mlp import MLPSynthesizer
+from sgrnn.synthesizers.predictor import GradientPredictor, Shrinkage
+from sgrnn.synthesizers.synthesizer import Boundaries, Synthesizer
 
-__all__ = ["AdjointSynthesizer", "ErrorSynthesizer", "Follower", "MLPSynthesizer"]
+__all__ = [
+    "AdjointSynthesizer",
+    "Boundaries",
+    "ErrorSynthesizer",
+    "GradientPredictor",
+    "Interface",
+    "Lookahead",
+    "MLPSynthesizer",
+    "Shrinkage",
+    "Synthesizer",
+]

@@ -1,22 +1,23 @@
 """A learned backward pass: from each boundary to the one before it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from sgrnn.state import State
-from sgrnn.synthesizers.error import ErrorSynthesizer
+from sgrnn.state import State, rows
+from sgrnn.synthesizers.jacobian import JacobianSynthesizer
 from sgrnn.synthesizers.lookahead import Lookahead
+from sgrnn.synthesizers.synthesizer import Boundaries, Inject, Predictions
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What `AdjointSynthesizer` makes of R rows before it knows what arrives at the ends of their windows.
+class WindowJacobians:
+    """The learned Jacobians of the windows that begin at R rows, and the gradient of their own losses.
 
     Args:
-        own: (R, state_size) the errors of the window, carried back.
+        own: (R, state_size) the output gradients of the window, carried back.
         gains: (R, vectors, vectors, state_size / vectors) of the Jacobian's part from unit to unit.
         gates: (R, rank) of its part across units.
     """
@@ -25,44 +26,40 @@ class Reading:
     gains: Tensor
     gates: Tensor
 
-    def rows(self, start: int, stop: int | None) -> "Reading":
-        """Some of the rows, counted as Python slices count."""
-        chosen = slice(start, stop)
-        return Reading(self.own[chosen], self.gains[chosen], self.gates[chosen])
+    def rows(self, start: int, stop: int | None) -> "WindowJacobians":
+        """Return some of the rows, counted as Python slices count."""
+        return WindowJacobians(self.own[start:stop], self.gains[start:stop], self.gates[start:stop])
 
 
-class AdjointSynthesizer(ErrorSynthesizer):
-    """Carries back the errors of the next window, and what arrives at the window's end, by learned Jacobians.
+@final
+class AdjointSynthesizer(JacobianSynthesizer):
+    """Carry back the output gradients of the next window, and what arrives at the window's end, by learned Jacobians.
 
-    As `ErrorSynthesizer` with n = T, the window, and one term more: with i the gradient that is injected at the next
+    With n = T, the window, and one term more than `ErrorSynthesizer`: with i the gradient that is injected at the next
     boundary,
 
         M(s, lookahead, i) = Σ_j  a_j * d_j  +  W_j (g_j * P_j d_j)  +  C * i  +  V (q * U i)
 
     so that it learns the transposed Jacobian of a window, and its predictions, made from the last boundary of a span to
-    the first, are the adjoint recursion of back-propagation with learned Jacobians in the place of the core's. Errors
-    reach back through any number of windows of the span. C has a gain for every unit and every pair of the state's
-    vectors (an LSTM's cell passes its gradient on to itself and takes in that of the hidden state); gains and gates are
-    read off the state and the inputs of the window.
+    the first, are the adjoint recursion of back-propagation with learned Jacobians in the place of the core's. Output
+    gradients reach back through any number of windows of the span. C has a gain for every unit and every pair of the
+    state's vectors (an LSTM's cell passes its gradient on to itself and takes in that of the hidden state); gains and
+    gates are read off the state and the inputs of the window.
 
-    The target of a prediction is what the core's own Jacobian makes of the same i: M is never trained on what it said
-    itself, and there is no bootstrap to diverge. Linear in the errors it stays (docs/algorithm.md).
+    The target of a prediction is what the core's own Jacobian makes of the same i: M is never trained on what it
+    predicted itself, and there is no bootstrap to diverge. It stays linear in the output gradients (docs/algorithm.md).
 
     Args:
-        state_size, error_size, features, feature_size: as `ErrorSynthesizer`.
+        state_size, output_size, feature_size, hidden_size, rank, projection: as `JacobianSynthesizer`.
         window: T, that of the estimator.
-        hidden_size: units of the network that computes gains and gates.
-        rank: dimensions that gradients cross units through.
-        projection: features that a step's inputs are reduced to first.
         near: steps of the window whose inputs are read, and whose Jacobians depend on them; None for all.
-        aligned_size: as `ErrorSynthesizer`; where it is not all of the state, C has a gain for every unit alone.
+        aligned_size: as `JacobianSynthesizer`; where it is not all of the state, C has a gain for every unit alone.
     """
 
     def __init__(
         self,
         state_size: int,
-        error_size: int,
-        features: Callable[[Tensor], Tensor],
+        output_size: int,
         feature_size: int,
         *,
         window: int,
@@ -73,9 +70,10 @@ class AdjointSynthesizer(ErrorSynthesizer):
         aligned_size: int | None = None,
     ) -> None:
         super().__init__(
-            state_size, error_size, features, feature_size, aligned_size=aligned_size,
-            steps=window, hidden_size=hidden_size, rank=rank, projection=projection, near=near or window,
+            state_size, output_size, feature_size, lookahead=window, hidden_size=hidden_size, rank=rank,
+            projection=projection, near=near or window, aligned_size=aligned_size,
         )  # fmt: skip
+        self.window = window
         self.vectors = 1 if self.others else self.repeats
         gains = self.vectors * state_size
         self.next_gain = nn.Parameter(torch.zeros(hidden_size, gains))
@@ -86,31 +84,65 @@ class AdjointSynthesizer(ErrorSynthesizer):
         self.next_last = nn.Linear(rank, state_size, bias=False)
         nn.init.zeros_(self.next_last.weight)
 
-    def forward(self, state: State, lookahead: Lookahead, following: Tensor | None = None) -> Tensor:
+    def forward(self, state: State, lookahead: Lookahead | None = None, following: Tensor | None = None) -> Tensor:
         """Predict from R rows.
 
         Args:
             state: R rows.
-            lookahead: the steps of their windows, with errors.
-            following: (R, state_size) what is injected at the windows' ends, in units of the estimator's target scale;
-                None for nothing.
+            lookahead: the steps of their windows, with output gradients.
+            following: (R, state_size) the gradient that is injected at the windows' ends, in units of the target
+                scale; None for nothing.
 
         Returns:
             (R, 1, state_size), in the same units.
         """
-        reading = self.look(state, lookahead)
-        return (reading.own if following is None else self.carry(reading, following)).unsqueeze(1)
+        assert lookahead is not None, "the estimator hands over a lookahead where the synthesizer asks for one"
+        jacobians = self.jacobians(state, lookahead)
+        return (jacobians.own if following is None else self.carry(jacobians, following)).unsqueeze(1)
 
-    def look(self, state: State, lookahead: Lookahead) -> Reading:
-        """All that does not depend on what arrives at the windows' ends."""
+    def jacobians(self, state: State, lookahead: Lookahead) -> WindowJacobians:
+        """Compute all that does not depend on what arrives at the windows' ends."""
         hidden = self.read(state, lookahead)
         last = hidden[-1]  # it has seen the state and the inputs of the whole window
         gains = torch.addmm(self.next_gain_bias, last, self.next_gain)
         gains = gains.unflatten(1, (self.vectors, self.vectors, -1))
-        return Reading(self.carry_errors(hidden, lookahead), gains, self.next_gate(last))
+        return WindowJacobians(self.carry_back(hidden, lookahead), gains, self.next_gate(last))
 
-    def carry(self, reading: Reading, following: Tensor) -> Tensor:
-        """The prediction (R, state_size) from what arrives at the windows' ends, (R, state_size)."""
+    def carry(self, jacobians: WindowJacobians, following: Tensor) -> Tensor:
+        """Predict (R, state_size) from what arrives at the windows' ends, (R, state_size)."""
         arriving = following.unflatten(1, (1, self.vectors, -1))
-        unit_to_unit = (reading.gains * arriving).sum(dim=2).flatten(1)
-        return reading.own + unit_to_unit + self.next_last(reading.gates * self.next_projection(following))
+        unit_to_unit = (jacobians.gains * arriving).sum(dim=2).flatten(1)
+        return jacobians.own + unit_to_unit + self.next_last(jacobians.gates * self.next_projection(following))
+
+    def predict(self, at: Boundaries, scale: Tensor, inject: Inject) -> Predictions:
+        """Predict from the last boundary to the first, knowing what is injected at the one that follows each.
+
+        See `Synthesizer.predict`.
+        """
+        assert at.lookahead is not None, "the estimator hands over a lookahead where the synthesizer asks for one"
+        size = at.batch_size
+        jacobians = self.jacobians(at.states, at.lookahead)
+        windows = len(jacobians.own) // size - 1
+        after: list[Tensor] = []
+        injected: list[Tensor] = []
+        with torch.no_grad():
+            following = torch.zeros_like(jacobians.own[:size])
+            for boundary in reversed(range(1, windows + 1)):
+                start, stop = boundary * size, (boundary + 1) * size
+                continuing = None if at.continuing is None else at.continuing[start:stop]
+                if at.unbroken is not None and boundary < windows:
+                    following = following * at.unbroken[start:stop]
+                after.append(self.carry(jacobians.rows(start, stop), following))
+                if continuing is not None:
+                    after[-1] = after[-1] * continuing.unsqueeze(1)
+                injected.append(inject(scale * after[-1], rows(at.states, start, stop), continuing))
+                following = injected[-1] / scale.clamp(min=1e-30)
+        return Predictions(torch.cat(injected[::-1]), torch.cat(after[::-1]), jacobians.rows(0, windows * size))
+
+    def trainable(self, predictions: Predictions, at: Boundaries, scale: Tensor, arrived: Tensor | None) -> Tensor:
+        """Predict again, with a graph, from what did arrive at the windows' ends; see `Synthesizer.trainable`."""
+        assert arrived is not None, "the estimator tells what arrived where windows are chained"
+        following = arrived / scale.clamp(min=1e-30)
+        if at.unbroken is not None:
+            following = following * at.unbroken
+        return self.carry(predictions.trainable, following).unsqueeze(1)

@@ -1,18 +1,18 @@
 """A message from one module to another, and a gradient for its sender that does not wait for the receiver's."""
 
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from sgrnn.all_reduce import AllReduce, mean
+from sgrnn.all_reduce import AllReduce
 from sgrnn.state import at_least_float32, without_autocast
-from sgrnn.synthesizers.injection import Shrinkage
-from sgrnn.synthesizers.running_means import Statistics
+from sgrnn.synthesizers.predictor import GradientPredictor
 
 
-class Interface(Statistics):
+@final
+class Interface(nn.Module):
     """Stands between two modules, decouples them, and predicts for the one what the other would send back.
 
     The synthetic gradient between modules (Jaderberg et al. 2016, section 3.2): for a message m from a sender to a
@@ -38,20 +38,16 @@ class Interface(Statistics):
         synthesizer: M, as `sgrnn.synthesizers` describes, of a state that is the message: a module
             ``synthesizer(message, known) -> (rows, heads, features)``, of which the first head counts;
             ``MLPSynthesizer(features)`` for one. Its last layer zero, the sender begins without a gradient.
-        shrinkage: multiply by `sgrnn.synthesizers.injection.Shrinkage`; without, predictions are trusted from the first
+        shrinkage: multiply by `sgrnn.Shrinkage`; without, predictions are trusted from the first
             on.
-        ema_decay: of the running means (scale of the gradients, gate), per message that is answered.
+        ema_decay: of the running means (scale of the gradients, shrinkage), per message that is answered.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`), each with as many rows
-            and a loss that is a mean over its own. Running means, gate and figures are then those of all rows. Each
-            message sent with gradients and each answer is then a message between the processes: all of them must send
-            and answer alike, as often and in the same order, so that between the levels of a core their rows must be in
-            step, and windows in order or as one batch in all of them: an estimator's `parallel` True or False, and not
-            None.
+            and a loss that is a mean over its own. Running means, shrinkage and metrics are then those of all rows.
+            Each message sent with gradients and each answer is then a message between the processes: all of them must
+            send and answer alike, as often and in the same order, so that between the levels of a core their rows must
+            be in step, and windows in order or as one batch in all of them: an estimator's `parallel` True or False,
+            and not None.
     """
-
-    mean_square: Tensor
-    power: Tensor
-    answers: Tensor
 
     def __init__(
         self,
@@ -62,18 +58,14 @@ class Interface(Statistics):
         all_reduce: AllReduce | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < ema_decay < 1:
-            raise ValueError(f"ema_decay must be in (0, 1), got {ema_decay}")
-        self.synthesizer, self.shrinkage, self.gated = synthesizer, Shrinkage(ema_decay), shrinkage
-        self.ema_decay, self.all_reduce = ema_decay, all_reduce
-        self.register_buffer("mean_square", torch.zeros(()))
-        self.register_buffer("power", torch.zeros(()))
-        self.register_buffer("answers", torch.zeros(()))
+        self.predictor = GradientPredictor(
+            synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce
+        )  # fmt: skip
 
     @property
     def message_size(self) -> int | None:
         """The features of a message, as the synthesizer says by its ``state_size``; None if it does not."""
-        return getattr(self.synthesizer, "state_size", None)
+        return getattr(self.predictor.synthesizer, "state_size", None)
 
     def forward(self, message: Tensor, known: Any = None) -> tuple[Tensor, Tensor]:
         """Send a message.
@@ -97,58 +89,41 @@ class Interface(Statistics):
         if not torch.is_grad_enabled():
             return sent, sent.new_zeros(())
         with without_autocast(sent.device):
-            predicted = at_least_float32(self.synthesizer(self._readable(sent), _detached(known))[:, 0])
+            readable = self.predictor.readable(sent.nan_to_num(0, 0, 0))
+            predicted = at_least_float32(self.predictor.synthesizer(readable, _detached(known))[:, 0])
         if predicted.shape != sent.shape:  # by a synthesizer that does not say what it is for
             raise ValueError(
                 f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
                 f"{tuple(sent.shape)}"
             )
-        scale = self.mean_square.sqrt() * (self.shrinkage() if self.gated else 1.0) * self._processes(sent)
+        scale = self.predictor.scale * self.predictor.trust * self._processes(sent)
         reply = (scale * predicted.detach()).to(message.dtype).nan_to_num(0, 0, 0)
         return _Received.apply(predicted, sent, self), _Reply.apply(message, reply)
 
-    def _readable(self, sent: Tensor) -> Tensor:
-        """The message as the synthesizer reads it: in its own precision, and without what is not finite."""
-        return sent.nan_to_num(0, 0, 0).to(next((p.dtype for p in self.synthesizer.parameters()), sent.dtype))
-
     def metrics(self) -> dict[str, Tensor]:
-        """Figures of the quality of the predictions: ``target_r2``, running, and ``shrinkage``.
+        """Return metrics of the quality of the predictions: ``target_r2``, running, and ``shrinkage``.
 
         The R² is with what arrived, before they were trained on it: the receiver's gradient as it is computed, with
         what is injected into the receiver itself.
         """
-        r2 = (2 * self.shrinkage.dot - self.shrinkage.square) / self.power.clamp(min=1e-30)
-        return {"target_r2": r2, "shrinkage": self.shrinkage() if self.gated else torch.ones_like(r2)}
+        return self.predictor.metrics()
 
     def learn(self, predicted: Tensor, arrived: Tensor) -> Tensor:
         """Take in what arrived (rows, features); returns the gradient of the regression at what was predicted.
 
-        Predictions are in units of the root mean square of what arrives. Rows that are not finite are left out.
+        Rows that are not finite are left out.
         """
         arrived = at_least_float32(arrived) / self._processes(arrived)  # of the mean over all rows
-        finite = (predicted + arrived).isfinite().all(dim=1)
-        seen = arrived
+        finite, rows = (predicted + arrived).isfinite().all(dim=1), None
         if not bool(finite.all()):
-            seen = arrived[finite]
+            rows = finite
             predicted, arrived = (each.where(finite.unsqueeze(1), 0) for each in (predicted, arrived))
-        scaled = self.mean_square.sqrt() * predicted
-        sums = torch.stack([(scaled * arrived).sum(), scaled.square().sum(), arrived.square().sum()])
-        if self.all_reduce is not None:
-            sums = self.all_reduce(sums)
-        dot, square, power = sums.unbind()
-        size = mean(seen.square(), self.all_reduce)
-        learned = size.isfinite()
-        self.shrinkage.update(dot, square)
-        self.take_in("power", power, 1 - self.ema_decay, learned)
-        self.answers += learned
-        weight = (1 / self.answers.clamp(min=1)).clamp(min=1 - self.ema_decay)  # a plain mean at first
-        self.take_in("mean_square", size, weight, learned)
-        wanted = arrived / self.mean_square.sqrt().clamp(min=1e-30)
-        return 2 * (predicted - wanted) / predicted.numel()  # of the mean over rows and features
+        return self.predictor.regress(predicted.unsqueeze(1), arrived, rows)[0][:, 0]
 
     def _processes(self, like: Tensor) -> Tensor | int:
         """How many share the batch: the gradient of a mean over the rows of one is as many times that over all."""
-        return 1 if self.all_reduce is None else self.all_reduce(like.new_ones(()))
+        all_reduce = self.predictor.all_reduce
+        return 1 if all_reduce is None else all_reduce(like.new_ones(()))
 
 
 def _detached(known: Any) -> Any:

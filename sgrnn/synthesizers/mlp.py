@@ -1,17 +1,19 @@
 """A perceptron that predicts the gradient from the state and, if wanted, the steps ahead, as in the literature."""
 
 from itertools import pairwise
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from sgrnn.state import State, to_matrix
-from sgrnn.synthesizers.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead
-from sgrnn.synthesizers.parts import standardized
+from sgrnn.synthesizers.lookahead import Lookahead
+from sgrnn.synthesizers.synthesizer import Synthesizer, drawn, standardized
 
 
-class MLPSynthesizer(nn.Module):
-    """A multi-layer perceptron on the standardized state and what an encoder sees of the steps ahead.
+@final
+class MLPSynthesizer(Synthesizer):
+    """Predict by a multi-layer perceptron on the standardized state and features of the steps ahead.
 
     The last layer is zero in weights and biases, so that training begins as plain truncation
     (Jaderberg et al. 2016). Every state tensor is standardized over its features (a layer norm without
@@ -21,28 +23,44 @@ class MLPSynthesizer(nn.Module):
         state_size: features of a row of the state, as `sgrnn.state.state_size` counts them; for an LSTM
             2 x num_layers x hidden_size.
         hidden_sizes: units of each hidden layer; none at all makes the synthesizer linear.
-        lookahead: encoder of the steps ahead, or None to see the state alone.
+        lookahead: steps ahead that it sees; 0 for the state alone.
+        feature_size: features of a step ahead: those that the model's method ``step_features`` gives of inputs and
+            targets, or else these themselves side by side, if they are vectors. Of no use without a lookahead.
+        projection: features that each step ahead is reduced to by a learned linear map, one for each place; None
+            leaves the features as they are.
         standardize: whether the state tensors are standardized.
         auxiliary: whether a second head predicts the gradient at the *next* boundary too (Jaderberg et al. 2016,
             the auxiliary task), which shares all layers but the last with the first.
+
+    Raises:
+        ValueError: a lookahead that is negative, or without the size of its features.
     """
+
+    sees_targets = True
 
     def __init__(
         self,
         state_size: int,
         hidden_sizes: tuple[int, ...] = (256,),
         *,
-        lookahead: LookaheadEncoder | RecurrentLookahead | None = None,
+        lookahead: int = 0,
+        feature_size: int | None = None,
+        projection: int | None = None,
         standardize: bool = True,
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        self.state_size = state_size
-        self.standardize = standardize
-        self.encoder = lookahead
-        self.lookahead = 0 if lookahead is None else lookahead.steps
-        self.heads = 2 if auxiliary else 1
-        sizes = [state_size + (0 if lookahead is None else lookahead.output_size), *hidden_sizes]
+        if lookahead < 0:
+            raise ValueError(f"lookahead must be at least 0 steps, got {lookahead}")
+        if lookahead and feature_size is None:
+            raise ValueError(f"feature_size must be given for a lookahead of {lookahead} steps")
+        self.state_size, self.feature_size = state_size, feature_size
+        self.lookahead = self.reads = lookahead
+        self.standardize, self.heads = standardize, 2 if auxiliary else 1
+        seen, self.projection = lookahead * (feature_size or 0), None
+        if lookahead and projection is not None and feature_size is not None:
+            seen, self.projection = lookahead * projection, drawn(lookahead, feature_size, projection)
+        sizes = [state_size + seen, *hidden_sizes]
         self.input_size = sizes[0]
         self.hidden = nn.Sequential()
         for before, after in pairwise(sizes):
@@ -52,22 +70,25 @@ class MLPSynthesizer(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
-        """Predict from R rows.
-
-        Args:
-            state: R rows.
-            lookahead: their next steps; None if `lookahead` is 0.
-
-        Returns:
-            (R, heads, state_size), in units of the estimator's target scale.
-        """
+        """Predict from R rows, (R, heads, state_size); see `Synthesizer.forward`."""
         inputs = standardized(state) if self.standardize else to_matrix(state)
-        if self.encoder is not None:
+        if self.lookahead:
             assert lookahead is not None, "the estimator hands over a lookahead where the synthesizer asks for one"
-            inputs = torch.cat([inputs, self.encoder(lookahead)], dim=1)
+            inputs = torch.cat([inputs, self.encode(lookahead)], dim=1)
         if inputs.shape[1] != self.input_size:
+            own = self.last.out_features // self.heads
             raise ValueError(
-                f"state_size must be {inputs.shape[1] - self.input_size + self.state_size}, the features of a row of "
-                f"the model's state, got {self.state_size}"
+                f"state_size must be {inputs.shape[1] - self.input_size + own}, the features of a row of the model's "
+                f"state, got {own}"
             )
         return self.last(self.hidden(inputs.to(self.last.weight))).unflatten(1, (self.heads, -1))
+
+    def encode(self, lookahead: Lookahead) -> Tensor:
+        """Lay the steps ahead side by side, each projected if it is to be: (R, lookahead x features)."""
+        features = lookahead.features
+        assert features is not None, "the estimator hands over features where the synthesizer reads steps"
+        if lookahead.valid is not None:
+            features = features * lookahead.valid.unsqueeze(-1)
+        if self.projection is not None:
+            features = torch.bmm(features.to(self.projection), self.projection)
+        return features.transpose(0, 1).flatten(1)

@@ -1,12 +1,13 @@
 """Running means that neither half precision nor a value that is not finite can spoil."""
 
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 
-class Statistics(nn.Module):
+class RunningMeans(nn.Module):
     """Hold running means in buffers that stay float32 at least, whatever precision the module is moved to."""
 
     def take_in(self, name: str, value: Tensor, weight: Tensor | float, where: Tensor | None = None) -> None:
@@ -22,7 +23,7 @@ class Statistics(nn.Module):
         value = value.to(mean)
         mean.copy_(torch.where(value.isfinite() if where is None else where, mean.lerp(value, weight), mean))
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Statistics":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         kept = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
         for name, buffer in self.named_buffers(recurse=False):

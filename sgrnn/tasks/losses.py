@@ -2,7 +2,7 @@
 
 Targets are (time, batch, output_size + 1): what the outputs should be, and in the last channel 1 where there is a
 target and 0 where the outputs may be anything. Mask and values are one tensor, so that a span divides both at once and
-a lookahead (`sgrnn.vector_features`) sees both.
+a synthesizer that sees targets sees both.
 """
 
 from math import log

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.cores import beginning, has_beginning, initial_state
-from sgrnn.estimators.objective import differentiate, errors, gradients
+from sgrnn.estimators.objective import differentiate, gradients, output_gradients
 from sgrnn.estimators.online.plain import plain_operations, refuse_unfit
 from sgrnn.estimators.online.step import RowStep
 from sgrnn.estimators.reach import require_attached
@@ -76,7 +76,7 @@ class Stepwise:
 
     def errors(self) -> Tensor:
         """(S, B, error_size): the gradient that the loss left at the outputs."""
-        return errors(self.outputs)
+        return output_gradients(self.outputs)
 
     def row_step(self, model: nn.Module, span: Span) -> RowStep:
         """The model's step as a function of those learned parameters that the state depends on.

@@ -1,4 +1,4 @@
-"""What stands between a prediction and the gradient that is injected: drift control and the gate.
+"""Drift control: what is removed from a prediction before it is injected.
 
 A bootstrapped predictor learns from targets that it takes part in, so that any direction which the core's own
 Jacobian hands back unchanged can feed on itself: above all one common to all rows, and the direction of the state
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from sgrnn.all_reduce import AllReduce
 from sgrnn.state import State, at_least_float32, floating_leaves, from_matrix, join
-from sgrnn.synthesizers.running_means import Statistics
 
 
 def remove_mean(gradient: Tensor, rows: Tensor | None = None, all_reduce: AllReduce | None = None) -> Tensor:
@@ -46,33 +45,3 @@ def remove_radial(gradient: Tensor, state: State) -> Tensor:
         norm = (vector * vector).sum(dim=-1, keepdim=True)
         turned.append((part - vector * (along / norm.clamp(min=1e-12))).movedim(-2, 0))
     return join(turned)
-
-
-class Shrinkage(Statistics):
-    """How much of a prediction to trust: the factor that makes it closest to its target in the mean square.
-
-    alpha = clip(E<prediction, target> / E|prediction|^2, 0, 1), from running means over past updates, of
-    predictions made before they were trained on. An untrained predictor is shut out and a trained one let in.
-
-    Args:
-        ema_decay: of the running means, per update.
-    """
-
-    dot: Tensor
-    square: Tensor
-
-    def __init__(self, ema_decay: float = 0.99) -> None:
-        super().__init__()
-        self.ema_decay = ema_decay
-        self.register_buffer("dot", torch.zeros(()))
-        self.register_buffer("square", torch.zeros(()))
-
-    def forward(self) -> Tensor:
-        """alpha, a scalar in [0, 1]."""
-        return (self.dot / self.square.clamp(min=1e-30)).clamp(0, 1)
-
-    def update(self, dot: Tensor, square: Tensor) -> None:
-        """Take in <prediction, target> and |prediction|^2, each summed over rows; not if either is not finite."""
-        found = (dot + square).isfinite()
-        self.take_in("dot", dot, 1 - self.ema_decay, found)
-        self.take_in("square", square, 1 - self.ema_decay, found)

@@ -1,0 +1,44 @@
+"""Buffers of a model that a computation aside must leave as they are."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def kept_buffers(model: nn.Module) -> Iterator[Callable[[], str | None]]:
+    """Let a model work on copies of its buffers, such as batch statistics, inside this context.
+
+    Yields:
+        A function that names a buffer which the model has changed so far, or gives None.
+    """
+    places = [
+        (f"{name}.{own}".lstrip("."), module, own, buffer)
+        for name, module in model.named_modules()
+        for own, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    copies = {id(buffer): buffer.clone() for *_, buffer in places}
+    for _, module, own, buffer in places:
+        module._buffers[own] = copies[id(buffer)]
+
+    def changed() -> str | None:
+        for name, module, own, buffer in places:  # by value: batch norm's kernel writes past the version counter
+            if not same_values(module._buffers[own], buffer):
+                return name
+        return None
+
+    try:
+        yield changed
+    finally:
+        for _, module, own, buffer in places:
+            module._buffers[own] = buffer
+
+
+def same_values(now: Tensor | None, before: Tensor) -> bool:
+    """Tell whether a tensor has the shape and values of another, NaN counted as a value."""
+    if now is None or now.shape != before.shape:
+        return False
+    return torch.equal(now, before) or bool(((now == before) | (now.isnan() & before.isnan())).all())

@@ -1,0 +1,91 @@
+"""Facts known at the boundaries of a span's windows, gathered for a synthesizer to read."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.all_reduce import mean
+from sgrnn.estimators.ahead import first_steps, forward_and_back, require_future
+from sgrnn.estimators.features import read_features
+from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
+from sgrnn.estimators.objective import Loss, output_gradients
+from sgrnn.estimators.unroll import Windows
+from sgrnn.span import Span
+from sgrnn.state import map_state
+from sgrnn.synthesizers import Boundaries, GradientPredictor, Lookahead, Synthesizer
+from sgrnn.synthesizers.lookahead import steps_after
+from sgrnn.synthesizers.running_means import RunningMeans
+
+
+@final
+class BoundaryReader(RunningMeans):
+    """Gather what is known at boundaries, output gradients in units of their running root mean square.
+
+    Args:
+        lookahead: steps of a span's future that are looked at; as many is the model run beyond the span where the
+            synthesizer sees output gradients.
+    """
+
+    output_square: Tensor
+
+    def __init__(self, lookahead: int) -> None:
+        super().__init__()
+        self.lookahead = lookahead
+        self.register_buffer("output_square", torch.zeros(()))
+
+    def read(
+        self, predictor: GradientPredictor, model: nn.Module, loss: Loss, span: Span, windows: Windows, outputs: Any
+    ) -> Boundaries:
+        """Gather what is known at the boundaries; where it is not finite, the rows count as ended.
+
+        Args:
+            predictor: that is to read it.
+            model, loss, span: as in `GradientEstimator.backward`.
+            windows: of the span.
+            outputs: the leaves that the loss was computed from, with its gradient.
+
+        Raises:
+            ValueError: the span has no future.
+        """
+        synthesizer, boundaries = predictor.synthesizer, windows.boundaries
+        assert isinstance(synthesizer, Synthesizer), "at boundaries"
+        continuing = span.continuing(boundaries)
+        states, continuing = finite_states(map_state(predictor.readable, windows.boundary_states), continuing)
+        lookahead = None
+        if synthesizer.lookahead:
+            lookahead, finite = self._look_ahead(predictor, synthesizer, model, loss, span, windows, outputs)
+            if not finite:
+                lookahead, continuing = finite_lookahead(lookahead, continuing)
+        unbroken = None if synthesizer.window is None else span.unbroken(boundaries)
+        return Boundaries(states, continuing, lookahead, span.batch_size, unbroken)
+
+    def _look_ahead(
+        self, predictor: GradientPredictor, synthesizer: Synthesizer, model: nn.Module, loss: Loss, span: Span,
+        windows: Windows, outputs: Any,
+    ) -> tuple[Lookahead, bool]:  # fmt: skip
+        """Gather what is known of the steps ahead, and tell whether all of it is finite.
+
+        The mean square of the output gradients takes in those of this span.
+        """
+        require_future(span, self.lookahead, "the synthesizer looks")
+        span = span.with_future(first_steps(span.future, self.lookahead))
+        ahead = steps_after(span, windows.boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
+        spans = [span] if span.future is None else [span, span.future]
+        known = [each.inputs for each in spans]
+        if synthesizer.sees_targets:
+            known += [each.targets for each in spans]
+        seen = None
+        if synthesizer.sees_output_gradients:
+            own = output_gradients(outputs) * (span.steps * span.batch_size)
+            parts = [own]
+            if span.future is not None:
+                parts.append(output_gradients(forward_and_back(model, loss, span.future, windows.final_state)))
+            if not is_finite(own):
+                own = own[own.isfinite().all(dim=2)]
+            square = mean(own.square(), predictor.all_reduce)
+            self.take_in("output_square", square, predictor.weight(predictor.updates + 1))
+            gradients = predictor.readable(torch.cat(parts) / self.output_square.sqrt().clamp(min=1e-30))
+            known.append(gradients)
+            seen = ahead.take(gradients)
+        return Lookahead(read_features(model, synthesizer, span, ahead), ahead.valid, seen), is_finite(*known)
