@@ -1,10 +1,13 @@
 """Downloads from a server that fails: only expected files take their names, and the message says what to do."""
 
+import logging
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pooch
 import pytest
 
 from sgrnn.data import fetch, status, verify
@@ -26,6 +29,9 @@ def mirror(server: Any, stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_download_is_complete_intact_and_not_repeated(
     server: Any, stand_ins: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    for handler in pooch.get_logger().handlers:
+        assert isinstance(handler, logging.StreamHandler)
+        handler.setStream(sys.stderr)
     assert status("ptb", tmp_path).state == "absent"
     paths = fetch("ptb", tmp_path)
     assert [path.name for path in paths] == PTB_FILES

@@ -116,6 +116,7 @@ def test_the_future_is_what_the_next_batches_hold(tmp_path: Path) -> None:
                 assert span.future is not None
                 assert torch.equal(span.future.inputs, joined(later, "inputs")[:lookahead])
                 assert torch.equal(span.future.targets, joined(later, "targets")[:lookahead])
+                assert (span.future.is_last is not None) == (sum(each.steps for each in later) <= lookahead)
 
 
 def test_with_repeat_epochs_follow_each_other(tmp_path: Path) -> None:
