@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from sgrnn.data import corpora
+from sgrnn.data.atomic import bytes_digest, file_digest
 from sgrnn.data.catalog import CATALOG, CatalogFile
-from sgrnn.data.digests import bytes_digest, file_digest
 
 TRAIN_IMAGES, TEST_IMAGES = 5_200, 300  # the last 5,000 of those for training are the valid split
 

@@ -1,4 +1,4 @@
-"""`sgrnn data`: what can be had, what is there, and bringing it in."""
+"""Commands `sgrnn data`: list corpora, bring them in, check them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -35,13 +35,15 @@ def list_data(data: _Data = None) -> None:
     folder = data_folder(data)
     table = Table(title=Text(f"Data in {folder}"), title_justify="left")
     for heading in ("name", "state", "size", "what it is", "terms"):
-        figure = heading in ("name", "state", "size")
-        table.add_column(heading, justify="right" if heading == "size" else "left", no_wrap=figure)
+        short = heading in ("name", "state", "size")
+        table.add_column(heading, justify="right" if heading == "size" else "left", no_wrap=short)
+    states = {"python-docs": "present", "text": ""}
     for entry in CATALOG.values():
-        found = status(entry.name, folder)
-        size = f"{found.num_bytes / 1e6:.1f} MB" if found.num_bytes else ""
-        table.add_row(entry.name, found.state, size, entry.description, entry.terms)
-    states = {"ptb-char": status("ptb-char", folder).state, "python-docs": "present", "text": ""}
+        present = status(entry.name, folder)
+        states[entry.name] = present.state
+        size = f"{present.num_bytes / 1e6:.1f} MB" if present.num_bytes else ""
+        table.add_row(entry.name, present.state, size, entry.description, entry.terms)
+    states["ptb-char"] = states["ptb"]
     for name, description, terms in _OTHERS:
         table.add_row(name, states[name], "", description, terms)
     print_table(Console(markup=False), table)
@@ -62,7 +64,8 @@ def fetch_data(
 
     Example: sgrnn data fetch ptb --from ~/penn-treebank
     """
-    from sgrnn.data.store import catalog_entry, data_folder, fetch
+    from sgrnn.data.catalog import catalog_entry
+    from sgrnn.data.store import data_folder, fetch
 
     console = Console(markup=False, highlight=False)
     for name in names:
@@ -74,14 +77,14 @@ def fetch_data(
             console.print(f"{path}  {path.stat().st_size:,} bytes", soft_wrap=True)
 
 
-@app.command("verify")
-def verify_data(
+@app.command("check")
+def check_data(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Without it, all that is there.")] = None,
     data: _Data = None,
 ) -> None:
     """Check the digests of what has been fetched; exit status 2 when something is missing or damaged.
 
-    Example: sgrnn data verify ptb
+    Example: sgrnn data check ptb
     """
     from sgrnn.data.catalog import CATALOG
     from sgrnn.data.store import data_folder, status, verify
@@ -89,7 +92,7 @@ def verify_data(
     console = Console(markup=False, highlight=False)
     folder = data_folder(data)
     names = [name] if name else [entry for entry in CATALOG if status(entry, folder).state != "absent"]
-    for found in [verify(name, folder) for name in names]:
-        console.print(f"{found.name}: intact, {found.num_bytes:,} bytes")
+    for intact in [verify(name, folder) for name in names]:
+        console.print(f"{intact.name}: intact, {intact.num_bytes:,} bytes")
     if not names:
         console.print(f"nothing has been fetched to {folder}", soft_wrap=True)

@@ -7,12 +7,13 @@ from pydantic import PositiveInt
 from pydantic import model_validator as check
 
 from sgrnn.config.section import Fraction, Section
+from sgrnn.data.kinds import TokenizerKind, require_fitting_options
 
 
 class Tokenizer(Section):
-    """How text becomes tokens. The vocabulary comes from the train split alone."""
+    """Rule by which text becomes tokens. The vocabulary comes from the train split alone."""
 
-    kind: Literal["word", "character", "bpe", "unigram"] = "word"
+    kind: TokenizerKind = "word"
     vocabulary_size: PositiveInt | None = None
     """bpe, unigram: pieces; word: the most frequent words kept, all if left out."""
     min_count: PositiveInt = 1
@@ -20,13 +21,7 @@ class Tokenizer(Section):
 
     @check(mode="after")
     def _options_fit_kind(self) -> Self:
-        subwords = self.kind in ("bpe", "unigram")
-        if subwords and self.vocabulary_size is None:
-            raise ValueError(f"{self.kind} needs vocabulary_size, the number of pieces: try 8000")
-        if subwords and self.min_count != 1:
-            raise ValueError(f"min_count is for word and character, not {self.kind}: remove it")
-        if self.kind == "character" and self.vocabulary_size is not None:
-            raise ValueError("vocabulary_size is not for character: drop rare characters with min_count instead")
+        require_fitting_options(self.kind, vocabulary_size=self.vocabulary_size, min_count=self.min_count)
         return self
 
 

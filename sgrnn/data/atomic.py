@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that are whole or not there: written at once, and known by their digests, `algorithm:hexadecimal`."""
 
 import errno
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -11,38 +12,44 @@ from typing import BinaryIO
 from sgrnn.errors import InputError
 
 
-def remedy(error: Exception) -> str:
-    """What there is to do about a file that cannot be written."""
-    barred = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    return "allow writing there" if barred else "free disk space"
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return the digest of a file's bytes."""
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def bytes_digest(content: bytes, algorithm: str = "sha256") -> str:
+    """Return the digest of some bytes.
+
+    >>> bytes_digest(b"text", "sha1")
+    'sha1:372ea08cab33e71c02c651dbc83a474d32c676ea'
+    """
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing that takes its name only once everything is written and on the disk.
 
-    It is written aside under a name of its own, so that two processes that write the same file at the same
-    time do no harm: the last one to finish wins. After an exception nothing is left behind.
+    Until then it lies beside it, under a name that no other process uses, so that two processes that write the same
+    file at the same time do no harm: the last one to finish wins. After an exception nothing is left behind.
 
     Args:
         path: the file to create or replace; its folder exists.
     """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with aside.open("xb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> Path:
-    """Create a folder, and those above it, where it does not exist yet.
-
-    Returns:
-        The folder.
+    """Create a folder, and those above it, where it does not exist yet, and return it.
 
     Raises:
         InputError: the folder cannot be created.
@@ -55,3 +62,9 @@ def make_folder(folder: Path) -> Path:
             "or the environment variable SGRNN_DATA"
         ) from error
     return folder
+
+
+def remedy(error: Exception) -> str:
+    """Say what to do about a file that cannot be written."""
+    barred = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return "allow writing there" if barred else "free disk space"

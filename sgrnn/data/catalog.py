@@ -1,4 +1,4 @@
-"""The table of everything that can be fetched: files, digests, where from, on what terms.
+"""Table of everything that can be fetched: files, digests, where from, on what terms.
 
 The digests of `wikitext-2` are those that several independent projects check it against (sha256 of the
 archive, sha1 of the files in it): there was no copy at hand to compare them with.
@@ -6,10 +6,12 @@ archive, sha1 of the files in it): there was no copy at hand to compare them wit
 
 from dataclasses import dataclass
 
+from sgrnn.errors import InputError
+
 
 @dataclass(frozen=True)
 class CatalogFile:
-    """A file's name and its digest, written `algorithm:hexadecimal`."""
+    """Name of a file and its digest, written `algorithm:hexadecimal`."""
 
     name: str
     digest: str
@@ -17,7 +19,7 @@ class CatalogFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """What one name of the catalog stands for.
+    """Files that one name of the catalog stands for.
 
     Args:
         name: also the name of its folder within the data folder.
@@ -91,3 +93,22 @@ _ENTRIES = (
 
 CATALOG = {entry.name: entry for entry in _ENTRIES}
 """Every entry by its name."""
+
+
+def catalog_entry(name: str) -> Entry:
+    """Look a name up in the catalog; `ptb-char` is derived from `ptb` and stands for it.
+
+    Raises:
+        InputError: no such name, or one that needs no files.
+    """
+    name = "ptb" if name == "ptb-char" else name
+    if name in CATALOG:
+        return CATALOG[name]
+    if name == "python-docs":
+        raise InputError("python-docs comes with Python: it needs no fetching and has no digest to check")
+    if name == "text":
+        raise InputError(
+            "text stands for your own files: name them in the recipe (data.train, data.valid, data.test) "
+            "instead of fetching them"
+        )
+    raise InputError(f"there is no data named {name!r}; expected one of {', '.join(CATALOG)} or ptb-char")

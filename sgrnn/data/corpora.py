@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgrnn.data.digests import bytes_digest
-from sgrnn.data.python_docs import python_docs
-from sgrnn.data.store import catalog_entry, verify
+from sgrnn.data.atomic import bytes_digest
+from sgrnn.data.catalog import catalog_entry
+from sgrnn.data.store import verify
 from sgrnn.data.text_files import read_text, split_text
 from sgrnn.errors import InputError
 
@@ -28,6 +28,10 @@ SPLITS = ("train", "valid", "test")
 LONGEST_WORDS = 20
 """Characters of a text's mean word; of languages with blanks between words none that we know has longer ones."""
 
+# Of every 400 lines of python-docs the first 360 go to train, the next 20 to valid and the last 20 to test: long enough
+# pieces for a context to build up, taken from all over the text, so that the splits are alike.
+_PERIOD, _VALID_FROM, _TEST_FROM = 400, 360, 380
+
 # The field exchanges ptb-char with a blank behind every character; these are the digests of that form.
 _PTB_CHAR_DIGESTS = {
     "train": "sha256:e313d91425e06c4f0a8fb6e881dcce0c291f2a0e9f4dda54833069b122f91da9",
@@ -38,7 +42,7 @@ _PTB_CHAR_DIGESTS = {
 
 @dataclass(frozen=True)
 class Corpus:
-    """The texts of a corpus.
+    """Texts of a corpus, by split.
 
     Args:
         name: of the corpus.
@@ -51,7 +55,7 @@ class Corpus:
     word_separator: str = " "
 
     def count_words(self, split: str) -> int:
-        """Words of a split, plus one for the end of each line: what perplexity per word is counted over.
+        """Count the words of a split, plus one for the end of each line: perplexity per word is over these.
 
         >>> Corpus("example", {"train": "to be_or\\nnot\\n"}, word_separator="_").count_words("train")
         6
@@ -134,13 +138,44 @@ def ptb_characters(split: str, words: str) -> str:
         InputError: the result is not the text that the field uses.
     """
     text = words.replace(" ", "_")
-    found = bytes_digest((" ".join(text) + " ").encode())
-    if found != _PTB_CHAR_DIGESTS[split]:
+    digest = bytes_digest((" ".join(text) + " ").encode())
+    if digest != _PTB_CHAR_DIGESTS[split]:
         raise InputError(
-            f"ptb-char {split} is not the published text: expected {_PTB_CHAR_DIGESTS[split]}, got {found}; "
-            "run `sgrnn data verify ptb`"
+            f"ptb-char {split} is not the published text: expected {_PTB_CHAR_DIGESTS[split]}, got {digest}; "
+            "run `sgrnn data check ptb`"
         )
     return text
+
+
+def python_docs() -> dict[str, str]:
+    """Return the language reference that comes with Python by split, about 90 : 5 : 5.
+
+    Topics follow each other in alphabetical order. Some quote each other at length; a paragraph is kept only
+    where it occurs first, so that valid and test hold nothing that was seen in train. Lines with characters
+    outside ASCII always go to train, so that no split holds a character that train lacks. It differs a little between
+    versions of Python, so results on it compare only within one version.
+
+    Raises:
+        InputError: this Python came without `pydoc_data`.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise InputError(
+            "python-docs needs the module pydoc_data, which this Python lacks; install the complete standard "
+            "library, or choose another corpus (`sgrnn data list`)"
+        ) from error
+    paragraphs = dict.fromkeys(
+        paragraph for name in sorted(topics) for paragraph in topics[name].strip("\n").split("\n\n")
+    )
+    pieces: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for number, line in enumerate("\n\n".join(paragraphs).split("\n")):
+        place = number % _PERIOD
+        if place < _VALID_FROM or not line.isascii():
+            pieces["train"].append(line)
+        else:
+            pieces["valid" if place < _TEST_FROM else "test"].append(line)
+    return {split: "\n".join(lines) + "\n" for split, lines in pieces.items()}
 
 
 def _strip_lines(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What encoding bytes that are no UTF-8 text are likely to be in, and what to do about it."""
+"""Guesses of the encoding of bytes that are no UTF-8 text, and the command that converts them."""
 
 import unicodedata
 
@@ -46,13 +46,13 @@ def wide_encoding(content: bytes) -> str | None:
     if wrong_share(sample.decode("ascii", "ignore")) <= _FEW:
         return None
     # Of the wrong order of bytes, characters are from everywhere; of the right one, from a few scripts.
-    found = {}
+    num_pages = {}  # of 256 characters each
     for name in _WIDE:
         if len(content) % (4 if "32" in name else 2) == 0:
             text = sample.decode(name, "replace")
             if wrong_share(text) <= _MANY:
-                found[name] = len({ord(each) >> 8 for each in text})
-    return min(found, key=found.__getitem__, default=None)
+                num_pages[name] = len({ord(each) >> 8 for each in text})
+    return min(num_pages, key=num_pages.__getitem__, default=None)
 
 
 def wrong_share(text: str) -> float:

@@ -18,7 +18,7 @@ _CODE_POINTS = 0x110000 - 0x800
 
 
 class Unknown(NamedTuple):
-    """The `<unk>` among a text's tokens.
+    """Count of the `<unk>` among a text's tokens, and their cost.
 
     Args:
         replaced: those that stand for something that the vocabulary lacks.
@@ -61,15 +61,15 @@ class Spelling:
         if self._ends:
             words = train.split()
             self._counts = Counter("".join(words))
-            is_last = len(words)
+            num_ends = len(words)
         else:
             self._counts = Counter(train)
-            is_last = 0
+            num_ends = 0
         kinds = len(self._counts) + self._ends + 1
-        self._total = sum(self._counts.values()) + is_last + kinds
-        self._end = -log((is_last + 1) / self._total) if self._ends else 0.0
-        found = tokenizer.unknown(train)
-        written, replaced = found[UNKNOWN], found.total() - found[UNKNOWN]
+        self._total = sum(self._counts.values()) + num_ends + kinds
+        self._end = -log((num_ends + 1) / self._total) if self._ends else 0.0
+        unknown = tokenizer.unknown(train)
+        written, replaced = unknown[UNKNOWN], unknown.total() - unknown[UNKNOWN]
         self._writes = written > 0
         both = written + max(replaced, 1)
         self._written = -log(written / both) if written and replaced else 0.0
@@ -77,11 +77,11 @@ class Spelling:
 
     def charge(self, text: str) -> Unknown:
         """Count the `<unk>` of a text and what it costs to say what they stand for."""
-        found = self._tokenizer.unknown(text)
-        written = found.pop(UNKNOWN, 0) if self._writes else 0
+        replaced = self._tokenizer.unknown(text)
+        written = replaced.pop(UNKNOWN, 0) if self._writes else 0
         nats = written * self._written
-        nats += sum(count * (self._replaced + self._spelled(entry)) for entry, count in found.items())
-        return Unknown(found.total(), written, nats)
+        nats += sum(count * (self._replaced + self._spelled(entry)) for entry, count in replaced.items())
+        return Unknown(replaced.total(), written, nats)
 
     def _spelled(self, entry: str) -> float:
         return sum(map(self._character, entry)) + self._end

@@ -7,16 +7,14 @@ fetch("ptb", data_folder(), source=Path("~/ptb"))    # or import files you have
 
 import os
 import shutil
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
-from sgrnn.data.atomic import atomic_write, make_folder
-from sgrnn.data.catalog import CATALOG, CatalogFile, Entry
-from sgrnn.data.digests import algorithm_of, file_digest
-from sgrnn.data.fetching import download
+from sgrnn.data.atomic import atomic_write, file_digest, make_folder
+from sgrnn.data.catalog import CatalogFile, Entry, catalog_entry
 from sgrnn.errors import InputError
 
 State = Literal["absent", "incomplete", "present", "damaged"]
@@ -26,7 +24,7 @@ _SEARCH_DEPTH = 3  # folders below the one the user names: enough for any usual 
 
 @dataclass(frozen=True)
 class Status:
-    """What the data folder holds of one catalog entry.
+    """Files of one catalog entry in a data folder.
 
     Args:
         name: of the entry.
@@ -44,7 +42,7 @@ class Status:
 
 
 def data_folder(explicit: Path | None = None) -> Path:
-    """The folder for data: the one given, else the environment variable SGRNN_DATA, else `./data`.
+    """Return the folder for data: the one given, else the environment variable SGRNN_DATA, else `./data`.
 
     >>> data_folder(Path("elsewhere")).name
     'elsewhere'
@@ -54,34 +52,8 @@ def data_folder(explicit: Path | None = None) -> Path:
     return Path(os.environ.get("SGRNN_DATA") or "data").expanduser()
 
 
-def catalog_entry(name: str) -> Entry:
-    """Look a name up in the catalog; `ptb-char` is derived from `ptb` and stands for it.
-
-    Raises:
-        InputError: no such name, or one that needs no files.
-    """
-    name = "ptb" if name == "ptb-char" else name
-    if name in CATALOG:
-        return CATALOG[name]
-    if name == "python-docs":
-        raise InputError("python-docs comes with Python: it needs no fetching and has no digest to check")
-    if name == "text":
-        raise InputError(
-            "text stands for your own files: name them in the recipe (data.train, data.valid, data.test) "
-            "instead of fetching them"
-        )
-    raise InputError(f"there is no data named {name!r}; expected one of {', '.join(CATALOG)} or ptb-char")
-
-
 def fetch(
-    name: str,
-    folder: Path,
-    source: Path | None = None,
-    *,
-    base_url: str | None = None,
-    timeout: float = 30.0,
-    retries: int = 3,
-    pause: float = 1.0,
+    name: str, folder: Path, source: Path | None = None, *, timeout: float = 30.0, retries: int = 2
 ) -> list[Path]:
     """Bring the files of one entry into the data folder; those that are there and intact are left alone.
 
@@ -89,36 +61,25 @@ def fetch(
         name: of the catalog entry.
         folder: the data folder.
         source: a folder that holds the files, or their archive, somewhere beneath it; None downloads them.
-        base_url: where to download from instead of the published address.
-        timeout, retries, pause: see `download`.
+        timeout: seconds without a single byte after which a download has failed.
+        retries: downloads of a file that are tried after the first has failed.
 
     Returns:
         The paths of the files, in the catalog's order.
 
     Raises:
-        InputError: unknown name, files not found or not the expected ones, or the download failed.
+        InputError: unknown name, files that are missing or not the expected ones, or the download failed.
     """
     entry = catalog_entry(name)
     target = make_folder(folder / entry.name)
-    wanted = [file for file in entry.files if not _is_intact(target / file.name, file)]
-    if wanted and source is not None:
-        _import(entry, wanted, source.expanduser(), target)
-    elif wanted:
-        url = (base_url or entry.base_url).rstrip("/") + "/"
-        try:
-            for file in [entry.archive] if entry.archive else wanted:
-                path = target / file.name
-                download(url + file.name, path, file.digest, timeout=timeout, retries=retries, pause=pause)
-        except InputError as error:
-            names = ", ".join(file.name for file in entry.files)
-            raise InputError(
-                f"{error}; try again later, or get {names} by other means and import them with "
-                f"`sgrnn data fetch {entry.name} --from FOLDER`"
-            ) from error
-        if entry.archive:
-            archive = target / entry.archive.name
-            _extract(archive, wanted, target)
-            archive.unlink()
+    lacking = [file for file in entry.files if not _is_intact(target / file.name, file)]
+    if lacking and source is not None:
+        _import(entry, lacking, source.expanduser(), target)
+    elif lacking:
+        # Beside the target, so that the disk that must hold the files holds them here too.
+        with TemporaryDirectory(prefix=".download-", dir=target) as arrived:
+            _download(entry, [entry.archive] if entry.archive else lacking, Path(arrived), timeout, retries)
+            _import(entry, lacking, Path(arrived), target)
     return [target / file.name for file in entry.files]
 
 
@@ -139,31 +100,58 @@ def verify(name: str, folder: Path) -> Status:
     Raises:
         InputError: files are missing or damaged; names them.
     """
-    found = status(name, folder)
-    if found.state == "present":
-        return found
-    faults = [f"{name} is missing" for name in found.missing] + [
-        f"{name} is damaged (its digest is not the expected one)" for name in found.damaged
-    ]
+    entry_status = status(name, folder)
+    if entry_status.state == "present":
+        return entry_status
+    name = entry_status.name
+    faults = [f"{file} is missing" for file in entry_status.missing]
+    faults += [f"{file} is damaged (its digest is not the expected one)" for file in entry_status.damaged]
     raise InputError(
-        f"{folder / found.name}: {', '.join(faults)}; run `sgrnn data fetch {found.name}`, or "
-        f"`sgrnn data fetch {found.name} --from FOLDER` for files you have"
+        f"{folder / name}: {', '.join(faults)}; run `sgrnn data fetch {name}`, or "
+        f"`sgrnn data fetch {name} --from FOLDER` for files you have"
     )
 
 
-def _is_intact(path: Path, file: CatalogFile) -> bool:
-    return path.is_file() and file_digest(path, algorithm_of(file.digest)) == file.digest
+def _download(entry: Entry, files: Iterable[CatalogFile], target: Path, timeout: float, retries: int) -> None:
+    """Put files from the web into a folder, each with the digest of the catalog."""
+    import pooch  # with requests, only where something is downloaded: lists and help are to be quick
+    from requests import RequestException
+
+    pooch.get_logger().setLevel("WARNING")
+    registry: dict[str, str | None] = {file.name: file.digest for file in files}
+    remote = pooch.create(target, entry.base_url, registry=registry, retry_if_failed=retries)
+    # Identity: a .gz file that a server labels as compressed would arrive unpacked. Any: pooch's types are too narrow.
+    http: Any = pooch.HTTPDownloader(timeout=timeout, headers={"User-Agent": "sgrnn", "Accept-Encoding": "identity"})
+    for name in registry:
+        try:
+            remote.fetch(name, downloader=http)
+        except (RequestException, ValueError) as error:  # ValueError: the digest is another
+            names = ", ".join(file.name for file in entry.files)
+            names += f" or {entry.archive.name}" if entry.archive else ""
+            raise InputError(
+                f"{entry.base_url}{name} could not be downloaded: {_reason(error)}; try again later, or get {names} "
+                f"by other means and import them with `sgrnn data fetch {entry.name} --from FOLDER`"
+            ) from error
 
 
-def _import(entry: Entry, wanted: list[CatalogFile], source: Path, target: Path) -> None:
-    """Copy the wanted files, or extract the archive, from a folder of the user's."""
+def _reason(error: BaseException) -> str:
+    """Return the first cause of an error, such as the name that could not be resolved, in one sentence."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error).partition(". ")[0] or type(error).__name__
+
+
+def _import(entry: Entry, lacking: list[CatalogFile], source: Path, target: Path) -> None:
+    """Copy the files that are lacking from a folder, or from the archive in it."""
     if not source.is_dir():
         raise InputError(f"{source} is not a folder; --from expects the one that holds the files of {entry.name}")
-    found = {file: path for file in wanted if (path := _find(source, file))}
-    missing = [file.name for file in wanted if file not in found]
+    originals = {file: path for file in lacking if (path := _find(source, file))}
+    missing = [file.name for file in lacking if file not in originals]
     if missing and entry.archive:
         if archive := _find(source, entry.archive):
-            _extract(archive, wanted, target)
+            with TemporaryDirectory(prefix=".archive-", dir=target) as unpacked:
+                shutil.unpack_archive(archive, unpacked, "zip")
+                _import(replace(entry, archive=None), lacking, Path(unpacked), target)
             return
         missing.append(f"or {entry.archive.name}")
     if missing:
@@ -171,48 +159,34 @@ def _import(entry: Entry, wanted: list[CatalogFile], source: Path, target: Path)
             f"{source} does not hold {', '.join(missing)} (looked {_SEARCH_DEPTH} folders deep); name the "
             "folder that does"
         )
-    for file, path in found.items():
+    for file, path in originals.items():
         with path.open("rb") as original, atomic_write(target / file.name) as copy:
             shutil.copyfileobj(original, copy)
 
 
 def _find(source: Path, file: CatalogFile) -> Path | None:
-    """The file of that name and digest beneath a folder, None where there is none of that name.
+    """Return the file of that name and digest beneath a folder, the nearest one, None where there is none of that name.
 
     Raises:
         InputError: every file of that name has another digest.
     """
-    other = None
-    for path in _walk(source, _SEARCH_DEPTH):
-        if path.name == file.name:
-            if _is_intact(path, file):
-                return path
-            other = other or path
-    if other is not None:
-        found = file_digest(other, algorithm_of(file.digest))
-        raise InputError(
-            f"{other} is not the published {file.name}: expected {file.digest}, got {found} "
-            f"({other.stat().st_size:,} bytes); get the original file, unedited"
-        )
-    return None
+    levels = ("*/" * depth + file.name for depth in range(_SEARCH_DEPTH + 1))
+    candidates = [path for level in levels for path in sorted(source.glob(level)) if path.is_file()]
+    for path in candidates:
+        if _is_intact(path, file):
+            return path
+    if not candidates:
+        return None
+    other = candidates[0]
+    raise InputError(
+        f"{other} is not the published {file.name}: expected {file.digest}, got {_digest_like(other, file)} "
+        f"({other.stat().st_size:,} bytes); get the original file, unedited"
+    )
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Files of a folder, nearest first, then those of its folders in alphabetical order."""
-    children = sorted(folder.iterdir())
-    yield from (child for child in children if child.is_file())
-    if depth > 0:
-        for child in children:
-            if child.is_dir() and os.access(child, os.R_OK | os.X_OK):
-                yield from _walk(child, depth - 1)
+def _digest_like(path: Path, file: CatalogFile) -> str:
+    return file_digest(path, file.digest.partition(":")[0])
 
 
-def _extract(archive: Path, wanted: list[CatalogFile], target: Path) -> None:
-    """Take the wanted files out of a zip archive of known digest."""
-    with zipfile.ZipFile(archive) as members:
-        by_name = {Path(member).name: member for member in members.namelist()}
-        for file in wanted:
-            with members.open(by_name[file.name]) as original, atomic_write(target / file.name) as copy:
-                shutil.copyfileobj(original, copy)
-            if not _is_intact(target / file.name, file):
-                raise InputError(f"{archive} holds another {file.name} than expected ({file.digest})")
+def _is_intact(path: Path, file: CatalogFile) -> bool:
+    return path.is_file() and _digest_like(path, file) == file.digest

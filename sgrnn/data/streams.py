@@ -1,4 +1,4 @@
-"""Text as a stream: B contiguous rows, read side by side, S steps at a time.
+"""Streams of text: B contiguous rows, read side by side, S steps at a time.
 
 The rows of a text of N tokens have n = N // B steps each; what is left over at the end is dropped. Shifted by
 one, the same tokens are inputs and targets, and the line end stands before the first:
@@ -21,10 +21,11 @@ from sgrnn.span import Span
 
 @final
 class TokenStream(Iterator[Span]):
-    """The spans of a text, epoch after epoch without end.
+    """Iterator over the spans of a text, epoch after epoch without end.
 
     A span never reaches across the end of an epoch: the last one of an epoch is shorter where the steps of a
-    row are no multiple of the span's. The first span of an epoch `is_first` all rows, the last one `is_last` them.
+    row are no multiple of the span's. In the first span of an epoch all rows are `is_first`, in the last one
+    `is_last`.
 
     Where the stream stands is one number, `position`. Setting it is all that it takes to resume.
 
@@ -86,7 +87,7 @@ class TokenStream(Iterator[Span]):
 
     @property
     def position(self) -> int:
-        """Spans yielded since the start of training; the next span is the one of this number."""
+        """Number of spans yielded since the start of training; the next span is the one of this number."""
         return self._position
 
     @position.setter
@@ -97,7 +98,7 @@ class TokenStream(Iterator[Span]):
 
     @property
     def epoch(self) -> int:
-        """Epochs that are complete; the next span belongs to the epoch of this number."""
+        """Number of complete epochs; the next span belongs to the epoch of this number."""
         return self.position // self.spans_per_epoch
 
     def __iter__(self) -> Self:
@@ -115,7 +116,7 @@ class TokenStream(Iterator[Span]):
         )  # fmt: skip
 
     def _tokens(self, first: int, end: int) -> Tensor:
-        """(end - first + 1, B): the input of step `first`, then the targets of all steps before `end`."""
+        """Return (end - first + 1, B): the input of step `first`, then the targets of all steps before `end`."""
         tokens = np.empty((end - first + 1, self.batch_size), np.int64)
         tokens[0] = self._rows_BN[:, first - 1] if first else self._first_inputs_B
         tokens[1:] = self._rows_BN[:, first:end].T
@@ -129,17 +130,17 @@ def cut_span(inputs: Tensor, targets: Tensor, steps: int, *, is_first: bool, is_
         inputs: (S + lookahead, B) ids.
         targets: (S + lookahead, B) ids.
         steps: S; what goes beyond is the future, None where nothing does.
-        starts: whether the rows begin with the first step.
-        ends: whether the rows end with step S.
+        is_first: whether the rows begin with the first step.
+        is_last: whether the rows end with step S.
         future_ends: whether the rows end with the last of all steps.
     """
     batch_size = inputs.shape[1]
-    starts_SB = None
+    is_first_SB = None
     if is_first:
-        starts_SB = torch.zeros(steps, batch_size, dtype=torch.bool)
-        starts_SB[0] = True
+        is_first_SB = torch.zeros(steps, batch_size, dtype=torch.bool)
+        is_first_SB[0] = True
     all_rows = torch.ones(batch_size, dtype=torch.bool)
     future = None
     if inputs.shape[0] > steps:
         future = Span(inputs[steps:], targets[steps:], is_last=all_rows if future_ends else None)
-    return Span(inputs[:steps], targets[:steps], starts_SB, all_rows if is_last else None, future)
+    return Span(inputs[:steps], targets[:steps], is_first_SB, all_rows if is_last else None, future)

@@ -5,19 +5,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 import sentencepiece
 
-from sgrnn.data.atomic import atomic_write
-from sgrnn.data.digests import bytes_digest
+from sgrnn.data.atomic import atomic_write, bytes_digest
+from sgrnn.data.kinds import SUBWORD_KINDS, SubwordKind
 from sgrnn.data.tokenizer import UNKNOWN, Tokenizer, Tokens
 from sgrnn.errors import InputError
 
 MODEL_FILE = "sentencepiece.model"
-
-SubwordKind = Literal["bpe", "unigram"]
 
 # Names that no text is likely to hold: a reserved piece's name is what the trainer does not learn from, and
 # corpora do hold "<unk>".
@@ -26,7 +24,7 @@ _UNKNOWN_PIECE, _EOS_PIECE = "<|sgrnn-unknown|>", "<|sgrnn-eos|>"
 
 @final
 class SentencePieceTokenizer(Tokenizer):
-    """Pieces of words, with blanks kept and unseen characters spelled in bytes: `decode(encode(x)) == x`.
+    """Tokenizer of pieces of words, with blanks kept and unseen characters spelled in bytes: `decode(encode(x)) == x`.
 
     The one exception is U+2581, the sign that SentencePiece writes for a blank: it comes back as a blank.
 
@@ -60,7 +58,7 @@ class SentencePieceTokenizer(Tokenizer):
         Raises:
             InputError: unknown kind, or a vocabulary too small or too large for the text.
         """
-        if kind not in ("bpe", "unigram"):
+        if kind not in SUBWORD_KINDS:
             raise InputError(f"kind must be bpe or unigram, got {kind!r}")
         lines = [line for line in text.split("\n") if line]
         if not lines:
@@ -127,11 +125,11 @@ class SentencePieceTokenizer(Tokenizer):
 
 def _explain(reason: str, vocabulary_size: int, lines: Sequence[str]) -> str:
     """Say what to do about an error of the trainer's."""
-    found = f"got {vocabulary_size:,}"
+    got = f"got {vocabulary_size:,}"
     if limit := re.search(r"value <= (\d+)", reason):
-        return f"vocabulary_size must be at most {int(limit[1]):,} for this text, {found}; make it smaller"
+        return f"vocabulary_size must be at most {int(limit[1]):,} for this text, {got}; make it smaller"
     if limit := re.search(r"required_chars\. \d+ vs (\d+)", reason):
-        return f"vocabulary_size must be at least {int(limit[1]):,} for this text, {found}; make it larger"
+        return f"vocabulary_size must be at least {int(limit[1]):,} for this text, {got}; make it larger"
     if "isfinite" in reason:  # the likelihood of a run of so many characters is 0 in float32
         number, run = max(enumerate(lines, 1), key=lambda line: _longest_run(line[1]))
         return (
@@ -142,5 +140,5 @@ def _explain(reason: str, vocabulary_size: int, lines: Sequence[str]) -> str:
 
 
 def _longest_run(line: str) -> int:
-    """Characters without a blank between them."""
+    """Return the most characters that follow each other without a blank."""
     return max(map(len, line.split(" ")))

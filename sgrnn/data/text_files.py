@@ -5,7 +5,7 @@ from pathlib import Path
 from sgrnn.data.encodings import conversion, wide_encoding, wrong_share
 from sgrnn.errors import InputError
 
-_MOST_WRONG = 0.05  # of the characters of a text are none that anybody writes
+_MOST_WRONG = 0.05  # of a text's characters, at most, are such that nobody writes
 _SHORT = 100  # characters: a text of fewer is too short, whatever its lines are like
 
 
@@ -121,9 +121,9 @@ def _explain(text: str, mark: str, split: str, source: str) -> str:
 
 
 def _cut(text: str, mark: str, position: int) -> int:
-    """The first place at or behind a position that follows a mark."""
-    found = text.find(mark, max(position - 1, 0))
-    return len(text) if found < 0 else found + 1
+    """Return the first place at or behind a position that follows a mark."""
+    place = text.find(mark, max(position - 1, 0))
+    return len(text) if place < 0 else place + 1
 
 
 def _line(content: bytes, offset: int) -> int:

@@ -14,22 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sgrnn.data.atomic import atomic_write, make_folder
+from sgrnn.data.atomic import atomic_write, bytes_digest, make_folder
 from sgrnn.data.corpora import Corpus
-from sgrnn.data.digests import bytes_digest
 from sgrnn.data.spelling import Spelling, Unknown
 from sgrnn.data.tokenizer import Tokenizer
 from sgrnn.errors import InputError
 
 _FORMAT = 1
 _HEADER_FILE = "token_files.json"
-_COUNTED = {"words", "characters", "bytes", "has_words", "unknown", "digest"}
-"""Of each split, beside its tokens. Files of an earlier version lack some, and are made again in the same place."""
 
 
 @dataclass(frozen=True)
 class TokenFile:
-    """One split, encoded.
+    """Text of one split, encoded.
 
     Args:
         array: (tokens,) ids, uint16 or uint32, memory-mapped and read-only.
@@ -57,7 +54,7 @@ class TokenFile:
 
 @dataclass(frozen=True)
 class TokenFiles:
-    """The splits of a corpus, encoded with one tokenizer.
+    """Splits of a corpus, encoded with one tokenizer.
 
     Args:
         folder: where they lie.
@@ -74,7 +71,7 @@ class TokenFiles:
     tokenizer_digest: str
 
     def __getitem__(self, split: str) -> TokenFile:
-        """The split of that name.
+        """Return the split of that name.
 
         Raises:
             InputError: the corpus has no such split.
@@ -116,7 +113,7 @@ def prepare(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> TokenFiles:
 
 
 def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
-    """What the files depend on, as a digest in plain hexadecimal."""
+    """Return the digest of all that the files depend on, in plain hexadecimal."""
     parts: list[Any] = [_FORMAT, tokenizer.digest, corpus.word_separator]
     parts += [(split, bytes_digest(text.encode())) for split, text in corpus.texts.items()]
     return bytes_digest(json.dumps(parts).encode()).partition(":")[2]
@@ -144,7 +141,7 @@ def _encode(corpus: Corpus, tokenizer: Tokenizer, target: Path) -> dict[str, dic
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-    """The header, empty where there is none that can be read."""
+    """Read the header, empty where there is none that can be read."""
     try:
         header = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -153,16 +150,15 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _open(target: Path, header: dict[str, Any]) -> dict[str, TokenFile] | None:
-    """Map the arrays into memory; None where one is missing, has another length, or was not counted as today."""
+    """Map the arrays into memory; None where one is missing or damaged, or the header is not of today's form."""
     splits = {}
-    for split, counts in header["splits"].items():
-        try:
+    try:
+        for split, counts in header["splits"].items():
             array = np.load(target / f"{split}.npy", mmap_mode="r")
-        except (OSError, ValueError):
-            return None
-        counted: dict[str, Any] = {name: value for name, value in counts.items() if name != "tokens"}
-        if array.shape != (counts["tokens"],) or counted.keys() != _COUNTED:
-            return None
-        unknown = Unknown(**counted.pop("unknown"))
-        splits[split] = TokenFile(array, unknown=unknown, **counted)
+            rest = dict(counts)
+            if array.shape != (rest.pop("tokens"),):
+                return None
+            splits[split] = TokenFile(array, unknown=Unknown(**rest.pop("unknown")), **rest)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
     return splits

@@ -1,4 +1,4 @@
-"""What all tokenizers share: text to tokens and back, a safe saved form, a digest of the vocabulary."""
+"""Base class of tokenizers: text to tokens and back, a safe saved form, a digest of the vocabulary."""
 
 import json
 from abc import ABC, abstractmethod
@@ -15,10 +15,10 @@ from sgrnn.errors import InputError
 TOKENIZER_FILE = "tokenizer.json"
 
 EOS = "<eos>"
-"""The line end, as a word and as a piece."""
+"""Name of the line end among words."""
 
 UNKNOWN = "<unk>"
-"""Whatever is not in the vocabulary."""
+"""Name of whatever is not in the vocabulary."""
 
 Tokens = NDArray[np.int32]
 
@@ -75,7 +75,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _saved_form(self, folder: Path) -> dict[str, Any]:
-        """The entries of the JSON file beside kind and digest; other files are written to the folder."""
+        """Return the entries of the JSON file beside kind and digest; other files are written to the folder."""
 
     def encode_prompt(self, text: str) -> Prompt:
         """Turn a prompt into ids: one line end at its very end is not part of it.

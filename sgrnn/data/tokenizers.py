@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sgrnn.data.kinds import SUBWORD_KINDS, TOKENIZER_KINDS, require_fitting_options
 from sgrnn.data.subwords import MODEL_FILE, SentencePieceTokenizer
 from sgrnn.data.tokenizer import TOKENIZER_FILE, Tokenizer
 from sgrnn.data.vocabularies import CharacterTokenizer, WordTokenizer
 from sgrnn.errors import InputError
-
-TOKENIZER_KINDS = ("word", "character", "bpe", "unigram")
-"""The names `train_tokenizer` knows."""
 
 
 def train_tokenizer(kind: str, text: str, *, vocabulary_size: int | None = None, min_count: int = 1) -> Tokenizer:
@@ -28,24 +26,15 @@ def train_tokenizer(kind: str, text: str, *, vocabulary_size: int | None = None,
     >>> train_tokenizer("word", "to be or not to be\\n").vocabulary_size
     6
     """
-    if kind in ("bpe", "unigram"):
-        if vocabulary_size is None:
-            raise InputError(f"a {kind} tokenizer needs a vocabulary_size, got none; try 8000")
-        if min_count != 1:
-            raise InputError(f"min_count is for words and characters, got {min_count} with {kind}; remove it")
-        return SentencePieceTokenizer.from_text(
-            text, vocabulary_size=vocabulary_size, kind="bpe" if kind == "bpe" else "unigram"
-        )
-    if kind == "character":
-        if vocabulary_size is not None:
-            raise InputError(
-                f"vocabulary_size is not for characters, got {vocabulary_size}; remove it, or drop rare "
-                "characters with min_count"
-            )
-        return CharacterTokenizer.from_text(text, min_count=min_count)
+    require_fitting_options(kind, vocabulary_size=vocabulary_size, min_count=min_count)
     if kind == "word":
         return WordTokenizer.from_text(text, min_count=min_count, max_size=vocabulary_size)
-    raise InputError(f"there is no tokenizer named {kind!r}; expected one of {', '.join(TOKENIZER_KINDS)}")
+    if kind == "character":
+        return CharacterTokenizer.from_text(text, min_count=min_count)
+    assert vocabulary_size is not None, "checked above"
+    return SentencePieceTokenizer.from_text(
+        text, vocabulary_size=vocabulary_size, kind="bpe" if kind == "bpe" else "unigram"
+    )
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -57,7 +46,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     path = folder / TOKENIZER_FILE
     form = _read_form(path)
     kind = form.get("kind")
-    if kind in ("bpe", "unigram"):
+    if kind in SUBWORD_KINDS:
         model = folder / MODEL_FILE
         if not model.is_file():
             raise InputError(f"{model} does not exist; restore it beside {TOKENIZER_FILE}")

@@ -41,7 +41,7 @@ def spans(iterator: "BPTTIterator", lookahead: int = 0) -> Iterator[Span]:
         lookahead: the most steps of `Span.future`, more than a batch has if need be; fewer near the end.
 
     Returns:
-        An iterator of spans: the first of an epoch `is_first` all rows, the last one `is_last` them.
+        An iterator of spans: of the first of an epoch all rows are `is_first`, of the last one `is_last`.
 
     Raises:
         InputError: torchtext is absent or another version, the text is too short, or lookahead is negative.
@@ -90,7 +90,7 @@ def require_torchtext() -> None:
 
 
 def _whole(iterator: "BPTTIterator") -> "BPTTIterator":
-    """The iterator over all examples of its dataset, put together to one."""
+    """Return the iterator over all examples of its dataset, put together to one."""
     from torchtext.data import Dataset
 
     examples = list(iterator.dataset.examples)
@@ -114,7 +114,7 @@ def _endless(iterator: "BPTTIterator", lookahead: int) -> Iterator[Span]:
 
 
 def _epoch(iterator: "BPTTIterator", lookahead: int) -> Iterator[Span]:
-    """The spans of one epoch, whose batches are put together again so that a lookahead can span several."""
+    """Yield the spans of one epoch, whose batches are put together again so that a lookahead can span several."""
     time = 1 if iterator.dataset.fields["text"].batch_first else 0
     batches = list(islice(iterator, len(iterator)))
     # The names are put on a batch when it is made; type checkers do not see them.

@@ -9,14 +9,14 @@ from typing import Any, final
 
 import numpy as np
 
-from sgrnn.data.digests import bytes_digest
+from sgrnn.data.atomic import bytes_digest
 from sgrnn.data.tokenizer import EOS, UNKNOWN, Prompt, Tokenizer, Tokens
 from sgrnn.errors import InputError
 
 
 @final
 class WordTokenizer(Tokenizer):
-    """Words between blanks; `<eos>` ends each line, `<unk>` stands for every word that is not in the list.
+    """Tokenizer of words between blanks; `<eos>` ends each line, `<unk>` stands for every word that is not in the list.
 
     >>> tokenizer = WordTokenizer.from_text("the cat saw the dog\\n")
     >>> tokenizer.words
@@ -92,7 +92,7 @@ class WordTokenizer(Tokenizer):
 
 @final
 class CharacterTokenizer(Tokenizer):
-    """Every character is a token, the line end included.
+    """Tokenizer of which every character is a token, the line end included.
 
     >>> tokenizer = CharacterTokenizer.from_text("a cab\\n")
     >>> tokenizer.characters
@@ -173,10 +173,10 @@ class CharacterTokenizer(Tokenizer):
 
 def _require_no_spelled_line_end(text: str, source: str) -> None:
     """Refuse the word `<eos>`: read as a line end, a line that is written with it would have two."""
-    found = re.search(rf"(?<!\S){EOS}(?!\S)", text) if EOS in text else None
-    if found:
+    spelled = re.search(rf"(?<!\S){EOS}(?!\S)", text) if EOS in text else None
+    if spelled:
         raise InputError(
-            f"{source} holds the word {EOS} in line {text.count(chr(10), 0, found.start()) + 1:,}, which stands for "
+            f"{source} holds the word {EOS} in line {text.count(chr(10), 0, spelled.start()) + 1:,}, which stands for "
             "the end of a line; remove it where a line ends, and end the line where it stands within one"
         )
 

@@ -21,8 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from sgrnn.data.atomic import remedy
-from sgrnn.data.digests import bytes_digest, file_digest
+from sgrnn.data.atomic import bytes_digest, file_digest, remedy
 from sgrnn.errors import InputError
 
 _FORMAT = "sgrnn checkpoint 1"

@@ -29,7 +29,7 @@ def test_the_commands_are_these() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         "", "train", "resume", "sweep", "evaluate", "generate", "compare", "diagnose", "report",
         "recipes", "recipes list", "recipes show", "recipes copy", "recipes check",
-        "data", "data list", "data fetch", "data verify",
+        "data", "data list", "data fetch", "data check",
     }  # fmt: skip
 
 

@@ -13,7 +13,10 @@ import sgrnn as package
 
 from .commands import Commands
 
-HEAVY = {"torch", "numpy", "matplotlib", "optuna", "tensorboard", "pandas", "sentencepiece", "safetensors"}
+HEAVY = {
+    "torch", "numpy", "matplotlib", "optuna", "tensorboard", "pandas", "sentencepiece", "safetensors", "pooch",
+    "requests",
+}  # fmt: skip
 PROGRAM = """
 import json, sys
 from sgrnn.cli import main

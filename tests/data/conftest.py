@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that misbehaves on request, and the corpora loaded once."""
+"""An HTTP server on this machine that fails on request, and the corpora loaded once."""
 
 import threading
 from collections.abc import Iterator
@@ -13,47 +13,28 @@ from sgrnn.data import Corpus, load_texts
 
 @dataclass
 class Server:
-    """Files to serve, how to misbehave, and what was asked for.
-
-    `faults` are used up one per request: truncate, stall, corrupt, busy, wrong-range. `ranges` says whether
-    ranges are honored; `redirects` maps one path to another.
-    """
+    """Files to serve and what was asked for; `faults` are used up one a request: truncate, stall, corrupt, busy."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
-    redirects: dict[str, str] = field(default_factory=dict)
-    ranges: bool = True
-    requests: list[tuple[str, str | None]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     agents: set[str | None] = field(default_factory=set)
     released: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         name = handler.path.lstrip("/")
-        asked = handler.headers.get("Range")
-        self.requests.append((name, asked))
+        self.requests.append(name)
         self.agents.add(handler.headers.get("User-Agent"))
         fault = self.faults.pop(0) if self.faults else ""
-        if name in self.redirects:
-            handler.send_response(302)
-            handler.send_header("Location", self.redirects[name])
-            handler.send_header("Content-Length", "0")
-            handler.end_headers()
-            return
         if fault == "busy" or name not in self.files:
             handler.send_error(503 if fault == "busy" else 404)
             return
-        content = self.files[name]
-        first = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.ranges else 0
-        if first >= len(content) > 0:
-            handler.send_error(416)
-            return
-        body = content[first:]
-        handler.send_response(206 if first else 200)
+        body = self.files[name]
+        handler.send_response(200)
         handler.send_header("Content-Length", str(len(body)))
-        if first:
-            shown = first + 1 if fault == "wrong-range" else first
-            handler.send_header("Content-Range", f"bytes {shown}-{len(content) - 1}/{len(content)}")
+        if name.endswith(".gz") and "gzip" in handler.headers.get("Accept-Encoding", ""):
+            handler.send_header("Content-Encoding", "gzip")  # as some servers label files that are to stay packed
         handler.end_headers()
         if fault == "corrupt":
             body = bytes([body[0] ^ 1]) + body[1:]

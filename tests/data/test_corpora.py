@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from sgrnn.data import CORPORA, Corpus, fetch, load_texts
-from sgrnn.data.corpora import ptb_characters
-from sgrnn.data.python_docs import python_docs
+from sgrnn.data.corpora import ptb_characters, python_docs
 from sgrnn.errors import InputError
 
 
@@ -113,3 +112,16 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_texts("text", tmp_path)
     with pytest.raises(InputError, match="train, valid and test name files of the corpus text; remove them, or ptb"):
         load_texts("ptb", tmp_path, valid=tmp_path / "valid")
+
+
+def test_a_text_has_words_where_some_of_usual_length_stand_in_a_line() -> None:
+    for train, has in (
+        ("to be or not\n\nto be\n", True),
+        ("one_two_three\n", False),
+        ("word\nlist\nof\nall\n", False),
+        ("ACGT" * 15 + " " + "ACGT" * 15 + "\n", False),
+        ("\u6587\u7ae0\u3002\n" * 9 + "\u4e00 \u4e8c\n", False),
+        ("Donaudampfschiff fahren\n", True),
+    ):
+        assert Corpus("any", {"train": train}).has_words() == has, train
+        assert Corpus("any", {"train": train.replace(" ", "_")}, "_").has_words() == (has or "_" in train)

@@ -1,6 +1,7 @@
 """Streams: every token once and in order, resumable by one number."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,99 +33,77 @@ def same(first: Span | None, second: Span | None) -> bool:
     return same(first.future, second.future)
 
 
-@pytest.mark.parametrize(
-    ("num_tokens", "batch_size", "span_steps"), [(50, 3, 5), (45, 3, 5), (16, 1, 16), (17, 2, 1), (9, 3, 3)]
-)
-def test_rows_one_after_another_are_the_text(num_tokens: int, batch_size: int, span_steps: int) -> None:
-    spans = epoch_of(make(num_tokens, batch_size, span_steps))
-    kept = num_tokens // batch_size * batch_size
-    targets = torch.cat([span.targets for span in spans]).T.flatten().tolist()
-    inputs = torch.cat([span.inputs for span in spans]).T.flatten().tolist()
-    assert targets == list(range(kept))
-    assert inputs == [EOS, *range(kept - 1)]
+def test_rows_one_after_another_are_the_text() -> None:
+    for num_tokens, batch_size, span_steps in (
+        (50, 3, 5),
+        (45, 3, 5),
+        (16, 1, 16),
+        (17, 2, 1),
+    ):
+        spans = epoch_of(make(num_tokens, batch_size, span_steps))
+        kept = num_tokens // batch_size * batch_size
+        targets = torch.cat([span.targets for span in spans]).T.flatten().tolist()
+        inputs = torch.cat([span.inputs for span in spans]).T.flatten().tolist()
+        assert targets == list(range(kept))
+        assert inputs == [EOS, *range(kept - 1)]
 
 
-def test_an_epoch_has_the_spans_it_announces_and_only_the_last_is_shorter() -> None:
+def test_an_epoch_has_the_spans_it_announces_and_marks_its_first_step_and_its_end() -> None:
     stream = make(50, 3, 5)
     assert (stream.steps_per_epoch, stream.spans_per_epoch) == (16, 4)
-    assert [span.steps for span in itertools.islice(stream, 8)] == [5, 5, 5, 1, 5, 5, 5, 1]
-
-
-def test_only_the_first_span_starts_the_rows_and_only_the_last_ends_them() -> None:
-    spans = list(itertools.islice(make(50, 3, 5), 8))
+    spans = list(itertools.islice(stream, 8))
+    assert [span.steps for span in spans] == [5, 5, 5, 1, 5, 5, 5, 1]
     for number, span in enumerate(spans):
-        if number % 4 == 0:
-            assert span.is_first is not None
-            assert span.is_first.tolist() == [[True] * 3] + [[False] * 3] * 4
-        else:
-            assert span.is_first is None
-        if number % 4 == 3:
-            assert span.is_last is not None
-            assert span.is_last.tolist() == [True] * 3
-        else:
-            assert span.is_last is None
+        first = None if span.is_first is None else span.is_first.tolist()
+        last = None if span.is_last is None else span.is_last.tolist()
+        assert first == ([[True] * 3] + [[False] * 3] * 4 if number % 4 == 0 else None)
+        assert last == ([True] * 3 if number % 4 == 3 else None)
 
 
-def test_an_epoch_of_one_span_both_starts_and_ends() -> None:
+def test_an_epoch_of_one_span_has_both_marks() -> None:
     spans = list(itertools.islice(make(9, 3, 3), 2))
     assert same(spans[0], spans[1])
     assert spans[0].is_first is not None
     assert spans[0].is_last is not None
 
 
-@pytest.mark.parametrize("lookahead", [1, 3, 7, 100])
-def test_the_future_is_what_the_next_spans_hold(lookahead: int) -> None:
-    spans = epoch_of(make(50, 3, 5, lookahead=lookahead))
-    for number, span in enumerate(spans[:-1]):
-        inputs = torch.cat([later.inputs for later in spans[number + 1 :]])[:lookahead]
-        targets = torch.cat([later.targets for later in spans[number + 1 :]])[:lookahead]
-        assert span.future is not None
-        assert torch.equal(span.future.inputs, inputs)
-        assert torch.equal(span.future.targets, targets)
-        reaches_end = sum(later.steps for later in spans[number + 1 :]) <= lookahead
-        assert (span.future.is_last is not None) == reaches_end
-    assert spans[-1].future is None
+def test_the_future_is_what_the_next_spans_hold() -> None:
+    for lookahead in (0, 1, 7, 100):
+        plain, spans = epoch_of(make(50, 3, 5)), epoch_of(make(50, 3, 5, lookahead=lookahead))
+        for number, span in enumerate(spans):
+            assert torch.equal(span.inputs, plain[number].inputs), "a lookahead changes nothing else"
+            assert torch.equal(span.targets, plain[number].targets)
+            later = plain[number + 1 :]
+            if not later or lookahead == 0:
+                assert span.future is None
+                continue
+            assert span.future is not None
+            assert torch.equal(span.future.inputs, torch.cat([each.inputs for each in later])[:lookahead])
+            assert torch.equal(span.future.targets, torch.cat([each.targets for each in later])[:lookahead])
+            assert (span.future.is_last is not None) == (sum(each.steps for each in later) <= lookahead)
 
 
-def test_without_lookahead_there_is_no_future() -> None:
-    assert all(span.future is None for span in epoch_of(make()))
-
-
-def test_lookahead_changes_nothing_else() -> None:
-    for plain, ahead in zip(epoch_of(make()), epoch_of(make(lookahead=4)), strict=True):
-        assert torch.equal(plain.inputs, ahead.inputs)
-        assert torch.equal(plain.targets, ahead.targets)
-
-
-@pytest.mark.parametrize("position", range(10))
-def test_resuming_anywhere_goes_on_the_same(position: int) -> None:
+def test_resuming_anywhere_goes_on_the_same() -> None:
     whole = list(itertools.islice(make(lookahead=2), 12))
-    resumed = make(lookahead=2, position=position)
-    moved = make(lookahead=2)
-    moved.position = position
-    for expected in whole[position:]:
-        assert same(next(resumed), expected)
-        assert same(next(moved), expected)
-    assert resumed.position == moved.position == 12
-    assert resumed.epoch == 3
+    for position in range(10):
+        resumed, moved = make(lookahead=2, position=position), make(lookahead=2)
+        moved.position = position
+        for expected in whole[position:]:
+            assert same(next(resumed), expected)
+            assert same(next(moved), expected)
+        assert resumed.position == moved.position == 12
+        assert resumed.epoch == 3
 
 
-def test_tensors_are_long_time_first_and_contiguous() -> None:
-    for span in epoch_of(make(lookahead=3)):
-        tensors = [span.inputs, span.targets]
-        if span.future is not None:
-            tensors += [span.future.inputs, span.future.targets]
-        for tensor in tensors:
-            assert tensor.dtype == torch.long
-            assert tensor.is_contiguous()
-            assert tensor.shape[1] == 3
-
-
-def test_the_tokens_may_be_memory_mapped(tmp_path: Any) -> None:
-    path = tmp_path / "tokens.npy"
-    np.save(path, np.arange(50, dtype=np.uint16))
-    mapped = TokenStream(np.load(path, mmap_mode="r"), EOS, 3, 5)
-    assert all(same(one, other) for one, other in zip(epoch_of(mapped), epoch_of(make()), strict=True))
+def test_tensors_are_long_and_contiguous_also_of_memory_mapped_tokens(tmp_path: Path) -> None:
+    np.save(tmp_path / "tokens.npy", np.arange(50, dtype=np.uint16))
+    mapped = TokenStream(np.load(tmp_path / "tokens.npy", mmap_mode="r"), EOS, 3, 5, lookahead=3)
+    for span, expected in zip(epoch_of(mapped), epoch_of(make(lookahead=3)), strict=True):
+        assert same(span, expected)
+        for part in (span, span.future) if span.future else (span,):
+            for tensor in (part.inputs, part.targets):
+                assert tensor.dtype == torch.long
+                assert tensor.is_contiguous()
 
 
 def test_a_text_too_short_names_both_numbers_and_the_remedy() -> None:
@@ -136,10 +115,7 @@ def test_a_text_too_short_names_both_numbers_and_the_remedy() -> None:
         make(batch_size=20, source="valid")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "least"),
-    [("batch_size", 0, 1), ("span_steps", 0, 1), ("lookahead", -1, 0), ("position", -1, 0)],
-)
-def test_numbers_out_of_range_are_refused(name: str, value: int, least: int) -> None:
-    with pytest.raises(InputError, match=f"{name} must be at least {least}, got {value}"):
-        make(**{name: value})
+def test_numbers_out_of_range_are_refused() -> None:
+    for name, value, least in (("batch_size", 0, 1), ("span_steps", 0, 1), ("lookahead", -1, 0), ("position", -1, 0)):
+        with pytest.raises(InputError, match=f"{name} must be at least {least}, got {value}"):
+            make(**{name: value})

@@ -8,6 +8,8 @@ import pytest
 from stand_in import make_lines
 
 from sgrnn.data import CharacterTokenizer, Corpus, TokenFiles, WordTokenizer, prepare, train_tokenizer
+from sgrnn.data.atomic import bytes_digest
+from sgrnn.data.spelling import Spelling
 from sgrnn.errors import InputError
 
 CORPUS = Corpus("tiny", {"train": "to be or not\nto be\n", "valid": "not to be\n"})
@@ -18,7 +20,7 @@ def written(files: TokenFiles) -> dict[str, int]:
 
 
 def test_the_files_hold_what_the_tokenizer_gives_memory_mapped(tmp_path: Path) -> None:
-    tokenizer = WordTokenizer.from_text(CORPUS.texts["train"])
+    tokenizer = WordTokenizer.from_text(CORPUS.texts["train"], max_size=3)
     files = prepare(CORPUS, tokenizer, tmp_path)
     for split, text in CORPUS.texts.items():
         array = files[split].array
@@ -26,6 +28,9 @@ def test_the_files_hold_what_the_tokenizer_gives_memory_mapped(tmp_path: Path) -
         assert not array.flags.writeable
         assert array.dtype == np.uint16
         assert array.tolist() == tokenizer.encode(text).tolist()
+        assert files[split].unknown == Spelling(tokenizer, CORPUS.texts["train"]).charge(text)
+        assert files[split].digest == bytes_digest(text.encode())
+    assert files["valid"].unknown.replaced == 2
     assert (files.vocabulary_size, files.eos_id) == (tokenizer.vocabulary_size, tokenizer.eos_id)
     assert files.tokenizer_digest == tokenizer.digest
 
@@ -35,7 +40,7 @@ def test_counts_are_those_of_the_text_whatever_the_tokens(tmp_path: Path) -> Non
     words, characters = len(text.split()) + text.count("\n"), len(text)
     corpus = Corpus("lines", {"train": make_lines(1000), "valid": text, "test": text})
     test = prepare(corpus, train_tokenizer("bpe", corpus.texts["train"], vocabulary_size=500), tmp_path)["test"]
-    assert (test.words, test.characters) == (words, characters)
+    assert (test.words, test.characters, test.bytes) == (words, characters, len(text.encode()))
     assert words < test.tokens < characters
 
 
@@ -63,26 +68,29 @@ def test_another_text_or_vocabulary_has_files_of_its_own(tmp_path: Path) -> None
     assert prepared[2]["valid"].array.max() < 4
 
 
-@pytest.mark.parametrize("damage", ["delete", "truncate", "shorten", "header", "headerless"])
-def test_damaged_files_are_made_again(tmp_path: Path, damage: str) -> None:
-    tokenizer = WordTokenizer.from_text(CORPUS.texts["train"])
-    files = prepare(CORPUS, tokenizer, tmp_path)
-    expected = files["train"].array.tolist()
-    path, header = files.folder / "train.npy", files.folder / "token_files.json"
-    if damage == "delete":
-        path.unlink()
-    elif damage == "truncate":
-        path.write_bytes(path.read_bytes()[:-2])
-    elif damage == "shorten":
-        np.save(path, np.zeros(1, np.uint16))
-    elif damage == "header":
-        header.write_text("{")
-    else:
-        header.unlink()
-    again = prepare(CORPUS, tokenizer, tmp_path)
-    assert again["train"].array.tolist() == expected
-    assert json.loads(header.read_text())["splits"]["train"]["tokens"] == len(expected)
-    assert {path.suffix for path in files.folder.iterdir()} == {".npy", ".json"}
+def test_damaged_files_are_made_again(tmp_path: Path) -> None:
+    for damage in ("delete", "truncate", "shorten", "header", "headerless", "another form"):
+        tokenizer = WordTokenizer.from_text(CORPUS.texts["train"])
+        files = prepare(CORPUS, tokenizer, tmp_path)
+        expected = files["train"].array.tolist()
+        path, header = files.folder / "train.npy", files.folder / "token_files.json"
+        if damage == "delete":
+            path.unlink()
+        elif damage == "truncate":
+            path.write_bytes(path.read_bytes()[:-2])
+        elif damage == "shorten":
+            np.save(path, np.zeros(1, np.uint16))
+        elif damage == "another form":
+            header.write_text(header.read_text().replace('"bytes"', '"octets"'))
+        elif damage == "header":
+            header.write_text("{")
+        else:
+            header.unlink()
+        again = prepare(CORPUS, tokenizer, tmp_path)
+        assert again["train"].array.tolist() == expected
+        assert json.loads(header.read_text())["splits"]["train"]["tokens"] == len(expected)
+        assert again.folder == files.folder
+        assert {path.suffix for path in files.folder.iterdir()} == {".npy", ".json"}
 
 
 def test_large_vocabularies_take_wider_numbers(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from stand_in import make_lines
 
 from sgrnn.data import (
+    TOKENIZER_KINDS,
     CharacterTokenizer,
     Corpus,
     SentencePieceTokenizer,
@@ -17,23 +18,15 @@ from sgrnn.data import (
     load_tokenizer,
     train_tokenizer,
 )
-from sgrnn.data.python_docs import python_docs
+from sgrnn.data.corpora import python_docs
+from sgrnn.data.kinds import SUBWORD_KINDS, SubwordKind
 from sgrnn.errors import InputError
 
 TEXT = "the cat saw the dog\nthe dog saw <unk>\n\n" * 2 + python_docs()["train"][:20_000]
 
 
-@pytest.fixture(scope="module")
-def subwords() -> dict[str, SentencePieceTokenizer]:
-    sample = make_lines(3000)
-    return {
-        "bpe": SentencePieceTokenizer.from_text(sample, vocabulary_size=600, kind="bpe"),
-        "unigram": SentencePieceTokenizer.from_text(sample, vocabulary_size=600, kind="unigram"),
-    }
-
-
 def make(kind: str) -> Tokenizer:
-    return train_tokenizer(kind, TEXT, vocabulary_size=500 if kind in ("bpe", "unigram") else None)
+    return train_tokenizer(kind, TEXT, vocabulary_size=500 if kind in SUBWORD_KINDS else None)
 
 
 # Words
@@ -50,12 +43,6 @@ def test_ptb_words_are_the_10000_of_the_field_and_none_is_unknown_elsewhere(ptb:
         assert np.count_nonzero(tokens == unknown) == text.split().count("<unk>")
 
 
-def test_decoded_words_are_the_text() -> None:
-    text = make_lines(300)
-    tokenizer = WordTokenizer.from_text(text)
-    assert tokenizer.decode(tokenizer.encode(text)) == text
-
-
 def test_rare_words_become_unknown() -> None:
     text = "a a a b b c\n"
     assert WordTokenizer.from_text(text).words == ("<eos>", "<unk>", "a", "b", "c")
@@ -64,7 +51,10 @@ def test_rare_words_become_unknown() -> None:
     assert WordTokenizer.from_text(text, min_count=2).encode("c b\n").tolist() == [1, 3, 0]
 
 
-def test_a_line_end_is_a_token_only_where_there_is_one() -> None:
+def test_decoded_words_are_the_text_and_a_line_end_is_a_token_only_where_there_is_one() -> None:
+    text = make_lines(300)
+    tokenizer = WordTokenizer.from_text(text)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
     tokenizer = WordTokenizer.from_text(TEXT)
     eos = tokenizer.eos_id
     assert [*tokenizer.encode("cat").tolist(), eos] == tokenizer.encode("cat\n").tolist()
@@ -111,16 +101,16 @@ def test_characters_of_any_plane_come_back() -> None:
     assert tokenizer.encode("").tolist() == []
 
 
-@pytest.mark.parametrize(("unseen", "shown"), [("é", "'é' (U+00E9)"), ("🎉", "'🎉' (U+1F389)"), ("!", "'!' (U+0021)")])
-def test_an_unseen_character_is_named_with_its_line(unseen: str, shown: str) -> None:
+def test_an_unseen_character_is_named_with_its_line() -> None:
     tokenizer = CharacterTokenizer.from_text("abc\n")
-    with pytest.raises(InputError) as error:
-        tokenizer.encode(f"ab\nc{unseen}\n", source="book valid")
-    message = str(error.value)
-    assert message.startswith(f"book valid holds the character {shown} in line 2, not among the 4 of the train text")
-    assert "train with min_count=2" in message
-    with pytest.raises(InputError, match="the prompt holds the character"):
-        tokenizer.encode_prompt(unseen)
+    for unseen, shown in (("é", "'é' (U+00E9)"), ("🎉", "'🎉' (U+1F389)"), ("!", "'!' (U+0021)")):
+        with pytest.raises(InputError) as error:
+            tokenizer.encode(f"ab\nc{unseen}\n", source="book valid")
+        message = str(error.value)
+        assert message.startswith(f"book valid holds the character {shown} in line 2, not among the 4 of the train")
+        assert "train with min_count=2" in message
+        with pytest.raises(InputError, match="the prompt holds the character"):
+            tokenizer.encode_prompt(unseen)
 
 
 def test_with_min_count_2_rare_and_unseen_characters_are_unknown() -> None:
@@ -155,42 +145,28 @@ ROUND_TRIPS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
-@pytest.mark.parametrize("text", ROUND_TRIPS)
-def test_subwords_come_back_as_the_text(subwords: dict[str, SentencePieceTokenizer], kind: str, text: str) -> None:
-    tokenizer = subwords[kind]
-    tokens = tokenizer.encode(text)
-    assert tokenizer.decode(tokens) == text
-    assert np.count_nonzero(tokens == tokenizer.eos_id) == text.count("\n")
-    assert 0 not in tokens  # the unknown piece: bytes stand in for it
-
-
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_subwords_of_a_whole_split_come_back(subwords: dict[str, SentencePieceTokenizer], kind: str) -> None:
-    tokenizer, text = subwords[kind], make_lines(2000, seed=1)
+@pytest.mark.parametrize("kind", SUBWORD_KINDS)
+def test_subwords_come_back_as_the_text(kind: SubwordKind) -> None:
+    tokenizer = SentencePieceTokenizer.from_text(make_lines(3000), vocabulary_size=600, kind=kind)
     assert tokenizer.vocabulary_size == 600
-    tokens = tokenizer.encode(text)
-    assert tokenizer.decode(tokens) == text
-    assert 0 <= tokens.min() <= tokens.max() < 600
-    assert len(tokens) < len(text) / 2  # the pieces are longer than characters
+    other_split = make_lines(2000, seed=1)
+    for text in (*ROUND_TRIPS, other_split):
+        tokens = tokenizer.encode(text)
+        assert tokenizer.decode(tokens) == text
+        assert np.count_nonzero(tokens == tokenizer.eos_id) == text.count("\n")
+        assert all(0 < token < 600 for token in tokens.tolist()), "0 is the unknown piece: bytes stand in for it"
+    assert len(tokenizer.encode(other_split)) < len(other_split) / 2, "the pieces are longer than characters"
+    assert len(tokenizer.encode("N <unk> N")) == 3, "one piece like any frequent word"
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_unk_in_a_text_is_one_piece_like_any_frequent_word(
-    subwords: dict[str, SentencePieceTokenizer], kind: str
-) -> None:
-    assert len(subwords[kind].encode("N <unk> N")) == 3
-
-
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_learning_pieces_is_repeatable_and_silent(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
-    first, second = make(kind), make(kind)
-    assert first.digest == second.digest
+def test_learning_pieces_is_repeatable_and_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    for kind in SUBWORD_KINDS:
+        assert make(kind).digest == make(kind).digest
     assert capfd.readouterr() == ("", "")
 
 
 def test_subword_vocabularies_that_cannot_be_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    for learned in ("bpe", "unigram"):
+    for learned in SUBWORD_KINDS:
         with pytest.raises(InputError, match=r"vocabulary_size must be at most [\d,]+ for this text, got 90,000"):
             train_tokenizer(learned, TEXT, vocabulary_size=90_000)
         with pytest.raises(InputError, match=r"vocabulary_size must be at least [\d,]+ for this text, got 50"):
@@ -208,8 +184,8 @@ def test_subword_vocabularies_that_cannot_be_are_refused(capfd: pytest.CaptureFi
 # All kinds
 
 
-@pytest.mark.parametrize("kind", ["word", "character", "bpe", "unigram"])
-def test_a_saved_tokenizer_comes_back_the_same(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", TOKENIZER_KINDS)
+def test_a_saved_tokenizer_comes_back_the_same_and_a_prompt_goes_on_in_its_line(kind: str, tmp_path: Path) -> None:
     tokenizer = make(kind)
     tokenizer.save(tmp_path / "run")
     loaded = load_tokenizer(tmp_path / "run")
@@ -218,20 +194,15 @@ def test_a_saved_tokenizer_comes_back_the_same(kind: str, tmp_path: Path) -> Non
     assert (loaded.kind, loaded.digest, loaded.eos_id) == (kind, tokenizer.digest, tokenizer.eos_id)
     assert loaded.encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
     assert {path.suffix for path in (tmp_path / "run").iterdir()} <= {".json", ".model"}
-
-
-@pytest.mark.parametrize("kind", ["word", "character", "bpe", "unigram"])
-def test_a_prompt_goes_on_in_its_line(kind: str) -> None:
-    tokenizer = make(kind)
-    prompt = tokenizer.encode_prompt("the cat\n")
+    prompt = loaded.encode_prompt("the cat\n")
     assert prompt.unknown == ()
     assert prompt.tokens.tolist() == tokenizer.encode("the cat").tolist()
-    assert tokenizer.decode(prompt.tokens) == "the cat"
-    assert tokenizer.encode_prompt("").tokens.tolist() == []
+    assert loaded.decode(prompt.tokens) == "the cat"
+    assert loaded.encode_prompt("").tokens.tolist() == []
 
 
 def test_different_vocabularies_have_different_digests() -> None:
-    tokenizers = [make(kind) for kind in ("word", "character", "bpe", "unigram")]
+    tokenizers = [make(kind) for kind in TOKENIZER_KINDS]
     tokenizers += [WordTokenizer.from_text(TEXT, min_count=2), WordTokenizer(["<eos>", "<unk>"])]
     assert len({tokenizer.digest for tokenizer in tokenizers}) == len(tokenizers)
 
@@ -246,11 +217,11 @@ def test_another_vocabulary_is_refused_by_name() -> None:
 def test_arguments_that_do_not_fit_the_kind_are_refused() -> None:
     with pytest.raises(InputError, match="no tokenizer named 'words'; expected one of word, character, bpe, uni"):
         train_tokenizer("words", TEXT)
-    with pytest.raises(InputError, match="a bpe tokenizer needs a vocabulary_size, got none"):
+    with pytest.raises(InputError, match="bpe needs vocabulary_size, the number of pieces, got none; try"):
         train_tokenizer("bpe", TEXT)
-    with pytest.raises(InputError, match="min_count is for words and characters, got 2 with bpe"):
+    with pytest.raises(InputError, match="min_count is for word and character, not bpe, got 2; remove it"):
         train_tokenizer("bpe", TEXT, vocabulary_size=300, min_count=2)
-    with pytest.raises(InputError, match="vocabulary_size is not for characters, got 300"):
+    with pytest.raises(InputError, match="vocabulary_size is not for character, got 300; remove it"):
         train_tokenizer("character", TEXT, vocabulary_size=300)
 
 
@@ -280,27 +251,26 @@ def test_saved_files_that_are_missing_or_damaged_are_named(tmp_path: Path) -> No
         load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "line"), [("a b <eos>\n", 1), ("<eos>", 1), ("a\n\n<eos> b\n", 3), ("a <eos>\tb", 1), ("<eos>\n" * 3, 1)]
-)
-def test_a_spelled_line_end_among_words_is_refused(text: str, line: int) -> None:
+def test_a_spelled_line_end_among_words_is_refused() -> None:
     tokenizer = WordTokenizer.from_text("a b\n")
-    for read in (lambda: tokenizer.encode(text, source="text valid"), lambda: tokenizer.encode_prompt(text)):
-        with pytest.raises(
-            InputError, match=rf"holds the word <eos> in line {line}, which stands for the end of a line"
-        ):
-            read()
-    with pytest.raises(InputError, match=rf"^the train text holds the word <eos> in line {line}, "):
-        WordTokenizer.from_text(text)
-    for kind, size in (("character", None), ("bpe", 275)):
-        spelled = train_tokenizer(kind, f"{text}\nabc abc\n", vocabulary_size=size)
-        assert spelled.decode(spelled.encode(text)) == text
-        assert np.count_nonzero(spelled.encode(text) == spelled.eos_id) == text.count("\n")
-
-
-def test_eos_within_a_word_is_part_of_it() -> None:
+    for text, line in (("<eos>", 1), ("a\n\n<eos> b\n", 3), ("a <eos>\tb", 1), ("<eos>\n" * 3, 1)):
+        message = f"holds the word <eos> in line {line}, which stands for the end of a line"
+        with pytest.raises(InputError, match=f"^text valid {message}"):
+            tokenizer.encode(text, source="text valid")
+        with pytest.raises(InputError, match=f"^the prompt {message}"):
+            tokenizer.encode_prompt(text)
+        with pytest.raises(InputError, match=f"^the train text {message}"):
+            WordTokenizer.from_text(text)
     tokenizer = WordTokenizer.from_text("a <eos>b <eos><eos> x<eos>\n")
-    assert tokenizer.decode(tokenizer.encode("<eos>b x<eos>\n")) == "<eos>b x<eos>\n"
+    assert tokenizer.decode(tokenizer.encode("<eos>b x<eos>\n")) == "<eos>b x<eos>\n", "within a word it is part of it"
+
+
+def test_a_spelled_line_end_among_characters_and_pieces_is_text() -> None:
+    text = "a\n\n<eos> b <eos>\n"
+    for kind, size in (("character", None), ("bpe", 275)):
+        tokenizer = train_tokenizer(kind, f"{text}\nabc abc\n", vocabulary_size=size)
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        assert np.count_nonzero(tokenizer.encode(text) == tokenizer.eos_id) == text.count("\n")
 
 
 def test_a_run_too_long_for_a_unigram_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

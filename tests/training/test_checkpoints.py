@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sgrnn.config.build import build_model
-from sgrnn.data.digests import bytes_digest, file_digest
+from sgrnn.data.atomic import bytes_digest, file_digest
 from sgrnn.errors import InputError
 from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint, save_checkpoint
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sgrnn.config.build import build_estimator, build_model
-from sgrnn.data.digests import bytes_digest
+from sgrnn.data.atomic import bytes_digest
 from sgrnn.errors import InputError
 from sgrnn.training import loop
 from sgrnn.training.best import best_record
