@@ -37,19 +37,19 @@ def map_state(function: Callable[..., Any], *states: State) -> State:
 
 
 def leaves(state: State) -> list[Tensor]:
-    """The state's tensors, in order."""
+    """Return the state's tensors, in order."""
     found: list[Tensor] = []
     map_state(found.append, state)
     return found
 
 
 def floating_leaves(state: State) -> list[Tensor]:
-    """The state's tensors that carry gradients, in order."""
+    """Return the state's tensors that carry gradients, in order."""
     return [tensor for tensor in leaves(state) if tensor.is_floating_point()]
 
 
 def batch_size(state: State) -> int:
-    """The number of rows a state holds."""
+    """Count the rows that a state holds."""
     return leaves(state)[0].shape[-2]
 
 
@@ -66,12 +66,12 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def detach(state: State) -> State:
-    """The same values, cut off from the graph that computed them."""
+    """Return the same values, cut off from the graph that computed them."""
     return map_state(Tensor.detach, state)
 
 
 def cut(state: State) -> State:
-    """The same values as the leaves of a new graph: after a backward pass their ``.grad`` is the boundary's."""
+    """Return the same values as the leaves of a new graph: after a backward pass their ``.grad`` is the boundary's."""
     return map_state(lambda tensor: tensor.detach().requires_grad_(tensor.is_floating_point()), state)
 
 
@@ -81,26 +81,26 @@ def where_rows(rows: Tensor, chosen: State, otherwise: State) -> State:
 
 
 def concatenate(states: Sequence[State]) -> State:
-    """One state with the rows of all, in order."""
+    """Return one state with the rows of all, in order."""
     if len(states) == 1:
         return states[0]
     return map_state(lambda *tensors: torch.cat(tensors, dim=-2), *states)
 
 
 def rows(state: State, start: int, stop: int | None) -> State:
-    """The rows from start up to stop, counted as Python slices count."""
+    """Return the rows from start up to stop, counted as Python slices count."""
     return map_state(lambda tensor: tensor[..., start:stop, :], state)
 
 
 def take_rows(state: State, chosen: Tensor | None) -> State:
-    """The rows of these numbers (n,); with None, or a mask (batch,), all of them."""
+    """Return the rows of these numbers (n,); with None, or a mask (batch,), all of them."""
     if chosen is None or chosen.dtype == torch.bool:
         return state
     return map_state(lambda tensor: tensor.index_select(-2, chosen), state)
 
 
 def put_rows(state: State, chosen: Tensor | None, taken: State) -> State:
-    """The state with what became of the rows that `take_rows` took; of a mask's, where it is True."""
+    """Return the state with what became of the rows that `take_rows` took; of a mask's, where it is True."""
     if chosen is None:
         return taken
     if chosen.dtype == torch.bool:
@@ -109,12 +109,12 @@ def put_rows(state: State, chosen: Tensor | None, taken: State) -> State:
 
 
 def to_matrix(state: State) -> Tensor:
-    """The floating-point part of a state as one (batch, features) matrix."""
+    """Return the floating-point part of a state as one (batch, features) matrix."""
     return join([tensor.movedim(-2, 0) for tensor in floating_leaves(state)])
 
 
 def join(tensors: Iterable[Tensor]) -> Tensor:
-    """Tensors (batch, ...) side by side as one (batch, features) matrix."""
+    """Join tensors (batch, ...) side by side into one (batch, features) matrix."""
     return torch.cat([tensor.flatten(1) for tensor in tensors], dim=1)
 
 
@@ -126,11 +126,11 @@ def from_matrix(matrix: Tensor, like: State) -> list[Tensor]:
 
 
 def state_size(state: State) -> int:
-    """The number of features that a row of the state has, over all its floating-point tensors."""
+    """Count the features that a row of the state has, over all its floating-point tensors."""
     return sum(tensor.numel() // tensor.shape[-2] for tensor in floating_leaves(state))
 
 
 def trailing_size(state: State, width: int) -> int:
-    """As `state_size`, of the last tensors alone, as far back as they are vectors of this width."""
+    """Count the features of a row's last tensors, as far back as they are vectors of this width."""
     vectors = takewhile(lambda tensor: tensor.shape[-1] == width, reversed(floating_leaves(state)))
     return sum(tensor.numel() // tensor.shape[-2] for tensor in vectors)

@@ -1,1 +1,1 @@
-"""What is asked of anybody's model: outputs and a state handed back, laid out time first, nothing else changed."""
+"""Demands on anybody's model: outputs and a state handed back, laid out time first, nothing else changed."""

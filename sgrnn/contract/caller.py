@@ -80,7 +80,7 @@ def _restored(after: State, before: State) -> State:
 
 
 def _like(after: State, before: State) -> State:
-    """What a model handed back, in the structure of what it was given: a dict in that order, one tensor for one.
+    """Return what a model handed back, in the structure of what it was given: a dict in that order, one tensor for one.
 
     Raises:
         ValueError: it is a state of other tensors.

@@ -84,7 +84,7 @@ def _is_ours(model: nn.Module) -> bool:
 
 
 def _may_be_read_otherwise(rows: int, state: State, windows: Iterable[int]) -> bool:
-    """Whether the shapes of state and calls alone do not tell which axis is the batch."""
+    """Tell whether the shapes of state and calls alone do not tell which axis is the batch."""
     return rows in windows or any(rows in (*tensor.shape[:-2], tensor.shape[-1]) for tensor in leaves(state))
 
 

@@ -109,7 +109,7 @@ def _require_same_when_run_again(model: nn.Module) -> None:
 
 
 def _carried_back(model: nn.Module, inputs: Tensor, arriving: Tensor, state: State) -> Tensor:
-    """What arrives at the outputs of some steps, (steps, R, error_size), carried back to the state before them."""
+    """Carry what arrives at the outputs of some steps, (steps, R, output_size), back to the state before them."""
     first = cut(state)
     with forked_random(inputs), kept_buffers(model), torch.enable_grad(), held_constant(model):
         outputs, _ = Caller(model)(inputs, first)

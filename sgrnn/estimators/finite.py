@@ -1,4 +1,4 @@
-"""What is not a finite number at some boundaries of a span, and taking these boundaries out."""
+"""Taking boundaries out at which something is not a finite number."""
 
 from torch import Tensor
 

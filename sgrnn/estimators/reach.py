@@ -1,4 +1,4 @@
-"""Whether what is injected at the end of a window arrives at anything that learns."""
+"""Refusing models in which an injected gradient arrives at nothing that learns."""
 
 from collections.abc import Sequence
 
@@ -59,7 +59,7 @@ def injectable(windows: Windows) -> Tensor | None:
 
 
 def _leads_on(last: list[Tensor], first: State) -> bool:
-    """Whether the graph behind some tensors holds a leaf that is none of the window's first state."""
+    """Tell whether the graph behind some tensors holds a leaf that is none of the window's first state."""
     own = {id(tensor) for tensor in floating_leaves(first)}
     waiting = [tensor.grad_fn for tensor in last]
     seen = set(waiting)

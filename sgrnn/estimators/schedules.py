@@ -60,7 +60,7 @@ class WarmRestarts:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same share at all times."""
+    """Constant share."""
 
     share: float = 1.0
 

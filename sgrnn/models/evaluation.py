@@ -14,7 +14,7 @@ from sgrnn.state import State, concatenate, leaves, map_state, rows
 
 @dataclass(frozen=True)
 class Score:
-    """How well a model predicts a text, in units that do and do not depend on the tokenizer.
+    """Score of a model on a text, in units that do and do not depend on the tokenizer.
 
     Args:
         nats: negative log-probability of all tokens.

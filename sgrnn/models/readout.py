@@ -58,7 +58,7 @@ class Readout(SequenceModel):
         return self.core(inputs, state)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """What the model says (..., output_size), from the core's outputs (..., core_size)."""
+        """Compute the answers (..., output_size) from the core's outputs (..., core_size)."""
         return self.output(outputs)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from sgrnn.synthesizers.predictor import GradientPredictor
 
 @final
 class Interface(nn.Module):
-    """Stands between two modules, decouples them, and predicts for the one what the other would send back.
+    """Decouple two modules: predict for the sender of a message the gradient that its receiver would send back.
 
     The synthetic gradient between modules (Jaderberg et al. 2016, section 3.2): for a message m from a sender to a
     receiver, with L the receiver's loss,
@@ -64,7 +64,7 @@ class Interface(nn.Module):
 
     @property
     def message_size(self) -> int | None:
-        """The features of a message, as the synthesizer says by its ``state_size``; None if it does not."""
+        """Features of a message, as the synthesizer tells by its ``state_size``; None if it does not."""
         return getattr(self.predictor.synthesizer, "state_size", None)
 
     def forward(self, message: Tensor, known: Any = None) -> tuple[Tensor, Tensor]:
@@ -121,13 +121,13 @@ class Interface(nn.Module):
         return self.predictor.regress(predicted.unsqueeze(1), arrived, rows)[0][:, 0]
 
     def _processes(self, like: Tensor) -> Tensor | int:
-        """How many share the batch: the gradient of a mean over the rows of one is as many times that over all."""
+        """Count the processes that share the batch: the gradient of a mean over the rows of one is as many times that over all."""
         all_reduce = self.predictor.all_reduce
         return 1 if all_reduce is None else all_reduce(like.new_ones(()))
 
 
 def _detached(known: Any) -> Any:
-    """What is known, cut off from the graphs that computed it: the regression trains the synthesizer alone."""
+    """Cut what is known off from the graphs that computed it: the regression trains the synthesizer alone."""
     if isinstance(known, Tensor):
         return known.detach()
     if isinstance(known, dict):
