@@ -96,7 +96,7 @@ def make_policy(condition: Condition, core: nn.Module, task: CurriculumTask) -> 
             synthesizer = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in condition.method)
             return sgrnn.SyntheticGradients(window, synthesizer, remove_mean=True, parallel=True)
         case "bp-lambda":
-            return BPLambda(size, learning_rate=1e-5, gamma=0.9)
+            return BPLambda(size, learning_rate=1e-5, discount=0.9)
         case "rtrl":
             return RTRL()
         case "snap-1":

@@ -2,8 +2,8 @@
 
 from sgrnn.cores.gru import GRU
 from sgrnn.cores.hierarchy import HierarchicalCore
-from sgrnn.cores.initial import beginning, has_beginning, initial_state
+from sgrnn.cores.initial import has_initial_state, initial_state, initial_state_or_zeros
 from sgrnn.cores.lstm import LSTM
 from sgrnn.cores.rnn import RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "HierarchicalCore", "beginning", "has_beginning", "initial_state"]
+__all__ = ["GRU", "LSTM", "RNN", "HierarchicalCore", "has_initial_state", "initial_state", "initial_state_or_zeros"]

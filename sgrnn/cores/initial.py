@@ -11,7 +11,7 @@ from sgrnn.state import State, detach, floating_leaves, map_state
 
 
 def initial_state(core: nn.Module, batch_size: int) -> State:
-    """The state of a core before its first step.
+    """Return the state of a core before its first step.
 
     Args:
         core: a module with a method ``initial_state(batch_size)``, or a one-directional, time-first
@@ -39,12 +39,12 @@ def initial_state(core: nn.Module, batch_size: int) -> State:
     return hidden
 
 
-def has_beginning(model: nn.Module) -> bool:
-    """Tell whether `initial_state` knows the state in which a model's sequences begin."""
+def has_initial_state(model: nn.Module) -> bool:
+    """True where `initial_state` knows the state in which a model's sequences begin."""
     return _holder(model) is not None
 
 
-def beginning(model: nn.Module, like: State, batch_size: int) -> State:
+def initial_state_or_zeros(model: nn.Module, like: State, batch_size: int) -> State:
     """Return the state in which a model's sequences begin: its own initial state, or else zeros.
 
     Args:
@@ -53,15 +53,15 @@ def beginning(model: nn.Module, like: State, batch_size: int) -> State:
         batch_size: number of rows.
 
     Raises:
-        ValueError: the model has no method ``initial_state``, and a part of it has one that does not give zeros: a
+        ValueError: the model has no method ``initial_state``, and a module in it has one that does not give zeros: a
             wrapper must hand it on.
     """
-    if has_beginning(model):
+    if has_initial_state(model):
         return initial_state(model, batch_size)
-    for name, part in model.named_modules():
-        if name and not isinstance(part, nn.RNNBase) and _holder(part) is part:
+    for name, module in model.named_modules():
+        if name and not isinstance(module, nn.RNNBase) and _holder(module) is module:
             try:
-                own = floating_leaves(initial_state(part, 1))
+                own = floating_leaves(initial_state(module, 1))
             except TypeError:  # a method of another kind
                 continue
             if any(tensor.requires_grad or bool(tensor.any()) for tensor in own):
@@ -73,7 +73,7 @@ def beginning(model: nn.Module, like: State, batch_size: int) -> State:
 
 
 def _holder(model: nn.Module) -> nn.Module | None:
-    """The module that knows its initial state: the model, or the one in torch's wrappers for parallel training."""
+    """Return the module that knows its initial state: the model, or what a wrapper for parallel training holds."""
     if callable(getattr(model, "initial_state", None)) or isinstance(model, nn.RNNBase):
         return model
     inner = getattr(model, "module", None)

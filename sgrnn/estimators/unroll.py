@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
-from sgrnn.cores import beginning
+from sgrnn.cores import initial_state_or_zeros
 from sgrnn.cores.dropout import own_masks, recorded_masks, replayed_masks
 from sgrnn.span import Span
 from sgrnn.state import State, concatenate, cut, detach, map_state, rows, where_rows
@@ -138,7 +138,7 @@ def run(model: nn.Module | Caller, inputs: Tensor, state: State, is_first: Tenso
     caller = model if isinstance(model, Caller) else Caller(model)
     if is_first is None or not (begin := is_first.any(dim=1)).any():
         return caller(inputs, state)
-    initial = beginning(caller.model, state, inputs.shape[1])
+    initial = initial_state_or_zeros(caller.model, state, inputs.shape[1])
     resets = set(begin.nonzero().flatten().tolist())
     outputs: list[Any] = []
     for start, stop in pairwise(sorted({0, *resets, inputs.shape[0]})):

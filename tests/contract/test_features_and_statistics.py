@@ -231,7 +231,7 @@ def test_padding_that_is_not_a_number_does_no_harm_beyond_the_end_of_a_sequence(
 
 def test_online_policies_get_rid_of_what_is_not_finite() -> None:
     core = LSTM(SIZE, SIZE).double()
-    for estimator in (RTRL(), BPLambda(2 * SIZE, learning_rate=0.1, lambda_=0.9)):
+    for estimator in (RTRL(), BPLambda(2 * SIZE, learning_rate=0.1, trace_decay=0.9)):
         estimator.double()
         span = make_span(4)
         span.inputs[2, 1, 0] = float("nan")

@@ -139,7 +139,7 @@ def test_it_is_the_equations(kind: str, lengths: list[int], options: tuple[float
     span, state = make_span(STEPS, is_first=STARTS, is_last=ENDS), make_state(model)
     span = replace(span, targets=2 * span.targets)
     gamma, lambda_, w = options
-    estimator = make_policy(model, gamma=gamma, lambda_=lambda_, w=w)
+    estimator = make_policy(model, discount=gamma, trace_decay=lambda_, injection_scale=w)
     found, _ = train_on(estimator, model, squared_error, divide(span, lengths), state)
     weights = [parameter.detach().numpy() for parameter in model.parameters()]
     gradient, theta, b, norms = bp_lambda_by_hand(
@@ -187,7 +187,7 @@ def injected_by_hand(model: nn.Module, estimator: BPLambda, span: Span, state: S
         outputs, state = model(span.inputs[t : t + 1], before)
         after = to_matrix(state)
         closed = span.is_last if t == span.steps - 1 else span.is_first[t + 1]
-        injected = estimator.w * estimator.predict(after.detach()) * ~closed[:, None]
+        injected = estimator.injection_scale * estimator.predict(after.detach()) * ~closed[:, None]
         (squared_error(outputs, span.targets[t : t + 1]).sum() + (after * injected).sum()).backward()
     return gradients(model)
 
@@ -196,7 +196,7 @@ def injected_by_hand(model: nn.Module, estimator: BPLambda, span: Span, state: S
 def test_the_model_gets_what_is_injected_through_one_step(core: str) -> None:
     model = WithReadout(make_core("own")) if core == "readout" else make_core(core)
     span, state = make_span(STEPS, is_first=STARTS, is_last=ENDS), make_state(model)
-    estimator = make_random_synthesizer(model, learning_rate=0.0, w=0.3)
+    estimator = make_random_synthesizer(model, learning_rate=0.0, injection_scale=0.3)
     found, _ = train_on(estimator, model, squared_error, divide(span, [2, 7]), state)
     assert_close(found, injected_by_hand(model, estimator, span, state))
 
@@ -242,7 +242,7 @@ def exact_gradient(A: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("lambda_", [0.0, 1.0])
 def test_on_a_linear_core_it_finds_the_true_gradient(lambda_: float) -> None:
     core, rows = FromCorners(), 2 * SIZE
-    estimator = BPLambda(SIZE, learning_rate=0.5, lambda_=lambda_).double()
+    estimator = BPLambda(SIZE, learning_rate=0.5, trace_decay=lambda_).double()
     u = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
     inputs = u.expand(8, rows, SIZE)
     span = Span(inputs, inputs, mark(8, rows, [(0, row) for row in range(rows)]))
@@ -291,9 +291,9 @@ def test_nothing_but_the_synthesizer_goes_on_from_a_sequence_to_another(told: st
     [
         ({"state_size": 0}, "^state_size must be at least 1, got 0$"),
         ({"learning_rate": -0.1}, r"^learning_rate must be at least 0, got -0\.1$"),
-        ({"gamma": 1.5}, r"^gamma must be in \[0, 1\], got 1\.5$"),
-        ({"lambda_": -1.0}, r"^lambda_ must be in \[0, 1\], got -1\.0$"),
-        ({"w": -1.0}, r"^w must be at least 0, got -1\.0$"),
+        ({"discount": 1.5}, r"^discount must be in \[0, 1\], got 1\.5$"),
+        ({"trace_decay": -1.0}, r"^trace_decay must be in \[0, 1\], got -1\.0$"),
+        ({"injection_scale": -1.0}, r"^injection_scale must be at least 0, got -1\.0$"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -309,7 +309,7 @@ def test_a_state_of_another_size_is_refused() -> None:
 
 def test_dropout_is_refused_in_training() -> None:
     model = nn.LSTM(SIZE, SIZE, 2, dropout=0.3).double()
-    with pytest.raises(ValueError, match=r"^dropout must be 0 .* got 0\.3 in the model$"):
+    with pytest.raises(ValueError, match=r"^an online estimator .* must be without dropout, got 0\.3 in the model$"):
         make_policy(model).backward(model, squared_error, make_span(STEPS), make_state(model))
 
 

@@ -19,7 +19,7 @@ ESTIMATORS = {
     "RealTime": lambda seed: RTRL(),
     "SnAp1": lambda seed: SnAp1(),
     "UORO": lambda seed: UORO(seed),
-    "BPLambda": lambda seed: BPLambda(2 * SIZE, learning_rate=0.1, gamma=0.9, w=0.5).double(),
+    "BPLambda": lambda seed: BPLambda(2 * SIZE, learning_rate=0.1, discount=0.9, injection_scale=0.5).double(),
 }
 SPANS = divide(make_span(16, is_first=[(0, 0), (0, 1), (5, 2), (11, 0)]), [2] * 8, futures=True)
 

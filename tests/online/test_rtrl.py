@@ -26,7 +26,7 @@ from wrapped import WithReadout
 from sgrnn.cores import LSTM
 from sgrnn.estimators import BPTT, GradientEstimator, TruncatedBPTT
 from sgrnn.estimators.online import RTRL, UORO, SnAp1
-from sgrnn.estimators.online.stepwise import run_steps
+from sgrnn.estimators.online.unrolled_steps import unroll_steps
 from sgrnn.span import Span
 from sgrnn.state import State, to_matrix
 
@@ -183,7 +183,10 @@ DROPPING = {
 def test_dropout_is_refused_in_training(where: str, kind: str) -> None:
     model = DROPPING[where]()
     span, state = make_span(STEPS), make_state(model)
-    with pytest.raises(ValueError, match=rf"^dropout must be 0 .* got 0\.2 in {where}$"):
+    with pytest.raises(
+        ValueError,
+        match=rf"^an online estimator runs the model.s steps again, .* without dropout, got 0\.2 in {where}$",
+    ):
         FORWARD[kind]().backward(model, squared_error, span, state)
     FORWARD[kind]().backward(model.eval(), squared_error, span, state)
 
@@ -233,4 +236,6 @@ def test_a_span_that_starts_where_nothing_is_known_of_the_beginning_starts_from_
     state = make_state(model.core)
     expected, _ = train_on(BPTT(), model, squared_error, [span], state)
     assert_close(train_on(RTRL(), model, squared_error, [span], state)[0], expected)
-    assert torch.equal(run_steps(model, span, state).befores[0][:, 0], torch.zeros(1, SIZE, dtype=torch.float64))
+    assert torch.equal(
+        unroll_steps(model, span, state).initial_states[0][:, 0], torch.zeros(1, SIZE, dtype=torch.float64)
+    )

@@ -21,9 +21,8 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 from wrapped import WithReadout
 
-from sgrnn.estimators.online.plain import plain_operations
-from sgrnn.estimators.online.step import RowStep, counters
-from sgrnn.estimators.online.stepwise import run_steps
+from sgrnn.estimators.online.row_step import RowStep, counters, plain_operations, state_step
+from sgrnn.estimators.online.unrolled_steps import unroll_steps
 from sgrnn.span import Span
 from sgrnn.state import cut, floating_leaves, leaves, to_matrix
 
@@ -122,14 +121,14 @@ def test_a_subclass_with_a_forward_of_its_own_keeps_it() -> None:
 def test_what_cannot_run_step_by_step_is_refused(name: str, core: Callable[[], nn.RNNBase]) -> None:
     model = WithReadout(core())
     with pytest.raises(ValueError, match=f"^{name} must be False where .* got True in core$"):
-        run_steps(model, make_span(STEPS), None)
+        unroll_steps(model, make_span(STEPS), None)
 
 
 def make_step(kind: str) -> tuple[nn.Module, RowStep, Any, Tensor]:
     """A model, its step, a state of ROWS rows and their inputs."""
     model, span = MODELS[kind]()
     state = make_state(model)
-    return model, run_steps(model, span, state).row_step(model, span), state, span.inputs[0]
+    return model, state_step(model, span.inputs, state), state, span.inputs[0]
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -153,7 +152,7 @@ def test_derivatives_of_a_step_are_those_of_autograd(kind: str) -> None:
         states, counted = to_matrix(state), counters(state)
         through, direct = step.jacobians(states, counted, inputs)
         errors = torch.randn_like(model(inputs[None], state)[0][0])
-        also_through, arrived = step.jacobian_and_error(states, counted, inputs, errors)
+        also_through, arrived = step.jacobian_and_gradient(states, counted, inputs, errors)
         tangents, cotangents = torch.randn(2, ROWS, features, dtype=torch.float64)
         pushed, pulled = step.products(states, counted, inputs, tangents, cotangents)
     assert_close(also_through, through)
@@ -179,8 +178,7 @@ def test_what_only_the_outputs_depend_on_and_what_is_frozen_are_no_part_of_theta
     core.get_parameter("bias_hh_l0").requires_grad_(False)
     model = WithReadout(core)
     span = make_span(1)
-    run = run_steps(model, span, make_state(model))
-    assert list(run.row_step(model, span).shapes) == [
+    assert list(state_step(model, span.inputs, make_state(model)).shapes) == [
         f"core.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih")
     ]
 
@@ -188,23 +186,23 @@ def test_what_only_the_outputs_depend_on_and_what_is_frozen_are_no_part_of_theta
 def test_what_is_learned_of_the_initial_state_is_part_of_theta() -> None:
     model = make_core("own")
     span = make_span(1)
-    step = run_steps(model, span, make_state(model)).row_step(model, span)
+    step = state_step(model, span.inputs, make_state(model))
     assert set(step.shapes) == {name for name, _ in model.named_parameters()}
-    beginning = step.beginning()
+    beginning = step.initial_jacobian()
     assert beginning is not None
     by_name = {name: torch.zeros(2 * SIZE, *shape, dtype=torch.float64) for name, shape in step.shapes.items()}
     by_name["beginning"][:SIZE] = torch.eye(SIZE)
     assert_close(beginning, torch.cat([part.flatten(1) for part in by_name.values()], dim=1))
     fixed = make_core("LSTM-1")
-    assert run_steps(fixed, span, make_state(fixed)).row_step(fixed, span).beginning() is None
+    assert state_step(fixed, span.inputs, make_state(fixed)).initial_jacobian() is None
 
 
 def test_a_span_run_step_by_step_is_the_span() -> None:
     model = make_core("LSTM-2")
     span, state = make_span(STEPS), make_state(model)
-    run = run_steps(model, span, state)
+    run = unroll_steps(model, span, state)
     outputs, after = model(span.inputs, state)
     assert_close(run.outputs, outputs.detach())
     assert_close(run.state, tuple(tensor.detach() for tensor in after))
     squared_error(run.outputs, span.targets).sum().backward()
-    assert_close(run.errors(), 2 * (outputs.detach() - span.targets))
+    assert_close(run.output_gradients(), 2 * (outputs.detach() - span.targets))

@@ -8,17 +8,16 @@ from torch import Tensor, nn
 
 from sgrnn.estimators.estimator import Step
 from sgrnn.estimators.objective import Loss, mean_loss, norms
-from sgrnn.estimators.online.carried import CarryingEstimator
-from sgrnn.estimators.online.plain import plain_operations
-from sgrnn.estimators.online.step import RowStep, counters
-from sgrnn.estimators.online.stepwise import Stepwise, run_steps
+from sgrnn.estimators.online.carrying import CarryingEstimator
+from sgrnn.estimators.online.row_step import RowStep, counters
+from sgrnn.estimators.online.unrolled_steps import UnrolledSteps, unroll_steps
 from sgrnn.estimators.reach import require_reach
 from sgrnn.span import Span
 from sgrnn.state import State, to_matrix
 
 
 class BPLambda(CarryingEstimator):
-    """Accumulate BP(lambda) (Pemberton & Costa 2024): synthetic gradients without a window.
+    """Accumulate BP(lambda) (Pemberton & Costa 2024), synthetic gradients without a window.
 
     With h_t the state as one vector, J_t = dh_t/dh_{t-1} and the linear synthesizer g(h) = theta h + b, at every step:
 
@@ -31,7 +30,7 @@ class BPLambda(CarryingEstimator):
     before the g(h_t) of the last line is computed, and that is 0 too where a sequence ends. Unlike there, g is trained
     at the state in which a sequence begins as well, and no optimizer stands between delta_t e_t and theta.
 
-    **dL_t/dh_t** is never formed: both its products are those of the outputs o_t with their error d_t = dL_t/do_t,
+    **dL_t/dh_t** is never formed: both its products are those of the outputs o_t with their gradient d_t = dL_t/do_t,
 
         (dL_t/dh_t) J_t = (do_t/dh_{t-1})^T d_t        (dL_t/dh_t) dh_t/dPsi = (do_t/dPsi)^T d_t
 
@@ -44,7 +43,7 @@ class BPLambda(CarryingEstimator):
 
     g predicts the gradient of a row's *summed* loss; the estimator divides by the number of tokens where it injects.
 
-    Figures: ``td_rms``, the root mean square of delta_t, and ``cell_norm``.
+    Metrics: ``td_rms``, the root mean square of delta_t, and ``cell_norm``.
 
     Memory: a trace of B x N x (N^2 + N) numbers, dim(h) x |theta| per row, and twice as many more while a step is
     taken; besides S x B x N^2 for the Jacobians. For small cores: the trace of an LSTM of 30 units is 0.9 MB per row,
@@ -53,9 +52,9 @@ class BPLambda(CarryingEstimator):
     Args:
         state_size: N (`sgrnn.state_size`).
         learning_rate: alpha, of the synthesizer.
-        gamma: discount of the future's gradient.
-        lambda_: decay of the trace; 0 bootstraps from the next step alone, 1 from none but the last.
-        w: factor on what is injected.
+        discount: gamma, of the future's gradient.
+        trace_decay: lambda; 0 bootstraps from the next step alone, 1 from none but the last.
+        injection_scale: w, factor on what is injected.
     """
 
     weight: Tensor
@@ -63,30 +62,36 @@ class BPLambda(CarryingEstimator):
     trace: Tensor
 
     def __init__(
-        self, state_size: int, *, learning_rate: float, gamma: float = 1.0, lambda_: float = 1.0, w: float = 1.0
+        self,
+        state_size: int,
+        *,
+        learning_rate: float,
+        discount: float = 1.0,
+        trace_decay: float = 1.0,
+        injection_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if state_size < 1:
             raise ValueError(f"state_size must be at least 1, got {state_size}")
         if learning_rate < 0:
             raise ValueError(f"learning_rate must be at least 0, got {learning_rate}")
-        for name, value in (("gamma", gamma), ("lambda_", lambda_)):
+        for name, value in (("discount", discount), ("trace_decay", trace_decay)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
-        if w < 0:
-            raise ValueError(f"w must be at least 0, got {w}")
+        if injection_scale < 0:
+            raise ValueError(f"injection_scale must be at least 0, got {injection_scale}")
         self.state_size, self.learning_rate = state_size, learning_rate
-        self.gamma, self.lambda_, self.w = gamma, lambda_, w
+        self.discount, self.trace_decay, self.injection_scale = discount, trace_decay, injection_scale
         self.register_buffer("weight", torch.zeros(state_size, state_size))
         self.register_buffer("bias", torch.zeros(state_size))
         self.carry("trace")  # (B, N, N, N + 1): J_t e_t, of theta's columns and of b behind them
 
     def predict(self, states: Tensor) -> Tensor:
-        """g(h) for states (..., N): the gradient of a row's summed loss in the steps to come."""
+        """Predict g(h), the gradient of a row's summed loss in the steps to come, for states (..., N)."""
         return states @ self.weight.T + self.bias
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """See `GradientEstimator.backward`.
+        """Run a span, add to the gradients of the model's parameters and update g; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the model drops out or cannot be run step by step, its state is not of `state_size`,
@@ -95,54 +100,56 @@ class BPLambda(CarryingEstimator):
         size = to_matrix(state).shape[1]
         if size != self.state_size:
             raise ValueError(f"state_size must be {size}, the features of the model's state, got {self.state_size}")
-        run = run_steps(model, span, state)
-        require_reach(model, run.befores, run.afters)
+        run = unroll_steps(model, span, state)
+        require_reach(model, run.initial_states, run.final_states)
         self.fit({"trace": (span.batch_size, size, size, size + 1)}, self.weight, run.all_begin)
         objective = mean_loss(loss, run.outputs, span)
         objective.backward()
         tokens = span.steps * span.batch_size
-        with torch.no_grad(), plain_operations(model):
+        with torch.no_grad():
             step = RowStep(model, run.state, {})
-            injected, differences = self._learn(step, run, span, run.errors() * tokens)
+            injected, differences = self._learn(step, run, span, run.output_gradients() * tokens)
         run.differentiate([gradient / tokens for gradient in injected])
         _differentiate_beginning(run)
         metrics = {"td_rms": differences.square().mean().sqrt()}
         return Step(objective.detach(), run.state, {**metrics, **norms(run.state)})
 
-    def _learn(self, step: RowStep, run: Stepwise, span: Span, errors: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _learn(
+        self, step: RowStep, run: UnrolledSteps, span: Span, output_gradients: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
         """Go through the steps in order, updating theta and b.
 
         Args:
             step, run, span: of the model.
-            errors: (S, B, M) the gradient of each step's loss at the outputs.
+            output_gradients: (S, B, M) of each step's loss.
 
         Returns:
             for every step w g(h_t), (B, N), and delta_t, (S, B, N).
         """
         rows = span.batch_size
-        befores = [to_matrix(before) for before in run.befores]
-        afters = [to_matrix(after) for after in run.afters]
-        counted = tuple(map(torch.cat, zip(*map(counters, run.befores), strict=True)))
-        inputs, flat_errors = span.inputs.flatten(0, 1), errors.flatten(0, 1)
-        jacobians, arrived = step.jacobian_and_error(torch.cat(befores), counted, inputs, flat_errors)
+        befores = [to_matrix(before) for before in run.initial_states]
+        afters = [to_matrix(after) for after in run.final_states]
+        counted = tuple(map(torch.cat, zip(*map(counters, run.initial_states), strict=True)))
+        inputs, gradients = span.inputs.flatten(0, 1), output_gradients.flatten(0, 1)
+        jacobians, arrived = step.jacobian_and_gradient(torch.cat(befores), counted, inputs, gradients)
         steps = zip(befores, afters, jacobians.split(rows), arrived.split(rows), strict=True)
         injected: list[Tensor] = []
         differences: list[Tensor] = []
         for place, (before, after, J_BNN, arrived_BN) in enumerate(steps):
-            begin, going_on = run.begins[place], _going_on(run, span, place)
-            if begin is not None:
-                self.trace = self.trace * ~begin[:, None, None, None]
-            ahead_BN = self.gamma * self.predict(after) * going_on
+            is_first, continuing = run.is_first[place], _continuing(run, span, place)
+            if is_first is not None:
+                self.trace = self.trace * ~is_first[:, None, None, None]
+            ahead_BN = self.discount * self.predict(after) * continuing
             delta_BN = arrived_BN + torch.einsum("bi,bij->bj", ahead_BN, J_BNN) - self.predict(before)
             self._update(delta_BN, before)
-            self.trace = torch.bmm(J_BNN, self.trace.flatten(2)).view_as(self.trace) * going_on[:, :, None, None]
-            injected.append(self.w * self.predict(after) * going_on)
+            self.trace = torch.bmm(J_BNN, self.trace.flatten(2)).view_as(self.trace) * continuing[:, :, None, None]
+            injected.append(self.injection_scale * self.predict(after) * continuing)
             differences.append(delta_BN)
         return injected, torch.stack(differences)
 
     def _update(self, delta_BN: Tensor, before: Tensor) -> None:
-        """From the trace carried so far, J_{t-1} e_{t-1}, to e_t; then theta and b."""
-        self.trace = self.gamma * self.lambda_ * self.trace
+        """Go from the trace carried so far, J_{t-1} e_{t-1}, to e_t; then update theta and b."""
+        self.trace = self.discount * self.trace_decay * self.trace
         read = torch.cat([before, torch.ones_like(before[:, :1])], dim=1)  # dg_i/dtheta_ij = h_j, dg_i/db_i = 1
         self.trace.diagonal(dim1=1, dim2=2).add_(read.unsqueeze(2))
         finite = delta_BN.isfinite().all(dim=1) & self.trace.flatten(1).isfinite().all(dim=1)
@@ -155,32 +162,35 @@ class BPLambda(CarryingEstimator):
             parameter += self.learning_rate * part / part.norm().clamp(min=1)
 
     def extra_repr(self) -> str:
-        return f"learning_rate={self.learning_rate}, gamma={self.gamma}, lambda_={self.lambda_}, w={self.w}"
+        return (
+            f"learning_rate={self.learning_rate}, discount={self.discount}, trace_decay={self.trace_decay}, "
+            f"injection_scale={self.injection_scale}"
+        )
 
 
-def _going_on(run: Stepwise, span: Span, place: int) -> Tensor:
-    """(B, 1) one where the row's sequence goes on after the step, zero where it ends with it."""
-    going_on = torch.ones(span.batch_size, 1, dtype=torch.bool, device=span.inputs.device)
+def _continuing(run: UnrolledSteps, span: Span, place: int) -> Tensor:
+    """(B, 1), True where the row's sequence goes on after the step, False where it ends with it."""
+    continuing = torch.ones(span.batch_size, 1, dtype=torch.bool, device=span.inputs.device)
     if place + 1 < span.steps:
-        closed = [run.begins[place + 1]]
+        closed = [run.is_first[place + 1]]
     else:
         future = span.future.is_first if span.future is not None else None
         closed = [span.is_last, None if future is None else future[0]]
     for rows in closed:
         if rows is not None:
-            going_on &= ~rows[:, None]
-    return going_on
+            continuing &= ~rows[:, None]
+    return continuing
 
 
-def _differentiate_beginning(run: Stepwise) -> None:
-    """Hand on what arrived where sequences begin to what is learned of the state in which they do."""
-    if run.initial is None:
+def _differentiate_beginning(run: UnrolledSteps) -> None:
+    """Carry what arrived where sequences begin on to what is learned of the state in which they do."""
+    if run.beginning is None:
         return
-    initial = to_matrix(run.initial)
+    initial = to_matrix(run.beginning)
     if not initial.requires_grad:
         return
     gradient = torch.zeros_like(initial)
-    for begin, arrived in zip(run.begins, run.arrived(), strict=True):
-        if begin is not None:
-            gradient = gradient + arrived * begin[:, None]
+    for is_first, arrived in zip(run.is_first, run.arrived(), strict=True):
+        if is_first is not None:
+            gradient = gradient + arrived * is_first[:, None]
     initial.backward(gradient)

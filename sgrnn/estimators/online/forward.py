@@ -1,4 +1,4 @@
-"""Forward mode: gradients from the influence that the parameters have had on the state, carried from step to step.
+"""Forward mode: gradients from the influence of the parameters on the state, carried from step to step.
 
 Let o_t, s_t = model(x_t, s_{t-1}; theta), L_t the loss of o_t, d_t = dL_t/do_t and P_t = ds_t/dtheta the influence of
 the parameters, used in all steps up to t, on the state. Then
@@ -18,18 +18,17 @@ from torch import Tensor, nn
 
 from sgrnn.estimators.estimator import Step
 from sgrnn.estimators.objective import Loss, gradients, mean_loss, norms
-from sgrnn.estimators.online.carried import CarryingEstimator
-from sgrnn.estimators.online.plain import plain_operations
-from sgrnn.estimators.online.step import RowStep
-from sgrnn.estimators.online.stepwise import Stepwise, run_steps
+from sgrnn.estimators.online.carrying import CarryingEstimator
+from sgrnn.estimators.online.row_step import RowStep, state_step
+from sgrnn.estimators.online.unrolled_steps import UnrolledSteps, unroll_steps
 from sgrnn.span import Span
 from sgrnn.state import State, to_matrix
 
 
 class ForwardEstimator(CarryingEstimator, ABC):
-    """Runs a span forwards, takes the direct part backwards through single steps, and carries the influence along.
+    """Estimator that runs a span forwards, takes the direct part backwards step by step, and carries the influence on.
 
-    theta is what the state depends on (`Stepwise.row_step`): the parameters of an output layer inside the model need
+    theta is what the state depends on (`state_step`): the parameters of an output layer inside the model need
     no influence, and those of one inside the loss are no concern of an estimator.
 
     The influence goes on from span to span, however the parameters are changed in between, as if they had always been
@@ -39,37 +38,37 @@ class ForwardEstimator(CarryingEstimator, ABC):
     """
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """See `GradientEstimator.backward`.
+        """Run a span and add to the gradients of the model's parameters; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the model drops out or cannot be run step by step, or the rows are not those of the
                 span before, whose sequences have not ended.
         """
-        run = run_steps(model, span, state)
-        step = run.row_step(model, span)
+        run = unroll_steps(model, span, state)
+        step = state_step(model, span.inputs[:1], run.initial_states[0])
         features = to_matrix(step.like).shape[1]
         self.fit(self._shapes(span.batch_size, features, step.theta.numel()), step.theta, run.all_begin)
         objective = mean_loss(loss, run.outputs, span)
         objective.backward()
         run.differentiate()
-        with torch.no_grad(), plain_operations(model):
+        with torch.no_grad():
             gradient = self._carried_part(run, step, span)
         for name, part in step.named(gradient).items():
             parameter = model.get_parameter(name)
             parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
         return Step(objective.detach(), run.state, norms(run.state))
 
-    def _carried_part(self, run: Stepwise, step: RowStep, span: Span) -> Tensor:
-        """(P,) the sum over steps and rows of P_{t-1}^T (do_t/ds_{t-1})^T d_t."""
-        beginning = step.beginning() if run.initial is not None else None
+    def _carried_part(self, run: UnrolledSteps, step: RowStep, span: Span) -> Tensor:
+        """Return (P,), the sum over steps and rows of P_{t-1}^T (do_t/ds_{t-1})^T d_t."""
+        initial = step.initial_jacobian() if run.beginning is not None else None
         gradient = torch.zeros_like(step.theta)
-        errors = [error.split(1) for error in gradients(run.outputs)]
-        steps = zip(span.inputs, run.befores, run.begins, run.arrived(), zip(*errors, strict=True), strict=True)
-        for inputs, before, begin, arrived, error in steps:
-            if begin is not None:
-                self._begin(begin, beginning)
-            gradient += self._pulled(arrived)
-            left_out = self._advance(step, before, inputs, list(error))
+        by_step = zip(*(part.split(1) for part in gradients(run.outputs)), strict=True)
+        steps = zip(span.inputs, run.initial_states, run.is_first, run.arrived(), by_step, strict=True)
+        for inputs, before, is_first, arrived, output_gradients in steps:
+            if is_first is not None:
+                self._begin(is_first, initial)
+            gradient += self._pull(arrived)
+            left_out = self._advance(step, before, inputs, list(output_gradients))
             if left_out is not None:
                 gradient -= left_out
         if span.is_last is not None:
@@ -78,26 +77,26 @@ class ForwardEstimator(CarryingEstimator, ABC):
 
     @abstractmethod
     def _shapes(self, rows: int, features: int, parameters: int) -> dict[str, tuple[int, ...]]:
-        """Of what is carried, by name."""
+        """Return the shapes of what is carried, by name."""
 
     @abstractmethod
-    def _begin(self, begin: Tensor, beginning: Tensor | None) -> None:
-        """Replace the influence of the rows marked True (B,) by `beginning` (N, P), or by zero."""
+    def _begin(self, is_first: Tensor, initial: Tensor | None) -> None:
+        """Replace the influence of the rows marked True (B,) by `initial` (N, P), or by zero."""
 
     @abstractmethod
-    def _pulled(self, arrived: Tensor) -> Tensor:
-        """(P,) the gradient at the states (B, N), carried on to the parameters by the influence; summed over rows."""
+    def _pull(self, arrived: Tensor) -> Tensor:
+        """Carry the gradient at the states (B, N) on to the parameters by the influence: (P,), summed over rows."""
 
     @abstractmethod
-    def _advance(self, step: RowStep, before: State, inputs: Tensor, errors: list[Tensor]) -> Tensor | None:
+    def _advance(self, step: RowStep, before: State, inputs: Tensor, output_gradients: list[Tensor]) -> Tensor | None:
         """Go from P_{t-1} to P_t, by the step from the state before it.
 
         Args:
             step: the model's.
             before: the state of all rows.
             inputs: (B, ...) of the step.
-            errors: the gradient at each tensor of the step's outputs, (1, B, ...).
+            output_gradients: of the step's loss at each tensor of the outputs, (1, B, ...).
 
         Returns:
-            (P,) what of the gradient of this step's loss came by an influence that P_t leaves out; None for nothing.
+            (P,) the share in the gradient of this step's loss of an influence that P_t leaves out; None for nothing.
         """

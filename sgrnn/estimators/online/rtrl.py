@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from sgrnn.estimators.online.forward import ForwardEstimator
-from sgrnn.estimators.online.step import RowStep, counters
+from sgrnn.estimators.online.row_step import RowStep, counters
 from sgrnn.state import State, to_matrix
 
 
-class MatrixPolicy(ForwardEstimator, ABC):
-    """Carries a matrix of influence per row."""
+class MatrixEstimator(ForwardEstimator, ABC):
+    """Forward-mode estimator that carries the influence of each row as a matrix."""
 
     influence: Tensor
 
@@ -22,15 +22,15 @@ class MatrixPolicy(ForwardEstimator, ABC):
     def _shapes(self, rows: int, features: int, parameters: int) -> dict[str, tuple[int, ...]]:
         return {"influence": (rows, features, parameters)}
 
-    def _begin(self, begin: Tensor, beginning: Tensor | None) -> None:
-        beginning = self.influence.new_zeros(()) if beginning is None else beginning
-        self.influence = torch.where(begin[:, None, None], beginning, self.influence)
+    def _begin(self, is_first: Tensor, initial: Tensor | None) -> None:
+        initial = self.influence.new_zeros(()) if initial is None else initial
+        self.influence = torch.where(is_first[:, None, None], initial, self.influence)
 
-    def _pulled(self, arrived: Tensor) -> Tensor:
+    def _pull(self, arrived: Tensor) -> Tensor:
         return arrived.flatten() @ self.influence.flatten(0, 1)
 
 
-class RTRL(MatrixPolicy):
+class RTRL(MatrixEstimator):
     """Real-time recurrent learning (Williams & Zipser 1989): exact gradients, forwards.
 
         P_t = J_t P_{t-1} + D_t                 their p^k_ij, the sensitivity of unit k to weight ij
@@ -50,6 +50,6 @@ class RTRL(MatrixPolicy):
     torch.Size([5, 6, 84])
     """
 
-    def _advance(self, step: RowStep, before: State, inputs: Tensor, errors: list[Tensor]) -> None:
+    def _advance(self, step: RowStep, before: State, inputs: Tensor, output_gradients: list[Tensor]) -> None:
         through, direct = step.jacobians(to_matrix(before), counters(before), inputs)
         self.influence = torch.bmm(through, self.influence).add_(direct)

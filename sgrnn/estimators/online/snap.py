@@ -3,14 +3,16 @@
 import torch
 from torch import Tensor
 
-from sgrnn.estimators.online.after import gradient_at_state
-from sgrnn.estimators.online.rtrl import MatrixPolicy
-from sgrnn.estimators.online.step import RowStep, counters
+from sgrnn.estimators.online.at_state import gradient_at_state, outputs_from_state
+from sgrnn.estimators.online.row_step import RowStep, counters, plain_operations
+from sgrnn.estimators.online.rtrl import MatrixEstimator
 from sgrnn.state import State, cut, to_matrix
 
 
-class SnAp1(MatrixPolicy):
-    """The sparse one-step approximation (Menick et al. 2021): influence within one step's reach only.
+class SnAp1(MatrixEstimator):
+    """Sparse one-step approximation of real-time recurrent learning (Menick et al. 2021).
+
+    The influence is kept within one step's reach only:
 
         P_t = M * (J_t P_{t-1} + D_t)                           entry by entry
         dL_t/dtheta = P_t^T dL_t/ds_t                           and what an output layer in the model has of its own
@@ -43,28 +45,30 @@ class SnAp1(MatrixPolicy):
     def _shapes(self, rows: int, features: int, parameters: int) -> dict[str, tuple[int, ...]]:
         return {**super()._shapes(rows, features, parameters), "pattern": (features, parameters)}
 
-    def _begin(self, begin: Tensor, beginning: Tensor | None) -> None:
-        super()._begin(begin, beginning)
-        if beginning is not None:
-            self.pattern = self.pattern | (beginning != 0)
+    def _begin(self, is_first: Tensor, initial: Tensor | None) -> None:
+        super()._begin(is_first, initial)
+        if initial is not None:
+            self.pattern = self.pattern | (initial != 0)
 
-    def _advance(self, step: RowStep, before: State, inputs: Tensor, errors: list[Tensor]) -> Tensor:
-        seen = cut(before)
-        with torch.enable_grad():
-            outputs, after = step.model(inputs[None], seen)
-        felt = gradient_at_state(outputs, after, seen, errors)
+    def _advance(self, step: RowStep, before: State, inputs: Tensor, output_gradients: list[Tensor]) -> Tensor:
+        leaves = cut(before)
+        with torch.enable_grad(), plain_operations(step.model), outputs_from_state(step.model):
+            outputs, after = step.model(inputs[None], leaves)
+        arrived = gradient_at_state(outputs, after, leaves, output_gradients)
         states = to_matrix(before)
-        through, direct = step.jacobians(states, counters(before), inputs, outputs=felt is None)
-        found = ((direct != 0) & direct.isfinite()).any(dim=0)
+        through, direct = step.jacobians(states, counters(before), inputs, outputs=arrived is None)
+        nonzero = ((direct != 0) & direct.isfinite()).any(dim=0)
         features = states.shape[1]
-        self.pattern = self.pattern | found[:features]
+        self.pattern = self.pattern | nonzero[:features]
         pattern = self.pattern
-        if felt is None:
-            said = found[features:]
-            self.outputs_pattern = self.outputs_pattern | said if self.outputs_pattern.shape == said.shape else said
-            pattern = torch.cat([pattern, self.outputs_pattern])
-            felt = torch.cat([torch.zeros_like(states), *(error[0].flatten(1) for error in errors)], dim=1)
+        if arrived is None:
+            of_outputs = nonzero[features:]
+            if self.outputs_pattern.shape == of_outputs.shape:
+                of_outputs = of_outputs | self.outputs_pattern
+            self.outputs_pattern = of_outputs
+            pattern = torch.cat([pattern, of_outputs])
+            arrived = torch.cat([torch.zeros_like(states), *(part[0].flatten(1) for part in output_gradients)], dim=1)
         carried = torch.bmm(through, self.influence)
-        left_out = felt.flatten() @ carried.masked_fill(pattern, 0).flatten(0, 1)
+        left_out = arrived.flatten() @ carried.masked_fill(pattern, 0).flatten(0, 1)
         self.influence = carried.mul_(pattern)[:, :features].add_(direct[:, :features])
         return left_out

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.estimators.online.forward import ForwardEstimator
-from sgrnn.estimators.online.step import RowStep, counters
+from sgrnn.estimators.online.row_step import RowStep, counters
 from sgrnn.state import State, to_matrix
 
 _TINY = 1e-7  # the paper's epsilon, which keeps the norms from dividing by zero
@@ -40,20 +40,20 @@ class UORO(ForwardEstimator):
     def _shapes(self, rows: int, features: int, parameters: int) -> dict[str, tuple[int, ...]]:
         return {"state_vector": (rows, features), "parameter_vector": (rows, parameters)}
 
-    def _begin(self, begin: Tensor, beginning: Tensor | None) -> None:
+    def _begin(self, is_first: Tensor, initial: Tensor | None) -> None:
         state, parameter = self.state_vector.new_zeros(()), self.parameter_vector.new_zeros(())
-        if beginning is not None:
+        if initial is not None:
             signs = self._signs()
-            parameter = signs @ beginning
+            parameter = signs @ initial
             scale = _balance(parameter, signs)
             state, parameter = scale * signs, parameter / scale
-        self.state_vector = torch.where(begin[:, None], state, self.state_vector)
-        self.parameter_vector = torch.where(begin[:, None], parameter, self.parameter_vector)
+        self.state_vector = torch.where(is_first[:, None], state, self.state_vector)
+        self.parameter_vector = torch.where(is_first[:, None], parameter, self.parameter_vector)
 
-    def _pulled(self, arrived: Tensor) -> Tensor:
+    def _pull(self, arrived: Tensor) -> Tensor:
         return (arrived * self.state_vector).sum(dim=1) @ self.parameter_vector
 
-    def _advance(self, step: RowStep, before: State, inputs: Tensor, errors: list[Tensor]) -> None:
+    def _advance(self, step: RowStep, before: State, inputs: Tensor, output_gradients: list[Tensor]) -> None:
         signs = self._signs()
         pushed, pulled = step.products(to_matrix(before), counters(before), inputs, self.state_vector, signs)
         rho_0, rho_1 = _balance(self.parameter_vector, pushed), _balance(pulled, signs)
@@ -61,20 +61,20 @@ class UORO(ForwardEstimator):
         self.parameter_vector = self.parameter_vector / rho_0 + pulled / rho_1
 
     def _signs(self) -> Tensor:
-        """(B, N) of -1 and 1."""
+        """Draw (B, N) of -1 and 1."""
         drawn = torch.randint(0, 2, self.state_vector.shape, generator=self.generator)
         return (2 * drawn - 1).to(self.state_vector)
 
     def get_extra_state(self) -> dict[str, Tensor]:
-        """What has to be saved besides buffers: where the random signs stand."""
+        """Return what is saved besides buffers: the state of the generator of the random signs."""
         return {"generator": self.generator.get_state()}
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from there."""
+        """Put the generator of the random signs back to a saved state."""
         self.generator.set_state(state["generator"].cpu())
 
 
 def _balance(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """(B, 1) the factor on the denominator's rows and under the numerator's that makes both as long."""
+    """Return (B, 1), the factor on the denominator's rows and under the numerator's that makes both equally long."""
     ratio = numerator.norm(dim=1, keepdim=True) / (denominator.norm(dim=1, keepdim=True) + _TINY)
     return ratio.sqrt() + _TINY

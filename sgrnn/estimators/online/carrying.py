@@ -10,24 +10,24 @@ from sgrnn.estimators.estimator import GradientEstimator
 
 
 class CarryingEstimator(GradientEstimator, ABC):
-    """An estimator with buffers that are saved with its state and sized when it first sees a model and a batch."""
+    """Estimator with buffers that are saved with its state and sized when it first sees a model and a batch."""
 
     def carry(self, name: str, dtype: torch.dtype | None = None) -> None:
-        """Register such a buffer, empty until `fit`."""
+        """Register a buffer that is carried, empty until `fit`."""
         self.register_buffer(name, torch.zeros(0, dtype=dtype))
 
-    def fit(self, shapes: dict[str, tuple[int, ...]], like: Tensor, anew: bool) -> None:
-        """Make the carried buffers zeros of these shapes, unless they have them already.
+    def fit(self, shapes: dict[str, tuple[int, ...]], like: Tensor, all_begin: bool) -> None:
+        """Make the carried buffers zeros of these shapes, unless they have these shapes already.
 
         A row in which something is not finite begins from zero again, or it would never be rid of it.
 
         Args:
-            shapes: by name.
+            shapes: by name of the buffer.
             like: in whose precision and on whose device.
-            anew: whether all rows begin a sequence, so that nothing carried is lost.
+            all_begin: True where all rows begin a sequence, so that nothing carried is lost.
 
         Raises:
-            ValueError: another model or batch was carried so far, whose sequences have not ended.
+            ValueError: what is carried is of another model or batch, whose sequences have not ended.
         """
         for name, shape in shapes.items():
             carried = self.get_buffer(name)
@@ -36,7 +36,7 @@ class CarryingEstimator(GradientEstimator, ABC):
                     finite = carried.isfinite().flatten(1).all(dim=1)
                     setattr(self, name, carried.where(finite.view(-1, *[1] * (carried.dim() - 1)), 0))
                 continue
-            if not anew and carried.any():
+            if not all_begin and carried.any():
                 raise ValueError(
                     f"{name} must be of the same model and rows as in the span before unless all rows begin a "
                     f"sequence: carried {tuple(carried.shape)}, got {shape}"

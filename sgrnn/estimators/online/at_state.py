@@ -1,0 +1,95 @@
+"""The gradient of a step's loss at the state after the step, where the outputs are computed from that state."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.cores.stacked import StackedCore
+from sgrnn.state import State, floating_leaves, to_matrix
+
+
+def gradient_at_state(outputs: State, after: State, before: State, output_gradients: list[Tensor]) -> Tensor | None:
+    """Carry the gradient at the outputs back to the state after the step, and no further.
+
+    Args:
+        outputs, after: of one step, attached to its graph.
+        before: the state that the step saw, leaves of the graph.
+        output_gradients: the gradient at each floating-point tensor of the outputs.
+
+    Returns:
+        (B, N); None where the outputs depend on the state before the step by other ways than through the tensors of the
+        state after it, as they do where these are copies.
+    """
+    state = floating_leaves(after)
+    attached = [tensor for tensor in state if tensor.requires_grad]
+    roots = [(tensor, gradient) for tensor, gradient in zip(floating_leaves(outputs), output_gradients, strict=True)
+             if tensor.requires_grad]  # fmt: skip
+    if _reaches([root for root, _ in roots], floating_leaves(before), past=attached):
+        return None
+    arrived = {id(tensor): torch.zeros_like(tensor) for tensor in state}
+
+    def keep(tensor: Tensor, gradient: Tensor) -> Tensor:
+        arrived[id(tensor)] += gradient
+        return torch.zeros_like(gradient)  # a cell from which the hidden state was computed gets its own share alone
+
+    handles = [
+        tensor.register_hook(lambda gradient, tensor=tensor: keep(tensor, gradient))
+        for tensor in {id(tensor): tensor for tensor in attached}.values()
+    ]
+    if roots and attached:
+        tensors, gradients = zip(*roots, strict=True)
+        torch.autograd.grad(tensors, attached, gradients, allow_unused=True)
+    for handle in handles:
+        handle.remove()
+    return to_matrix([arrived[id(tensor)] for tensor in state])
+
+
+@contextmanager
+def outputs_from_state(model: nn.Module) -> Iterator[None]:
+    """Let this package's and torch's recurrent layers compute the outputs of a single step from the state they return.
+
+    Both are copies of the same numbers otherwise, and no gradient goes from the one to the other.
+    """
+
+    def wrapped(module: nn.Module) -> nn.Module:
+        forward = module.forward
+
+        def from_state(*arguments: State) -> tuple[Tensor, State]:
+            outputs, after = forward(*arguments)
+            hidden = after[0] if isinstance(after, tuple) else after
+            return hidden[-1:] if outputs.shape[0] == 1 else outputs, after
+
+        vars(module)["forward"] = from_state  # found before the method of its class
+        return module
+
+    kinds = (torch.nn.LSTM.forward, torch.nn.GRU.forward, torch.nn.RNN.forward, StackedCore.forward)
+    changed = [
+        wrapped(module)
+        for module in model.modules()
+        if type(module).forward in kinds and "forward" not in vars(module)  # one with a forward of its own keeps it
+    ]
+    try:
+        yield
+    finally:
+        for module in changed:
+            del vars(module)["forward"]
+
+
+def _reaches(roots: list[Tensor], leaves: list[Tensor], past: list[Tensor]) -> bool:
+    """True where the graph leads from any of the roots to any of the leaves by a way around the tensors `past`."""
+    stops = {(tensor.grad_fn, tensor.output_nr) for tensor in past}
+    targets = {id(leaf) for leaf in leaves}
+    todo = [(tensor.grad_fn, tensor.output_nr) for tensor in roots]
+    seen = set(stops)
+    while todo:
+        edge = todo.pop()
+        node = edge[0]
+        if node is None or edge in seen:
+            continue
+        seen.add(edge)
+        if id(getattr(node, "variable", None)) in targets:  # of the node that accumulates a leaf's gradient
+            return True
+        todo += node.next_functions
+    return False

@@ -1,0 +1,218 @@
+"""One step of a model as a pure function of parameters, state and input, for a single row, and its derivatives.
+
+Letters in shapes: B rows, N features of a row's state, M of its outputs, P numbers in the parameters theta.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vjp, vmap
+
+from sgrnn.cores import HierarchicalCore, has_initial_state, initial_state
+from sgrnn.state import State, detach, floating_leaves, from_matrix, leaves, map_state, rows, to_matrix
+
+
+class RowStep:
+    """Function s', o = step(theta, s, counters, x): ``model(inputs, state)`` for one step of one row.
+
+    `function` is for a single row; the methods that give its derivatives take all rows at once.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``.
+        like: a state of the model, for its structure.
+        parameters: of the model, by name, those that theta consists of; all others are held constant.
+    """
+
+    def __init__(self, model: nn.Module, like: State, parameters: Mapping[str, Tensor]) -> None:
+        self.model = model
+        self.like = detach(rows(like, 0, 1))
+        self.shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        self.theta = _flat([parameter.detach() for parameter in parameters.values()], to_matrix(self.like))
+
+    def function(
+        self, theta: Tensor, state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Take one step of one row.
+
+        Args:
+            theta: (P,) the parameters.
+            state: (N,) the state's floating-point part.
+            counters: the state's other tensors, as `counters` gives them, without the batch.
+            inputs: (...) of the row at this step.
+
+        Returns:
+            the state after the step, (N,), and the floating-point part of the outputs, (M,).
+        """
+        arguments = (inputs[None, None], self._state(state, counters))
+        with plain_operations(self.model):
+            outputs, after = functional_call(self.model, self.named(theta), arguments)
+        return to_matrix(after)[0], _flat(floating_leaves(outputs), state)
+
+    def named(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return (P,) as tensors by the names and in the shapes of the parameters."""
+        parts = theta.split([shape.numel() for shape in self.shapes.values()])
+        return {name: part.view(shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)}
+
+    def jacobians(
+        self, states: Tensor, counters: tuple[Tensor, ...], inputs: Tensor, *, outputs: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return ds'/ds and ds'/dtheta of every row.
+
+        Args:
+            states, counters, inputs: as for `function`, with a batch of B before.
+            outputs: let the outputs count as further entries of s', behind those of the state.
+
+        Returns:
+            (B, N, N) and (B, N, P); with the outputs (B, N + M, N) and (B, N + M, P).
+        """
+        over_rows = vmap(jacrev(self._all if outputs else self._next, argnums=(1, 0)), in_dims=(None, 0, 0, 0))
+        return over_rows(self.theta, states, counters, inputs)
+
+    def jacobian_and_gradient(
+        self, states: Tensor, counters: tuple[Tensor, ...], inputs: Tensor, output_gradients: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return ds'/ds of every row, and its output gradient d carried back to the state before, (do/ds)^T d.
+
+        Args:
+            states, counters, inputs: as for `jacobians`.
+            output_gradients: (B, M) d.
+
+        Returns:
+            (B, N, N) and (B, N).
+        """
+
+        def next_and_loss(state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor, gradient: Tensor) -> Tensor:
+            after, outputs = self.function(self.theta, state, counters, inputs)
+            return torch.cat([after, outputs.dot(gradient)[None]])
+
+        both = vmap(jacrev(next_and_loss))(states, counters, inputs, output_gradients)
+        return both[:, :-1], both[:, -1]
+
+    def products(
+        self, states: Tensor, counters: tuple[Tensor, ...], inputs: Tensor, tangents: Tensor, cotangents: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return (ds'/ds) u and v^T ds'/dtheta of every row, without the Jacobians.
+
+        Args:
+            states, counters, inputs: as for `jacobians`.
+            tangents: (B, N) u.
+            cotangents: (B, N) v.
+
+        Returns:
+            (B, N) and (B, P).
+        """
+
+        def both(
+            state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor, tangent: Tensor, cotangent: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            pull = vjp(lambda theta, state: self._next(theta, state, counters, inputs), self.theta, state)[1]
+            # (ds'/ds) u is the derivative of v^T ds'/ds, linear in v, along u: no forward mode, which not all modules
+            # have, and which in torch 2.13 warns when it is first used.
+            push = vjp(lambda cotangent: pull(cotangent)[1], cotangent)[1]
+            return push(tangent)[0], pull(cotangent)[0]
+
+        return vmap(both)(states, counters, inputs, tangents, cotangents)
+
+    def initial_jacobian(self) -> Tensor | None:
+        """Return (N, P) ds_0/dtheta of the state in which a sequence begins; None where nothing in it is learned."""
+        with torch.enable_grad():  # to see if anything in it is
+            if not has_initial_state(self.model) or not to_matrix(initial_state(self.model, 1)).requires_grad:
+                return None
+        holder = _InitialState(self.model)
+
+        def begin(theta: Tensor) -> Tensor:
+            return functional_call(holder, {f"model.{name}": part for name, part in self.named(theta).items()}, ())
+
+        return jacrev(begin)(self.theta)
+
+    def _next(self, theta: Tensor, state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> Tensor:
+        return self.function(theta, state, counters, inputs)[0]
+
+    def _all(self, theta: Tensor, state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> Tensor:
+        return torch.cat(self.function(theta, state, counters, inputs))
+
+    def _state(self, state: Tensor, counters: tuple[Tensor, ...]) -> State:
+        """Return a state of one row in the structure of the model's."""
+        floating = iter(from_matrix(state[None], self.like))
+        others = iter(counters)
+
+        def fill(leaf: Tensor) -> Tensor:
+            return next(floating) if leaf.is_floating_point() else next(others)[None].movedim(0, -2)
+
+        return map_state(fill, self.like)
+
+
+def state_step(model: nn.Module, inputs: Tensor, state: State) -> RowStep:
+    """Return the model's step as a function of those learned parameters that the state depends on.
+
+    An output layer's parameters, which no later state depends on, are not among them.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``.
+        inputs: (1, B, ...) of any step.
+        state: before it.
+    """
+    # Of plain operations, since a hierarchy's other forward leaves out the levels that do not tick at this step.
+    with plain_operations(model):
+        _, after = model(inputs, state)
+    roots = floating_leaves(after)
+    if has_initial_state(model):
+        roots = roots + floating_leaves(initial_state(model, 1))
+    roots = [tensor for tensor in roots if tensor.requires_grad]
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if not roots or not named:
+        return RowStep(model, state, {})
+    zeros = [torch.zeros_like(root) for root in roots]
+    reached = torch.autograd.grad(roots, list(named.values()), zeros, retain_graph=True, allow_unused=True)
+    pairs = zip(named.items(), reached, strict=True)
+    return RowStep(model, state, {name: parameter for (name, parameter), gradient in pairs if gradient is not None})
+
+
+def counters(state: State) -> tuple[Tensor, ...]:
+    """Return the tensors of a state that carry no gradients, the batch first, (B, ...)."""
+    return tuple(tensor.movedim(-2, 0) for tensor in leaves(state) if not tensor.is_floating_point())
+
+
+@contextmanager
+def plain_operations(model: nn.Module) -> Iterator[None]:
+    """Keep a model from fused kernels, which ``torch.func`` cannot transform, inside this context.
+
+    torch's recurrent modules then compute step by step, and hierarchies by operations that do not depend on the phase.
+    """
+    backends: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+    enabled = [backend.enabled for backend in backends]
+    hierarchies = [
+        module
+        for module in model.modules()
+        if type(module).forward is HierarchicalCore.forward and "forward" not in vars(module)
+    ]
+    try:
+        for backend in backends:
+            backend.enabled = False
+        for module in hierarchies:  # found before the method of its class
+            vars(module)["forward"] = module.forward_plain
+        yield
+    finally:
+        for backend, value in zip(backends, enabled, strict=True):
+            backend.enabled = value
+        for module in hierarchies:
+            del vars(module)["forward"]
+
+
+class _InitialState(nn.Module):
+    """A model's initial state as a forward pass, so that it can be called with other parameters."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self) -> Tensor:
+        return to_matrix(initial_state(self.model, 1))[0]
+
+
+def _flat(tensors: list[Tensor], like: Tensor) -> Tensor:
+    """Return all elements of some tensors in one row; of none, an empty one."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors]) if tensors else like.new_zeros(0)

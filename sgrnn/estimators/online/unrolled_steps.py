@@ -1,0 +1,134 @@
+"""A span run forwards with its graph cut before every step, so that no gradient goes back more than one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.contract.caller import Caller
+from sgrnn.contract.layout import require_fit
+from sgrnn.cores import initial_state_or_zeros
+from sgrnn.cores.dropout import require_no_dropout
+from sgrnn.estimators.objective import differentiate, gradients, output_gradients
+from sgrnn.estimators.reach import require_attached
+from sgrnn.span import Span
+from sgrnn.state import State, cut, detach, floating_leaves, map_state, to_matrix, where_rows
+
+
+@dataclass(frozen=True)
+class UnrolledSteps:
+    """The forward pass of S steps of B rows, every step with a graph of its own.
+
+    Unlike the windows of `sgrnn.estimators.unroll` the graph is cut after rows that begin a sequence were put back to
+    the initial state, not before: what arrives at a step's initial state arrives at the state that the step saw.
+
+    Args:
+        initial_states: the S states before the steps, leaves of the graph.
+        attached: (S, B, ...) the model's outputs, attached to the graph.
+        outputs: these cut off: the leaves that a loss is computed from.
+        final_states: the S states after the steps, attached to the graph.
+        is_first: for every step the rows that begin a sequence there, (B,) bool, or None for none.
+        beginning: the state in which they begin, attached to the graph of what is learned in it; None if none begins.
+        state: the state after the span, detached.
+    """
+
+    initial_states: list[State]
+    attached: Any
+    outputs: Any
+    final_states: list[State]
+    is_first: list[Tensor | None]
+    beginning: State | None
+    state: State
+
+    @property
+    def all_begin(self) -> bool:
+        """True where every row begins a sequence with the span."""
+        return self.is_first[0] is not None and bool(self.is_first[0].all())
+
+    def differentiate(self, injected: list[Tensor] | None = None) -> None:
+        """Go backwards through all steps, each on its own.
+
+        The gradients of the outputs are read from `outputs`; what arrives at the states before the steps is left in
+        their ``.grad`` (`arrived`), and does not reach what is learned of the initial state.
+
+        Args:
+            injected: for every step the gradient (B, features) at the state after it; None for nothing.
+
+        Raises:
+            ValueError: the loss has gone through the model's graph.
+        """
+        roots = [
+            (tensor, leaf.grad)
+            for tensor, leaf in zip(floating_leaves(self.attached), floating_leaves(self.outputs), strict=True)
+            if tensor.requires_grad and leaf.grad is not None
+        ]
+        for after, gradient in zip(self.final_states, injected or [], strict=False):
+            matrix = to_matrix(after)
+            if matrix.requires_grad:
+                roots.append((matrix, gradient))
+        differentiate(roots)
+
+    def arrived(self) -> list[Tensor]:
+        """Return for every step the gradient (B, features) that `differentiate` left at the state before it."""
+        return [to_matrix(gradients(before)) for before in self.initial_states]
+
+    def output_gradients(self) -> Tensor:
+        """Return (S, B, output_size), the gradient that the loss left at the outputs."""
+        return output_gradients(self.outputs)
+
+
+def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
+    """Run a span step by step.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``. Without a method ``initial_state(batch_size)`` its
+            sequences begin with a state of zeros.
+        span: the data.
+        state: the state before the span; a graph behind it is ignored.
+
+    Raises:
+        ValueError: the model drops activations out, holds a recurrent module that is bidirectional or reads the batch
+            first, or cuts its own state off, or the inputs carry a graph.
+    """
+    _refuse_unfit(model)
+    require_fit(model, span, state)
+    if span.inputs.grad_fn is not None:
+        raise ValueError(
+            "inputs carry a graph, through which an online estimator would go back one step alone: put what computes "
+            "them into the model, or detach them"
+        )
+    caller = Caller(model)
+    is_first: list[Tensor | None] = [None] * span.steps
+    if span.is_first is not None:
+        is_first = [rows if rows.any() else None for rows in span.is_first]
+    beginning = None
+    if any(rows is not None for rows in is_first):
+        beginning = initial_state_or_zeros(model, state, span.batch_size)
+    initial_states: list[State] = []
+    final_states: list[State] = []
+    outputs: list[Any] = []
+    for inputs, rows in zip(span.inputs.split(1), is_first, strict=True):
+        initial_states.append(cut(state if rows is None else where_rows(rows, beginning, state)))
+        out, state = caller(inputs, initial_states[-1])
+        outputs.append(out)
+        final_states.append(state)
+    require_attached(model, final_states)
+    attached = map_state(lambda *parts: torch.cat(parts), *outputs)
+    last = map_state(Tensor.contiguous, detach(state))  # as cuDNN wants it
+    return UnrolledSteps(initial_states, attached, cut(attached), final_states, is_first, beginning, last)
+
+
+def _refuse_unfit(model: nn.Module) -> None:
+    """Refuse a model that cannot be run step by step, or whose steps are not the same when they are run again.
+
+    Raises:
+        ValueError: it drops activations out, or a recurrent module is bidirectional or reads the batch first.
+    """
+    for name, module in model.named_modules():
+        for option in ("bidirectional", "batch_first"):
+            if isinstance(module, nn.RNNBase) and getattr(module, option):
+                raise ValueError(
+                    f"{option} must be False where a model is run step by step, got True in {name or 'the model'}"
+                )
+    require_no_dropout(model, "an online estimator runs the model's steps again")
