@@ -41,10 +41,10 @@ class Dropout(nn.Module):
 
 @contextmanager
 def recorded_masks(model: nn.Module) -> Iterator[None]:
-    """Keep the masks that the model's `Dropout` modules draw inside this context, for `replayed_masks`.
+    """Record the masks that the model's `Dropout` modules draw inside this context, for `replayed_masks`.
 
     Raises:
-        ValueError: the model draws masks that cannot be kept: ``torch.nn.Dropout``, or a recurrent torch module
+        ValueError: the model draws masks that cannot be recorded: ``torch.nn.Dropout``, or a recurrent torch module
             with dropout of its own.
     """
     if (name := own_masks(model)) is not None:
@@ -77,7 +77,7 @@ def replayed_masks(model: nn.Module, windows: int) -> Iterator[None]:
 
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Inside this context nothing is dropped out, in whichever mode the model is: gradients have no chance in them."""
+    """Switch all dropout off inside this context, in whichever mode the model is."""
     rates: list[tuple[nn.Module, str, float]] = []
     for module in model.modules():
         if isinstance(module, Dropout | nn.modules.dropout._DropoutNd):
@@ -94,7 +94,7 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def own_masks(model: nn.Module) -> str | None:
-    """The name of a module that drops out by masks which cannot be kept; None if there is none."""
+    """Return the name of a module that drops out by masks which cannot be recorded; None if there is none."""
     return next((name for name, module in _drawing(model) if not isinstance(module, Dropout)), None)
 
 
@@ -102,7 +102,7 @@ def require_no_dropout(model: nn.Module, reason: str) -> None:
     """Refuse a model that drops out.
 
     Raises:
-        ValueError: it does; the text names the module.
+        ValueError: it does; the message names the module.
     """
     for name, module in _drawing(model):
         rate = module.dropout if isinstance(module, nn.RNNBase) else module.p
@@ -110,7 +110,7 @@ def require_no_dropout(model: nn.Module, reason: str) -> None:
 
 
 def _drawing(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that drop out in the mode they are in, with names for messages."""
+    """Yield the modules that drop out in the mode they are in, with names for messages."""
     for name, module in model.named_modules():
         if isinstance(module, Dropout | nn.modules.dropout._DropoutNd):
             drops = module.p > 0

@@ -1,8 +1,8 @@
 """Levels of recurrent cores that tick at different rates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import lcm
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +10,11 @@ from torch import Tensor, nn
 from sgrnn.contract.modules import tensor_of
 from sgrnn.cores.dropout import Dropout
 from sgrnn.cores.initial import initial_state
+from sgrnn.cores.ticks import Chunks, check_periods, chunks, require_whole, single_steps, ticks_below
 from sgrnn.state import State, put_rows, take_rows
 from sgrnn.synthesizers.interface import Interface, alongside
 
 _Value = TypeVar("_Value")
-# A level that ticks: its place, the rows that do (as `take_rows` takes them), and how many steps their sequences have
-# gone, (rows or 1, 1), modulo the cycle.
-_Tick = tuple[int, Tensor | None, Tensor]
-_Chunks = Iterator[tuple[int, Sequence[_Tick]]]  # up to which step the fastest level runs, and what ticks there
 
 
 class HierarchicalCore(nn.Module):
@@ -31,7 +28,7 @@ class HierarchicalCore(nn.Module):
 
     A level is conditioned by the one above it through the message m that it reads beside its input, zero before the
     first tick; the slowest has none. What a level sends up is the mean of its outputs since the level above ticked.
-    With all periods 1 this is a stack with feedback: each level reads what the one above it said a step ago.
+    With all periods 1 this is a stack with feedback: each level reads what the one above it gave a step ago.
 
     The state is a dict: ``phase`` (batch, 1), the steps of the sequence modulo `cycle`, after which all ticks come
     round again, an integer without a gradient; ``messages`` in force and ``summaries``, the sums of outputs since the
@@ -73,47 +70,30 @@ class HierarchicalCore(nn.Module):
         interfaces: Sequence[Interface | None] | None = None,
     ) -> None:
         super().__init__()
-        _check_periods(len(levels), periods)
-        sizes = [_size(level, place, "hidden_size") for place, level in enumerate(levels)]
+        check_periods(len(levels), periods)
+        sizes = [_size(levels, level, "hidden_size") for level in range(len(levels))]
         self.periods = tuple(periods)
         self.cycle = lcm(*(period * getattr(level, "cycle", 1) for period, level in zip(periods, levels, strict=True)))
         self.hidden_size = sizes[0]
-        given = _one_each("message_sizes", message_sizes, len(levels) - 1)
-        self.message_sizes = [above if size is None else size for above, size in zip(sizes[1:], given, strict=True)]
-        for place, size in enumerate(self.message_sizes):
-            _check_whole(f"message_sizes[{place}]", size)
-            if size < 1:
-                raise ValueError(f"message_sizes[{place}] must be at least 1 feature, got {size}")
-        self.input_size = _size(levels[0], 0, "input_size") - self.message_sizes[0]
-        if self.input_size < 1:
-            raise ValueError(
-                f"levels[0].input_size must be above {self.message_sizes[0]}, the features of the message from level "
-                f"1, to read anything else, got {self.input_size + self.message_sizes[0]}"
-            )
-        for place, (below, message) in enumerate(zip(sizes[:-1], [*self.message_sizes[1:], 0], strict=True), start=1):
-            found = _size(levels[place], place, "input_size")
-            if found != below + message:
-                rest = f" and a message of {message} from level {place + 1}" if message else ""
-                raise ValueError(
-                    f"levels[{place}].input_size must be {below + message}, for {below} outputs of level {place - 1}"
-                    f"{rest}, got {found}"
-                )
+        maps = _one_each("message_sizes", message_sizes, len(levels) - 1)
+        self.message_sizes = [above if size is None else size for above, size in zip(sizes[1:], maps, strict=True)]
         self.summary_sizes = sizes[:-1]
+        self.input_size = _check_sizes(levels, self.message_sizes, self.summary_sizes)
         self.levels = nn.ModuleList(levels)
         self.condition = nn.ModuleList(
             nn.Identity() if size is None else nn.Linear(above, size, bias=False)
-            for above, size in zip(sizes[1:], given, strict=True)
+            for above, size in zip(sizes[1:], maps, strict=True)
         )
         self.interfaces = _one_each("interfaces", interfaces, len(levels) - 1)  # a list: not registered
-        for place, (interface, size) in enumerate(zip(self.interfaces, self.summary_sizes, strict=True)):
+        for level, (interface, size) in enumerate(zip(self.interfaces, self.summary_sizes, strict=True)):
             if interface is not None and interface.message_size not in (size, None):
                 raise ValueError(
-                    f"interfaces[{place}] must predict for the {size} outputs of level {place}, got a synthesizer for "
+                    f"interfaces[{level}] must predict for the {size} outputs of level {level}, got a synthesizer for "
                     f"{interface.message_size}"
                 )
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before a sequence's first step: phase 0, nothing heard or said, the levels in their own."""
+        """Return the state before a sequence's first step: phase 0, messages and sums zero, the levels in their own."""
         like = tensor_of(self)
         return {
             "phase": torch.zeros(batch_size, 1, dtype=torch.long, device=like.device),
@@ -137,17 +117,17 @@ class HierarchicalCore(nn.Module):
             ValueError: windows are to run as one batch, and a level has dropout in it.
         """
         self._refuse_recording()
-        return self._run(inputs, state, self._chunks(state["phase"], inputs.shape[0]))
+        return self._run(inputs, state, chunks(self.periods, state["phase"], inputs.shape[0]))
 
     def forward_plain(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """The same, every level run at every step and what it says thrown away where it does not tick.
+        """Run a window as `forward` does, by operations that do not depend on the phases.
 
-        Which operations these are does not depend on the phases, so that ``torch.func`` can transform them. Slow, and
-        without interfaces.
+        Every level runs at every step, and its outputs are dropped where it does not tick, so that ``torch.func`` can
+        transform it. Slow, and without interfaces.
         """
-        return self._run(inputs, state, self._single_steps(state["phase"], inputs.shape[0]), interfaces=False)
+        return self._run(inputs, state, single_steps(self.periods, state["phase"], inputs.shape[0]), interfaces=False)
 
-    def _run(self, inputs: Tensor, state: State, chunks: _Chunks, *, interfaces: bool = True) -> tuple[Tensor, State]:
+    def _run(self, inputs: Tensor, state: State, chunks: Chunks, *, interfaces: bool = True) -> tuple[Tensor, State]:
         messages, sums = list(state["messages"]), list(state["summaries"])
         states = [state["fast"], *state["slow"]]
         outputs: list[Tensor] = []
@@ -155,9 +135,9 @@ class HierarchicalCore(nn.Module):
         for stop, ticks in chunks:
             out, states[0] = self.levels[0](_beside(inputs[start:stop], messages[0]), states[0])
             sums[0] = sums[0] + out.sum(dim=0)
-            for level, rows, now in ticks:
-                below = level - 1
-                summary = take_rows(sums[below], rows) / self._ticks_below(level, now, inputs.device)
+            for tick in ticks:
+                level, rows, below = tick.level, tick.rows, tick.level - 1
+                summary = take_rows(sums[below], rows) / ticks_below(self.periods, tick, inputs.device)
                 sums[below] = put_rows(sums[below], rows, torch.zeros_like(summary))
                 interface = self.interfaces[below] if interfaces else None
                 if interface is not None:
@@ -166,11 +146,11 @@ class HierarchicalCore(nn.Module):
                 reading, slowest = summary.unsqueeze(0), level == len(messages)
                 if not slowest:
                     reading = _beside(reading, take_rows(messages[level], rows))
-                said, after = self.levels[level](reading, take_rows(states[level], rows))
+                level_outputs, after = self.levels[level](reading, take_rows(states[level], rows))
                 states[level] = put_rows(states[level], rows, after)
-                messages[below] = put_rows(messages[below], rows, self.condition[below](said[0]))
+                messages[below] = put_rows(messages[below], rows, self.condition[below](level_outputs[0]))
                 if not slowest:
-                    sums[level] = put_rows(sums[level], rows, take_rows(sums[level], rows) + said[0])
+                    sums[level] = put_rows(sums[level], rows, take_rows(sums[level], rows) + level_outputs[0])
             outputs.append(out)
             start = stop
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs), {
@@ -180,38 +160,6 @@ class HierarchicalCore(nn.Module):
             "slow": tuple(states[1:]),
             "fast": states[0],
         }
-
-    def _chunks(self, phase: Tensor, steps: int) -> _Chunks:
-        """From one step at which any row's level 1 ticks to the next."""
-        known = phase.cpu()
-        if bool((known == known[0]).all()):
-            known = known[:1]  # rows side by side in step, as most are: one stands for all
-        now = known + torch.arange(1, steps + 1).view(-1, 1, 1)  # (steps, rows or 1, 1)
-        due = [(now % period == 0).squeeze(-1) for period in self.periods[1:]]
-        some, every = ([reduce(each, 1).tolist() for each in due] for reduce in (torch.any, torch.all))
-        for step in range(steps):
-            ticks: list[_Tick] = []
-            for level in range(1, len(self.levels)):
-                if every[level - 1][step]:
-                    ticks.append((level, None, now[step]))
-                elif some[level - 1][step]:
-                    rows = due[level - 1][step].nonzero().squeeze(1)
-                    ticks.append((level, rows.to(phase.device), now[step][rows]))
-            if ticks or step == steps - 1:
-                yield step + 1, ticks
-
-    def _single_steps(self, phase: Tensor, steps: int) -> _Chunks:
-        """All levels at every step, the rows that tick as a mask."""
-        for step in range(1, steps + 1):
-            now = phase + step
-            yield step, [(level, (now % period == 0).squeeze(-1), now) for level, period in enumerate(self.periods)][1:]
-
-    def _ticks_below(self, level: int, now: Tensor, device: torch.device) -> Tensor | int:
-        """How often the level below has ticked in the period that ends now: as often always if it divides it."""
-        period, below = self.periods[level], self.periods[level - 1]
-        if period % below == 0:
-            return period // below
-        return (now // below - (now - period) // below).to(device)
 
     def _refuse_recording(self) -> None:
         for name, module in self.levels.named_modules():
@@ -230,38 +178,42 @@ def _beside(steps: Tensor, message: Tensor) -> Tensor:
     return torch.cat([steps, message.expand(steps.shape[0], -1, -1)], dim=-1)
 
 
-def _check_periods(levels: int, periods: Sequence[int]) -> None:
-    if levels < 2:
-        raise ValueError(f"levels must be two or more, got {levels}")
-    if len(periods) != levels:
-        raise ValueError(f"periods must be one for each of the {levels} levels, got {len(periods)}")
-    for place, period in enumerate(periods):
-        _check_whole(f"periods[{place}]", period)
-        if period < 1:
-            raise ValueError(f"periods[{place}] must be at least 1 step, got {period}")
-        if place and period < periods[place - 1]:
+def _one_each(name: str, values: Sequence[_Value | None] | None, number: int) -> list[_Value | None]:
+    if values is not None and len(values) != number:
+        raise ValueError(f"{name} must be one for each level but the slowest, {number}, got {len(values)}")
+    return [None] * number if values is None else list(values)
+
+
+def _check_sizes(levels: Sequence[nn.Module], message_sizes: Sequence[int], summary_sizes: Sequence[int]) -> int:
+    """Return how many features of a step level 0 reads beside its message.
+
+    Raises:
+        ValueError: a message has no features, or a level reads other features than it is given.
+    """
+    for level, size in enumerate(message_sizes):
+        require_whole(f"message_sizes[{level}]", size, 1, "feature")
+    reads = _size(levels, 0, "input_size")
+    if reads <= message_sizes[0]:
+        raise ValueError(
+            f"levels[0].input_size must be above {message_sizes[0]}, the features of the message from level 1, to read "
+            f"anything else, got {reads}"
+        )
+    for level, (below, message) in enumerate(zip(summary_sizes, [*message_sizes[1:], 0], strict=True), start=1):
+        size = _size(levels, level, "input_size")
+        if size != below + message:
+            rest = f" and a message of {message} from level {level + 1}" if message else ""
             raise ValueError(
-                f"periods[{place}] must be at least that of the level below, {periods[place - 1]}, got {period}"
+                f"levels[{level}].input_size must be {below + message}, for {below} outputs of level {level - 1}"
+                f"{rest}, got {size}"
             )
-    if periods[0] != 1:
-        raise ValueError(f"periods[0] must be 1, since the fastest level reads every step, got {periods[0]}")
+    return reads - message_sizes[0]
 
 
-def _check_whole(name: str, given: Any) -> None:
-    if not isinstance(given, int):
-        raise ValueError(f"{name} must be a whole number, got {given!r}")
-
-
-def _one_each(name: str, given: Sequence[_Value | None] | None, number: int) -> list[_Value | None]:
-    if given is not None and len(given) != number:
-        raise ValueError(f"{name} must be one for each level but the slowest, {number}, got {len(given)}")
-    return [None] * number if given is None else list(given)
-
-
-def _size(level: nn.Module, place: int, name: str) -> int:
-    found = getattr(level, name, None)
+def _size(levels: Sequence[nn.Module], level: int, name: str) -> int:
+    module = levels[level]
+    size = getattr(module, name, None)
     if name == "hidden_size":
-        found = getattr(level, "proj_size", 0) or found  # of torch's LSTM
-    if not isinstance(found, int):
-        raise ValueError(f"levels[{place}] must have the attribute {name}, a number, got a {type(level).__name__}")
-    return found
+        size = getattr(module, "proj_size", 0) or size  # of torch's LSTM
+    if not isinstance(size, int):
+        raise ValueError(f"levels[{level}] must have the attribute {name}, a number, got a {type(module).__name__}")
+    return size

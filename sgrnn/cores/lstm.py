@@ -35,7 +35,7 @@ class LSTM(StackedCore):
         return nn.LSTM(input_size, hidden_size)
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Zeros (hidden, cell), each (num_layers, batch, hidden_size)."""
+        """Return the state before the first step: zeros (hidden, cell), each (num_layers, batch, hidden_size)."""
         return self._zeros(batch_size), self._zeros(batch_size)
 
     def _run_layer(

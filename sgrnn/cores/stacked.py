@@ -1,4 +1,4 @@
-"""What LSTM, GRU and RNN share: layers of torch's fused kernels with dropout between them."""
+"""Layers of torch's fused kernels with dropout between them: the base of LSTM, GRU and RNN."""
 
 from abc import ABC, abstractmethod
 
@@ -19,7 +19,7 @@ class StackedCore(nn.Module, ABC):
         num_layers: how many layers.
         dropout: probability of zeroing an element between two layers (not before the first or after the last).
         precision: of the matrix products in training; None for that of the parameters, in evaluation always. With
-            ``torch.bfloat16`` parameters, and what is read and given, stay as they are, rounded on the way in.
+            ``torch.bfloat16`` parameters, inputs, outputs and states keep their precision and are rounded on the way in.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class StackedCore(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
-        """One layer of the kind, time first."""
+        """Make one layer of the kind, time first."""
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before the first step: zeros (num_layers, batch, hidden_size)."""
+        """Return the state before the first step: zeros (num_layers, batch, hidden_size)."""
         return self._zeros(batch_size)
 
     def _zeros(self, batch_size: int) -> Tensor:
