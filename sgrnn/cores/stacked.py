@@ -19,7 +19,7 @@ class StackedCore(nn.Module, ABC):
         num_layers: how many layers.
         dropout: probability of zeroing an element between two layers (not before the first or after the last).
         precision: of the matrix products in training; None for that of the parameters, in evaluation always. With
-            ``torch.bfloat16`` parameters, inputs, outputs and states keep their precision and are rounded on the way in.
+            ``torch.bfloat16`` parameters, inputs and states keep their precision and are rounded on the way in.
     """
 
     def __init__(

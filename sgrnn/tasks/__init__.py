@@ -18,9 +18,9 @@ from sgrnn.models.readout import Readout
 from sgrnn.tasks.adding import Adding
 from sgrnn.tasks.copy import Copy, RepeatCopy
 from sgrnn.tasks.curriculum import CurriculumTask
-from sgrnn.tasks.losses import loss_per_target
 from sgrnn.tasks.mnist import SequentialMNIST, read_idx
 from sgrnn.tasks.recall import DelayedRecall
+from sgrnn.tasks.scores import loss_per_target
 from sgrnn.tasks.task import Task, cut
 
 __all__ = [

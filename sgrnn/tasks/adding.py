@@ -5,7 +5,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sgrnn.tasks.losses import squared_error
+from sgrnn.tasks.scores import squared_error
 from sgrnn.tasks.task import Task, at_least
 
 

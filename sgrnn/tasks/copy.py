@@ -6,9 +6,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sgrnn.tasks.accuracy import bits_correct
 from sgrnn.tasks.curriculum import CurriculumTask
-from sgrnn.tasks.losses import binary_cross_entropy
+from sgrnn.tasks.scores import binary_cross_entropy, bits_correct
 from sgrnn.tasks.task import at_least
 
 

@@ -1,4 +1,4 @@
-"""A task that grows harder as it is mastered."""
+"""Tasks that grow harder as they are mastered."""
 
 from abc import abstractmethod
 from typing import Any
@@ -7,7 +7,7 @@ from sgrnn.tasks.task import Task, at_least
 
 
 class CurriculumTask(Task):
-    """A task whose difficulty, N vectors to be given R times, is raised whenever the loss falls under a threshold.
+    """Task whose difficulty, N vectors to be given R times, is raised whenever the loss falls under a threshold.
 
     Args:
         input_size, output_size, batch_size, seed, settings: as `Task`.
@@ -37,7 +37,7 @@ class CurriculumTask(Task):
     @property
     @abstractmethod
     def length(self) -> int:
-        """The length by which results on the task are reported, at the present difficulty."""
+        """Length by which results on the task are reported, at the present difficulty."""
 
     @abstractmethod
     def advance(self) -> None:
@@ -47,11 +47,11 @@ class CurriculumTask(Task):
         """Advance if the loss is under the threshold.
 
         Args:
-            loss_in_bits: of the latest episode, per output bit of the steps with a target, over all rows: what
-                `loss_per_target` makes of the mean loss.
+            loss_in_bits: of the latest episode, per output bit of the steps with a target, over all rows, as
+                `loss_per_target` gives it.
 
         Returns:
-            Whether it has advanced.
+            True where it has advanced.
         """
         if not loss_in_bits < self.threshold:
             return False
@@ -59,10 +59,10 @@ class CurriculumTask(Task):
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Task.state_dict`."""
+        """Return what `Task.state_dict` does, and the difficulty."""
         return {**super().state_dict(), "vectors": self.vectors, "repeats": self.repeats}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Task.load_state_dict`; the threshold is not part of the state."""
+        """Go on as `Task.load_state_dict` does, at the difficulty of the state; the threshold is not part of it."""
         super().load_state_dict(state)
         self.vectors, self.repeats = state["vectors"], state["repeats"]

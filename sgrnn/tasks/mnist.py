@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sgrnn.errors import InputError
-from sgrnn.tasks.accuracy import class_correct
-from sgrnn.tasks.losses import cross_entropy
+from sgrnn.tasks.scores import class_correct, cross_entropy
 from sgrnn.tasks.task import Task, at_least
 
 By = Literal["pixel", "row"]
@@ -43,9 +42,9 @@ class SequentialMNIST(Task):
         images: (n, 28, 28) uint8, as `read_idx` gives them.
         labels: (n,) integers from 0 to 9.
         batch_size: B, the number of rows.
-        by: what is read at a step, ``pixel`` or ``row`` (28 steps, as in Pemberton & Costa 2024).
-        shuffle: whether every epoch has an order of its own; False goes through the images as they are given, which is
-            what a test needs.
+        by: the part of an image that is read at a step, ``pixel`` or ``row`` (28 steps, as in Pemberton & Costa 2024).
+        shuffle: give every epoch an order of its own; False goes through the images as they are given, as a test
+            needs it.
         seed: of the order.
     """
 
@@ -97,11 +96,11 @@ class SequentialMNIST(Task):
         return inputs.contiguous(), targets
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Task.state_dict`; the order of the present epoch is part of it."""
+        """Return what `Task.state_dict` does, and the order of the present epoch."""
         return {**super().state_dict(), "order": self._order}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Task.load_state_dict`."""
+        """Go on as `Task.load_state_dict` does, in the order of the state."""
         super().load_state_dict(state)
         self._order = state["order"].cpu()
 
@@ -113,7 +112,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         (n, 28, 28) images or (n,) labels.
 
     Raises:
-        InputError: missing, damaged, or no such file; says what was expected and what was found.
+        InputError: missing, damaged, or no such file; names what was expected and what was found.
     """
     try:
         content = path.read_bytes()

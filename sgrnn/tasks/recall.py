@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sgrnn.tasks.accuracy import class_correct
-from sgrnn.tasks.losses import cross_entropy
+from sgrnn.tasks.scores import class_correct, cross_entropy
 from sgrnn.tasks.task import Task, at_least
 
 

@@ -1,4 +1,4 @@
-"""What all tasks share: episodes from a seed, a state to resume from, and how an episode is cut into spans."""
+"""Tasks: episodes from a seed, a state to resume from, and the division of an episode into spans."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -10,18 +10,18 @@ from sgrnn.span import Span
 
 
 class Task(ABC):
-    """Episodes without end, for B rows at once; all rows of an episode begin and end together.
+    """Source of endless episodes, for B rows at once; all rows of an episode begin and end together.
 
-    Two tasks of the same arguments and the same seed draw the same episodes. The generator is the task's own: what
-    else is drawn at random changes nothing.
+    Two tasks of the same arguments and the same seed draw the same episodes. The generator is the task's own: nothing
+    else that is drawn at random changes them.
 
     Args:
         input_size: features of an input step.
-        output_size: features of what the model should give at a step.
+        output_size: features that the model should give at a step.
         batch_size: B, the number of rows.
         seed: of the episodes.
-        settings: what else the episodes depend on, by name; of two tasks that differ in it neither goes on from the
-            other's state.
+        settings: all else that the episodes depend on, by name; of two tasks that differ in it neither goes on from
+            the other's state.
     """
 
     def __init__(self, input_size: int, output_size: int, batch_size: int, seed: int, **settings: int | str) -> None:
@@ -32,12 +32,11 @@ class Task(ABC):
         self._settings = {"batch_size": batch_size, **settings}
 
     def draw(self) -> Span:
-        """The next episode.
+        """Draw the next episode.
 
         Returns:
             A span of S steps with inputs (S, B, input_size) and targets (S, B, output_size + 1), float32, the last
-            channel of the targets saying where there is one. It starts all rows in its first step and ends them with
-            its last.
+            channel of the targets 1 where there is one. All rows begin with its first step and end with its last.
         """
         inputs, targets = self._draw()
         self.episodes += 1
@@ -52,12 +51,12 @@ class Task(ABC):
 
     @abstractmethod
     def _draw(self) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of an episode, as `draw` describes them."""
+        """Draw inputs and targets of an episode, as `draw` describes them."""
 
     @staticmethod
     @abstractmethod
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        """A loss per step and row, zero where there is no target, as the estimators want it.
+        """Return a loss per step and row, zero where there is no target, as the estimators want it.
 
         Args:
             outputs: (time, batch, output_size).
@@ -69,18 +68,19 @@ class Task(ABC):
 
     @staticmethod
     def correct(outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """Whether the outputs are right, (time, batch) bool, False where there is no target.
-
-        None for a task whose outputs are numbers, which are never quite right.
+        """Return (time, batch) bool, True where the outputs are right and False where there is no target.
 
         Args:
             outputs: (time, batch, output_size).
             targets: (time, batch, output_size + 1).
+
+        Returns:
+            None for a task whose outputs are numbers, which are never quite right.
         """
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it takes to go on from here with the same episodes: tensors, numbers and strings."""
+        """Return all that it takes to go on from here with the same episodes: tensors, numbers and strings."""
         return {"task": repr(self), "episodes": self.episodes, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -143,7 +143,7 @@ def _part(episode: Span, first: int, stop: int, future: Span | None = None) -> S
 
 
 def at_least(name: str, value: int, least: int) -> int:
-    """The value.
+    """Return a value that is no smaller than the least.
 
     Raises:
         ValueError: it is smaller; names the argument.

@@ -1,4 +1,4 @@
-"""The losses of tasks: one number per step and row, zero where there is no target.
+"""Losses of tasks, and which outputs are right: one number or answer per step and row, zero where there is no target.
 
 Targets are (time, batch, output_size + 1): what the outputs should be, and in the last channel 1 where there is a
 target and 0 where the outputs may be anything. Mask and values are one tensor, so that a span divides both at once and
@@ -14,11 +14,11 @@ from sgrnn.span import Span
 
 
 def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean over the outputs of a step of the cross-entropy of its bits, in bits: guessing costs 1 bit.
+    """Return the mean over the outputs of a step of the cross-entropy of its bits, in bits: guessing costs 1 bit.
 
     Args:
         outputs: (time, batch, output_size) log-odds that a bit is 1.
-        targets: (time, batch, output_size + 1) bits, and whether there is a target.
+        targets: (time, batch, output_size + 1) bits, and 1 where there is a target.
 
     Returns:
         (time, batch).
@@ -28,11 +28,11 @@ def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of the class that a step asks for, in nats.
+    """Return the cross-entropy of the class that a step asks for, in nats.
 
     Args:
         outputs: (time, batch, output_size) unnormalized log-probabilities of the classes.
-        targets: (time, batch, output_size + 1) the class as a one-hot vector, and whether there is a target.
+        targets: (time, batch, output_size + 1) the class as a one-hot vector, and 1 where there is a target.
 
     Returns:
         (time, batch).
@@ -42,11 +42,11 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Sum over the outputs of a step of their squared errors.
+    """Return the sum over the outputs of a step of their squared errors.
 
     Args:
         outputs: (time, batch, output_size).
-        targets: (time, batch, output_size + 1) values, and whether there is a target.
+        targets: (time, batch, output_size + 1) values, and 1 where there is a target.
 
     Returns:
         (time, batch).
@@ -55,8 +55,36 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - wanted).square().sum(dim=-1) * mask
 
 
+def bits_correct(outputs: Tensor, targets: Tensor) -> Tensor:
+    """True where all bits of a step are right, False where there is no target.
+
+    Args:
+        outputs: (time, batch, output_size) log-odds that a bit is 1.
+        targets: (time, batch, output_size + 1) bits, and 1 where there is a target.
+
+    Returns:
+        (time, batch) bool.
+    """
+    wanted, mask = targets[..., :-1], targets[..., -1]
+    return ((outputs > 0) == wanted.bool()).all(dim=-1) & mask.bool()
+
+
+def class_correct(outputs: Tensor, targets: Tensor) -> Tensor:
+    """True where the likeliest class of a step is the one that it asks for, False where there is no target.
+
+    Args:
+        outputs: (time, batch, output_size) unnormalized log-probabilities of the classes.
+        targets: (time, batch, output_size + 1) the class as a one-hot vector, and 1 where there is a target.
+
+    Returns:
+        (time, batch) bool.
+    """
+    wanted, mask = targets[..., :-1], targets[..., -1]
+    return (outputs.argmax(dim=-1) == wanted.argmax(dim=-1)) & mask.bool()
+
+
 def loss_per_target(mean_loss: Tensor | float, episode: Span) -> float:
-    """The mean loss of the steps with a target, from the mean over all steps, which is what an estimator reports.
+    """Return the mean loss of the steps with a target, from that of all steps, which is what an estimator gives.
 
     Args:
         mean_loss: per step and row of the episode, as `sgrnn.Step.loss`. Of spans cut from the episode it is the mean
