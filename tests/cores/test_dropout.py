@@ -8,7 +8,7 @@ import torch
 from tolerances import assert_identical
 from torch import nn
 
-from sgrnn.cores.dropout import Dropout, recorded_masks, replayed_masks
+from sgrnn.cores.dropout import Dropout, recorded_masks, replayed_masks, require_no_dropout, without_dropout
 
 
 def test_a_share_p_is_zeroed_and_the_mean_kept() -> None:
@@ -28,11 +28,10 @@ def test_every_call_draws_anew_and_a_seed_fixes_it() -> None:
     assert_identical(dropout(inputs), first)
 
 
-@pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.5, False)])
-def test_nothing_is_done_in_evaluation_or_without_dropout(p: float, training: bool) -> None:
-    dropout, inputs = Dropout(p).train(training), torch.ones(10, 10)
-    state = torch.get_rng_state()
-    assert dropout(inputs) is inputs
+def test_nothing_is_done_in_evaluation_or_without_dropout() -> None:
+    inputs, state = torch.ones(10, 10), torch.get_rng_state()
+    assert Dropout(0.0)(inputs) is inputs
+    assert Dropout(0.5).eval()(inputs) is inputs
     assert_identical(torch.get_rng_state(), state)
 
 
@@ -43,14 +42,11 @@ def test_gradients_pass_where_values_did() -> None:
     assert_identical(inputs.grad, out.detach())
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.0, 1.5])
-def test_a_probability_out_of_range_is_refused(p: float) -> None:
-    with pytest.raises(ValueError, match=rf"^dropout must be in \[0, 1\), got {p}$"):
-        Dropout(p)
-
-
-def test_it_shows_its_probability() -> None:
+def test_it_shows_its_probability_and_refuses_one_out_of_range() -> None:
     assert repr(Dropout(0.25)) == "Dropout(p=0.25)"
+    for p in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=rf"^dropout must be in \[0, 1\), got {p}$"):
+            Dropout(p)
 
 
 def test_recorded_masks_come_back_joined_along_the_batch_call_by_call() -> None:
@@ -77,23 +73,21 @@ def test_afterwards_masks_are_drawn_anew() -> None:
     assert not torch.equal(dropout(ones), replayed)
 
 
-@pytest.mark.parametrize("context", [recorded_masks, lambda model: replayed_masks(model, 1)], ids=["record", "replay"])
-def test_a_failure_inside_leaves_neither_recording_nor_replay_behind(
-    context: Callable[[nn.Module], AbstractContextManager[None]],
-) -> None:
+def test_a_failure_inside_leaves_neither_recording_nor_replay_behind() -> None:
     dropout, ones = Dropout(0.5), torch.ones(10, 3, 10)
     with recorded_masks(dropout):
         dropout(ones)
 
-    def fail() -> None:
-        with context(dropout):
+    def fail(context: AbstractContextManager[None]) -> None:
+        with context:
             dropout(ones)
             raise KeyError
 
-    with pytest.raises(KeyError):
-        fail()
-    assert dropout.recording is None
-    assert dropout.replaying is None
+    for context in (replayed_masks(dropout, 1), recorded_masks(dropout)):
+        with pytest.raises(KeyError):
+            fail(context)
+        assert dropout.recording is None
+        assert dropout.replaying is None
 
 
 FOREIGN: dict[str, Callable[[], nn.Module]] = {
@@ -105,25 +99,32 @@ FOREIGN: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize(("name", "make"), FOREIGN.items(), ids=FOREIGN)
-def test_masks_that_cannot_be_kept_are_refused_by_the_modules_name(name: str, make: Callable[[], nn.Module]) -> None:
-    message = f"^running windows as one batch needs sgrnn.Dropout, but {name} draws its own masks$"
-    with pytest.raises(ValueError, match=message), recorded_masks(make()):
-        pass
+def test_modules_that_draw_masks_of_their_own_are_refused_by_name() -> None:
+    for name, make in FOREIGN.items():
+        message = f"^running windows as one batch needs sgrnn.Dropout, but {name} draws its own masks$"
+        with pytest.raises(ValueError, match=message), recorded_masks(make()):
+            pass
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
+def test_modules_that_draw_nothing_are_let_be() -> None:
+    for model in (
         nn.Sequential(nn.Dropout(0.0), Dropout(0.5)),
         nn.Sequential(nn.Dropout(0.5)).eval(),
         nn.LSTM(3, 3, 2, dropout=0.5).eval(),
         nn.LSTM(3, 3, 2),
-    ],
-    ids=["probability 0", "evaluation", "core in evaluation", "core without"],
-)
-def test_modules_that_draw_nothing_are_let_be(model: nn.Module) -> None:
-    with recorded_masks(model):
-        pass
-    with replayed_masks(model, 1):
-        pass
+    ):
+        with recorded_masks(model):
+            pass
+        with replayed_masks(model, 1):
+            pass
+
+
+def test_no_dropout_is_left_inside_the_context_and_every_rate_is_put_back() -> None:
+    model = nn.ModuleList([Dropout(0.5), nn.Dropout(0.3), nn.LSTM(3, 3, 2, dropout=0.4)])
+    with without_dropout(model):
+        assert [module.p for module in model[:2]] == [0, 0]
+        assert model[2].dropout == 0
+    assert [module.p for module in model[:2]] == [0.5, 0.3]
+    assert model[2].dropout == 0.4
+    with pytest.raises(ValueError, match=r"^it runs twice, so that it must be without dropout, got 0\.4 in 2$"):
+        require_no_dropout(nn.ModuleList([nn.ReLU(), nn.ReLU(), model[2]]), "it runs twice")
