@@ -146,7 +146,13 @@ def test_other_rows_are_refused_unless_all_begin_a_sequence(kind: type[GradientE
         assert_close(found, train_on(BPTT(), model, squared_error, [span], state)[0])
 
 
-def test_dropout_is_refused_in_training() -> None:
+def test_what_cannot_be_run_again_step_by_step_is_refused() -> None:
+    for name, core in (
+        ("bidirectional", nn.LSTM(SIZE, SIZE, bidirectional=True)),
+        ("batch_first", nn.GRU(SIZE, SIZE, batch_first=True)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} must be False where .* got True in core$"):
+            RTRL().backward(WithReadout(core), squared_error, make_span(STEPS), None)
     model = WithReadout(nn.LSTM(SIZE, SIZE, 2, dropout=0.2).double())
     span, state = make_span(STEPS), make_state(model)
     message = r"^an online estimator runs the model's steps again, .* be without dropout, got 0\.2 in core$"

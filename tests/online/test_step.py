@@ -20,7 +20,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 from wrapped import WithReadout
 
-from sgrnn.estimators.online.at_state import outputs_from_state
+from sgrnn.estimators.online.at_state import gradient_at_state, outputs_from_state
 from sgrnn.estimators.online.row_step import RowStep, counters, plain_operations, state_step
 from sgrnn.estimators.online.unrolled_steps import unroll_steps
 from sgrnn.span import Span
@@ -55,25 +55,31 @@ def test_no_fused_kernel_is_met_and_everything_is_left_as_it_was() -> None:
     assert [name for module in model.modules() for name in vars(module)] == names
 
 
-def test_a_subclass_with_a_forward_of_its_own_keeps_it() -> None:
+def test_a_module_with_a_forward_of_its_own_keeps_it() -> None:
     class Doubled(nn.GRU):
         def forward(self, inputs: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]  (torch overloads it)
             outputs, state = super().forward(inputs, hx)
             return 2 * outputs, state
 
-    module, inputs = Doubled(SIZE, SIZE).double(), make_span(1).inputs
-    expected = module(inputs)
-    with outputs_from_state(module):
+    inputs, replaced = make_span(1).inputs, nn.GRU(SIZE, SIZE).double()
+    whole = replaced.forward
+    vars(replaced)["forward"] = lambda inputs: (2 * whole(inputs)[0], whole(inputs)[1])
+    for module in (Doubled(SIZE, SIZE).double(), replaced):
+        expected = module(inputs)
+        with outputs_from_state(module):
+            assert_identical(module(inputs), expected)
         assert_identical(module(inputs), expected)
 
 
-def test_what_cannot_run_step_by_step_is_refused() -> None:
-    for name, core in (
-        ("bidirectional", nn.LSTM(SIZE, SIZE, bidirectional=True)),
-        ("batch_first", nn.GRU(SIZE, SIZE, batch_first=True)),
-    ):
-        with pytest.raises(ValueError, match=f"^{name} must be False where .* got True in core$"):
-            unroll_steps(WithReadout(core), make_span(STEPS), None)
+def test_the_gradient_at_the_state_is_that_of_the_tensors_the_outputs_read() -> None:
+    """A cell that the hidden state was computed from gets none of its own; outputs of the state before have none."""
+    before = torch.ones(2, 1, requires_grad=True)
+    cell = 2 * before
+    hidden = cell.tanh()
+    gradients = [torch.ones(2, 1)]
+    arrived = gradient_at_state(3 * hidden, {"hidden": hidden, "cell": cell}, before, gradients)
+    assert_close(arrived, torch.tensor([[3.0, 0.0]] * 2))
+    assert gradient_at_state(hidden + before, {"hidden": hidden, "cell": cell}, before, gradients) is None
 
 
 def make_step(kind: str) -> tuple[nn.Module, RowStep, Any, Tensor]:
