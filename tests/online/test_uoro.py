@@ -14,8 +14,8 @@ from sgrnn.state import State, map_state
 
 Array = NDArray[np.float64]
 STEPS = 6
-ROWS = 100  # draws at once: every row draws its own signs
-CALLS = 24
+ROWS = 1000  # draws at once: every row draws its own signs
+CALLS = 20
 
 
 def repeated(span: Span, state: State) -> tuple[Span, State]:

@@ -1,29 +1,27 @@
 """The adding problem: two marks a set lag apart, and their sum at the end."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 from sgrnn.tasks import Adding, loss_per_target
 
 
-@pytest.mark.parametrize(
-    ("lag", "steps", "expected_steps"), [(1, None, 2), (1, 9, 9), (4, None, 8), (4, 5, 5), (7, 20, 20)]
-)
-def test_two_numbers_are_marked_and_their_sum_is_asked_for(lag: int, steps: int | None, expected_steps: int) -> None:
-    task = Adding(lag, 50, steps=steps)
-    episode = task.draw()
-    assert episode.steps == task.steps == expected_steps
-    numbers, marks = episode.inputs.unbind(dim=-1)
-    assert ((numbers >= 0) & (numbers < 1)).all()
-    for row in range(50):
-        first, second = marks[:, row].nonzero().flatten().tolist()
-        assert second - first == lag
-        assert float(marks[:, row].sum()) == 2
-        assert float(episode.targets[-1, row, 0]) == pytest.approx(float(numbers[first, row] + numbers[second, row]))
-    assert not episode.targets[:-1].any()
-    assert (episode.targets[-1, :, 1] == 1).all()
+def test_two_numbers_are_marked_and_their_sum_is_asked_for() -> None:
+    for lag, steps, expected_steps in ((1, None, 2), (4, 7, 7)):
+        task = Adding(lag, 50, steps=steps)
+        episode = task.draw()
+        assert episode.steps == task.steps == expected_steps
+        numbers, marks = episode.inputs.unbind(dim=-1)
+        assert ((numbers >= 0) & (numbers < 1)).all()
+        for row in range(50):
+            first, second = marks[:, row].nonzero().flatten().tolist()
+            assert second - first == lag
+            assert float(marks[:, row].sum()) == 2
+            assert float(episode.targets[-1, row, 0]) == pytest.approx(
+                float(numbers[first, row] + numbers[second, row])
+            )
+        assert not episode.targets[:-1].any()
+        assert (episode.targets[-1, :, 1] == 1).all()
 
 
 def test_all_places_are_equally_likely_for_the_first_mark() -> None:
@@ -51,13 +49,8 @@ def test_the_sum_costs_nothing_and_always_one_a_sixth() -> None:
     assert loss_per_target(constant.mean(), episode) == pytest.approx(1 / 6, rel=0.03)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Adding(0, 2), "lag must be at least 1, got 0"),
-        (lambda: Adding(5, 2, steps=5), "steps must be more than the lag, 5, got 5"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(make: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        make()
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^lag must be at least 1, got 0$"):
+        Adding(0, 2)
+    with pytest.raises(ValueError, match=r"^steps must be more than the lag, 5, got 5$"):
+        Adding(5, 2, steps=5)
