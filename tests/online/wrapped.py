@@ -21,5 +21,6 @@ class WithReadout(nn.Module):
         return initial_state(self.core, batch_size)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        outputs, state = self.core(inputs, state)
+        options = {"hx": state} if isinstance(self.core, nn.RNNBase) else {"state": state}
+        outputs, state = self.core(inputs, **options)
         return self.readout(torch.cat([outputs, inputs], dim=-1)), state

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +57,8 @@ def outputs_from_state(model: nn.Module) -> Iterator[None]:
     def wrapped(module: nn.Module) -> nn.Module:
         forward = module.forward
 
-        def from_state(*arguments: State) -> tuple[Tensor, State]:
-            outputs, after = forward(*arguments)
+        def from_state(*arguments: Any, **options: Any) -> tuple[Tensor, State]:
+            outputs, after = forward(*arguments, **options)
             hidden = after[0] if isinstance(after, tuple) else after
             return hidden[-1:] if outputs.shape[0] == 1 else outputs, after
 

@@ -131,4 +131,4 @@ def _refuse_unfit(model: nn.Module) -> None:
                 raise ValueError(
                     f"{option} must be False where a model is run step by step, got True in {name or 'the model'}"
                 )
-    require_no_dropout(model, "an online estimator runs the model's steps again")
+    require_no_dropout(model, "the model is run again, step by step")
