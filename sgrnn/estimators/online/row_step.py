@@ -140,7 +140,9 @@ class RowStep:
         others = iter(counters)
 
         def fill(leaf: Tensor) -> Tensor:
-            return next(floating) if leaf.is_floating_point() else next(others)[None].movedim(0, -2)
+            if leaf.is_floating_point():
+                return next(floating)
+            return next(others)[None].movedim(0, -2).clone()  # a model may count in place
 
         return map_state(fill, self.like)
 
@@ -157,7 +159,7 @@ def state_step(model: nn.Module, inputs: Tensor, state: State) -> RowStep:
     """
     # Of plain operations, since a hierarchy's other forward leaves out the levels that do not tick at this step.
     with plain_operations(model):
-        _, after = model(inputs, state)
+        _, after = model(inputs, map_state(Tensor.clone, state))  # a model may count in place
     roots = floating_leaves(after)
     if has_initial_state(model):
         roots = roots + floating_leaves(initial_state(model, 1))

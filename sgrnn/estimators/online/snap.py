@@ -6,7 +6,7 @@ from torch import Tensor
 from sgrnn.estimators.online.at_state import gradient_at_state, outputs_from_state
 from sgrnn.estimators.online.row_step import RowStep, counters, plain_operations
 from sgrnn.estimators.online.rtrl import MatrixEstimator
-from sgrnn.state import State, cut, to_matrix
+from sgrnn.state import State, cut, map_state, to_matrix
 
 
 class SnAp1(MatrixEstimator):
@@ -51,7 +51,7 @@ class SnAp1(MatrixEstimator):
             self.pattern = self.pattern | (initial != 0)
 
     def _advance(self, step: RowStep, before: State, inputs: Tensor, output_gradients: list[Tensor]) -> Tensor:
-        leaves = cut(before)
+        leaves = cut(map_state(Tensor.clone, before))  # a model may count in place
         with torch.enable_grad(), plain_operations(step.model), outputs_from_state(step.model):
             outputs, after = step.model(inputs[None], leaves)
         arrived = gradient_at_state(outputs, after, leaves, output_gradients)
