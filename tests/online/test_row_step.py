@@ -153,6 +153,6 @@ def test_a_span_run_step_by_step_is_the_span() -> None:
     run = unroll_steps(model, span, state)
     outputs, after = model(span.inputs, state)
     assert_close(run.outputs, outputs.detach())
-    assert_close(run.state, tuple(tensor.detach() for tensor in after))
+    assert_close(run.final_state, tuple(tensor.detach() for tensor in after))
     squared_error(run.outputs, span.targets).sum().backward()
     assert_close(run.output_gradients(), 2 * (outputs.detach() - span.targets))

@@ -107,12 +107,12 @@ class BPLambda(CarryingEstimator):
         objective.backward()
         tokens = span.steps * span.batch_size
         with torch.no_grad():
-            step = RowStep(model, run.state, {})
+            step = RowStep(model, run.final_state, {})
             injected, differences = self._learn(step, run, span, run.output_gradients() * tokens)
         run.differentiate([gradient / tokens for gradient in injected])
         _differentiate_beginning(run)
         metrics = {"td_rms": differences.square().mean().sqrt()}
-        return Step(objective.detach(), run.state, {**metrics, **norms(run.state)})
+        return Step(objective.detach(), run.final_state, {**metrics, **norms(run.final_state)})
 
     def _learn(
         self, step: RowStep, run: UnrolledSteps, span: Span, output_gradients: Tensor

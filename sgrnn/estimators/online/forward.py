@@ -56,7 +56,7 @@ class ForwardEstimator(CarryingEstimator, ABC):
         for name, part in step.named(gradient).items():
             parameter = model.get_parameter(name)
             parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
-        return Step(objective.detach(), run.state, norms(run.state))
+        return Step(objective.detach(), run.final_state, norms(run.final_state))
 
     def _carried_part(self, run: UnrolledSteps, step: RowStep, span: Span) -> Tensor:
         """Return (P,), the sum over steps and rows of P_{t-1}^T (do_t/ds_{t-1})^T d_t."""

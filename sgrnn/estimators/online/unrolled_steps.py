@@ -30,7 +30,7 @@ class UnrolledSteps:
         final_states: the S states after the steps, attached to the graph.
         is_first: for every step the rows that begin a sequence there, (B,) bool, or None for none.
         beginning: the state in which they begin, attached to the graph of what is learned in it; None if none begins.
-        state: the state after the span, detached.
+        final_state: the state after the span, detached.
     """
 
     initial_states: list[State]
@@ -39,7 +39,7 @@ class UnrolledSteps:
     final_states: list[State]
     is_first: list[Tensor | None]
     beginning: State | None
-    state: State
+    final_state: State
 
     @property
     def all_begin(self) -> bool:
