@@ -124,22 +124,8 @@ def cut(episode: Span, steps: int, lookahead: int | None = None) -> list[Span]:
     at_least("lookahead", 0 if lookahead is None else lookahead, 0)
     if episode.is_last is None or not episode.is_last.all():
         raise ValueError("episode must end all its rows, got one that goes on")
-    spans = []
-    for first in range(0, episode.steps, steps):
-        stop = min(first + steps, episode.steps)
-        reach = episode.steps if lookahead is None else min(stop + lookahead, episode.steps)
-        future = _part(episode, stop, reach) if reach > stop else None
-        spans.append(_part(episode, first, stop, future))
-    return spans
-
-
-def _part(episode: Span, first: int, stop: int, future: Span | None = None) -> Span:
-    part = slice(first, stop)
-    is_first = None if episode.is_first is None else episode.is_first[part]
-    if is_first is not None and not is_first.any():
-        is_first = None
-    is_last = episode.is_last if stop == episode.steps else None
-    return Span(episode.inputs[part], episode.targets[part], is_first, is_last, future)
+    starts = range(0, episode.steps, steps)
+    return [episode.slice(start, min(start + steps, episode.steps), lookahead) for start in starts]
 
 
 def at_least(name: str, value: int, least: int) -> int:

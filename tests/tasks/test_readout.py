@@ -58,10 +58,3 @@ def test_errors_are_as_wide_as_the_states_vectors_whatever_the_task_asks_for() -
         assert synthesizer.gain is not None, "errors go back from unit to unit"
         step = SyntheticGradients(2, synthesizer).backward(model, model.loss, task.draw(), model.initial_state(3))
         assert step.loss.isfinite()
-
-
-def test_an_embedding_of_its_own_is_refused_where_vectors_are_read() -> None:
-    task = Copy(3)
-    model = Readout(LSTM(task.input_size, 5), 5, task.output_size, task.loss)
-    with pytest.raises(ValueError, match=r"^own_embedding is for models that read tokens, got 3 for a Readout$"):
-        model.mlp_synthesizer(own_embedding=3)

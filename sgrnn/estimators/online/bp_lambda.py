@@ -132,11 +132,12 @@ class BPLambda(CarryingEstimator):
         counted = tuple(map(torch.cat, zip(*map(counters, run.initial_states), strict=True)))
         inputs, gradients = span.inputs.flatten(0, 1), output_gradients.flatten(0, 1)
         jacobians, arrived = step.jacobian_and_gradient(torch.cat(befores), counted, inputs, gradients)
-        steps = zip(befores, afters, jacobians.split(rows), arrived.split(rows), strict=True)
+        steps = zip(
+            befores, afters, jacobians.split(rows), arrived.split(rows), run.is_first, _continuing(span), strict=True
+        )
         injected: list[Tensor] = []
         differences: list[Tensor] = []
-        for place, (before, after, J_BNN, arrived_BN) in enumerate(steps):
-            is_first, continuing = run.is_first[place], _continuing(run, span, place)
+        for before, after, J_BNN, arrived_BN, is_first, continuing in steps:
             if is_first is not None:
                 self.trace = self.trace * ~is_first[:, None, None, None]
             ahead_BN = self.discount * self.predict(after) * continuing
@@ -168,18 +169,12 @@ class BPLambda(CarryingEstimator):
         )
 
 
-def _continuing(run: UnrolledSteps, span: Span, place: int) -> Tensor:
-    """(B, 1), True where the row's sequence goes on after the step, False where it ends with it."""
-    continuing = torch.ones(span.batch_size, 1, dtype=torch.bool, device=span.inputs.device)
-    if place + 1 < span.steps:
-        closed = [run.is_first[place + 1]]
-    else:
-        future = span.future.is_first if span.future is not None else None
-        closed = [span.is_last, None if future is None else future[0]]
-    for rows in closed:
-        if rows is not None:
-            continuing &= ~rows[:, None]
-    return continuing
+def _continuing(span: Span) -> Tensor:
+    """(S, B, 1), True where the row's sequence goes on after the step, False where it ends with it."""
+    continuing = span.continuing(range(span.steps + 1))
+    if continuing is None:
+        return torch.ones(span.steps, span.batch_size, 1, dtype=torch.bool, device=span.inputs.device)
+    return continuing.view(-1, span.batch_size, 1)[1:]
 
 
 def _differentiate_beginning(run: UnrolledSteps) -> None:
