@@ -11,10 +11,9 @@ import sgrnn
 import sgrnn.data
 
 NAMES = """
-    AdjointSynthesizer BPLambda BPTT Dropout ErrorSynthesizer ExactAhead Follower GRU GradientEstimator HierarchicalCore
-    InputError Interface LSTM LanguageModel Lookahead LookaheadEncoder MLPSynthesizer Mixed RNN RTRL RecurrentLookahead
-    Score Shrinkage SnAp1 Span State Step SyntheticGradients TokenFeatures TruncatedBPTT UORO evaluate generate
-    initial_state schedules state_size vector_features
+    AdjointSynthesizer BPLambda BPTT Dropout ErrorSynthesizer ExactAhead GRU GradientEstimator HierarchicalCore
+    InputError Interface LSTM LanguageModel Lookahead MLPSynthesizer Mixed RNN RTRL Score Shrinkage SnAp1 Span State
+    Step Synthesizer SyntheticGradients TruncatedBPTT UORO evaluate generate initial_state schedules state_size
 """
 
 

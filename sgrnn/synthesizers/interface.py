@@ -121,7 +121,7 @@ class Interface(nn.Module):
         return self.predictor.regress(predicted.unsqueeze(1), arrived, rows)[0][:, 0]
 
     def _processes(self, like: Tensor) -> Tensor | int:
-        """Count the processes that share the batch: the gradient of a mean over the rows of one is as many times that over all."""
+        """Count the processes that share the batch: as many times is one's gradient that of the mean over all rows."""
         all_reduce = self.predictor.all_reduce
         return 1 if all_reduce is None else all_reduce(like.new_ones(()))
 
