@@ -21,7 +21,6 @@ from sgrnn.estimators import online
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.schedules import Alternate, Bernoulli, Constant, Ramp, Schedule, WarmRestarts
 from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
-from sgrnn.synthesizers.lookahead import LookaheadEncoder
 from sgrnn.training import loop
 from sgrnn.training.problems.task_problem import TaskProblem
 from sgrnn.training.run import Run
@@ -91,7 +90,9 @@ def test_estimators() -> None:
         built = estimator("--gradient.discount=0.9", "--gradient.trace_decay=0.3", *switches)
         assert isinstance(built, estimators.SyntheticGradients)
         assert (built.window, built.discount, built.trace_decay) == (3, 0.9, 0.3)
-        assert (built.remove_mean, built.remove_radial, built.gated, built.parallel, built.shuffle) == (switched,) * 5
+        assert (built.remove_mean, built.remove_radial, built.predictor.shrinks, built.parallel, built.shuffle) == (
+            switched,
+        ) * 5
 
 
 def test_how_far_the_model_is_run_ahead() -> None:
@@ -112,8 +113,10 @@ def test_an_estimator_is_by_default_as_the_library_has_it(synthesizer: str) -> N
     }
     library = estimators.SyntheticGradients(7, methods[synthesizer]())
     built = build_estimator(with_gradient(kind="synthetic", window=7, synthesizer={"kind": synthesizer}), model, 9)
-    for name in ("window", "trace_decay", "discount", "remove_mean", "remove_radial", "gated", "shuffle", "lookahead"):
+    for name in ("window", "trace_decay", "discount", "remove_mean", "remove_radial", "shuffle", "lookahead"):
         assert getattr(built, name) == getattr(library, name), name
+    assert isinstance(built, estimators.SyntheticGradients)
+    assert built.predictor.shrinks == library.predictor.shrinks
     assert (built.parallel, library.parallel) == (None, False)  # a user's own model may draw masks of its own
     assert [(name, one.shape) for name, one in built.state_dict().items()] == [
         (name, one.shape) for name, one in library.state_dict().items()
@@ -159,18 +162,17 @@ def test_synthesizers() -> None:
     assert error.gate.shape == (3, 9, 6)
     adjoint = synthesizer("kind=adjoint", "hidden_size=9", "rank=6", "projection=4", "near=2")
     assert isinstance(adjoint, AdjointSynthesizer)
-    assert (adjoint.lookahead, adjoint.near) == (3, 2)
+    assert adjoint.lookahead == 3
     assert adjoint.input_projection.shape == (2, 6, 4)
     assert adjoint.next_gain.shape == (9, 2 * 2 * 12)
     blind = synthesizer("kind=mlp", "lookahead=0", "hidden_sizes=[9, 8]", "auxiliary=true")
     assert isinstance(blind, MLPSynthesizer)
-    assert (blind.encoder, blind.lookahead, blind.heads) == (None, 0, 2)
+    assert (blind.projection, blind.lookahead, blind.heads) == (None, 0, 2)
     assert [layer.out_features for layer in blind.hidden if isinstance(layer, nn.Linear)] == [9, 8]
     seeing = synthesizer("kind=mlp", "lookahead=3", "projection=4")
     assert isinstance(seeing, MLPSynthesizer)
-    assert isinstance(seeing.encoder, LookaheadEncoder)
-    assert seeing.encoder.weight is not None
-    assert seeing.encoder.weight.shape == (3, 6 + 12, 4)
+    assert seeing.projection is not None
+    assert seeing.projection.shape == (3, 6 + 12, 4)
 
 
 @pytest.mark.parametrize(("name", "core"), [("lstm", cores.LSTM), ("gru", cores.GRU), ("rnn", cores.RNN)])
@@ -237,9 +239,9 @@ def test_an_interface_is_trained_with_the_estimator_and_answered_as_often_whatev
     assert interface is not None
     assert {id(one) for one in interface.parameters()} <= {id(one) for one in built.parameters()}
     assert {id(one) for one in interface.parameters()}.isdisjoint(id(one) for one in model.parameters())
-    assert "interfaces.0.mean_square" in built.state_dict()
+    assert "interfaces.0.predictor.mean_square" in built.state_dict()
     assert interface.predictor.all_reduce is torch.clone
-    assert getattr(built, "all_reduce", torch.clone) is torch.clone
+    assert not isinstance(built, estimators.SyntheticGradients) or built.predictor.all_reduce is torch.clone
     assert built.parallel is False
     assert estimator(f"--gradient.kind={kind}").parallel is None
     assert estimator(f"--gradient.kind={kind}", level, "--gradient.parallel=true").parallel is True

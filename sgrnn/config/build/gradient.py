@@ -25,6 +25,7 @@ from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradi
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.state import state_size
+from sgrnn.synthesizers import Synthesizer
 
 _OF_MIXED = ("source", "real_window", "ground_every", "ground_window")
 _SHARES = {"real": 0.0, "synthetic": 1.0}
@@ -99,7 +100,7 @@ def _build_online(section: OnlineConfig, model: SequenceModel, seed: int) -> Gra
             )
 
 
-def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -> nn.Module:
+def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -> Synthesizer:
     """Return the synthesizer of a section `gradient`, fitting the model."""
     options = section.synthesizer.options()
     match section.synthesizer:
