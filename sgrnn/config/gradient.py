@@ -95,7 +95,7 @@ class BPLambdaConfig(Section):
     """Of the future's gradient."""
     trace_decay: Share = 1.0
     """lambda of TD(lambda): 0 bootstraps from the next step alone, 1 from none but the last."""
-    injected_share: NonNegativeFloat = 1.0
+    injection_scale: NonNegativeFloat = 1.0
     """Factor on the injected gradient."""
 
 

@@ -251,7 +251,7 @@ ONLINE = {
     "rtrl": (online.RTRL, {}),
     "uoro": (online.UORO, {}),
     "snap1": (online.SnAp1, {}),
-    "bp_lambda": (online.BPLambda, {"learning_rate": 0.1, "discount": 0.9, "trace_decay": 0.7, "injected_share": 0.3}),
+    "bp_lambda": (online.BPLambda, {"learning_rate": 0.1, "discount": 0.9, "trace_decay": 0.7, "injection_scale": 0.3}),
 }
 
 
@@ -274,7 +274,7 @@ training: {{epochs: 1, max_updates: 5, batch_size: 2, span: 2, log_every: 1, dev
     if isinstance(built, online.UORO):
         assert built.generator.initial_seed() == 3
     if isinstance(built, online.BPLambda):
-        assert (built.learning_rate, built.gamma, built.lambda_, built.w) == (0.1, 0.9, 0.7, 0.3)
+        assert {name: getattr(built, name) for name in options} == options
     with pytest.raises(InputError, match=f"gradient.kind {kind} .* trains in one process, got several"):
         build_estimator(chosen, problem.build_model(), 9, all_reduce=lambda tensor: tensor)
 

@@ -91,13 +91,7 @@ def _build_online(section: OnlineConfig, model: SequenceModel, seed: int) -> Gra
         case SnAp1Config():
             return online.SnAp1()
         case BPLambdaConfig():
-            return online.BPLambda(
-                state_size(model.initial_state(batch_size=1)),
-                learning_rate=section.learning_rate,
-                gamma=section.discount,
-                lambda_=section.trace_decay,
-                w=section.injected_share,
-            )
+            return online.BPLambda(state_size(model.initial_state(batch_size=1)), **section.options())
 
 
 def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -> Synthesizer:
