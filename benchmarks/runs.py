@@ -17,8 +17,9 @@ import torch
 from records import Record
 from torch import nn
 
-from sgrnn.config import Recipe
-from sgrnn.config.build import build_estimator, build_optimizer
+from sgrnn.config.build.gradient import build_estimator
+from sgrnn.config.build.optimizer import build_optimizer
+from sgrnn.config.recipe import Recipe
 from sgrnn.data import data_folder
 from sgrnn.data.atomic import atomic_write
 from sgrnn.errors import InputError

@@ -76,7 +76,7 @@ def generate(
         raise InputError(f"the prompt must be UTF-8 text, got {prompt!r}") from None
     import numpy as np
 
-    from sgrnn.config.build import build_model
+    from sgrnn.config.build.model import build_model
     from sgrnn.models import generation
     from sgrnn.training.checkpoints import require_best
     from sgrnn.training.threads import threads_for

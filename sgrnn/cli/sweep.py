@@ -15,7 +15,7 @@ from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
-    from sgrnn.config import Recipe
+    from sgrnn.config.recipe import Recipe
     from sgrnn.sweep.space import Space
     from sgrnn.sweep.sweep import Result, Sweep
     from sgrnn.training.loop import Report
@@ -72,7 +72,7 @@ def sweep(
         raise InputError(
             "sgrnn sweep needs Optuna: python -m pip install -c constraints.txt '.[sweep]' where sgrnn's source is"
         ) from None
-    from sgrnn.config.build import choose_device
+    from sgrnn.config.build.optimizer import choose_device
     from sgrnn.data import data_folder
     from sgrnn.training.loop import Interrupted
     from sgrnn.training.memory import keep_freed_memory

@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sgrnn.config import Range, Recipe
 from sgrnn.config.files import broken_rule, read_mapping
+from sgrnn.config.range import Range
+from sgrnn.config.recipe import Recipe
 from sgrnn.errors import InputError
 
 Load = Callable[[Sequence[str]], Recipe]  # a recipe with overrides

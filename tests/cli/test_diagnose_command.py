@@ -66,10 +66,10 @@ def test_the_same_again_gives_the_same_metrics(sgrnn: Commands, run: str) -> Non
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["--gradient.kind=full"],
+        ["--gradient.kind=bptt"],
         ["--gradient.kind=truncated"],
         ["--gradient.source.kind=alternate", "--gradient.source.every=1"],
-        ["--gradient.synthesizer={kind: adjoint}", "--gradient.follow_rate=1", "--gradient.follow_every=1"],
+        ["--gradient.synthesizer={kind: adjoint}"],
         ["--model.core=gru", "--model.num_layers=2"],
     ],
 )

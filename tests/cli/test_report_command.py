@@ -107,7 +107,7 @@ def test_recipes_are_compared_field_by_field(sgrnn: Commands) -> None:
 def test_a_run_on_a_task_has_no_sample(sgrnn: Commands, folder: Path, tmp_path: Path) -> None:
     (folder / "task.yaml").write_text(
         "task: {kind: copy, bits: 2, threshold: 10, episodes_per_epoch: 5}\nmodel: {core: gru, hidden_size: 8}\n"
-        "gradient: {kind: full}\ntraining: {epochs: 2, batch_size: 3, log_every: 2, device: cpu}\n"
+        "gradient: {kind: bptt}\ntraining: {epochs: 2, batch_size: 3, log_every: 2, device: cpu}\n"
     )
     sgrnn.well("train", "task.yaml", "--run", "mine")
     sgrnn.well("diagnose", "mine", *SHORT)

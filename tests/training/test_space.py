@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sgrnn.config import Recipe
 from sgrnn.config.files import parse_recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.errors import InputError
 from sgrnn.sweep.space import Choices, Numbers, Space, read_space
 
