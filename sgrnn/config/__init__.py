@@ -36,9 +36,6 @@ from sgrnn.config.optimization import (
     Sgd,
     StepDecay,
 )
-from sgrnn.config.range import (
-    Range,
-)
 from sgrnn.config.recipe import (
     Diagnosis,
     Level,
@@ -85,7 +82,6 @@ __all__ = [
     "Optimizer",
     "Plateau",
     "Ramp",
-    "Range",
     "Recall",
     "Recipe",
     "RepeatCopy",
