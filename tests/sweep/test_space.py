@@ -90,5 +90,3 @@ def test_a_mistake_is_named_with_file_line_and_field(tmp_path: Path, text: str, 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read the space .*nowhere.yaml: "):
         read_space(tmp_path / "nowhere.yaml", lambda given: parse_recipe(RECIPE, "recipe.yaml", tmp_path, given))
-            tmp_path / "nowhere.yaml", lambda overrides: parse_recipe(RECIPE, "recipe.yaml", tmp_path, overrides)
-        )
