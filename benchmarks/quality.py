@@ -43,10 +43,11 @@ from costs import count
 from matplotlib.figure import Figure
 from options import command, parser, positive, whole
 from records import Record, best_settings, late_metrics, plot_by_window, save_figure, spread, write_records
-from runs import COMPARED, seconds_per_update, train_all
+from runs import COMPARED, seconds_per_update
 
 from sgrnn.config.files import parse_recipe
 from sgrnn.config.recipe import Recipe
+from sgrnn.training.train_all import train_all
 
 SPAN = 20
 

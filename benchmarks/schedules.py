@@ -25,11 +25,12 @@ from statistics import median
 from matplotlib.figure import Figure
 from options import command, parser, whole
 from records import Record, save_figure, spread, write_records
-from runs import seconds_per_update, train_all
+from runs import seconds_per_update
 
 from sgrnn.config.build.gradient import build_source, time_unit
 from sgrnn.config.files import load_recipe, shipped_recipes
 from sgrnn.config.recipe import Recipe
+from sgrnn.training.train_all import train_all
 
 PREFIX = "schedule-"
 REFERENCE = PREFIX + "bptt"

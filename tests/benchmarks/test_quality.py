@@ -17,10 +17,10 @@ from quality import (
     value_at,
 )
 from records import Record
-from runs import train_all
 
 from sgrnn.config.files import parse_recipe
 from sgrnn.errors import InputError
+from sgrnn.training.train_all import train_all
 
 CURVE = [[100, 50.0], [200, 40.0], [300, 36.0]]
 
