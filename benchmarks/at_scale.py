@@ -1,16 +1,18 @@
 """What an update costs on paper, from the parameters of the models and synthesizers as they are in code.
 
-    python benchmarks/at_scale.py
+    python benchmarks/at_scale.py [--quick] [--json FILE]
 
 Nothing is measured and nothing is run: the modules are built without memory, their parameters counted, and the rest is
 the arithmetic of docs/scale.md. One product of a matrix of P entries with a row takes 2P operations, its gradients 4P.
 """
 
+import argparse
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from options import command, parser
-from records import Record, write_records
+from frame import Record, benchmark, grid
+from shown import print_table
 
 from sgrnn.cores import LSTM
 from sgrnn.models.language_model import LanguageModel
@@ -20,15 +22,16 @@ SHAPES = ((2, 200, 10_000), (2, 650, 10_000), (3, 1150, 33_000), (1, 10_000, 33_
 SPAN, ROWS = 20, 64  # steps of a span, rows of it in a process
 WINDOWS = (1, 5, 20)
 NUMBER = 4  # bytes
+PLACE = ("model", "synthesizer", "window")
 
 
 def count(module: torch.nn.Module) -> int:
-    """Its parameters."""
+    """Count its parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def on_paper(layers: int, units: int, vocabulary: int, window: int, kind: str) -> Record:
-    """One line of the table; operations are per token, bytes per update and process."""
+    """Return one line of the table; operations are per token, bytes per update and process."""
     with torch.device("meta"):
         core = LSTM(units, units, layers)
         model = LanguageModel(vocabulary, units, core, units)
@@ -62,24 +65,33 @@ def on_paper(layers: int, units: int, vocabulary: int, window: int, kind: str) -
     }
 
 
-def main() -> None:
-    arguments = parser(__doc__ or "").parse_args()
-    shapes = SHAPES[:2] if arguments.quick else SHAPES
-    records = [
-        on_paper(*shape, window, kind) for shape in shapes for kind in ("error", "adjoint") for window in WINDOWS
-    ]
-    print("| model | synthesizer | T | core + output | synthesizer | predicting | running ahead | kept | sent |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for row in records:
-        print(
-            f"| {row['model']} | {row['synthesizer']} | {row['window']} "
-            f"| {(row['core_parameters'] + row['output_parameters']) / 1e6:.1f} M "
-            f"| {row['synthesizer_parameters'] / 1e6:.2f} M | {row['predicting_share']:.1%} "
-            f"| {row['running_ahead_share']:.1%} | {row['bytes_of_parameters_and_adam'] / 1e9:.2f} GB "
-            f"| {row['bytes_sent'] / 1e9:.3f} GB |"
-        )
-    write_records(records, arguments.json)
+def run(asked: argparse.Namespace) -> Iterator[Record]:
+    """Yield the numbers of every line, one a record."""
+    shapes = SHAPES[:2] if asked.quick else SHAPES
+    for fields in grid(shape=shapes, kind=("error", "adjoint"), window=WINDOWS):
+        layers, units, vocabulary = fields["shape"]
+        line = on_paper(layers, units, vocabulary, fields["window"], fields["kind"])
+        place = {name: line.pop(name) for name in PLACE}
+        yield from ({"metric": metric, "value": value, **place} for metric, value in line.items())
+
+
+def show(records: list[Record]) -> None:
+    """Print a line for every model, synthesizer and window."""
+    rows: dict[tuple, Record] = {}
+    for record in records:
+        rows.setdefault(tuple(record[name] for name in PLACE), {})[record["metric"]] = record["value"]
+    lines = [
+        [
+            model, kind, f"{window}", f"{(row['core_parameters'] + row['output_parameters']) / 1e6:.1f} M",
+            f"{row['synthesizer_parameters'] / 1e6:.2f} M", f"{row['predicting_share']:.1%}",
+            f"{row['running_ahead_share']:.1%}", f"{row['bytes_of_parameters_and_adam'] / 1e9:.2f} GB",
+            f"{row['bytes_sent'] / 1e9:.3f} GB",
+        ]
+        for (model, kind, window), row in rows.items()
+    ]  # fmt: skip
+    header = ["model", "synthesizer", "T", "core + output", "synthesizer"]
+    print_table([*header, "predicting", "running ahead", "kept", "sent"], lines)
 
 
 if __name__ == "__main__":
-    command(main)
+    benchmark(__doc__, lambda parser: None, run, show)

@@ -1,4 +1,4 @@
-"""The training steps that `speed.py` times: ours under each estimator, and what a user writes with torch alone."""
+"""The training steps that are timed: ours under each estimator, and what a user writes with torch alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from frame import whole
 from torch import Tensor, nn
+from updates import Updates
 
 import sgrnn
 from sgrnn.data import TokenStream
@@ -36,7 +38,7 @@ class Setting:
 
     @property
     def tokens(self) -> int:
-        """Of an update."""
+        """The tokens of an update."""
         return self.span * self.batch
 
 
@@ -55,7 +57,7 @@ class Plain(nn.Module):
 
 
 def plain_loop(setting: Setting, compiled: bool = False, low: bool = False) -> Update:
-    """What a user writes today: torch's modules, a detached state, torch's default optimizer.
+    """Return what a user writes today: torch's modules, a detached state, torch's default optimizer.
 
     Args:
         setting: all but its precision.
@@ -93,7 +95,7 @@ def plain_loop(setting: Setting, compiled: bool = False, low: bool = False) -> U
 
 
 def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesizer: int) -> Update:
-    """The same training with this package.
+    """Return the same training with this package.
 
     Args:
         setting: the model, and how it is trained.
@@ -105,29 +107,24 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
     core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers, precision=precision if low_core else None)
     model = sgrnn.LanguageModel(setting.vocabulary, setting.hidden, core, setting.hidden, output_precision=precision)
     device = torch.device(setting.device)
-    model, estimator = model.to(device), make_policy(kind, setting.window, model, **synthesizer).to(device)
-    optimizer = make_optimizer(setting, model, fused=True)
-    trained = list(estimator.parameters())
-    synthesizer_optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True) if trained else None
+    model, estimator = model.to(device), build_estimator(kind, setting.window, model, **synthesizer).to(device)
+    optimizers = [make_optimizer(setting, model, fused=True)]
+    learned = list(estimator.parameters())
+    if learned:
+        optimizers.append(torch.optim.Adam(learned, lr=1e-3, fused=True))
     stream = TokenStream(random_text(setting), 0, setting.batch, setting.span, estimator.lookahead)
+    step = Updates(model, model.loss, estimator, optimizers, model.parameters(), clip=0.25)
     state = model.initial_state(setting.batch)
 
     def update() -> None:
         nonlocal state
-        step = estimator.backward(model, model.loss, next(stream).to(device), state)
-        state = step.state
-        nn.utils.clip_grad_norm_(model.parameters(), 0.25)
-        optimizer.step()
-        optimizer.zero_grad()
-        if synthesizer_optimizer is not None:
-            synthesizer_optimizer.step()
-            synthesizer_optimizer.zero_grad()
+        state = step(next(stream).to(device), state).state
 
     return update
 
 
-def make_policy(kind: str, window: int, model: sgrnn.LanguageModel, **synthesizer: int) -> sgrnn.GradientEstimator:
-    """As `our_loop` describes it."""
+def build_estimator(kind: str, window: int, model: sgrnn.LanguageModel, **synthesizer: int) -> sgrnn.GradientEstimator:
+    """Return the estimator of a kind, as `our_loop` describes it."""
     if kind == "full":
         return sgrnn.BPTT()
     if kind == "truncated":
@@ -152,13 +149,19 @@ CONTENDERS: dict[str, Callable[[Setting], Update]] = {
 }
 
 
+def shape(text: str) -> tuple[int, int]:
+    """Read layers and units from "2x650"."""
+    layers, _, units = text.partition("x")
+    return whole(1)(layers), whole(1)(units)
+
+
 def random_text(setting: Setting) -> np.ndarray:
-    """Tokens enough for the longest span."""
+    """Draw tokens enough for the longest span."""
     kind = np.uint16 if setting.vocabulary <= 1 << 16 else np.uint32
     return np.random.default_rng(0).integers(0, setting.vocabulary, 400 * setting.tokens).astype(kind)
 
 
 def make_optimizer(setting: Setting, model: nn.Module, fused: bool | None) -> torch.optim.Optimizer:
-    """Of the model."""
+    """Return an optimizer of the model."""
     kind = torch.optim.SGD if setting.optimizer == "sgd" else torch.optim.Adam
     return kind(model.parameters(), lr=1e-3, fused=fused)

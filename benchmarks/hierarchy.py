@@ -1,8 +1,6 @@
 """Two and three levels against flat LSTMs of as many products per character and of as many parameters.
 
-    python benchmarks/hierarchy.py [--quick] [--json FILE] [--recipes NAME ...] [--windows 4 16]
-                                   [--estimators truncated synthetic ...] [--seeds 0 1 2] [--epochs 1] [--jobs 1]
-                                   [--out FOLDER] [--figure FILE] [--no-seconds]
+    python benchmarks/hierarchy.py [--quick] [--json FILE] [--recipes NAME ...] [--windows 4 16] [--figure FILE]
 
 The recipes `hierarchy-*` on characters of Penn Treebank, with every window and estimator, of which `zero` and
 `shuffled` (every row has the gradient predicted for another) are controls: one update per span of 16 steps, or of the
@@ -18,57 +16,47 @@ Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text
 """
 
 import argparse
-import math
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
+from frame import (
+    COMPARED,
+    Condition,
+    Record,
+    add_training_options,
+    benchmark,
+    grid,
+    score_of,
+    train_recipes,
+    whole,
+)  # fmt: skip
 from matplotlib.figure import Figure
-from options import command, parser, whole
-from records import Record, late_metrics, plot_by_window, save_figure, spread, write_records
-from runs import COMPARED, seconds_per_update
+from shown import new_figure, plot_middles, print_table, spread, style
+from updates import seconds_per_update
 
 from sgrnn.config.build.model import build_model
 from sgrnn.config.files import load_recipe, shipped_recipes
 from sgrnn.config.recipe import Recipe
 from sgrnn.cores import HierarchicalCore
 from sgrnn.models.sequence_model import SequenceModel
-from sgrnn.training.train_all import train_all
 
 PREFIX = "hierarchy-"
 FLAT = PREFIX + "flat"
-FIGURE = "valid_bits_per_character"
 CHARACTERS = 50
 SPAN = 16
+PLACE = ("recipe", "estimator", "window")
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One run to be made."""
-
-    recipe: str
-    estimator: str
-    window: int
-    seed: int
-    epochs: int
-    quick: bool
-
-    @property
-    def name(self) -> str:
-        parts = [self.recipe, self.estimator, f"T{self.window}", f"{self.epochs}epochs", f"seed{self.seed}"]
-        return "-".join(parts + ["quick"] * self.quick)
-
-    @property
-    def loaded(self) -> Recipe:
-        """The shipped recipe with this estimator and window."""
-        overrides = [*COMPARED[self.estimator], f"--gradient.window={self.window}"]
-        overrides += [f"--training.span={max(SPAN, self.window)}"]
-        overrides += [f"--training.seed={self.seed}", f"--training.epochs={self.epochs}"]
-        overrides += ["--training.max_updates=100"] if self.quick else ["--training.evaluate_every=1000"]
-        return load_recipe(self.recipe, overrides)
+def recipe_of(fields: Record) -> Recipe:
+    """Return the shipped recipe with an estimator and a window."""
+    overrides = [*COMPARED[fields["estimator"]], f"--gradient.window={fields['window']}"]
+    overrides += [f"--training.span={max(SPAN, fields['window'])}"]
+    overrides += [f"--training.seed={fields['seed']}", f"--training.epochs={fields['epochs']}"]
+    overrides += ["--training.max_updates=100"] if fields["quick"] else ["--training.evaluate_every=1000"]
+    return load_recipe(fields["recipe"], overrides)
 
 
 def products_per_step(model: SequenceModel) -> float:
-    """Multiplications of weights in a step of the core, and of the output layer; a slower level's on the average."""
+    """Count multiplications of weights in a step of core and output layer; a slower level's on the average."""
     parts: list[tuple[float, int]] = [(model.output.weight.numel(), 1)]
     core = model.core
     if isinstance(core, HierarchicalCore):
@@ -81,95 +69,68 @@ def products_per_step(model: SequenceModel) -> float:
     return sum(number / period for number, period in parts)
 
 
-def summarize(condition: Condition, rows: list[Record]) -> Record:
-    """How a run went; a value of None if it diverged."""
-    model = build_model(condition.loaded, CHARACTERS)
-    scores = [row for row in rows if FIGURE in row]
-    record: Record = {
-        "metric": "validation bits per character", "value": min((row[FIGURE] for row in scores), default=None),
-        "recipe": condition.recipe, "estimator": condition.estimator, "window": condition.window,
-        "seed": condition.seed,
-        "epochs": condition.epochs, "quick": condition.quick,
-        "products": products_per_step(model),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "curve": [[row["update"], row[FIGURE]] for row in scores],
-    }  # fmt: skip
-    return record | late_metrics(rows, ("target_r2", "shrinkage", "cell_norm"))
+def score(condition: Condition, rows: list[Record]) -> Record:
+    """Return the best evaluation of a run, and the size of its model."""
+    assert condition.recipe is not None
+    model = build_model(condition.recipe, CHARACTERS)
+    sizes = {"products": products_per_step(model), "parameters": sum(p.numel() for p in model.parameters())}
+    return score_of(rows, "validation bits per character", "valid_bits_per_character") | sizes
 
 
-def print_table(records: list[Record], seconds: dict[tuple[str, str, int], float]) -> None:
-    """A line for every recipe, estimator and window."""
-    print(
-        f"\n{'':28s}{'estimator':>11s}{'T':>4s}{'bits per character':>30s}{'products':>10s}"
-        f"{'parameters':>12s}{'time':>7s}"
-    )
-    for place in dict.fromkeys((record["recipe"], record["estimator"], record["window"]) for record in records):
-        found = [record for record in records if (record["recipe"], record["estimator"], record["window"]) == place]
-        values = spread([math.inf if r["value"] is None else r["value"] for r in found], 4)
-        reference = seconds.get((FLAT, *place[1:]))
-        ratio = f"{seconds[place] / reference:.2f}" if reference and place in seconds else ""
-        sizes = f"{found[0]['products']:10,.0f}{found[0]['parameters']:12,d}"
-        print(f"{place[0]:28s}{place[1]:>11s}{place[2]:4d}{values:>30s}{sizes}{ratio:>7s}")
+def show(records: list[Record]) -> None:
+    """Print a line for every recipe, estimator and window."""
+    lines = []
+    for place in dict.fromkeys(tuple(r[name] for name in PLACE) for r in records):
+        same = [r for r in records if tuple(r[name] for name in PLACE) == place]
+        flat = [r for r in records if tuple(r[name] for name in PLACE) == (FLAT, *place[1:])]
+        seconds, reference = ((group[0].get("seconds_per_update") if group else None) for group in (same, flat))
+        ratio = f"{seconds / reference:.2f}" if seconds and reference else ""
+        sizes = [f"{same[0][name]:,.0f}" if name in same[0] else "" for name in ("products", "parameters")]
+        lines.append([place[0], place[1], f"{place[2]}", spread((r["value"] for r in same), 4), *sizes, ratio])
+    print_table(["model", "estimator", "T", "bits per character", "products", "parameters", "time"], lines)
 
 
-def plot(records: list[Record], path: Path) -> None:
-    """For every recipe the figure against the window, a line for each estimator through the medians, seeds as dots."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    axes = figure.subplots()
-    known = [record for record in records if record["value"] is not None]
-    windows = sorted({record["window"] for record in known})
-    for index, name in enumerate(dict.fromkeys(record["recipe"] for record in known)):
-        for estimator, line in zip(COMPARED, ("o--", "o-", "+:", "x:"), strict=True):
-            found = [record for record in known if (record["recipe"], record["estimator"]) == (name, estimator)]
-            plot_by_window(axes, found, windows, f"{line}C{index}", f"{name.removeprefix(PREFIX)}, {estimator}")
-    axes.set_ylabel("validation bits per character")
-    figure.legend(loc="outside right upper")
-    save_figure(figure, path)
+def draw(records: list[Record]) -> Figure:
+    """Draw the value against the window: a colour for each estimator, a marker and line for each model."""
+    kept = [r for r in records if r["value"] is not None]
+    windows = sorted({r["window"] for r in kept})
+    figure, (axes,) = new_figure(1)
+    names = list(dict.fromkeys(r["recipe"] for r in kept))
+    looks = [("o", "-"), ("s", "--"), ("^", "-."), ("D", ":")]
+    for estimator in COMPARED:
+        for name, (marker, line) in zip(names, looks, strict=False):
+            points = [(r["window"], r["value"]) for r in kept if (r["recipe"], r["estimator"]) == (name, estimator)]
+            options = {**style(estimator), "marker": marker, "linestyle": line}
+            plot_middles(axes, points, f"{name.removeprefix(PREFIX)}, {estimator}", windows, **options)
+    axes.set(xlabel="window T", ylabel="validation bits per character", title="Levels of several rates on characters")
+    figure.legend(loc="outside right upper", fontsize="small")
+    return figure
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    made = parser(__doc__ or "")
+def run(asked: argparse.Namespace) -> Iterator[Record]:
+    """Time and train every condition."""
+    seeds = asked.seeds[:1] if asked.quick else asked.seeds
+    chosen = grid(seed=seeds, recipe=asked.recipes, window=asked.windows, estimator=asked.estimators)
+    planned = [fields | {"epochs": asked.epochs, "quick": asked.quick} for fields in chosen]
+    conditions = [Condition(fields, recipe_of(fields)) for fields in planned]
+    seconds: dict[tuple, float] = {}
+    if not asked.no_seconds:
+        firsts = {tuple(c.fields[name] for name in PLACE): recipe_of(c.fields) for c in reversed(conditions)}
+        seconds = seconds_per_update(firsts, rounds=3 if asked.quick else 12)
+    for record in train_recipes(conditions, asked, score):
+        yield record | {"seconds_per_update": seconds.get(tuple(record[name] for name in PLACE))}
+
+
+def options(made: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_training_options(made)
     shipped = [name for name in shipped_recipes() if name.startswith(PREFIX)]
     made.add_argument("--recipes", nargs="+", choices=shipped, default=shipped)
     made.add_argument("--windows", type=whole(1), nargs="+", default=[4, 16])
     made.add_argument("--estimators", nargs="+", choices=COMPARED, default=["truncated", "synthetic"])
-    made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2])
     made.add_argument("--epochs", type=whole(1), default=1)
-    made.add_argument("--jobs", type=whole(1), default=1, help="conditions trained at a time")
     made.add_argument("--no-seconds", action="store_true", help="leave out the time of an update")
-    made.add_argument("--figure", type=Path, metavar="FILE", help="draw the table there, as PNG")
-    made.add_argument("--out", type=Path, default=Path("benchmarks/out/hierarchy"))
-    return made.parse_args()
-
-
-def main() -> None:
-    """Run every condition and report."""
-    asked = parse_arguments()
-    seeds = [asked.seeds[0]] if asked.quick else list(dict.fromkeys(asked.seeds))
-    planned = [
-        Condition(name, estimator, window, seed, asked.epochs, asked.quick)
-        for seed in seeds
-        for name in dict.fromkeys(asked.recipes)
-        for window in dict.fromkeys(asked.windows)
-        for estimator in dict.fromkeys(asked.estimators)
-    ]
-    seconds: dict[tuple[str, str, int], float] = {}
-    if not asked.no_seconds:
-        first = {(c.recipe, c.estimator, c.window): c.loaded for c in planned if c.seed == seeds[0]}
-        seconds = seconds_per_update(first, rounds=3 if asked.quick else 12)
-    records: list[Record] = []
-    runs = train_all({condition.name: condition.loaded for condition in planned}, asked.out, asked.jobs)
-    for condition, (name, rows) in zip(planned, runs, strict=True):
-        record = summarize(condition, rows)
-        record["seconds_per_update"] = seconds.get((condition.recipe, condition.estimator, condition.window))
-        records.append(record)
-        print(f"{name}: {record['value']}", flush=True)
-        write_records(records, asked.json)
-    print_table(records, seconds)
-    if asked.figure is not None:
-        plot(records, asked.figure)
 
 
 if __name__ == "__main__":
-    command(main)
+    benchmark(__doc__, options, run, show, draw)

@@ -1,8 +1,6 @@
 """Do synthetic gradients help? Truncation, synthetic gradients and two controls at each window, on real text.
 
-    python benchmarks/quality.py [--quick] [--json FILE] [--task words] [--windows 1 2 5 10] [--long 20 50]
-                                 [--estimators truncated synthetic zero shuffled ...] [--seeds 0 1 2] [--rates 0.5 1 2]
-                                 [--shapes base] [--jobs 2] [--out FOLDER] [--figure FILE]
+    python benchmarks/quality.py [--quick] [--json FILE] [--task words] [--estimators synthetic ...] [--figure FILE]
 
 The controls are a zero synthetic gradient (discount 0: what the machinery alone does; without dropout it equals
 truncation to the bit, or something is wrong) and synthetic gradients shuffled across rows (what their noise alone
@@ -19,7 +17,7 @@ Beside these, with --estimators: `grounded` (in one span of four the windows are
 `adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper:
 `light` (two steps ahead in the place of eight, half of the synthesizer's units and rank) and `light, one ahead`.
 
-Two figures for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
+Two numbers for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
 long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in
 interleaved rounds, one thread each, windows as one batch only where that is faster; --no-seconds leaves that out.
 Differences from truncation at the same window and at the first long one are taken seed by seed, with their standard
@@ -27,7 +25,7 @@ errors. Operations and steps of the core per token are counted: of an update as 
 
 Every condition is an ordinary run of `sgrnn train` in a folder of its own under --out, --jobs of them at a time:
 stopped, the benchmark goes on where it was when called again. --quick stops each after 232 updates, for words a tenth
-of an epoch, and leaves out equal seconds.
+of an epoch, and leaves out equal seconds. --from prints the tables and draws the figure of earlier records.
 
 Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text: sgrnn data list)
 """
@@ -35,180 +33,91 @@ Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text
 import argparse
 import math
 import statistics
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
-from costs import count
+from frame import (
+    Condition,
+    Record,
+    add_training_options,
+    benchmark,
+    best_settings,
+    grid,
+    positive,
+    score_of,
+    train_recipes,
+    whole,
+)  # fmt: skip
 from matplotlib.figure import Figure
-from options import command, parser, positive, whole
-from records import Record, best_settings, late_metrics, plot_by_window, save_figure, spread, write_records
-from runs import COMPARED, seconds_per_update
+from shown import STYLES, new_figure, plot_middles, print_by_column, spread, style
+from texts import ESTIMATORS, SHAPES, TASKS, own_rate, recipe_of
+from updates import count, seconds_per_update
 
-from sgrnn.config.files import parse_recipe
-from sgrnn.config.recipe import Recipe
-from sgrnn.training.train_all import train_all
-
-SPAN = 20
+PLACE = ("task", "shape", "estimator", "window")
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is learned: a recipe without its estimator, and the figure that counts."""
-
-    recipe: str
-    figure: str
-    name: str
-    rate: float
-    digits: int
-
-
-TASKS = {
-    "words": Task(
-        """
-        data: {corpus: ptb, tokenizer: {kind: word}}
-        model: {core: lstm, hidden_size: 200}
-        gradient: {kind: truncated, window: 20}
-        optimizer: {kind: adam}
-        training: {epochs: 1, batch_size: 20, span: 20, clip: 1.0, output_precision: bfloat16}
-        """,
-        "valid_perplexity", "validation perplexity", 4e-3, 2,
-    ),
-    "characters": Task(
-        """
-        data: {corpus: ptb-char, tokenizer: {kind: character}}
-        model: {core: lstm, hidden_size: 128}
-        gradient: {kind: truncated, window: 20}
-        optimizer: {kind: adam}
-        training: {epochs: 1, batch_size: 64, span: 20, clip: 1.0}
-        """,
-        "valid_bits_per_character", "validation bits per character", 2e-3, 4,
-    ),
-    "words to convergence": Task(
-        """
-        data: {corpus: ptb, tokenizer: {kind: word}}
-        model: {core: lstm, hidden_size: 200, num_layers: 2, initial_range: 0.1}
-        gradient: {kind: truncated, window: 20}
-        optimizer: {kind: sgd, learning_rate: 20.0}
-        schedule: {kind: step, factor: 0.5, after: 4}
-        training: {epochs: 13, batch_size: 20, span: 20, clip: 0.25, output_precision: bfloat16}
-        """,
-        "valid_perplexity", "validation perplexity", 20.0, 2,
-    ),
-    "characters to convergence": Task(
-        """
-        data: {corpus: ptb-char, tokenizer: {kind: character}}
-        model: {core: lstm, hidden_size: 128}
-        gradient: {kind: truncated, window: 20}
-        optimizer: {kind: adam}
-        schedule: {kind: step, factor: 0.5, after: 6}
-        training: {epochs: 12, batch_size: 64, span: 20, clip: 1.0}
-        """,
-        "valid_bits_per_character", "validation bits per character", 2e-3, 4,
-    ),
-}  # fmt: skip
-LIGHT = ["--gradient.kind=synthetic", "--gradient.synthesizer.hidden_size=64", "--gradient.synthesizer.rank=16"]
-ESTIMATORS = {
-    **COMPARED,
-    "grounded": ["--gradient.kind=synthetic", "--gradient.ground_every=4", "--gradient.ground_window={longer}"],
-    "adjoint": ["--gradient.kind=synthetic", "--gradient.synthesizer.kind=adjoint"],
-    "lambda 0.5": ["--gradient.kind=synthetic", "--gradient.trace_decay=0.5"],
-    "exact ahead": ["--gradient.kind=exact", "--gradient.lookahead=8"],
-    "light": [*LIGHT, "--gradient.synthesizer.lookahead=2"],
-    "light, one ahead": [*LIGHT, "--gradient.synthesizer.lookahead=1"],
-}
-SHAPES = {
-    "base": [],
-    "two layers": ["--model.num_layers=2"],
-    "GRU": ["--model.core=gru"],
-    "RNN": ["--model.core=rnn"],
-    "100 units": ["--model.hidden_size=100"],
-    "512 units, embedding 64": ["--model.hidden_size=512", "--model.embedding_size=64"],
-    "650 units": ["--model.hidden_size=650"],
-    "batch 10": ["--training.batch_size=10"],
-    "batch 128": ["--training.batch_size=128"],
-    "dropout": ["--model.dropout=0.2"],
-    "SGD": ["--optimizer.kind=sgd", "--training.clip=0.25"],
-    "pieces": ["--data.tokenizer.kind=unigram", "--data.tokenizer.vocabulary_size=5000"],
-}
+def plan(asked: argparse.Namespace) -> list[Condition]:
+    """Return the runs to be made."""
+    long = ["truncated", *(["exact ahead"] if "exact ahead" in asked.estimators else [])]
+    places = [(estimator, window) for window in asked.long for estimator in long]
+    places += [(estimator, window) for window in asked.windows for estimator in asked.estimators]
+    conditions = []
+    for fields in grid(seed=asked.seeds, task=asked.task, shape=asked.shapes, place=places, multiple=asked.rates):
+        estimator, window = fields.pop("place")
+        rate = fields.pop("multiple") * own_rate(fields["task"], fields["shape"])
+        fields |= {"estimator": estimator, "window": window, "learning_rate": rate, "quick": asked.quick}
+        conditions.append(Condition(fields, recipe_of(fields)))
+    return conditions
 
 
-def own_rate(task: str, shape: str) -> float:
-    """The learning rate of a task; the shape SGD has another optimizer's."""
-    return 20.0 if shape == "SGD" else TASKS[task].rate
+def score(condition: Condition, rows: list[Record]) -> Record:
+    """Return how a run went; to convergence the best epoch counts, as early stopping takes it, else the last."""
+    assert condition.recipe is not None
+    name, training = condition.fields["task"], condition.recipe.training
+    found = score_of(rows, TASKS[name].name, TASKS[name].figure, best="convergence" in name)
+    return found | {"span": training.span, "precision": training.output_precision, "threads": 1}
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One run to be made."""
-
-    task: str
-    shape: str
-    estimator: str
-    window: int
-    rate: float
-    seed: int
-    quick: bool
-
-    @property
-    def name(self) -> str:
-        parts = [self.task, self.shape, self.estimator, f"T{self.window}", f"rate{self.rate:g}", f"seed{self.seed}"]
-        return "-".join(parts + ["quick"] * self.quick).replace(" ", "_")
-
-    @property
-    def recipe(self) -> Recipe:
-        """The task's, in another shape, with this estimator, the windows of a span as one batch."""
-        return self._recipe("true")
-
-    @property
-    def fastest(self) -> Recipe:
-        """The same, but for rounding, its windows as one batch only where that is faster."""
-        return self._recipe("null")
-
-    def _recipe(self, parallel: str) -> Recipe:
-        longer = min(4 * self.window, max(SPAN, self.window))
-        estimator = [override.format(longer=longer) for override in ESTIMATORS[self.estimator]]
-        overrides = [f"--optimizer.learning_rate={self.rate}", *SHAPES[self.shape], *estimator]
-        overrides += [
-            f"--gradient.window={self.window}",
-            f"--gradient.parallel={parallel}",
-            f"--training.seed={self.seed}",
-        ]
-        overrides += [f"--training.span={max(SPAN, self.window)}"]
-        if self.quick:
-            overrides += ["--training.max_updates=232"]
-        else:
-            overrides += ["--training.evaluate_every=500"] if "convergence" not in self.task else []
-        return parse_recipe(TASKS[self.task].recipe, self.name, overrides=overrides)
+def key(record: Record) -> tuple:
+    """Return what a line of a table is about."""
+    return tuple(record[name] for name in PLACE)
 
 
-def summarize(condition: Condition, rows: list[Record]) -> Record:
-    """How a run went; a value of None if it diverged."""
-    task, recipe = TASKS[condition.task], condition.recipe
-    scores = [row for row in rows if "valid_loss" in row]
-    # to convergence the best epoch counts, as early stopping on the validation loss takes it
-    values = [row[task.figure] for row in scores] or [None]
-    record: Record = {
-        "metric": task.name, "value": min(values) if "convergence" in condition.task else values[-1],
-        "task": condition.task, "shape": condition.shape, "estimator": condition.estimator, "window": condition.window,
-        "learning_rate": condition.rate, "seed": condition.seed, "span": recipe.training.span,
-        "precision": recipe.training.output_precision, "quick": condition.quick,
-        "curve": [[row["update"], row[task.figure]] for row in scores],
-    }  # fmt: skip
-    if scores:
-        record |= {"updates": scores[-1]["update"], "epochs": scores[-1]["epoch"], "seconds": scores[-1]["seconds"]}
-    return record | late_metrics(rows, ("target_r2", "shrinkage", "target_cosine", "cell_norm"))
+def costs(conditions: list[Condition], asked: argparse.Namespace) -> Iterator[Record]:
+    """Count and time an update of every estimator and window; over truncation at the first long window, if any.
+
+    Equal seconds compare curves over one epoch: to convergence the learning rate has not come down in time, so these
+    are not timed.
+    """
+    firsts = {key(condition.fields): condition for condition in reversed(conditions)}
+    seconds: dict[tuple, float] = {}
+    if asked.long and not asked.no_seconds and not asked.quick:
+        timed = {place: recipe_of(c.fields, "null") for place, c in firsts.items() if "convergence" not in place[0]}
+        for group in dict.fromkeys(place[:2] for place in timed):
+            seconds |= seconds_per_update({place: recipe for place, recipe in timed.items() if place[:2] == group})
+    counted = {} if asked.no_counts else {place: count(c.recipe) for place, c in firsts.items() if c.recipe}
+    for place in firsts:
+        reference = (*place[:2], "truncated", asked.long[0]) if asked.long else place
+        found = {f"{name} per token": value for name, value in counted.get(place, {}).items()}
+        if place in counted:
+            found["operations over truncated"] = counted[place]["operations"] / counted[reference]["operations"]
+        if place in seconds:
+            found["seconds per update"] = seconds[place]
+            found["time over truncated"] = seconds[place] / seconds[reference]
+        fields = {**dict(zip(PLACE, place, strict=True)), "truncated_window": reference[3]}
+        for metric, value in found.items():
+            yield {"metric": metric, "value": value, **fields}
 
 
 def differences(records: list[Record], long: int | None) -> list[Record]:
-    """Of every estimator and window, the mean over seeds of its distance from truncation with the same seed.
+    """Return the mean over seeds of every estimator's distance from truncation with the same seed.
 
     Truncation is that at the same window, and that at the long one; the standard error is that of the mean.
     """
     found: list[Record] = []
-    groups: dict[tuple[str, str, str, int], dict[int, float]] = {}
-    for record in best_rates([r for r in records if r["value"] is not None and "seconds" not in r["metric"]]):
-        groups.setdefault(_key(record), {})[record["seed"]] = record["value"]
+    groups: dict[tuple, dict[int, float]] = {}
+    for record in best_rates([r for r in records if r["value"] is not None]):
+        groups.setdefault(key(record), {})[record["seed"]] = record["value"]
     for (task, shape, estimator, window), values in groups.items():
         for other in dict.fromkeys(([window] if estimator != "truncated" else []) + ([long] if long else [])):
             reference = groups.get((task, shape, "truncated", other), {})
@@ -224,191 +133,118 @@ def differences(records: list[Record], long: int | None) -> list[Record]:
     return found
 
 
-def print_differences(found: list[Record]) -> None:
-    """A line for each difference."""
-    for record in found:
-        digits = TASKS[record["task"]].digits
-        name = f"{record['estimator']} T={record['window']}"
-        print(
-            f"{name:26s} less truncated T={record['truncated_window']:<3d} {record['value']:+.{digits}f} "
-            f"± {record['standard_error']:.{digits}f} ({len(record['seeds'])} seeds)"
-        )
-
-
 def value_at(curve: list[list[float]], update: float) -> float | None:
-    """A figure between two evaluations, by linear interpolation; None before the first and after the last."""
+    """Interpolate between two evaluations; None before the first and after the last."""
     for (before, low), (after, high) in pairwise(curve):
         if before <= update <= after:
             return low + (high - low) * (update - before) / (after - before)
     return None
 
 
-def at_equal_seconds(records: list[Record], costs: dict[tuple[str, str, str, int], float], long: int) -> list[Record]:
-    """Each record's figure when the time is up that truncation at the long window takes.
+def at_equal_seconds(records: list[Record], ratios: dict[tuple, float], long: int) -> list[Record]:
+    """Return each record with the value that it had when the time was up that truncation at the long window takes.
 
     What trains faster than that would have gone on for longer than it did: it is left out, but for the reference.
     """
     found: list[Record] = []
     for record in records:
-        place = (record["task"], record["shape"])
-        key, reference = (*place, record["estimator"], record["window"]), (*place, "truncated", long)
-        if key in costs and reference in costs and record["curve"]:
-            ratio = costs[key] / costs[reference]
-            is_last = [other["updates"] for other in records if _key(other) == reference and other["curve"]]
-            value = value_at(record["curve"], max(is_last) / ratio) if is_last else None
+        reference = (record["task"], record["shape"], "truncated", long)
+        ends = [other["updates"] for other in records if key(other) == reference and other["curve"]]
+        if key(record) in ratios and ends:
+            ratio = ratios[key(record)]
+            value = value_at(record["curve"], max(ends) / ratio)
             if value is not None:
                 metric = f"{record['metric']} at equal seconds"
                 found.append({**record, "metric": metric, "value": value, "cost_ratio": ratio})
     return found
 
 
-def _key(record: Record) -> tuple[str, str, str, int]:
-    return record["task"], record["shape"], record["estimator"], record["window"]
-
-
 def best_rates(records: list[Record]) -> list[Record]:
-    """Of every task, shape, estimator and window the records of the learning rate with the best median."""
-    place, settings = ("metric", "task", "shape", "estimator", "window"), ("learning_rate",)
-    chosen = best_settings(records, place, settings, lambda record: -_or_infinity(record))
-    return [record for found in chosen.values() for record in found]
+    """Return the records of the learning rate with the best median of every task, shape, estimator and window."""
+    place = ("metric", *PLACE)
+    return best_settings(records, place, ("learning_rate",), lambda r: -math.inf if r["value"] is None else -r["value"])
 
 
-def _or_infinity(record: Record) -> float:
-    return math.inf if record["value"] is None else record["value"]
+def show(records: list[Record]) -> None:
+    """Print what updates cost, a table by estimator and window for every task, shape and metric, and differences."""
+    scores = [r for r in records if "learning_rate" in r]
+    cells = {(_name(r), r["metric"]): f"{r['value']:.4g}" for r in records if r not in scores and "seeds" not in r}
+    if cells:
+        print_by_column(cells, "an update; truncated is that at the first long window")
+    for group in sorted({(r["task"], r["shape"], r["metric"]) for r in scores}):
+        found = [r for r in scores if (r["task"], r["shape"], r["metric"]) == group]
+        digits = TASKS[group[0]].digits
+        cells, rates = {}, sorted({r["learning_rate"] for r in found})
+        chosen = [("", best_rates(found))]
+        if len(rates) > 1:
+            chosen += [(f", rate {rate:g}", [r for r in found if r["learning_rate"] == rate]) for rate in rates]
+        for suffix, kept in chosen:
+            for window in sorted({r["window"] for r in found}):
+                for estimator in ESTIMATORS:
+                    values = [r["value"] for r in kept if (r["estimator"], r["window"]) == (estimator, window)]
+                    if values:
+                        cells[estimator + suffix, f"T={window}"] = spread(values, digits)
+        print_by_column(cells, ", ".join(group))
+    cells = {}
+    for r in records:
+        if "standard_error" in r:
+            digits = TASKS[r["task"]].digits
+            value = f"{r['value']:+.{digits}f} ± {r['standard_error']:.{digits}f} ({len(r['seeds'])} seeds)"
+            cells[_name(r), f"less truncated T={r['truncated_window']}"] = value
+    if cells:
+        print_by_column(cells, "differences, seed by seed")
 
 
-def print_tables(records: list[Record]) -> None:
-    """Of every task, shape and metric a table by estimator and window, over seeds; before it the learning rates."""
-    keys = ("task", "shape", "metric")
-    for group in sorted({tuple(record[key] for key in keys) for record in records}):
-        found = [record for record in records if tuple(record[key] for key in keys) == group]
-        windows = sorted({record["window"] for record in found})
-        rates = sorted({record["learning_rate"] for record in found})
-        print(f"\n{', '.join(group)}")
-        print(f"{'':26s}" + "".join(f"{f'T={window}':>30s}" for window in windows))
-        estimators = sorted({record["estimator"] for record in found}, key=list(ESTIMATORS).index)
-        rows = [(estimator, rate) for estimator in estimators for rate in rates] if len(rates) > 1 else []
-        for estimator, rate in [*rows, *((estimator, None) for estimator in estimators)]:
-            chosen = best_rates(found) if rate is None else [r for r in found if r["learning_rate"] == rate]
-            cells = []
-            for window in windows:
-                values = [_or_infinity(r) for r in chosen if (r["estimator"], r["window"]) == (estimator, window)]
-                cells.append(spread(values, TASKS[group[0]].digits) if values else "")
-            label = estimator if rate is None else f"  {estimator}, rate {rate:g}"
-            print(f"{label:26s}" + "".join(f"{cell:>30s}" for cell in cells))
+def _name(record: Record) -> str:
+    return ", ".join(key(record)[:3]) + f" T={record['window']}"
 
 
-def plot(records: list[Record], path: Path) -> None:
-    """For every task the figure against the window, a line for each estimator through the medians, seeds as dots."""
-    wanted = [r for r in best_rates(records) if "seconds" not in r["metric"] and r["value"] is not None]
-    tasks = sorted(
-        {(record["task"], record["shape"]) for record in wanted}, key=lambda pair: list(TASKS).index(pair[0])
-    )
-    figure = Figure(figsize=(7 * len(tasks), 4), layout="constrained")
-    lines = ("o-C0", "o-C2", "x:C7", "s:C3", "v--C1", "D--C5", "^--C4", "*-k", "P-C6", "p-C8")
-    styles = dict(zip(ESTIMATORS, lines, strict=True))
-    for axes, (task, shape) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        here = [record for record in wanted if (record["task"], record["shape"]) == (task, shape)]
-        windows = sorted({record["window"] for record in here})
-        for estimator, style in styles.items():
-            plot_by_window(
-                axes, [record for record in here if record["estimator"] == estimator], windows, style, estimator
-            )
+def draw(records: list[Record]) -> Figure:
+    """Draw the value against the window for every task, estimators as lines through medians, seeds as dots."""
+    wanted = [r for r in records if "learning_rate" in r and "seconds" not in r["metric"] and r["value"] is not None]
+    groups = sorted({(r["task"], r["shape"]) for r in wanted}, key=lambda group: list(TASKS).index(group[0]))
+    figure, panels = new_figure(len(groups))
+    for axes, (task, shape) in zip(panels, groups, strict=True):
+        here = [r for r in best_rates(wanted) if (r["task"], r["shape"]) == (task, shape)]
+        windows = sorted({r["window"] for r in here})
+        for estimator in (name for name in STYLES if name in ESTIMATORS):
+            points = [(r["window"], r["value"]) for r in here if r["estimator"] == estimator]
+            plot_middles(axes, points, estimator, windows, **style(estimator))
         title = f"Penn Treebank {task}" + ("" if shape == "base" else f", {shape}")
-        axes.set(ylabel=TASKS[task].name, title=title)
+        axes.set(xlabel="window T", ylabel=TASKS[task].name, title=title)
         axes.legend()
-    save_figure(figure, path)
+    return figure
 
 
-def report_times(costs: dict[tuple[str, str, str, int], float], long: int) -> list[Record]:
-    """Print and return the time of an update of every estimator and window over truncation at the long window."""
-    found: list[Record] = []
-    for (task, shape, estimator, window), seconds in costs.items():
-        ratio = seconds / costs[task, shape, "truncated", long]
-        print(f"{task}, {shape}, {estimator} T={window}: time {ratio:.2f} of truncated T={long}")
-        found.append({
-            "metric": "time over truncated", "value": ratio, "task": task, "shape": shape, "estimator": estimator,
-            "window": window, "truncated_window": long,
-        })  # fmt: skip
-    return found
+def run(asked: argparse.Namespace) -> Iterator[Record]:
+    """Count, time and train every condition."""
+    conditions, long = plan(asked), next(iter(asked.long), None)
+    ratios = {}
+    for record in costs(conditions, asked):
+        if record["metric"] == "time over truncated":
+            ratios[key(record)] = record["value"]
+        yield record
+    records = []
+    for record in train_recipes(conditions, asked, score):
+        records.append(record)
+        yield record
+    if long is not None:
+        yield from at_equal_seconds(records, ratios, long)
+    yield from differences(records, long)
 
 
-def count_costs(conditions: list[Condition], long: list[int]) -> list[Record]:
-    """Count operations and steps per token of every estimator and window, and print them beside truncation's."""
-    firsts = {(c.task, c.shape, c.estimator, c.window): c for c in reversed(conditions)}
-    costs = {key: count(condition.recipe) for key, condition in firsts.items()}
-    records: list[Record] = []
-    print("per token, over truncated T=" + ", ".join(map(str, long[:1])))
-    for (task, shape, estimator, window), found in costs.items():
-        reference = costs.get((task, shape, "truncated", long[0]), found) if long else found
-        ratio = found["operations"] / reference["operations"]
-        steps = f"{found['steps forward']:.2f}, backward {found['steps backward']:.2f}"
-        print(f"{task}, {shape}, {estimator} T={window}: operations {ratio:.2f}, steps forward {steps}")
-        place = {"task": task, "shape": shape, "estimator": estimator, "window": window}
-        records += [{"metric": f"{name} per token", "value": value, **place} for name, value in found.items()]
-        records.append({"metric": "operations over truncated", "value": ratio, **place})
-    return records
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    made = parser(__doc__ or "")
+def options(made: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_training_options(made)
     made.add_argument("--task", choices=TASKS, nargs="+", default=["words"])
     made.add_argument("--windows", type=whole(1), nargs="+", default=[1, 2, 5, 10])
     made.add_argument("--long", type=whole(1), nargs="*", default=[20, 50], help="longer windows, for truncation alone")
-    made.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=list(COMPARED))
-    made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2])
+    made.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=list(ESTIMATORS)[:4])
     made.add_argument("--rates", type=positive, nargs="+", default=[1.0], help="multiples of the task's learning rate")
     made.add_argument("--shapes", nargs="+", choices=SHAPES, default=["base"])
-    made.add_argument("--jobs", type=whole(1), default=1, help="conditions trained at a time")
-    made.add_argument("--threads", type=whole(1), default=1, help="of each")
-    made.add_argument("--no-seconds", action="store_true", help="leave out the figures at equal seconds")
+    made.add_argument("--no-seconds", action="store_true", help="leave out the values at equal seconds")
     made.add_argument("--no-counts", action="store_true", help="count no operations")
-    made.add_argument("--figure", type=Path, metavar="FILE", help="draw the tables there, as PNG")
-    made.add_argument("--out", type=Path, default=Path("benchmarks/out/quality"))
-    return made.parse_args()
-
-
-def main() -> None:
-    """Run every condition and report."""
-    arguments = parse_arguments()
-    exact = [estimator for estimator in arguments.estimators if estimator == "exact ahead"]
-    places = [(estimator, window) for window in arguments.long for estimator in ("truncated", *exact)]
-    places += [(estimator, window) for window in arguments.windows for estimator in arguments.estimators]
-    conditions = [
-        Condition(task, shape, estimator, window, rate * own_rate(task, shape), seed, arguments.quick)
-        for seed in dict.fromkeys(arguments.seeds)
-        for task in dict.fromkeys(arguments.task)
-        for shape in dict.fromkeys(arguments.shapes)
-        for estimator, window in dict.fromkeys(places)
-        for rate in dict.fromkeys(arguments.rates)
-    ]
-    # Equal seconds compare curves over one epoch: to convergence the learning rate has not come down in time.
-    timed = [c for c in conditions if not arguments.quick and "convergence" not in c.task]
-    costs: dict[tuple[str, str, str, int], float] = {}
-    if arguments.long and not arguments.no_seconds:
-        firsts = {(c.task, c.shape, c.estimator, c.window): c for c in reversed(timed)}
-        for group in {key[:2] for key in firsts}:
-            costs |= seconds_per_update({key: c.fastest for key, c in firsts.items() if key[:2] == group})
-    counted = [] if arguments.no_counts else count_costs(conditions, arguments.long)
-    records: list[Record] = []
-    recipes = {condition.name: condition.recipe for condition in conditions}
-    runs = train_all(recipes, arguments.out, arguments.jobs, arguments.threads)
-    for condition, (name, rows) in zip(conditions, runs, strict=True):
-        records.append({**summarize(condition, rows), "threads": arguments.threads})
-        print(f"{name}: {_or_infinity(records[-1]):.4g} in {records[-1].get('seconds', math.nan):.0f} s", flush=True)
-        write_records(records, arguments.json)
-    if costs:
-        records += at_equal_seconds(records, costs, arguments.long[0])
-        counted += report_times(costs, arguments.long[0])
-    print_tables(records)
-    gaps = differences(records, next(iter(arguments.long), None))
-    print_differences(gaps)
-    records += gaps + counted
-    if arguments.figure is not None:
-        plot(records, arguments.figure)
-    write_records(records, arguments.json)
 
 
 if __name__ == "__main__":
-    command(main)
+    benchmark(__doc__, options, run, show, draw)

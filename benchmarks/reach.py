@@ -1,16 +1,13 @@
 """How long a sequence can be learned? Copy and repeat copy under every estimator, within equal steps and equal seconds.
 
-    python benchmarks/reach.py [--quick] [--json FILE] [--tasks copy repeat-copy] [--windows 1 2 3 4 5 8]
-                               [--methods truncated synthetic shuffled state zero full ...] [--seeds 0 1 2 3 4]
-                               [--rates 1e-2 ...] [--synthesizer-rates 1e-3 ...] [--steps 6e5] [--seconds 30]
-                               [--hidden-size 128] [--batch-size 32] [--jobs 2] [--out FOLDER] [--figure FILE]
+    python benchmarks/reach.py [--quick] [--json FILE] [--tasks copy] [--methods synthetic ...] [--figure FILE]
 
-A figure is the longest sequence that was mastered: on which the loss of an episode fell under 0.15 bits per output bit
-while it was the curriculum's turn. For copy it is N, for repeat copy (R + 1)N + 3 (`sgrnn.tasks` has both curricula).
-Every method trains the same LSTM, its forget gates open at first, by one update per episode, with Adam at the same
-rates, synthesizers at rates that were tuned on seed 0; of several --rates or --synthesizer-rates each method and
-window has its best. A run goes on until it has had both budgets: so many steps of the environment (an episode's steps x
-its rows), and so many seconds of one thread's CPU time.
+The number that counts is the longest sequence that was mastered: on which the loss of an episode fell under 0.15 bits
+per output bit while it was the curriculum's turn. For copy it is N, for repeat copy (R + 1)N + 3 (`sgrnn.tasks` has
+both curricula). Every method trains the same LSTM, its forget gates open at first, by one update per episode, with Adam
+at the same rates, synthesizers at rates that were tuned on seed 0; of several --rates or --synthesizer-rates each
+method and window has its best. A run goes on until it has had both budgets: so many steps of the environment (an
+episode's steps x its rows), and so many seconds of one thread's CPU time.
 
 Methods with a window: `truncated`; `synthetic`, the adjoint synthesizer; its controls `shuffled` (across rows) and
 `zero` (discount 0); `errors`, the error synthesizer, 8 steps ahead; `state` and `state, auxiliary`, a perceptron that
@@ -23,18 +20,26 @@ budgets of 2e5 steps and 10 seconds.
 
 import argparse
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
 import torch
+from frame import (
+    Condition,
+    Record,
+    add_training_options,
+    benchmark,
+    best_settings,
+    grid,
+    positive,
+    run_all,
+    whole,
+)  # fmt: skip
 from matplotlib.figure import Figure
-from options import command, parser, positive, whole
-from records import Record, best_settings, save_figure, write_records
-from runs import run_all
+from shown import GRAY, STYLES, legend, new_figure, plot_middles, print_by_column, style
 from torch import Tensor, nn
+from updates import Updates
 
 import sgrnn
 from sgrnn.estimators import GradientEstimator
@@ -50,65 +55,31 @@ PUBLISHED = {
     "repeat-copy": {"BPTT": {2: 7, 3: 5, 4: 19, 5: 23}, "DNI": {2: 39, 3: 33, 4: 39, 5: 59}},
 }
 """Jaderberg et al. 2016, table 1."""
+BUDGETS = ("steps", "seconds")
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One run to be made."""
-
-    task: str
-    method: str
-    window: int
-    rate: float
-    synthesizer_rate: float
-    seed: int
-    steps: float
-    seconds: float
-    hidden_size: int
-    batch_size: int
-
-    @property
-    def name(self) -> str:
-        parts = [self.task, self.method, f"T{self.window}", f"rate{self.rate:g}"]
-        parts += [f"synthesizer{self.synthesizer_rate:g}", f"h{self.hidden_size}"]
-        parts += [f"b{self.batch_size}", f"seed{self.seed}", f"{self.steps:g}steps", f"{self.seconds:g}s"]
-        return "-".join(parts).replace(" ", "_").replace(",", "")
-
-
-def make_policy(condition: Condition, core: nn.Module, task: CurriculumTask) -> GradientEstimator:
-    """The estimator of a method, for a bare LSTM as the model."""
-    size, width, window = 2 * condition.hidden_size, condition.hidden_size, condition.window
-    adjoint: dict[str, Any] = {"shuffled": {"shuffle": True}, "zero": {"discount": 0.0}, "synthetic": {}}
-    match condition.method:
+def build_estimator(method: str, window: int, hidden_size: int, task: CurriculumTask) -> GradientEstimator:
+    """Return the estimator of a method, for a bare LSTM as the model."""
+    size = 2 * hidden_size
+    options: dict[str, Any] = {"shuffled": {"shuffle": True}, "zero": {"discount": 0.0}}.get(method, {})
+    match method:
         case "full":
             return sgrnn.BPTT()
         case "truncated":
             return sgrnn.TruncatedBPTT(window, parallel=True)
         case "synthetic" | "shuffled" | "zero":
             synthesizer = sgrnn.AdjointSynthesizer(
-                size, width, _as_they_are, task.input_size, window=window, hidden_size=32, rank=16, projection=16
+                size, hidden_size, task.input_size, window=window, hidden_size=32, rank=16, projection=16
             )
-            return sgrnn.SyntheticGradients(window, synthesizer, parallel=True, **adjoint[condition.method])
         case "errors":
-            synthesizer = sgrnn.ErrorSynthesizer(size, width, _as_they_are, task.input_size, hidden_size=64)
-            return sgrnn.SyntheticGradients(window, synthesizer, parallel=True)
+            synthesizer = sgrnn.ErrorSynthesizer(size, hidden_size, task.input_size, hidden_size=64)
         case "state" | "state, auxiliary":
-            synthesizer = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in condition.method)
-            return sgrnn.SyntheticGradients(window, synthesizer, remove_mean=True, parallel=True)
+            synthesizer, options = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in method), {"remove_mean": True}
         case "bp-lambda":
             return BPLambda(size, learning_rate=1e-5, discount=0.9)
-        case "rtrl":
-            return RTRL()
-        case "snap-1":
-            return SnAp1()
-        case "uoro":
-            return UORO()
         case _:
-            raise ValueError(f"method must be one of {', '.join(WINDOWED + WHOLE)}, got {condition.method!r}")
-
-
-def _as_they_are(inputs: Tensor) -> Tensor:
-    return inputs
+            return {"rtrl": RTRL, "snap-1": SnAp1, "uoro": UORO}[method]()
+    return sgrnn.SyntheticGradients(window, synthesizer, parallel=True, **options)
 
 
 def open_forget_gates(core: sgrnn.LSTM) -> None:
@@ -119,172 +90,149 @@ def open_forget_gates(core: sgrnn.LSTM) -> None:
                 parameter[core.hidden_size : 2 * core.hidden_size] = 1
 
 
-def train(condition: Condition) -> Record:
+def train(
+    task: str, method: str, window: int, rate: float, synthesizer_rate: float, seed: int, steps: float, seconds: float,
+    hidden_size: int, batch_size: int,
+) -> Record:  # fmt: skip
     """Train until both budgets are used up.
 
     Returns:
         ``mastered``: for every length its steps and seconds at the time; and what was used in all.
     """
-    torch.manual_seed(condition.seed)
-    task = TASKS[condition.task](condition.batch_size, seed=condition.seed)
-    core = sgrnn.LSTM(task.input_size, condition.hidden_size)
+    torch.manual_seed(seed)
+    copying = TASKS[task](batch_size, seed=seed)
+    core = sgrnn.LSTM(copying.input_size, hidden_size)
     open_forget_gates(core)
-    readout = nn.Linear(condition.hidden_size, task.output_size)
-    estimator = make_policy(condition, core, task)
-    parameters = [*core.parameters(), *readout.parameters()]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(parameters, condition.rate, fused=True)]
-    if list(estimator.parameters()):
-        optimizers.append(torch.optim.Adam(estimator.parameters(), condition.synthesizer_rate, fused=True))
+    readout = nn.Linear(hidden_size, copying.output_size)
+    estimator = build_estimator(method, window, hidden_size, copying)
+    parameters, learned = [*core.parameters(), *readout.parameters()], list(estimator.parameters())
+    optimizers = [torch.optim.Adam(parameters, rate, fused=True)]
+    if learned:
+        optimizers.append(torch.optim.Adam(learned, synthesizer_rate, fused=True))
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return task.loss(readout(outputs), targets)
+        return copying.loss(readout(outputs), targets)
 
+    update = Updates(core, loss, estimator, optimizers, parameters, clip=1.0)
     mastered: list[list[float]] = []
-    steps = episodes = 0
+    taken = episodes = 0
     r2 = 0.0
     began = time.process_time()
-    while steps < condition.steps or time.process_time() - began < condition.seconds:
-        episode = task.draw()
-        step = estimator.backward(core, loss, episode, core.initial_state(condition.batch_size))
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        steps += episode.steps * condition.batch_size
+    while taken < steps or time.process_time() - began < seconds:
+        episode = copying.draw()
+        step = update(episode, core.initial_state(batch_size))
+        taken += episode.steps * batch_size
         episodes += 1
         if "target_r2" in step.metrics:
             r2 += 0.01 * (float(step.metrics["target_r2"]) - r2)
-        length = task.length
-        if task.observe(loss_per_target(step.loss, episode)):
-            mastered.append([length, steps, time.process_time() - began])
-    used = {"steps": steps, "seconds": time.process_time() - began, "episodes": episodes, "target_r2": r2}
-    return {"condition": asdict(condition), "mastered": mastered, "used": used}
+        length = copying.length
+        if copying.observe(loss_per_target(step.loss, episode)):
+            mastered.append([length, taken, time.process_time() - began])
+    used = {"steps": taken, "seconds": time.process_time() - began, "episodes": episodes, "target_r2": r2}
+    return {"mastered": mastered, "used": used}
 
 
 def reached(mastered: list[list[float]], budget: float, column: int) -> int:
-    """The longest length mastered within a budget of steps (column 1) or seconds (column 2); 0 for none."""
+    """Return the longest length mastered within a budget of steps (column 1) or seconds (column 2); 0 for none."""
     return max((int(row[0]) for row in mastered if row[column] <= budget), default=0)
 
 
-def to_records(result: Record) -> list[Record]:
-    """What was reached within either budget."""
-    condition, used = result["condition"], result["used"]
-    measured = {
-        key: condition[key]
-        for key in ("task", "method", "window", "rate", "synthesizer_rate", "seed", "hidden_size", "batch_size")
-    }
+def records_of(condition: Condition, result: Record) -> list[Record]:
+    """Return what was reached within either budget."""
+    fields, used = condition.fields, result["used"]
+    extra = {"episodes": used["episodes"], "target_r2": used["target_r2"]}
     return [
-        {
-            "metric": f"length at equal {name}", "value": reached(result["mastered"], condition[name], column),
-            "budget": condition[name], **measured, "episodes": used["episodes"],
-            "target_r2": used.get("target_r2", used.get("r2")),  # as files of an earlier version call it
-        }
-        for column, name in enumerate(("steps", "seconds"), start=1)
+        {"metric": f"length at equal {name}", "value": reached(result["mastered"], fields[name], column),
+         "budget": fields[name], **fields, **extra}
+        for column, name in enumerate(BUDGETS, start=1)
     ]  # fmt: skip
 
 
 def best_rates(records: list[Record]) -> list[Record]:
-    """Of every metric, task, method and window the records of the learning rates with the highest median."""
+    """Return of every metric, task, method and window the records of the rates with the highest median."""
     place, settings = ("metric", "task", "method", "window"), ("rate", "synthesizer_rate")
-    chosen = best_settings(records, place, settings, lambda record: record["value"])
-    return [record for found in chosen.values() for record in found]
+    return best_settings(records, place, settings, lambda record: record["value"])
 
 
-def print_tables(records: list[Record]) -> None:
-    """For every task and budget a table by method and window: median and range over seeds."""
-    for metric, task in sorted({(record["metric"], record["task"]) for record in records}):
-        found = [record for record in records if (record["metric"], record["task"]) == (metric, task)]
-        windows = sorted({record["window"] for record in found})
-        print(f"\n{task}, {metric}, {found[0]['budget']:g}")
-        print(f"{'':20s}" + "".join(f"{f'T={window}' if window else 'no window':>18s}" for window in windows))
-        for method in [name for name in WHOLE + WINDOWED if name in {record["method"] for record in found}]:
-            cells = []
-            for window in windows:
-                values = [r["value"] for r in best_rates(found) if (r["method"], r["window"]) == (method, window)]
-                cells.append(f"{median(values):g} ({min(values)} to {max(values)})" if values else "")
-            print(f"{method:20s}" + "".join(f"{cell:>18s}" for cell in cells))
+def show(records: list[Record]) -> None:
+    """Print for every task and budget a table by method and window: median and range over seeds."""
+    for metric, task in sorted({(r["metric"], r["task"]) for r in records}):
+        same = [r for r in best_rates(records) if (r["metric"], r["task"]) == (metric, task)]
+        cells = {}
+        for method in WHOLE + WINDOWED:
+            for window in sorted({r["window"] for r in same}):
+                values = [r["value"] for r in same if (r["method"], r["window"]) == (method, window)]
+                column = f"T={window}" if window else "no window"
+                if values:
+                    cells[method, column] = f"{median(values):g} ({min(values)} to {max(values)})"
+        print_by_column(cells, f"{task}, {metric}, {same[0]['budget']:g}")
 
 
-def plot(records: list[Record], path: Path) -> None:
-    """Length against window for every task, at equal steps: medians as lines, seeds as dots, the published beside."""
-    found = [record for record in best_rates(records) if record["metric"] == "length at equal steps"]
-    tasks = [name for name in TASKS if name in {record["task"] for record in found}]
-    figure = Figure(figsize=(7 * len(tasks), 4.5), layout="constrained")
-    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        here = [record for record in found if record["task"] == task]
-        for number, method in enumerate(name for name in WINDOWED if name in {r["method"] for r in here}):
-            of = [record for record in here if record["method"] == method]
-            windows = sorted({record["window"] for record in of})
-            middles = [median(r["value"] for r in of if r["window"] == window) for window in windows]
-            axes.plot(windows, middles, "o-", color=f"C{number}", label=method)
-            axes.plot([r["window"] for r in of], [r["value"] for r in of], ".", color=f"C{number}", alpha=0.4)
-        for method in {record["method"] for record in here} & set(WHOLE):
-            axes.axhline(median(r["value"] for r in here if r["method"] == method), ls=":", color="gray")
-            axes.text(axes.get_xlim()[1], median(r["value"] for r in here if r["method"] == method), method)
-        for name, style in (("BPTT", "x:k"), ("DNI", "+:k")):
-            row = PUBLISHED[task][name]
-            axes.plot(list(row), list(row.values()), style, alpha=0.5, label=f"published {name} (other budget)")
-        axes.set(xlabel="window T", ylabel="longest sequence mastered", title=task)
-        axes.legend(fontsize="small")
-        axes.grid(alpha=0.3)
-    save_figure(figure, path)
+def draw(records: list[Record]) -> Figure:
+    """Draw length against window for every task, at equal steps: medians, seeds as dots, the published beside."""
+    kept = [r for r in best_rates(records) if r["metric"] == "length at equal steps"]
+    tasks = [name for name in TASKS if name in {r["task"] for r in kept}]
+    figure, panels = new_figure(len(tasks))
+    for axes, task in zip(panels, tasks, strict=True):
+        here = [r for r in kept if r["task"] == task]
+        windows = sorted({r["window"] for r in here if r["window"]} | set(PUBLISHED[task]["DNI"]))
+        for method in (name for name in STYLES if name in WINDOWED):
+            points = [(r["window"], r["value"]) for r in here if r["method"] == method]
+            plot_middles(axes, points, method, windows, median, **style(method))
+        for method in WHOLE:
+            values = [r["value"] for r in here if r["method"] == method]
+            if values:
+                axes.axhline(median(values), label=method, color=style(method)["color"], linestyle="--")
+        for name, marker in (("BPTT", "x"), ("DNI", "+")):
+            row = [(window, length) for window, length in PUBLISHED[task][name].items()]
+            look = {"color": GRAY, "marker": marker, "linestyle": ":"}
+            plot_middles(axes, row, f"published {name} (other budget)", windows, median, **look)
+        axes.set(xlabel="window T", ylabel="longest sequence mastered", title=f"{task}, equal steps")
+    legend(figure, panels[0])
+    return figure
 
 
 def synthesizer_rates(method: str, window: int, asked: Sequence[float] | None) -> Iterable[float]:
-    """Those to be tried; 0 for a method that has no synthesizer."""
+    """Return those to be tried; 0 for a method that has no synthesizer."""
     if method in (*WHOLE, "truncated"):
         return [0.0]
     return dict.fromkeys(asked or [SHORT_RATE if window <= SHORT else RATE])
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    made = parser(__doc__ or "")
+def run(asked: argparse.Namespace) -> Iterator[Record]:
+    """Train every condition."""
+    if asked.quick:
+        asked.windows, asked.seeds, asked.steps, asked.seconds = [4], asked.seeds[:2], 2e5, 10.0
+    places = [(method, 0) for method in asked.methods if method in WHOLE]
+    places += [(method, window) for window in asked.windows for method in asked.methods if method in WINDOWED]
+    fixed = {name: getattr(asked, name) for name in ("steps", "seconds", "hidden_size", "batch_size")}
+    conditions = []
+    for fields in grid(seed=asked.seeds, task=asked.tasks, place=places, rate=asked.rates):
+        method, window = fields.pop("place")
+        for rate in synthesizer_rates(method, window, asked.synthesizer_rates):
+            own = {"method": method, "window": window, "synthesizer_rate": rate}
+            conditions.append(Condition(fields | own | fixed))
+    for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
+        records = records_of(condition, result)
+        values = [f"{record['value']} at equal {name}" for record, name in zip(records, BUDGETS, strict=True)]
+        print(f"{condition.name}: {', '.join(values)}", flush=True)
+        yield from records
+
+
+def options(made: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_training_options(made, seeds=5)
     made.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     made.add_argument("--windows", type=whole(1), nargs="+", default=[1, 2, 3, 4, 5, 8])
     default = ["truncated", "synthetic", "shuffled", "state", "full"]
     made.add_argument("--methods", nargs="+", choices=WINDOWED + WHOLE, default=default)
-    made.add_argument("--seeds", type=whole(0), nargs="+", default=[0, 1, 2, 3, 4])
     made.add_argument("--rates", type=positive, nargs="+", default=[1e-2])
     made.add_argument("--synthesizer-rates", type=positive, nargs="+", help="if not the default, by window")
     made.add_argument("--steps", type=positive, default=6e5, help="budget of environment steps, rows counted")
     made.add_argument("--seconds", type=positive, default=30.0, help="budget of CPU seconds")
     made.add_argument("--hidden-size", type=whole(1), default=128)
     made.add_argument("--batch-size", type=whole(1), default=32)
-    made.add_argument("--jobs", type=whole(1), default=1)
-    made.add_argument("--figure", type=Path, metavar="FILE")
-    made.add_argument("--out", type=Path, default=Path("benchmarks/out/reach"))
-    found = made.parse_args()
-    if found.quick:
-        found.windows, found.seeds, found.steps, found.seconds = [4], found.seeds[:2], 2e5, 10.0
-    return found
-
-
-def main() -> None:
-    """Run every condition and report."""
-    asked = parse_arguments()
-    places = [(method, 0) for method in asked.methods if method in WHOLE]
-    places += [(method, window) for window in asked.windows for method in asked.methods if method in WINDOWED]
-    conditions = [
-        Condition(
-            task, method, window, rate, its, seed, asked.steps, asked.seconds, asked.hidden_size, asked.batch_size
-        )
-        for seed in dict.fromkeys(asked.seeds)
-        for task in asked.tasks
-        for method, window in dict.fromkeys(places)
-        for rate in dict.fromkeys(asked.rates)
-        for its in synthesizer_rates(method, window, asked.synthesizer_rates)
-    ]  # fmt: skip
-    records: list[Record] = []
-    for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
-        made = to_records(result)
-        records += made
-        print(f"{condition.name}: {made[0]['value']} at equal steps, {made[1]['value']} at equal seconds", flush=True)
-        write_records(records, asked.json)
-    print_tables(records)
-    if asked.figure is not None:
-        plot(records, asked.figure)
 
 
 if __name__ == "__main__":
-    command(main)
+    benchmark(__doc__, options, run, show, draw)

@@ -1,9 +1,6 @@
 """How fast is a training step? Ours under each estimator, beside a plain loop, over a grid of models and windows.
 
-    python benchmarks/speed.py [--quick] [--json FILE] [--figure FILE] [--models 2x200 2x650 3x1150]
-                               [--vocabularies 50 10000 33000] [--windows 1 5 20 70] [--batches 20]
-                               [--precisions float32 bfloat16] [--contenders plain truncated synthetic ...]
-                               [--rounds 12] [--threads N] [--device cpu|cuda]
+    python benchmarks/speed.py [--quick] [--json FILE] [--models 2x200 ...] [--contenders plain ...] [--figure FILE]
 
 Contenders: `plain`, what a user writes today with `torch.nn.LSTM`; `plain, compiled`, the same through `torch.compile`,
 where that works; `plain, autocast`, the same under bfloat16 autocast; `full`, `truncated`, `synthetic` and `mixed while
@@ -18,31 +15,30 @@ the same precision, over the time of the whole update, and the peak memory: on a
 before it began, on a GPU what was allocated there. The core's products count as float32, so that who takes them in
 bfloat16 may come to more than the whole.
 
+How many threads, and how they should wait: every contender runs with each number of --threads, more than one of them
+in each way of --waiting: `spin` for a while, which is GNU OpenMP's default, or `sleep`, OMP_WAIT_POLICY=passive. All
+are timed beside each number of --busy processes that compute without end. Beside the time by the clock stands that of
+processors, of all threads. Multiply-adds of a step of all rows, forwards, are what `sgrnn.training.threads` goes by.
+
 --quick takes eight settings and fewer rounds.
 """
 
 import argparse
-import itertools
 import os
-import resource
 import statistics
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any
 
 import torch
-from contenders import CONTENDERS, Setting
+from contenders import CONTENDERS, Setting, shape
+from frame import Record, benchmark, grid, whole
 from matplotlib.figure import Figure
-from options import command, parser, whole
-from records import Record, save_figure, spread, write_records
-from runs import prepare_process
+from race import Entrant, Race, Timing, busy, finish
+from shown import new_figure, plot_middles, print_table, style
 
 from sgrnn.config.build.optimizer import choose_device
+from sgrnn.training.train_all import prepare_process
 
 QUICK = [
     Setting(2, 200, 10_000, 20, 20, 20),
@@ -61,48 +57,15 @@ RATIOS = [
     ("synthetic", "truncated"), ("synthetic, light", "truncated"), ("synthetic", "full"),
     ("mixed while real", "truncated"),
 ]  # fmt: skip
+DRAWN = {"plain": ["truncated"], "truncated": ["synthetic", "synthetic, light"]}
+MILLISECONDS, PROCESSORS = "milliseconds per update", "processor milliseconds per update"
+PLACE = ("contender", "threads", "waiting", "busy")
 ROUND_SECONDS = 0.4
 MEBIBYTE = 1 << 20
 
 
-def serve(pipe: Connection, name: str, setting: Setting, threads: int) -> None:
-    """A contender's process: so many updates whenever asked, seconds each; at the end, its memory in bytes."""
-    prepare_process(threads)
-    before = peak_memory(setting.device)
-    try:
-        update = CONTENDERS[name](setting)
-        update()
-    except Exception as error:  # torch.compile finds no compiler, or no way: that is an answer
-        pipe.send(f"{type(error).__name__}: {str(error).splitlines()[0]}")
-        return
-    pipe.send(None)
-    while (updates := pipe.recv()) > 0:
-        began = time.perf_counter()
-        for _ in range(updates):
-            update()
-        finish(setting.device)
-        pipe.send((time.perf_counter() - began) / updates)
-    pipe.send(peak_memory(setting.device) - before)
-
-
-def finish(device: str) -> None:
-    """Wait until a device has done what it was given."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def peak_memory(device: str) -> int:
-    """Bytes of this process, at most, so far, in the device's own memory."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux counts the parent's memory in ru_maxrss
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def products(setting: Setting) -> Iterator[tuple[int, int, int, int, str]]:
-    """The matrix products of an update with truncated windows: (times, rows, inner, columns, precision)."""
+    """Yield the matrix products of an update with truncated windows: (times, rows, inner, columns, precision)."""
     hidden, gates, steps, tokens = setting.hidden, 4 * setting.hidden, setting.span, setting.tokens
     for _ in range(setting.layers):
         yield 1, tokens, hidden, gates, "float32"
@@ -116,7 +79,7 @@ def products(setting: Setting) -> Iterator[tuple[int, int, int, int, str]]:
 
 
 def least_seconds(setting: Setting) -> float:
-    """What the products alone take, one after another, each the best of a few tries."""
+    """Return what the products alone take, one after another, each the best of a few tries."""
     total = 0.0
     for times, rows, inner, columns, precision in products(setting):
         kind = getattr(torch, precision)
@@ -132,119 +95,141 @@ def least_seconds(setting: Setting) -> float:
     return total
 
 
-def race(
-    setting: Setting, names: list[str], rounds: int, threads: int
-) -> tuple[dict[str, list[float]], dict[str, int], dict[str, str]]:
-    """Seconds per update of each contender, round by round; its memory in bytes; why others do not work here."""
-    context = get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    processes = []
-    failed: dict[str, str] = {}
-
-    def ask(name: str, question: int | None = None) -> Any:
-        try:
-            if question is not None:
-                pipes[name].send(question)
-            return pipes[name].recv()
-        except (EOFError, OSError):
-            return "its process was killed"  # above all for want of memory
-
-    def fail(name: str, why: str) -> None:
-        failed[name] = why
-        del pipes[name], times[name]
-
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for name in names:
-        pipes[name], theirs = context.Pipe()
-        processes.append(context.Process(target=serve, args=(theirs, name, setting, threads), daemon=True))
-        processes[-1].start()
-        theirs.close()  # or its end would go unnoticed
-        failure = ask(name)
-        if failure is not None:
-            fail(name, failure)
-    updates = dict.fromkeys(pipes, 2)
-    for number in range(rounds + 1):  # the first round warms up, and tells how many updates fill a round
-        for name in list(pipes):
-            seconds = ask(name, updates[name])
-            if isinstance(seconds, str):
-                fail(name, seconds)
-            elif number:
-                times[name].append(seconds)
-            else:
-                updates[name] = max(1, round(ROUND_SECONDS / seconds))
-    memory = {name: ask(name, 0) for name in pipes}
-    for process in processes:  # or what is timed next shares the processor with their end
-        process.join()
-    return times, memory, failed
+def multiply_adds(setting: Setting) -> int:
+    """Return those of a step of all rows, forwards."""
+    layers = setting.layers * 2 * setting.hidden * 4 * setting.hidden
+    return setting.batch * (layers + setting.hidden * setting.vocabulary)
 
 
-def measure(setting: Setting, names: list[str], rounds: int, threads: int) -> list[Record]:
-    """Time the contenders, print and return what was found."""
-    where = machine(setting.device, threads)
-    print(f"\n{setting.name}: {setting.optimizer}, {where}, {rounds} rounds", flush=True)
-    times, memory, failed = race(setting, names, rounds, threads)
-    least = least_seconds(setting)
-    records: list[Record] = []
-    for name, values in times.items():
-        seconds = statistics.median(values)
-        found = {
-            "milliseconds per update": 1e3 * seconds, "tokens per second": setting.tokens / seconds,
-            "share of peak": least / seconds, "peak memory, MiB": memory[name] / MEBIBYTE,
-        }  # fmt: skip
-        records += [{"metric": metric, "value": value, "contender": name} for metric, value in found.items()]
-        print(f"  {name:20s}{spread([1e3 * value for value in values], 2):>28s} ms", end="")
-        print(f"{found['tokens per second']:10,.0f} tokens/s  {found['share of peak']:4.0%} of peak", end="")
-        print(f"{found['peak memory, MiB']:8.0f} MiB")
-    for name, why in failed.items():
-        records.append({"metric": "failure", "value": why, "contender": name})
-        print(f"  {name:20s}does not work here: {why}")
-    for one, other in RATIOS:
-        if one in times and other in times:
-            ratios = [ours / theirs for ours, theirs in zip(times[one], times[other], strict=True)]
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            records.append({"metric": f"time ratio {one} / {other}", "value": middle, "low": low, "high": high})
-            print(f"  {one} / {other}: {spread(ratios)}")
-    fixed = {"setting": setting.name, **asdict(setting), "threads": threads, "machine": where, "rounds": rounds}
-    return [record | fixed for record in records]
+def measure(setting: Setting, entrants: Sequence[Entrant], beside: Sequence[int], rounds: int) -> list[Record]:
+    """Time the entrants in one setting, side by side and beside each number of busy processes."""
+    race = Race(setting, {entrant: entrant for entrant in entrants}, ROUND_SECONDS)
+    loads: dict[int, dict[Entrant, list[Timing]]] = {}
+    for number in beside:
+        with busy(number):
+            loads[number] = race.times(rounds)
+    memory, least = race.end(), {}
+    for threads in {entrant.threads for entrant in entrants}:
+        torch.set_num_threads(threads)
+        least[threads] = least_seconds(setting)
+    records: list[Record] = [{"metric": "failure", "value": why, **key._asdict()} for key, why in race.failed.items()]
+    for number, times in loads.items():
+        for entrant, timings in times.items():
+            clock, processor = zip(*timings, strict=True)
+            seconds = statistics.median(clock)
+            found = {
+                MILLISECONDS: _quartiles([1e3 * value for value in clock]),
+                PROCESSORS: _quartiles([1e3 * value for value in processor]),
+                "tokens per second": {"value": setting.tokens / seconds},
+                "share of peak": {"value": least[entrant.threads] / seconds},
+                "peak memory, MiB": {"value": memory[entrant] / MEBIBYTE},
+            }
+            for one, other in RATIOS:
+                reference = times.get(entrant._replace(contender=other))
+                if entrant.contender == one and reference is not None:
+                    ratios = [ours.clock / theirs.clock for ours, theirs in zip(timings, reference, strict=True)]
+                    found[f"time ratio {one} / {other}"] = _quartiles(ratios)
+            fields = {**entrant._asdict(), "busy": number}
+            records += [{"metric": metric, **values, **fields} for metric, values in found.items()]
+    where = torch.cuda.get_device_name() if setting.device == "cuda" else f"CPU, {os.cpu_count()} cores"
+    fixed = {"setting": setting.name, **asdict(setting), "machine": where, "rounds": rounds}
+    return [record | fixed | {"multiply_adds": multiply_adds(setting)} for record in records]
 
 
-def machine(device: str, threads: int) -> str:
-    """What it was measured on, in words."""
-    return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {threads} threads"
+def _quartiles(values: Sequence[float]) -> dict[str, float]:
+    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else [*values] * 3
+    return {"value": middle, "low": low, "high": high}
 
 
-def plot(records: list[Record], path: Path) -> None:
-    """Bars: tokens per second over those of the first contender, for each setting."""
-    rows = [record for record in records if record["metric"] == "tokens per second"]
-    settings = list(dict.fromkeys(record["setting"] for record in rows))
-    names = list(dict.fromkeys(record["contender"] for record in rows))
-    figure = Figure(figsize=(10, 0.8 + 0.2 * len(settings) * len(names)), layout="constrained")
-    axes = figure.subplots()
-    for index, name in enumerate(names):
-        speeds = {record["setting"]: record["value"] for record in rows if record["contender"] == name}
-        first = {record["setting"]: record["value"] for record in rows if record["contender"] == names[0]}
-        known = [place for place, setting in enumerate(settings) if setting in speeds and setting in first]
-        axes.barh(
-            [place + 0.8 * index / len(names) for place in known],
-            [speeds[settings[place]] / first[settings[place]] for place in known], 0.8 / len(names), label=name,
+def show(records: list[Record]) -> None:
+    """Print for every setting a line for each contender, way of waiting and load."""
+    for setting in dict.fromkeys(r["setting"] for r in records):
+        same = [r for r in records if r["setting"] == setting]
+        title = f"{setting}: {same[0]['optimizer']}, {same[0]['machine']}, {same[0]['rounds']} rounds, "
+        title += f"{same[0]['multiply_adds'] / 1e6:.1f} M multiply-adds a step"
+        lines = []
+        for place in dict.fromkeys(tuple(r.get(name) for name in PLACE) for r in same):
+            own = {r["metric"]: r for r in same if tuple(r.get(name) for name in PLACE) == place}
+            name, threads, waiting, number = place
+            label = [name, f"{threads}", waiting or "", f"{number or 0}"]
+            if "failure" in own:
+                lines.append([*label, f"does not work here: {own['failure']['value']}", "", "", "", "", ""])
+                continue
+            cells = [quartiles(own[metric]) if metric in own else "" for metric in (MILLISECONDS, PROCESSORS)]
+            for metric, form in (("tokens per second", ",.0f"), ("share of peak", ".0%"), ("peak memory, MiB", ",.0f")):
+                cells.append(format(own[metric]["value"], form) if metric in own else "")
+            ratios = [f"{quartiles(r)} of {metric.split(' / ')[1]}'s" for metric, r in own.items() if " / " in metric]
+            lines.append([*label, *cells, "; ".join(ratios)])
+        header = ["", "threads", "waiting", "busy", "ms per update", "ms of processors", "tokens/s", "of peak", "MiB"]
+        print_table([*header, "time"], lines, title)
+
+
+def quartiles(record: Record) -> str:
+    """Write a median, and the quartiles where it has some."""
+    if "low" not in record:
+        return f"{record['value']:.2f}"
+    return f"{record['value']:.2f} ({record['low']:.2f} to {record['high']:.2f})"
+
+
+def draw(records: list[Record]) -> Figure:
+    """Draw ratios of times against the window: truncation over the plain loop above, synthetic over truncated below.
+
+    A panel for each vocabulary, a colour for each estimator, a marker for each model.
+    """
+    ratios = [r for r in records if r["metric"].startswith("time ratio")]
+    vocabularies = sorted({r["vocabulary"] for r in ratios})
+    windows = sorted({r["window"] for r in ratios})
+    models = list(dict.fromkeys((r["layers"], r["hidden"], r["batch"], r["precision"]) for r in ratios))
+    figure, panels = new_figure(len(vocabularies), rows=2, height=3.6, sharex=True, sharey="row")
+    figure.suptitle("Time of an update, by window T")
+    for row, (other, names) in enumerate(DRAWN.items()):
+        for axes, vocabulary in zip(panels[row * len(vocabularies) :], vocabularies, strict=False):
+            for name in names:
+                for model, marker in zip(models, "os^Dvp*hX<>d", strict=False):
+                    points = [
+                        (r["window"], r["value"]) for r in ratios
+                        if r["metric"] == f"time ratio {name} / {other}" and r["vocabulary"] == vocabulary
+                        and (r["layers"], r["hidden"], r["batch"], r["precision"]) == model
+                    ]  # fmt: skip
+                    label = f"{name}, {model[0]}x{model[1]}"
+                    plot_middles(axes, points, label, windows, **{**style(name), "marker": marker})
+            axes.axhline(1, color="black", linewidth=0.8)
+            axes.set_title(f"V = {vocabulary:,}" if row == 0 else "")
+            axes.set_xlabel("window T" if row else "")
+        panels[row * len(vocabularies)].set_ylabel(f"time over that of {'the plain loop' if row == 0 else other}")
+        handles, labels = panels[row * len(vocabularies)].get_legend_handles_labels()
+        if handles:
+            panels[(row + 1) * len(vocabularies) - 1].legend(handles, labels, fontsize="small")
+    return figure
+
+
+def run(asked: argparse.Namespace) -> Iterator[Record]:
+    """Measure every setting."""
+    prepare_process(asked.threads[0])
+    choose_device(asked.device)
+    entrants = [Entrant(*fields.values()) for fields in grid(contender=asked.contenders, threads=asked.threads)]
+    entrants = [
+        entrant._replace(waiting=way)
+        for entrant in entrants for way in (asked.waiting if entrant.threads > 1 else asked.waiting[:1])
+    ]  # fmt: skip
+    settings = [replace(setting, device=asked.device) for setting in QUICK]
+    if not asked.quick:
+        choices = grid(
+            model=asked.models, vocabulary=asked.vocabularies, window=asked.windows, batch=asked.batches,
+            precision=asked.precisions,
         )  # fmt: skip
-    axes.set_yticks([place + 0.4 for place in range(len(settings))], settings)
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel(f"tokens per second, over those of: {names[0]}")
-    axes.invert_yaxis()
-    axes.legend()
-    save_figure(figure, path)
+        settings = []
+        for fields in choices:
+            layers, hidden = fields.pop("model")
+            span = max(asked.span, fields["window"])
+            settings.append(Setting(layers=layers, hidden=hidden, span=span, device=asked.device, **fields))
+    for setting in settings:
+        yield from measure(setting, entrants, asked.busy, asked.rounds or (6 if asked.quick else 12))
+        print(setting.name, flush=True)
 
 
-def shape(text: str) -> tuple[int, int]:
-    """Layers and units of "2x650"."""
-    layers, _, units = text.partition("x")
-    return whole(1)(layers), whole(1)(units)
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    made = parser(__doc__ or "")
+def options(made: argparse.ArgumentParser) -> None:
+    """Add the options."""
     made.add_argument("--models", type=shape, nargs="+", default=MODELS, metavar="LAYERSxUNITS")
     made.add_argument("--vocabularies", nargs="+", type=whole(1), default=[50, 10_000, 33_000])
     made.add_argument("--windows", nargs="+", type=whole(1), default=[1, 5, 20, 70])
@@ -253,42 +238,11 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--precisions", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
     made.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
     made.add_argument("--rounds", type=whole(2))
-    made.add_argument("--threads", type=whole(1), default=os.cpu_count())
+    made.add_argument("--threads", nargs="+", type=whole(1), default=[os.cpu_count()])
+    made.add_argument("--waiting", nargs="+", choices=["spin", "sleep"], default=[None], help="as the environment says")
+    made.add_argument("--busy", nargs="+", type=whole(0), default=[0], help="processes beside")
     made.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    made.add_argument("--figure", type=Path, metavar="FILE", help="draw speeds there, as PNG")
-    return made.parse_args()
-
-
-def main() -> None:
-    """Measure every setting."""
-    arguments = parse_arguments()
-    prepare_process(arguments.threads)
-    choose_device(arguments.device)
-    settings = [replace(setting, device=arguments.device) for setting in QUICK]
-    if not arguments.quick:
-        settings = [
-            Setting(
-                layers,
-                hidden,
-                vocabulary,
-                window,
-                max(arguments.span, window),
-                batch,
-                precision,
-                device=arguments.device,
-            )
-            for (layers, hidden), vocabulary, window, batch, precision in itertools.product(
-                arguments.models, arguments.vocabularies, arguments.windows, arguments.batches, arguments.precisions
-            )
-        ]
-    records: list[Record] = []
-    for setting in settings:
-        rounds = arguments.rounds or (6 if arguments.quick else 12)
-        records += measure(setting, arguments.contenders, rounds, arguments.threads)
-        write_records(records, arguments.json)
-    if arguments.figure is not None:
-        plot(records, arguments.figure)
 
 
 if __name__ == "__main__":
-    command(main)
+    benchmark(__doc__, options, run, show, draw)

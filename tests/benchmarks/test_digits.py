@@ -1,17 +1,22 @@
 """What `benchmarks/digits.py` measures, and that each condition trains what it says."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from digits import AHEAD, CONDITIONS, ERROR_SCALE, Condition, Digits, Pair, Stream, best, to_record, train
+from digits import METHODS, draw, record_of, show, train
+from frame import Condition, Record
+from readings import cells, dots, lines
+from shown import BLACK, GREEN
 from torch import Tensor, nn
+from two_networks import AHEAD, ERROR_SCALE, Digits, Pair, Setting, Stream
 
 import sgrnn
+from sgrnn.synthesizers import GradientPredictor
 
-SMALL = Condition("synthetic", 1e-3, 0, digits=96, period=4, ticks=3, batch_size=2, evaluations=2)
+SMALL = Setting("synthetic", 1e-3, 0, digits=96, period=4, ticks=3, batch_size=2, evaluations=2)
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +43,12 @@ def test_counts_are_those_of_the_digits_in_the_stream() -> None:
     assert torch.equal(stream.total, torch.stack([(labels[:stop] == 3).sum(dim=0) for stop in (4, 8, 12)]))
 
 
-@pytest.mark.parametrize("method", CONDITIONS)
-def test_every_condition_trains_what_it_says_as_often_as_it_says(method: str) -> None:
+def test_every_method_trains_what_it_says_as_often_as_it_says() -> None:
+    for method in METHODS:
+        check(method)
+
+
+def check(method: str) -> None:
     pair = Pair(replace(SMALL, method=method))
     before = {name: tensor.clone() for name, tensor in pair.fast.state_dict().items()}
     interface = [tensor.clone() for tensor in pair.interface.parameters()]
@@ -90,12 +99,13 @@ def with_exact_replies(method: str, stream: Stream) -> tuple[Pair, Stream, Tenso
         outputs, _ = pair.fast(doubles.inputs, pair.state)
     messages = pair.fast.send(outputs[3::4]).detach().requires_grad_()
     (gradients,) = torch.autograd.grad(pair.slow.loss(messages, doubles.total), messages)
-    pair.interface.synthesizer, pair.interface.gated = Exact(gradients), False
-    pair.interface.mean_square.fill_(1)
+    pair.interface.predictor = GradientPredictor(Exact(gradients), shrinkage=False).double()
     return pair, doubles, gradients
 
 
-def test_with_an_update_a_digit_a_message_counts_as_it_does_in_one_graph() -> None:
+def test_with_an_update_a_digit_a_message_counts_as_in_one_graph_and_the_next_digits_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pair, doubles, gradients = with_exact_replies("every step", make_stream())
     pair.learn(doubles)
     found, pair.fast.see.weight.grad, state = pair.fast.see.weight.grad, None, pair.fast.initial_state(2)
@@ -108,9 +118,6 @@ def test_with_an_update_a_digit_a_message_counts_as_it_does_in_one_graph() -> No
     assert found is not None
     assert pair.fast.see.weight.grad is not None
     torch.testing.assert_close(found, 12 * pair.fast.see.weight.grad)  # a mean over 12 windows, and 12 losses of one
-
-
-def test_what_is_known_of_the_digits_to_come_is_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     pair, stream = Pair(replace(SMALL, method="every step")), make_stream()
     spans: list[sgrnn.Span] = []
     learn = pair.estimator.backward
@@ -129,7 +136,7 @@ def test_rates_fall_at_the_end_and_the_slow_networks_is_its_own(monkeypatch: pyt
     shares: list[float] = []
     with monkeypatch.context() as watched:
         watched.setattr(Pair, "learn", lambda pair, stream, share: shares.append(share))
-        train(replace(SMALL, digits=240, falling=0.5))
+        train(**asdict(replace(SMALL, digits=240, falling=0.5)))
     assert shares == pytest.approx([1.0] * 6 + [0.8, 0.6, 0.4, 0.2])
     pair = Pair(SMALL)
     pair.learn(make_stream(), 0.5)
@@ -150,61 +157,58 @@ def test_exact_replies_add_up_to_the_gradient_of_waiting() -> None:
     torch.testing.assert_close(pair.fast.see.weight.grad, 3 * waiting)  # a mean over 3 windows, and 3 losses of one
 
 
-def test_a_run_has_a_curve_over_samples_and_updates() -> None:
-    result = train(SMALL)
-    assert [row[:2] for row in result["curve"]] == [[48, 6], [96, 12]]
-    record = to_record({**result, "scores": {"test": [0.5, 0.6], "valid": [0.7, 0.8]}})
-    assert (record["value"], record["fast_accuracy"], record["valid_accuracy"]) == (0.5, 0.6, 0.7)
-
-
-def test_at_the_end_ten_streams_of_either_split_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_has_a_curve_and_at_the_end_ten_streams_of_either_split_are_scored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     scored: list[int] = []
-    monkeypatch.setattr(Pair, "score", lambda pair, stream: scored.append(stream.odd.shape[1]) or (len(scored), 0.0))
-    result = train(SMALL)
+    monkeypatch.setattr(Pair, "score", lambda pair, stream: scored.append(stream.odd.shape[1]) or (len(scored), 0.5))
+    result = train(**asdict(SMALL))
+    assert [row[:2] for row in result["curve"]] == [[48, 6], [96, 12]]
     assert scored == [400] * 22
-    assert result["scores"] == {"test": [7.5, 0.0], "valid": [17.5, 0.0]}
+    record = record_of(Condition(asdict(SMALL)), result)
+    assert (record["value"], record["fast_accuracy"], record["valid_accuracy"]) == (7.5, 0.5, 17.5)
+    assert record["method"] == "synthetic"
+    assert record["interface_target_r2"] == result["interface"]["target_r2"] != 0
 
 
-def test_settings_are_chosen_on_the_validation_images_for_each_method_and_number_of_digits() -> None:
-    made = [
-        {"method": method, "digits": digits, "rate": rate, "clip": clip, "value": -valid, "valid_accuracy": valid}
-        for method, digits, rate, clip, valid in (
-            ("full", 10, 1.0, 1.0, 0.1), ("full", 10, 1.0, 2.0, 0.3), ("full", 10, 1.0, 1.0, 0.2),
-            ("full", 10, 2.0, 1.0, 0.2), ("full", 20, 1.0, 1.0, 0.0), ("none", 10, 1.0, 1.0, 0.0),
-        )
-    ]  # fmt: skip
-    assert best(made) == {("full", 10): made[1:2], ("full", 20): made[4:5], ("none", 10): made[5:]}
+def test_table_and_figure_show_the_settings_that_do_best_on_the_validation_images(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    records: list[Record] = []
+    for method, digits, rate, valid, values in (
+        ("full", 10.0, 1.0, 0.1, (0.9, 0.9)), ("full", 10.0, 2.0, 0.3, (0.5, 0.7)),
+        ("synthetic", 5.0, 1.0, 0.0, (0.8,)),
+    ):  # fmt: skip
+        for value in values:
+            place = {"method": method, "digits": digits, "rate": rate, "clip": 1.0, "valid_accuracy": valid}
+            curve = [[5.0, 1, value / 2], [digits, 2, value]]
+            records.append({"metric": "m", "value": value, "fast_accuracy": value / 4, "curve": curve, **place})
+            records[-1]["interface_target_r2"] = 0.25
+    show(records)
+    printed = cells(capsys.readouterr().out)
+    assert printed["full"] == ["1e+01", "2", "1", "0.600 (0.500 to 0.700)", "0.150 (0.125 to 0.175)", "0.25"]
+    assert printed["synthetic"] == ["5e+00", "1", "1", "0.800", "0.200", "0.25"]
+    by_digits, by_updates = draw(records).axes
+    assert lines(by_digits)["full, 1e+01"] == ([5, 10], [pytest.approx(0.3), pytest.approx(0.6)], BLACK)
+    assert lines(by_updates)["synthetic, 5e+00"] == ([1, 2], [0.4, 0.8], GREEN)
+    assert {(10, 0.5), (10, 0.7)} <= dots(by_digits)
 
 
-def test_runs_of_other_settings_have_other_names() -> None:
-    conditions = {
-        SMALL,
-        replace(SMALL, slow_rate=1e-3),
-        replace(SMALL, clip=1.0),
-        replace(SMALL, falling=0.5),
-        replace(SMALL, digits=1e3),
-    }
-    assert len({condition.name for condition in conditions}) == 5
-
-
-def test_the_error_told_is_the_gradient_of_a_ticks_loss_at_the_output() -> None:
-    pair = Pair(SMALL)
-    outputs = torch.randn(3, pair.slow.count.in_features, requires_grad=True)
-    total = torch.tensor([0, 5, 12])
-    F.cross_entropy(pair.slow.count(outputs), total, reduction="sum").backward()
-    torch.testing.assert_close(pair.slow.error(pair.slow.count(outputs), total), outputs.grad)
-
-
-def test_told_is_what_was_remembered_before_the_tick_and_its_own_error() -> None:
+def test_known_are_what_was_remembered_before_the_tick_and_its_output_gradient() -> None:
     pair, stream = Pair(SMALL), make_stream()
     messages = torch.randn(3, 2, pair.fast.send.out_features)
     before = pair.remembered = pair.slow.initial_state(2)
     for message, threes, total in zip(messages, stream.threes[3::4], stream.total, strict=True):
         known = pair._tick(message, threes, total)
         assert known is not None
-        torch.testing.assert_close(known.inputs, torch.cat(before, dim=-1))
+        assert known.features is not None
+        torch.testing.assert_close(known.features[..., :128], torch.cat(before, dim=-1))
         scores, before = pair.slow(message[None], before)
-        torch.testing.assert_close(known.targets[0, :, 6:], ERROR_SCALE * pair.slow.error(scores[0], total))
-        assert known.targets[0, :, :5].argmax(dim=-1).equal(threes)
+        torch.testing.assert_close(known.features[0, :, 128 + 6 :], ERROR_SCALE * pair.slow.error(scores[0], total))
+        assert known.features[0, :, 128 : 128 + 5].argmax(dim=-1).equal(threes)
     _, expected = pair.slow(messages, pair.slow.initial_state(2))
     torch.testing.assert_close(pair.remembered, expected)
+    outputs = torch.randn(3, pair.slow.count.in_features, requires_grad=True)
+    total = torch.tensor([0, 5, 12])
+    F.cross_entropy(pair.slow.count(outputs), total, reduction="sum").backward()
+    torch.testing.assert_close(pair.slow.error(pair.slow.count(outputs), total), outputs.grad)

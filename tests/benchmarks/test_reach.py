@@ -1,51 +1,55 @@
 """What `benchmarks/reach.py` measures: the curriculum's lengths within budgets, by the best of several rates."""
 
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
-from reach import WHOLE, WINDOWED, Condition, best_rates, make_policy, reached, synthesizer_rates, to_records, train
-from runs import run_all
+from frame import Condition
+from reach import WHOLE, WINDOWED, build_estimator, draw, records_of, show, synthesizer_rates, train
+from readings import cells, dots, lines
+from shown import BLACK, BLUE, GREEN
 
-from sgrnn import LSTM
 from sgrnn.tasks import Copy
 
-SMALL = Condition("copy", "truncated", 2, 1e-2, 1e-3, seed=0, steps=200, seconds=0.0, hidden_size=4, batch_size=3)
+SMALL = {
+    "task": "repeat-copy", "method": "truncated", "window": 2, "rate": 1e-2, "synthesizer_rate": 1e-3, "seed": 0,
+    "steps": 20, "seconds": 2.5, "hidden_size": 4, "batch_size": 3,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("budget", "column", "expected"), [(0, 1, 0), (10, 1, 1), (25, 1, 2), (4.0, 2, 3)])
-def test_what_counts_is_the_longest_mastered_within_the_budget(budget: float, column: int, expected: int) -> None:
-    assert reached([[1, 10, 1.0], [2, 20, 2.0], [3, 30, 3.0]], budget, column) == expected
+def test_what_counts_is_the_longest_mastered_within_the_budget() -> None:
+    used = {"episodes": 9, "target_r2": 0.5}
+    mastered = [[1, 10, 1.0], [2, 20, 2.0], [3, 21, 3.0]]
+    for fields, lengths in (({}, [2, 2]), ({"steps": 9, "seconds": 4.0}, [0, 3]), ({"steps": 21}, [3, 2])):
+        records = records_of(Condition(SMALL | fields), {"mastered": mastered, "used": used})
+        assert [r["value"] for r in records] == lengths
+        assert [r["metric"] for r in records] == ["length at equal steps", "length at equal seconds"]
+        assert [r["budget"] for r in records] == [(SMALL | fields)["steps"], (SMALL | fields)["seconds"]]
 
 
-@pytest.mark.parametrize("method", WINDOWED + WHOLE)
-def test_every_method_trains_until_the_budget_is_used_up(method: str) -> None:
-    result = train(replace(SMALL, method=method, task="repeat-copy"))
-    assert 200 <= result["used"]["steps"] < 200 + 3 * 5, "and no episode longer"
-    records = to_records(result)
-    assert [record["metric"] for record in records] == ["length at equal steps", "length at equal seconds"]
-    assert all(record["method"] == method for record in records)
+def test_every_method_trains_until_the_budget_is_used_up_a_synthesizer_at_its_rates() -> None:
+    for method in WINDOWED + WHOLE:
+        used = train(**SMALL | {"method": method, "steps": 40, "seconds": 0.0})["used"]
+        assert 40 <= used["steps"] < 40 + 3 * 5, "and no episode longer"
+        learned = list(build_estimator(method, 2, 4, Copy(3)).parameters())
+        assert list(synthesizer_rates(method, 2, [3, 4, 3])) == ([3, 4] if learned else [0])
 
 
-def test_each_method_and_window_has_its_best_rates() -> None:
-    rates = [(1, 1, 3), (1, 1, 9), (1, 1, 4), (1, 2, 5), (1, 2, 5), (1, 2, 5), (2, 1, 4)]
-    one = {"metric": "m", "task": "copy", "method": "state", "window": 4}
-    made = [{**one, "rate": rate, "synthesizer_rate": its, "value": value} for rate, its, value in rates]
-    assert best_rates(made) == made[3:6]
-
-
-@pytest.mark.parametrize("method", WINDOWED + WHOLE)
-def test_rates_of_a_synthesizer_are_tried_where_there_is_one(method: str) -> None:
-    learned = list(make_policy(replace(SMALL, method=method), LSTM(10, 4), Copy(3)).parameters())
-    assert list(synthesizer_rates(method, 2, [3, 4, 3])) == ([3, 4] if learned else [0])
-
-
-def test_stopped_it_goes_on(tmp_path: Path) -> None:
-    conditions = [SMALL, replace(SMALL, seed=1)]
-    first = list(run_all(train, conditions[:1], tmp_path, jobs=1))
-    there = next(tmp_path.iterdir())
-    before = there.stat().st_mtime_ns
-    both = list(run_all(train, conditions, tmp_path, jobs=1))
-    assert both[0] == first[0]
-    assert there.stat().st_mtime_ns == before
-    assert both[1]["condition"]["seed"] == 1
+def test_table_and_figure_show_the_best_rates_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    records = []
+    for method, window, rate, values in (
+        ("truncated", 2, 1, (1, 2, 4)), ("truncated", 4, 1, (3, 3, 3)), ("truncated", 4, 2, (2, 9, 2)),
+        ("synthetic", 4, 1, (5, 7, 6)), ("full", 0, 1, (8, 8, 9)),
+    ):  # fmt: skip
+        for value in values:
+            place = {"task": "copy", "method": method, "window": window, "rate": rate, "synthesizer_rate": 0}
+            records.append({"metric": "length at equal steps", "value": value, "budget": 600.0, **place})
+    show(records)
+    printed = cells(capsys.readouterr().out)
+    assert printed[""] == ["no window", "T=2", "T=4"]
+    assert printed["full"] == ["8 (8 to 9)", "", ""]
+    assert printed["truncated"] == ["", "2 (1 to 4)", "3 (3 to 3)"]
+    assert printed["synthetic"] == ["", "", "6 (5 to 7)"]
+    (axes,) = draw(records).axes
+    drawn = lines(axes)
+    assert drawn["truncated"] == ([0, 2], [2, 3], BLUE), "windows 2, 3, 4 and 5 side by side"
+    assert (drawn["synthetic"], drawn["full"][1:]) == (([2], [6], GREEN), ([8, 8], BLACK))
+    assert drawn["published DNI (other budget)"][1] == [16, 14, 18, 18]
+    assert {(0, 1), (0, 4), (2, 5), (2, 7)} <= dots(axes)

@@ -1,0 +1,142 @@
+"""Training update by update, where no run is to be recorded: timed, counted, or of a model without a recipe."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from sgrnn import State
+from sgrnn.config.build.gradient import build_estimator
+from sgrnn.config.build.optimizer import build_optimizer
+from sgrnn.config.recipe import Recipe
+from sgrnn.data import data_folder
+from sgrnn.estimators import GradientEstimator, Step
+from sgrnn.span import Span
+from sgrnn.training.problems.opening import new_problem
+from sgrnn.training.train_all import prepare_process
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Updates:
+    """A training loop: every call is an update.
+
+    Args:
+        model: the core, or a model around it.
+        loss: of outputs and targets.
+        estimator: of the gradients.
+        optimizers: of model and synthesizer; None for one that has nothing to train.
+        clipped: parameters whose gradient is shrunk together.
+        clip: to this norm.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        estimator: GradientEstimator,
+        optimizers: Sequence[Optimizer | None],
+        clipped: Iterable[nn.Parameter],
+        clip: float,
+    ) -> None:
+        self.model, self.loss, self.estimator, self.clip = model, loss, estimator, clip
+        self.optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
+        self.clipped = list(clipped)
+
+    def __call__(self, span: Span, state: State) -> Step:
+        step = self.estimator.backward(self.model, self.loss, span, state)
+        nn.utils.clip_grad_norm_(self.clipped, self.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        return step
+
+
+class RecipeUpdates:
+    """The training of a recipe, update by update, without what a run records."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.problem, _ = new_problem(recipe, data_folder())
+        self.model = self.problem.build_model()
+        estimator = build_estimator(recipe, self.model, self.problem.updates_per_epoch)
+        optimizers = [
+            build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, estimator)
+        ]  # fmt: skip
+        clip = recipe.training.clip or math.inf
+        self.update = Updates(self.model, self.model.loss, estimator, optimizers, self.model.parameters(), clip)
+        self.problem.start(estimator.lookahead)
+        self.state = self.model.initial_state(recipe.training.batch_size)
+
+    def __call__(self) -> None:
+        step = self.update(self.problem.draw(), self.state)
+        self.state = step.state
+        self.problem.observe(step)
+
+
+def seconds_per_update(recipes: Mapping[Key, Recipe], rounds: int = 12, updates: int = 8) -> dict[Key, float]:
+    """Return medians over interleaved rounds, all recipes side by side on one thread."""
+    prepare_process(1)
+    loops = {key: RecipeUpdates(recipe) for key, recipe in recipes.items()}
+    times: dict[Key, list[float]] = {key: [] for key in loops}
+    for number in range(rounds + 1):  # the first round warms up
+        for key, update in loops.items():
+            began = time.perf_counter()
+            for _ in range(updates):
+                update()
+            if number:
+                times[key].append((time.perf_counter() - began) / updates)
+    return {key: median(values) for key, values in times.items()}
+
+
+class _Operations(TorchDispatchMode):
+    """Counts the floating-point operations of matrix products inside its context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def count(recipe: Recipe) -> dict[str, float]:
+    """Count what the second update of a text's recipe takes, per token.
+
+    Returns:
+        `operations`, floating-point ones of matrix products; `steps forward` of the core; and `steps backward`, those
+        of the former that have a graph and are gone through again.
+    """
+    torch.manual_seed(0)
+    update = RecipeUpdates(recipe)
+    update()
+    steps = {True: 0, False: 0}
+
+    def note(core: nn.Module, arguments: tuple[Any, ...], results: tuple[Any, ...]) -> None:
+        steps[torch.is_grad_enabled()] += results[0].shape[0] * results[0].shape[1]
+
+    handle = update.model.core.register_forward_hook(note)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a TF32 that no CPU has
+        # Fused kernels hide their products from the counter.
+        with torch.backends.mkldnn.flags(enabled=False), _Operations() as counter:
+            update()
+    handle.remove()
+    assert recipe.span is not None, "of a text"
+    tokens = recipe.span * recipe.training.batch_size
+    return {
+        "operations": counter.total / tokens,
+        "steps forward": sum(steps.values()) / tokens,
+        "steps backward": steps[True] / tokens,
+    }
