@@ -59,7 +59,7 @@ def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
     sizes = torch.tensor([1.0, 1, 1, 2, 3], dtype=torch.float64)
     assert_close(found.norms().value[0], (blocks.square().sum(dim=(1, 2)) / 12 / sizes).sqrt())
     terms = blocks.flatten(1)
-    assert_close(found.carried().value[0], torch.linalg.lstsq(terms.T, said.flatten()[:, None]).solution[:, 0])
+    assert_close(found.share_by_lag().value[0], torch.linalg.lstsq(terms.T, said.flatten()[:, None]).solution[:, 0])
     assert found.cosine().error.isnan().all(), "of one span there is no standard error"
 
 
@@ -71,7 +71,7 @@ def test_an_oracle_scores_one(core: str) -> None:
     found = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[12])
     ones = torch.ones_like(found.cosine().value)
     for of in (INJECTED, PREDICTED):
-        for figure in (found.cosine(of), found.r2(of), found.norm_ratio(of), found.carried(of)):
+        for figure in (found.cosine(of), found.r2(of), found.norm_ratio(of), found.share_by_lag(of)):
             assert_close(figure.value, ones)
             assert figure.error.abs().max() < 1e-6
 
@@ -84,7 +84,7 @@ def test_an_oracle_of_few_steps_scores_one_at_its_own_horizon_and_less_beyond() 
     r2 = found.r2().value[0]
     assert_close(r2[2], torch.ones((), dtype=torch.float64))
     assert all(float(each) < 1 - 1e-4 for place, each in enumerate(r2) if place != 2)
-    assert_close(found.carried().value[0], torch.tensor([1.0, 1, 1, 0, 0], dtype=torch.float64))
+    assert_close(found.share_by_lag().value[0], torch.tensor([1.0, 1, 1, 0, 0], dtype=torch.float64))
     assert float(estimator_horizon(found, 1 - 1e-6).value) == pytest.approx(3, abs=1e-3)
     assert float(true_horizon(found).value) > 3
 
@@ -94,7 +94,7 @@ def test_a_synthesizer_of_zeros_scores_zero_as_truncation_does() -> None:
     spans, state = linear_text(core, number=3, steps=4, beyond=8)
     for estimator in (bare(2, Zero()), TruncatedBPTT(2), BPTT()):
         found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
-        for figure in (found.cosine(), found.r2(), found.norm_ratio(), found.carried()):
+        for figure in (found.cosine(), found.r2(), found.norm_ratio(), found.share_by_lag()):
             assert not figure.value.any()
         assert float(estimator_horizon(found).value) == 0
 
@@ -232,7 +232,7 @@ def test_the_horizon_is_where_the_share_is_reached() -> None:
     assert true_horizon(found, 1.0).value == pytest.approx(4)
     assert estimator_horizon(found, 4 / 7).value == pytest.approx(1)
     assert estimator_horizon(found, 1.0).value == pytest.approx(2)
-    assert_close(found.carried().value, torch.tensor([[1.0, 1, 0, 0]], dtype=torch.float64))
+    assert_close(found.share_by_lag().value, torch.tensor([[1.0, 1, 0, 0]], dtype=torch.float64))
     assert_close(found.r2().value[0, -1], torch.tensor(0.7, dtype=torch.float64))
 
 

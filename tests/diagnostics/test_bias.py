@@ -21,8 +21,8 @@ from models import (
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.diagnostics import Bias, measure_bias, stretch
-from sgrnn.diagnostics.bias import join
+from sgrnn.diagnostics import Bias, measure_bias, stretches
+from sgrnn.diagnostics.mean_gradients import join
 from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL
 from sgrnn.span import Span
@@ -70,7 +70,7 @@ def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
     assert found.contenders == ["estimator", *(f"T={window}" for window in windows)]
     assert found.tensors == ["all", "weight"]
     assert found.relative_error().error.abs().max() < 1e-6, "equal episodes have no spread"
-    assert found.worth_text() == "worth T=3.0 ± 0.0"
+    assert found.equivalent_window_text() == "worth T=3.0 ± 0.0"
 
 
 def test_a_worth_between_windows_is_not_rounded_up_and_found_by_looking_there() -> None:
@@ -83,13 +83,13 @@ def test_a_worth_between_windows_is_not_rounded_up_and_found_by_looking_there() 
     found = measured([1, 2, 3, 6, 12, 24])
     value, error = found.equivalent_window()
     assert float(value) == pytest.approx(8, abs=float(error))
-    assert found.worth_text() == f"worth T={float(value):.1f} ± {float(error):.1f} (between 6 and 12)"
+    assert found.equivalent_window_text() == f"worth T={float(value):.1f} ± {float(error):.1f} (between 6 and 12)"
     assert found.windows_around() == [7, 8, 9, 10], "of five the four that are as far apart in ratio"
     joined = found.joined(measured(found.windows_around(5)))
     assert joined.windows == [1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 24]
     whole = measured(joined.windows)
     assert_identical([joined.errors, joined.mixed], [whole.errors, whole.mixed])
-    assert joined.worth_text() == "worth T=8.0 ± 0.0"
+    assert joined.equivalent_window_text() == "worth T=8.0 ± 0.0"
     assert joined.windows_around() == []
     with pytest.raises(ValueError, match="other must be of the same spans and groups, and of other windows"):
         joined.joined(found)
@@ -114,18 +114,18 @@ def made_up(errors: list[list[float]]) -> Bias:
     ],
 )
 def test_what_a_policy_is_worth_in_words(estimator: list[float], text: str) -> None:
-    assert made_up([estimator, [0.5] * 3, [0.2] * 3, [0.1] * 3]).worth_text() == text
+    assert made_up([estimator, [0.5] * 3, [0.2] * 3, [0.1] * 3]).equivalent_window_text() == text
 
 
 def test_what_is_not_known_is_said_so() -> None:
     wild = made_up([[0.6, 0.1, 0.01], [0.5] * 3, [0.2] * 3, [0.1] * 3])
     value, error = wild.equivalent_window()
     assert 2 * error >= value
-    assert wild.worth_text() == (
+    assert wild.equivalent_window_text() == (
         f"worth T={float(value):.1f} ± {float(error):.1f} (which is not known from so few spans: take more)"
     )
     few = made_up([[0.15, 0.15], [0.5] * 2, [0.2] * 2, [0.1] * 2])
-    assert few.worth_text() == "worth T=7.1 (which is not known from so few spans: take more)"
+    assert few.equivalent_window_text() == "worth T=7.1 (which is not known from so few spans: take more)"
 
 
 def test_a_cosine_that_noise_takes_beyond_one_counts_as_one_and_is_told() -> None:
@@ -181,7 +181,7 @@ def test_an_oracle_has_no_error(core: str, window: int) -> None:
     assert_close(found.cosine().value[0, 0], torch.ones((), dtype=torch.float64))
     assert found.relative_error().value[1, 0] > 0.01
     assert found.relative_error().value[2, 0] < 1e-7, "a window as long as the episodes has none either"
-    assert found.worth_text().startswith("worth")
+    assert found.equivalent_window_text().startswith("worth")
 
 
 def test_a_synthesizer_of_zeros_is_worth_its_window() -> None:
@@ -236,14 +236,14 @@ def test_where_the_reference_is_noise_alone_a_policy_is_worth_no_window() -> Non
     errors = products.expand(3, 1, 2, 2)
     found = Bias(["all"], [1, 2], products[None], errors, errors, torch.ones(1, dtype=torch.float64), 4, 8)
     assert found.equivalent_window().value.isnan()
-    assert found.worth_text() == "not to be told from noise"
+    assert found.equivalent_window_text() == "not to be told from noise"
     core = LinearCore()
     spans, state = linear_text(core, number=4, steps=3, beyond=3)
     found = measure_bias(
         TruncatedBPTT(2), core, lambda outputs, _: 0 * outputs.sum(dim=-1), spans, state, horizon=3, windows=[1, 2]
     )  # fmt: skip
     assert found.equivalent_window().value.isnan()
-    assert found.worth_text() == "not to be told from noise"
+    assert found.equivalent_window_text() == "not to be told from noise"
 
 
 def test_any_policy_can_be_measured_and_is_left_as_it_was() -> None:
@@ -282,8 +282,8 @@ def test_an_output_layer_that_the_loss_alone_knows_of_is_left_as_it_was(before: 
 def test_spans_are_taken_together_up_to_the_horizon_or_an_end() -> None:
     whole = make_span(10, is_first=[(0, 0)], is_last=ALL_END)
     spans = [*cut(whole, 4), *cut(whole, 4)]
-    assert [[span.steps for span in parts] for parts in stretch(spans, 8)] == [[4, 4], [2], [4, 4], [2]]
-    assert [[span.steps for span in parts] for parts in stretch(spans, 50)] == [[4, 4, 2], [4, 4, 2]]
+    assert [[span.steps for span in parts] for parts in stretches(spans, 8)] == [[4, 4], [2], [4, 4], [2]]
+    assert [[span.steps for span in parts] for parts in stretches(spans, 50)] == [[4, 4, 2], [4, 4, 2]]
     joined = join(cut(whole, 4))
     assert_identical([joined.inputs, joined.targets, joined.is_first, joined.is_last],
                      [whole.inputs, whole.targets, whole.is_first, whole.is_last])  # fmt: skip
