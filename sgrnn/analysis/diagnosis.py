@@ -171,6 +171,8 @@ def comparison_windows(steps: int, own: int | None) -> list[int]:
 
     >>> comparison_windows(60, own=4)
     [1, 2, 3, 4, 5, 10, 15, 30, 60]
+    >>> comparison_windows(7, own=None), comparison_windows(1, own=1)
+    ([1, 7], [1])
     """
     windows = [1]
     for window in range(2, steps + 1):

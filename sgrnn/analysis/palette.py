@@ -32,9 +32,5 @@ def color_of(kind: str, *, control: bool = False) -> str:
 
 
 def marker_of(place: int) -> str:
-    """Return the marker of a run by its place among those that share a color.
-
-    >>> marker_of(0), marker_of(1)
-    ('o', 's')
-    """
+    """Return the marker of a run by its place among those that share a color."""
     return _MARKERS[place % len(_MARKERS)]

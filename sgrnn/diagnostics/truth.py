@@ -98,6 +98,8 @@ def block_ends(horizon: int) -> list[int]:
 
     >>> block_ends(50)
     [1, 2, 3, 5, 8, 13, 21, 34, 50]
+    >>> block_ends(1), block_ends(4)
+    ([1], [1, 2, 3, 4])
     """
     ends: list[int] = []
     lag = 1

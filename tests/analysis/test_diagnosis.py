@@ -9,7 +9,7 @@ import pytest
 from models import make_language_model, make_text
 from training.tiny import Practice, Training, same
 
-from sgrnn.analysis.diagnosis import comparison_windows, read_diagnosis, spans_ahead
+from sgrnn.analysis.diagnosis import read_diagnosis, spans_ahead
 from sgrnn.config.files import parse_recipe
 from sgrnn.errors import InputError
 from sgrnn.estimators import BPTT, SyntheticGradients
@@ -80,12 +80,6 @@ def test_spans_ahead_are_the_next_ones_with_a_longer_future(start: Start) -> Non
         assert span.inputs.equal(expected.inputs)
         assert span.future is not None
         assert span.future.steps == 2
-
-
-def test_windows_to_compare_with_divide_the_stretch() -> None:
-    assert comparison_windows(60, own=5) == [1, 2, 3, 5, 10, 15, 30, 60]
-    assert comparison_windows(7, own=None) == [1, 7]
-    assert comparison_windows(1, own=1) == [1]
 
 
 def test_a_damaged_file_is_refused(start: Start) -> None:

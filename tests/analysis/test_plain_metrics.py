@@ -51,7 +51,7 @@ def test_bias() -> None:
     }
 
 
-def test_health() -> None:
+def test_health_and_what_is_not_finite() -> None:
     estimates: Any = [Estimate(torch.tensor([float(number)]), torch.tensor([number / 8])) for number in range(1, 5)]
     assert health_metrics(Health(["all"], *estimates)) == {
         "parts": ["all"],
@@ -60,8 +60,5 @@ def test_health() -> None:
         "common": {"value": [3.0], "error": [0.375]},
         "radial": {"value": [4.0], "error": [0.5]},
     }
-
-
-def test_what_is_not_finite_is_none() -> None:
     estimate = Estimate(torch.tensor([[1.0, torch.nan]]), torch.tensor([[torch.inf, 0.5]]))
     assert plain(estimate) == {"value": [[1.0, None]], "error": [[None, 0.5]]}

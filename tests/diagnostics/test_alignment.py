@@ -1,10 +1,9 @@
-"""Figures about boundaries: on a linear core equal to their closed form, and as they must be for known predictions."""
+"""Metrics of boundaries: on a linear core equal to their closed form, and as they must be for known predictions."""
 
 import pytest
 import torch
 from known import Oracle, Zero, bare, linear_blocks, linear_text
 from models import (
-    CORES,
     ROWS,
     SIZE,
     LinearCore,
@@ -24,15 +23,13 @@ from sgrnn.diagnostics import (
     INJECTED,
     PREDICTED,
     Alignment,
-    block_ends,
     estimator_horizon,
     measure_alignment,
     state_parts,
     true_horizon,
 )
-from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.mixed import Mixed
-from sgrnn.estimators.online import RTRL
 from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
 from sgrnn.state import State
@@ -43,7 +40,7 @@ LAGS = [1, 2, 3, 5, 8]
 ALL_END = torch.ones(ROWS, dtype=torch.bool)
 
 
-def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
+def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
     core = LinearCore()
     (span, *_), state = linear_text(core, number=1, steps=6, beyond=8)
     table = Table(4 * 4, SIZE)
@@ -63,7 +60,7 @@ def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
     assert found.cosine().error.isnan().all(), "of one span there is no standard error"
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", ["LSTM-2", "own"])
 def test_an_oracle_scores_one(core: str) -> None:
     model = make_core(core)
     spans = cut(make_span(12, is_last=ALL_END), 4)
@@ -109,8 +106,8 @@ def test_shuffled_predictions_score_about_zero_or_below() -> None:
     assert_close(found.r2(PREDICTED).value[0], torch.ones(1, dtype=torch.float64))  # what was said was right
 
 
-@pytest.mark.parametrize("is_first", [[(0, 0), (4, 0), (4, 2)], [(1, 1), (5, 0), (5, 2), (11, 0)]])
-def test_nothing_is_expected_from_beyond_the_start_of_another_sequence(is_first: list[tuple[int, int]]) -> None:
+def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None:
+    is_first = [(0, 0), (1, 1), (4, 0), (4, 2), (5, 1), (11, 0)]  # at the ends of spans and inside
     model = make_language_model()
     spans = cut(make_text(12, is_first=is_first, is_last=ALL_END), 4)
     estimator = bare(1, Oracle(model, model.loss, steps=1))
@@ -156,7 +153,7 @@ def test_parts_are_measured_apart() -> None:
     assert 0 < r2["all"] < 1
 
 
-def test_policy_model_gradients_and_chance_are_left_as_they_were() -> None:
+def test_estimator_model_gradients_and_chance_are_left_as_they_were() -> None:
     model = make_language_model(dropout=0.5)
     estimator = SyntheticGradients(2, model.synthesizer(3), shuffle=True).double()
     spans = cut(make_text(12, is_last=ALL_END), 4)
@@ -236,46 +233,28 @@ def test_the_horizon_is_where_the_share_is_reached() -> None:
     assert_close(found.r2().value[0, -1], torch.tensor(0.7, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(
-    ("estimator", "spans", "lags", "message"),
-    [
-        (TruncatedBPTT(2), 0, [2], "spans must be at least one, got none"),
-        (TruncatedBPTT(2), 1, [2, 1], r"lags must be at least 1 step and increase, got \[2, 1\]"),
-        (TruncatedBPTT(2), 1, [0], r"lags must be at least 1 step and increase, got \[0\]"),
-        (TruncatedBPTT(2), 1, [9], "a span needs 9 steps of future, or rows that end, .* of 9 steps .*; got 8"),
-        (RTRL(), 1, [2], "can be looked at in SyntheticGradients, ExactAhead, Mixed, TruncatedBPTT and BPTT, got RTRL"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(
-    estimator: GradientEstimator, spans: int, lags: list[int], message: str
-) -> None:
+def test_what_cannot_be_measured_is_refused() -> None:
     core = LinearCore()
-    found, state = linear_text(core, number=1, steps=4, beyond=8)
-    with pytest.raises(ValueError, match=message):
-        measure_alignment(estimator, core, half_squared_error, found[:spans], state, lags=lags)
+    spans, state = linear_text(core, number=1, steps=4, beyond=8)
+    alone = [Span(spans[0].inputs, spans[0].targets)]
+    for chosen, lags, message in (
+        ([], [2], "spans must be at least one, got none"),
+        (spans, [2, 1], r"lags must be at least 1 step and increase, got \[2, 1\]"),
+        (spans, [0], r"lags must be at least 1 step and increase, got \[0\]"),
+        (spans, [9], "a span needs 9 steps of future, or rows that end, .* of 9 steps .*; got 8"),
+        (alone, [1], "a span needs 1 steps of future, or rows that end, .*; got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure_alignment(TruncatedBPTT(2), core, half_squared_error, chosen, state, lags=lags)
 
 
 def test_standard_errors_shrink_with_the_root_of_the_number_of_spans() -> None:
     core = LinearCore()
-    spans, state = linear_text(core, number=400, steps=2, beyond=2)
+    spans, state = linear_text(core, number=150, steps=2, beyond=2)
     estimator = bare(2, Oracle(core, half_squared_error, steps=1))
     few, many = (
-        measure_alignment(estimator, core, half_squared_error, spans[:number], state, lags=[2], groups=25).cosine()
-        for number in (25, 400)
+        measure_alignment(estimator, core, half_squared_error, spans[:number], state, lags=[2], groups=15).cosine()
+        for number in (15, 150)
     )
-    assert 2 < float(few.error[0, 0] / many.error[0, 0]) < 8
+    assert 1.5 < float(few.error[0, 0] / many.error[0, 0]) < 6, "about the root of ten"
     assert abs(float(few.value[0, 0] - many.value[0, 0])) < 4 * float(few.error[0, 0])
-
-
-def test_lags_reach_the_horizon() -> None:
-    for horizon in (1, 2, 3, 7, 100):
-        is_last = block_ends(horizon)
-        assert is_last[-1] == horizon
-        assert is_last == sorted(set(is_last))
-
-
-def test_a_span_without_future_must_end() -> None:
-    core = LinearCore()
-    span = Span(torch.zeros(2, 1, SIZE).double(), torch.zeros(2, 1, SIZE).double())
-    with pytest.raises(ValueError, match="got 0"):
-        measure_alignment(TruncatedBPTT(1), core, half_squared_error, [span], torch.zeros(1, SIZE).double(), lags=[1])

@@ -46,25 +46,18 @@ def test_the_true_gradient_is_that_without_interfaces() -> None:
     assert_identical(truth(make_wrong()), truth(None))
 
 
-def test_reference_and_truncation_are_those_without_interfaces_and_the_policy_is_not() -> None:
-    found, without = bias_with(make_wrong()), bias_with(None)
-    assert_identical(found.reference, without.reference)
-    assert_identical(found.errors[1:], without.errors[1:])
-    assert_close(without.errors[0], without.errors[2])
-    assert float(found.relative_error().value[0, 0]) > 2 * float(without.relative_error().value[0, 0])
-
-
-def test_an_interface_is_left_as_it_was() -> None:
-    interface = make_wrong()
+def test_reference_and_truncation_are_those_without_interfaces_which_the_estimator_answers_for() -> None:
+    """An interface is left as it was, and of several processes each measures all rows."""
+    interface = make_wrong(all_reduce=lambda tensor: 2 * tensor)
     weight = interface.synthesizer.get_parameter("last.weight")
     weight.grad = torch.ones_like(weight)
     before = {name: value.clone() for name, value in interface.state_dict().items()}
-    bias_with(interface)
+    bias, alone, without = bias_with(interface), bias_with(make_wrong()), bias_with(None)
+    assert_identical(bias.errors, alone.errors)
+    assert_identical(bias.reference, without.reference)
+    assert_identical(bias.errors[1:], without.errors[1:])
+    assert_close(without.errors[0], without.errors[2])
+    assert float(bias.relative_error().value[0, 0]) > 2 * float(without.relative_error().value[0, 0])
     assert_identical(dict(interface.state_dict()), before)
     assert_identical(weight.grad, torch.ones_like(weight))
     assert all(each.grad is None for each in interface.parameters() if each is not weight)
-
-
-def test_of_several_processes_each_measures_all_rows() -> None:
-    found, alone = bias_with(make_wrong(all_reduce=lambda tensor: 2 * tensor)), bias_with(make_wrong())
-    assert_identical(found.errors, alone.errors)
