@@ -15,7 +15,6 @@ from sgrnn.diagnostics.truth import future_gradients, steps_after
 from sgrnn.estimators import GradientEstimator, TruncatedBPTT
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.objective import Loss, mean_loss
-from sgrnn.estimators.rows import open_rows_at
 from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
 from sgrnn.state import State, cut
@@ -155,9 +154,6 @@ def _long_window(
     mean_loss(loss, outputs, span).backward()
     future, there = steps_after(span, [span.steps], horizon)
     beyond = future_gradients(model, loss, future, there, unrolled.last, [horizon])[0]
-    open_rows = open_rows_at(span, unrolled.edges)
-    if open_rows is not None:
-        beyond = beyond * open_rows[-span.batch_size :].unsqueeze(1)
     backpropagate(unrolled, outputs, beyond / (span.steps * span.batch_size))
     return _gradients(parameters)
 

@@ -41,7 +41,9 @@ def test_a_page_stands_alone_and_says_what_was_measured(tmp_path: Path) -> None:
         RunReport(make_run(odd, scored), make_diagnosis(), sample),
         RunReport(make_run(tmp_path / "same", scored), None, None),
         RunReport(
-            make_run(tmp_path / "other", [], "--gradient.kind=truncated", "--optimizer.learning_rate=0.5"), None, None
+            make_run(tmp_path / "other", [], "--gradient.kind=truncated", "--task.kind=recall", "--task.lag=3"),
+            None,
+            None,
         ),
     ]
     names = write_report(reports, tmp_path / "pages" / "report.html")
@@ -60,6 +62,7 @@ def test_a_page_stands_alone_and_says_what_was_measured(tmp_path: Path) -> None:
         str(odd), "synthetic 2", *row, str(tmp_path / "same"), "synthetic 2", *row,
         str(tmp_path / "other"), "truncated 2", *"----",
     ]  # fmt: skip
+    assert page.texts["p"][2].startswith("Caution: the runs have learned different things")
     assert page.texts["dt"] == [report.run.name for report in reports]
     undiagnosed = f"Not diagnosed yet: sgrnn diagnose {tmp_path / 'same'}"
     assert page.texts["dd"][:6] == [*summary(reports[0]), undiagnosed]
@@ -70,7 +73,7 @@ def test_a_page_stands_alone_and_says_what_was_measured(tmp_path: Path) -> None:
     whole, same, differing = page.texts["pre"]
     assert "hidden_size: 4" in whole
     assert same == "the same"
-    assert {"gradient.kind: truncated", "optimizer.learning_rate: 0.5"} <= set(differing.splitlines())
+    assert {"gradient.kind: truncated", "task.lag: 3"} <= set(differing.splitlines())
     assert "hidden_size" not in differing
     for report, own in zip(reports, (names, ["losses"]), strict=False):
         files = {path.name for path in (report.run.folder / "figures").iterdir()}

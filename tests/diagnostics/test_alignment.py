@@ -115,6 +115,12 @@ def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None
     assert_close(found.r2().value, torch.ones_like(found.r2().value))
     closed = len({(step, row) for step, row in is_first if step > 0})
     assert float(found.counts.sum()) == 12 * ROWS - ROWS - closed
+    table = Table(5 * ROWS, 12)
+    found = measure_alignment(bare(1, table), model, model.loss, spans[:1], make_state(model), lags=[1])
+    continuing = torch.tensor([[True, False, True], [True] * 3, [True] * 3, [False, True, False]])
+    assert_close(
+        found.products[0, 0, PREDICTED, PREDICTED], table.values[ROWS:, 0][continuing.flatten()].square().sum()
+    )
 
 
 def test_parts_are_layers_of_hidden_and_cell() -> None:

@@ -52,16 +52,17 @@ def linear_gradient(core: LinearCore, episode: Span, reach: Sequence[int]) -> Te
 
 def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
     core = LinearCore()
-    spans = episodes(number=4, steps=12, span=6)
+    spans = episodes(number=4, steps=12, span=5)  # of 5, 5 and 2 steps
     windows = [1, 2, 3, 4, 6, 12]
     found = measure_bias(
         TruncatedBPTT(3), core, half_squared_error, spans, torch.zeros(ROWS, SIZE).double(), horizon=12, windows=windows
     )
-    episode = join(spans[:2])
+    episode = join(spans[:3])
     long = linear_gradient(core, episode, [12] * 12)
     assert_close(found.reference[0], (long * long).sum().expand(4, 4).contiguous())
-    for place, window in enumerate([3, *windows]):
-        gradient = linear_gradient(core, episode, [window - t % window for t in range(12)])
+    reaches = [[window - t % window for t in range(12)] for window in windows]
+    for place, reach in enumerate([[3, 2, 1, 2, 1, 3, 2, 1, 2, 1, 2, 1], *reaches]):  # its windows end with a span
+        gradient = linear_gradient(core, episode, reach)
         error = (gradient - long).norm() / long.norm()
         assert float(found.relative_error().value[place, 0]) == pytest.approx(float(error), abs=1e-7)
         cosine = (gradient * long).sum() / (gradient.norm() * long.norm())
@@ -69,7 +70,7 @@ def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
     assert found.contenders == ["estimator", *(f"T={window}" for window in windows)]
     assert found.tensors == ["all", "weight"]
     assert found.relative_error().error.abs().max() < 1e-6, "equal episodes have no spread"
-    assert found.equivalent_window_text() == "worth T=3.0 ± 0.0"
+    assert found.equivalent_window_text() == "worth T=2.3 ± 0.0 (between 2 and 3)"
 
 
 def test_a_worth_between_windows_is_not_rounded_up_and_found_by_looking_there() -> None:

@@ -58,5 +58,9 @@ def test_norms_are_those_of_the_states_at_the_boundaries() -> None:
         seen.append(state)
     assert float(health.norm.value[0]) == pytest.approx(float(torch.stack(seen).norm(dim=2).mean()))
     assert float(health.size.value[0]) == float(health.radial.value[0]) == 0
+    ending = Span(spans[0].inputs, spans[0].targets, is_last=torch.tensor([True] * 3 + [False] * 2))
+    health = measure_health(TruncatedBPTT(2), core, half_squared_error, [ending], seen[0])
+    kept = torch.cat([seen[0], seen[1][3:]])
+    assert float(health.norm.value[0]) == pytest.approx(float(kept.norm(dim=1).mean())), "what ends does not count"
     with pytest.raises(ValueError, match="spans must be at least one, got none"):
         measure_health(TruncatedBPTT(1), core, half_squared_error, [], state)
