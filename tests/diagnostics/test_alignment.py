@@ -1,5 +1,7 @@
 """Metrics of boundaries: on a linear core equal to their closed form, and as they must be for known predictions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from known import Oracle, Zero, bare, linear_blocks, linear_text
@@ -17,6 +19,7 @@ from models import (
     squared_error,
 )
 from tolerances import assert_close, assert_identical
+from torch import nn
 
 from sgrnn.cores.dropout import Dropout
 from sgrnn.diagnostics import (
@@ -28,7 +31,15 @@ from sgrnn.diagnostics import (
     state_parts,
     true_horizon,
 )
-from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    BoundaryGradients,
+    GradientEstimator,
+    Loss,
+    Step,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
@@ -115,12 +126,31 @@ def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None
     assert_close(found.r2().value, torch.ones_like(found.r2().value))
     closed = len({(step, row) for step, row in is_first if step > 0})
     assert float(found.counts.sum()) == 12 * ROWS - ROWS - closed
-    table = Table(5 * ROWS, 12)
-    found = measure_alignment(bare(1, table), model, model.loss, spans[:1], make_state(model), lags=[1])
-    continuing = torch.tensor([[True, False, True], [True] * 3, [True] * 3, [False, True, False]])
-    assert_close(
-        found.products[0, 0, PREDICTED, PREDICTED], table.values[ROWS:, 0][continuing.flatten()].square().sum()
-    )
+
+
+class Ones(GradientEstimator):
+    """Predicts and injects ones at every boundary, those that no sequence crosses too."""
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        raise NotImplementedError
+
+    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+        zeros = TruncatedBPTT(2).look(model, loss, span, state)
+        return replace(zeros, predicted=zeros.predicted + 1, injected=zeros.injected + 1)
+
+
+def test_rows_that_end_are_measured_as_if_nothing_followed() -> None:
+    core, state = LinearCore(), torch.randn(ROWS, SIZE, generator=torch.Generator().manual_seed(0)).double()
+    span = make_span(4, is_last=torch.tensor([True, False, True]), future=make_span(4, seed=4))
+
+    def products(span: Span, state: torch.Tensor) -> torch.Tensor:
+        return measure_alignment(Ones(), core, half_squared_error, [span], state, lags=[1, 4]).products
+
+    by_row = [span.rows(row, row + 1) for row in range(ROWS)]
+    alone = [replace(each, future=None) if each.is_last else each for each in by_row]
+    expected = sum(products(each, state[row : row + 1]) for row, each in enumerate(alone))
+    assert_close(products(span, state), expected)
+    assert float(products(span, state)[0, 0, PREDICTED, PREDICTED]) == (ROWS + 1) * SIZE
 
 
 def test_parts_are_layers_of_hidden_and_cell() -> None:
