@@ -47,19 +47,13 @@ def cautions(runs: list[Run]) -> list[str]:
     elif None in digests and len(texts) > 1:
         unknown = ", ".join(run.name for run in texts if "valid" not in run.texts())
         notes.append(
-            f"whether the validation texts are the same is not known, since an earlier version ran {unknown}: "
-            "`sgrnn resume` notes it, of a run that is complete too"
+            f"whether the validation texts are the same is not known, since texts.json is missing in {unknown}: "
+            "`sgrnn resume` writes it, of a run that is complete too"
         )
     if len({run.tokenizer.digest for run in texts if run.tokenizer is not None}) > 1:
         notes.append(
             "loss and perplexity are per token, and the tokens of the runs differ: compare bits per character, in "
             "which every <unk> is charged for spelling what it stands for"
-        )
-    free = [run.name for run in texts if (best := best_record(run)) is not None and "valid_unknown_share" not in best]
-    if free:
-        notes.append(
-            f"an earlier version evaluated {', '.join(free)}, and counted <unk> as if it said the word: "
-            "`sgrnn evaluate` has the numbers that can be compared"
         )
     return notes
 

@@ -1,6 +1,6 @@
 """One palette for every figure: a color stands for a kind of gradient, a marker for one run among several.
 
-The colors are four of those that Okabe & Ito chose to be told apart by everyone.
+The colors are of those that Okabe & Ito chose, which nearly everyone can tell apart.
 """
 
 TRUNCATED = "#0072B2"

@@ -1,4 +1,4 @@
-"""Whether states and synthetic gradients stay in bounds: their norms, and what is common to all rows."""
+"""Health of states and predictions at boundaries: their norms, and the part that is common to all rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

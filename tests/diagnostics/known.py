@@ -26,8 +26,8 @@ class Oracle(nn.Module):
         losses = self._loss(self._model[0](lookahead.inputs, first)[0], lookahead.targets)
         if lookahead.valid is not None:
             losses = losses * lookahead.valid
-        found = torch.autograd.grad(losses.sum(), floating_leaves(first), allow_unused=True, materialize_grads=True)
-        return to_matrix(list(found)).unsqueeze(1)
+        gradients = torch.autograd.grad(losses.sum(), floating_leaves(first), allow_unused=True, materialize_grads=True)
+        return to_matrix(list(gradients)).unsqueeze(1)
 
 
 class Zero(nn.Module):

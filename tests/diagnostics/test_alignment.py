@@ -56,19 +56,21 @@ def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
     (span, *_), state = linear_text(core, number=1, steps=6, beyond=8)
     table = Table(4 * 4, SIZE)
     estimator = bare(2, table)
-    found = measure_alignment(estimator, core, half_squared_error, [span], state, lags=LAGS)
+    alignment = measure_alignment(estimator, core, half_squared_error, [span], state, lags=LAGS)
     blocks = linear_blocks(core, span, state, [2, 4, 6], LAGS)
-    said = table.values[4:, 0].detach()
+    predicted = table.values[4:, 0].detach()
     truth = blocks.cumsum(dim=0)
-    dots, powers = (truth * said).sum(dim=(1, 2)), truth.square().sum(dim=(1, 2))
-    assert_close(found.cosine().value[0], dots / (said.norm() * powers.sqrt()))
-    assert_close(found.r2().value[0], 1 - (truth - said).square().sum(dim=(1, 2)) / powers)
-    assert_close(found.norm_ratio().value[0], said.norm() / powers.sqrt())
+    dots, powers = (truth * predicted).sum(dim=(1, 2)), truth.square().sum(dim=(1, 2))
+    assert_close(alignment.cosine().value[0], dots / (predicted.norm() * powers.sqrt()))
+    assert_close(alignment.r2().value[0], 1 - (truth - predicted).square().sum(dim=(1, 2)) / powers)
+    assert_close(alignment.norm_ratio().value[0], predicted.norm() / powers.sqrt())
     sizes = torch.tensor([1.0, 1, 1, 2, 3], dtype=torch.float64)
-    assert_close(found.norms().value[0], (blocks.square().sum(dim=(1, 2)) / 12 / sizes).sqrt())
+    assert_close(alignment.norms().value[0], (blocks.square().sum(dim=(1, 2)) / 12 / sizes).sqrt())
     terms = blocks.flatten(1)
-    assert_close(found.share_by_lag().value[0], torch.linalg.lstsq(terms.T, said.flatten()[:, None]).solution[:, 0])
-    assert found.cosine().error.isnan().all(), "of one span there is no standard error"
+    assert_close(
+        alignment.share_by_lag().value[0], torch.linalg.lstsq(terms.T, predicted.flatten()[:, None]).solution[:, 0]
+    )
+    assert alignment.cosine().error.isnan().all(), "of one span there is no standard error"
 
 
 @pytest.mark.parametrize("core", ["LSTM-2", "own"])
@@ -76,10 +78,10 @@ def test_an_oracle_scores_one(core: str) -> None:
     model = make_core(core)
     spans = cut(make_span(12, is_last=ALL_END), 4)
     estimator = bare(2, Oracle(model, squared_error, steps=12))
-    found = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[12])
-    ones = torch.ones_like(found.cosine().value)
+    alignment = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[12])
+    ones = torch.ones_like(alignment.cosine().value)
     for of in (INJECTED, PREDICTED):
-        for figure in (found.cosine(of), found.r2(of), found.norm_ratio(of), found.share_by_lag(of)):
+        for figure in (alignment.cosine(of), alignment.r2(of), alignment.norm_ratio(of), alignment.share_by_lag(of)):
             assert_close(figure.value, ones)
             assert figure.error.abs().max() < 1e-6
 
@@ -88,33 +90,35 @@ def test_an_oracle_of_few_steps_scores_one_at_its_own_horizon_and_less_beyond() 
     core = LinearCore()
     spans, state = linear_text(core, number=20, steps=4, beyond=8)
     estimator = bare(4, Oracle(core, half_squared_error, steps=3))
-    found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
-    r2 = found.r2().value[0]
+    alignment = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
+    r2 = alignment.r2().value[0]
     assert_close(r2[2], torch.ones((), dtype=torch.float64))
     assert all(float(each) < 1 - 1e-4 for place, each in enumerate(r2) if place != 2)
-    assert_close(found.share_by_lag().value[0], torch.tensor([1.0, 1, 1, 0, 0], dtype=torch.float64))
-    assert float(estimator_horizon(found, 1 - 1e-6).value) == pytest.approx(3, abs=1e-3)
-    assert float(true_horizon(found).value) > 3
+    assert_close(alignment.share_by_lag().value[0], torch.tensor([1.0, 1, 1, 0, 0], dtype=torch.float64))
+    assert float(estimator_horizon(alignment, 1 - 1e-6).value) == pytest.approx(3, abs=1e-3)
+    assert float(true_horizon(alignment).value) > 3
 
 
 def test_a_synthesizer_of_zeros_scores_zero_as_truncation_does() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=3, steps=4, beyond=8)
     for estimator in (bare(2, Zero()), TruncatedBPTT(2), BPTT()):
-        found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
-        for figure in (found.cosine(), found.r2(), found.norm_ratio(), found.share_by_lag()):
+        alignment = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
+        for figure in (alignment.cosine(), alignment.r2(), alignment.norm_ratio(), alignment.share_by_lag()):
             assert not figure.value.any()
-        assert float(estimator_horizon(found).value) == 0
+        assert float(estimator_horizon(alignment).value) == 0
 
 
 def test_shuffled_predictions_score_about_zero_or_below() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=20, steps=4, beyond=8, rows=50)
     estimator = bare(2, Oracle(core, half_squared_error, steps=8), shuffle=True)
-    found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=[8])
-    assert abs(float(found.cosine().value[0, 0])) < 0.1
-    assert float(found.r2().value[0, 0]) < 0
-    assert_close(found.r2(PREDICTED).value[0], torch.ones(1, dtype=torch.float64))  # what was said was right
+    alignment = measure_alignment(estimator, core, half_squared_error, spans, state, lags=[8])
+    assert abs(float(alignment.cosine().value[0, 0])) < 0.1
+    assert float(alignment.r2().value[0, 0]) < 0
+    assert_close(
+        alignment.r2(PREDICTED).value[0], torch.ones(1, dtype=torch.float64)
+    )  # before they were shuffled they were right
 
 
 def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None:
@@ -122,10 +126,10 @@ def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None
     model = make_language_model()
     spans = cut(make_text(12, is_first=is_first, is_last=ALL_END), 4)
     estimator = bare(1, Oracle(model, model.loss, steps=1))
-    found = measure_alignment(estimator, model, model.loss, spans, make_state(model), lags=[1])
-    assert_close(found.r2().value, torch.ones_like(found.r2().value))
+    alignment = measure_alignment(estimator, model, model.loss, spans, make_state(model), lags=[1])
+    assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))
     closed = len({(step, row) for step, row in is_first if step > 0})
-    assert float(found.counts.sum()) == 12 * ROWS - ROWS - closed
+    assert float(alignment.counts.sum()) == 12 * ROWS - ROWS - closed
 
 
 class Ones(GradientEstimator):
@@ -182,8 +186,8 @@ def test_parts_are_measured_apart() -> None:
             return gradient
 
     estimator = bare(1, HiddenAlone(model, squared_error, steps=6))
-    found = measure_alignment(estimator, model, squared_error, [span], make_state(model), lags=[6])
-    r2 = dict(zip(found.parts, found.r2().value[:, 0].tolist(), strict=True))
+    alignment = measure_alignment(estimator, model, squared_error, [span], make_state(model), lags=[6])
+    r2 = dict(zip(alignment.parts, alignment.r2().value[:, 0].tolist(), strict=True))
     assert r2["hidden"] == pytest.approx(1)
     assert r2["cell"] == 0
     assert 0 < r2["all"] < 1
@@ -242,31 +246,31 @@ def test_of_mixed_it_is_the_synthetic_part() -> None:
     synthetic = bare(2, Oracle(model, model.loss, steps=8))
     spans = cut(make_text(8, is_last=ALL_END), 4)
     mixed = Mixed(synthetic, Constant(0.0))
-    found = measure_alignment(mixed, model, model.loss, spans, make_state(model), lags=[8])
-    assert_close(found.r2().value, torch.ones_like(found.r2().value))
+    alignment = measure_alignment(mixed, model, model.loss, spans, make_state(model), lags=[8])
+    assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))
 
 
 def by_lag(*terms: float) -> Alignment:
     """A single state with independent terms of these squares, of which the first half is predicted as it is."""
     squares = torch.tensor(terms, dtype=torch.float64)
-    said = squares * (torch.arange(len(terms)) < len(terms) / 2)
+    predicted = squares * (torch.arange(len(terms)) < len(terms) / 2)
     products = torch.zeros(2, 1, 2 + len(terms), 2 + len(terms), dtype=torch.float64)
     products[:, 0, 2:, 2:] = squares.diag()
     for of in (0, 1):
-        products[:, 0, of, 2:] = products[:, 0, 2:, of] = said
-        products[:, 0, of, of] = said.sum()
+        products[:, 0, of, 2:] = products[:, 0, 2:, of] = predicted
+        products[:, 0, of, of] = predicted.sum()
     return Alignment(list(range(1, len(terms) + 1)), ["all"], products, torch.ones(2))
 
 
 def test_the_horizon_is_where_the_share_is_reached() -> None:
-    found = by_lag(4, 3, 2, 1)
-    assert true_horizon(found, 0.7).value == pytest.approx(2)
-    assert true_horizon(found, 0.8).value == pytest.approx(2.5)  # between two lags
-    assert true_horizon(found, 1.0).value == pytest.approx(4)
-    assert estimator_horizon(found, 4 / 7).value == pytest.approx(1)
-    assert estimator_horizon(found, 1.0).value == pytest.approx(2)
-    assert_close(found.share_by_lag().value, torch.tensor([[1.0, 1, 0, 0]], dtype=torch.float64))
-    assert_close(found.r2().value[0, -1], torch.tensor(0.7, dtype=torch.float64))
+    alignment = by_lag(4, 3, 2, 1)
+    assert true_horizon(alignment, 0.7).value == pytest.approx(2)
+    assert true_horizon(alignment, 0.8).value == pytest.approx(2.5)  # between two lags
+    assert true_horizon(alignment, 1.0).value == pytest.approx(4)
+    assert estimator_horizon(alignment, 4 / 7).value == pytest.approx(1)
+    assert estimator_horizon(alignment, 1.0).value == pytest.approx(2)
+    assert_close(alignment.share_by_lag().value, torch.tensor([[1.0, 1, 0, 0]], dtype=torch.float64))
+    assert_close(alignment.r2().value[0, -1], torch.tensor(0.7, dtype=torch.float64))
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

@@ -39,8 +39,8 @@ def bias_with(interface: Interface | None) -> Bias:
 def test_the_true_gradient_is_that_without_interfaces() -> None:
     def truth(interface: Interface | None) -> Tensor:
         core = make_hierarchy(1, 4, interfaces=[interface])
-        found = measure_alignment(TruncatedBPTT(3), core, squared_error, spans(), make_state(core), lags=[2, 6])
-        return found.products
+        alignment = measure_alignment(TruncatedBPTT(3), core, squared_error, spans(), make_state(core), lags=[2, 6])
+        return alignment.products
 
     assert truth(None).any()
     assert_identical(truth(make_wrong()), truth(None))

@@ -1,4 +1,4 @@
-"""What a state holds by linear probes, and how alike two networks' states are by their dissimilarities."""
+"""Linear probes of what a state holds, and dissimilarities by which two networks' states are compared."""
 
 from math import isnan
 
