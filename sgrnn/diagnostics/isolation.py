@@ -31,7 +31,7 @@ def copied_interfaces(model: nn.Module) -> Iterator[None]:
 
     def copied(interface: Interface) -> Interface:
         copy = deepcopy(interface)
-        copy.all_reduce = None
+        copy.predictor.all_reduce = None
         return copy
 
     with _replaced(model, copied):

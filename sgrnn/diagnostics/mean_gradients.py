@@ -68,7 +68,7 @@ def measure_bias(
         for place, parts in enumerate(joined):
             group = group_of(place, len(joined), groups)
             counts[group] += 1
-            whole = join(parts)
+            whole = Span.join(parts)
             with real_gradients(model):
                 long = _long_window(model, loss, whole, state, horizon, parameters)
                 reference.add(group, long)
@@ -115,21 +115,6 @@ def stretches(spans: Sequence[Span], steps: int) -> Iterator[list[Span]]:
             taken = []
 
 
-def join(spans: Sequence[Span]) -> Span:
-    """Return consecutive spans as one."""
-    if len(spans) == 1:
-        return spans[0]
-    is_first = None
-    if any(span.is_first is not None for span in spans) or any(span.is_last is not None for span in spans[:-1]):
-        is_first = torch.cat([
-            torch.zeros(span.inputs.shape[:2], dtype=torch.bool, device=span.inputs.device)
-            if span.is_first is None else span.is_first
-            for span in spans
-        ])  # fmt: skip
-    inputs, targets = torch.cat([span.inputs for span in spans]), torch.cat([span.targets for span in spans])
-    return Span(inputs, targets, is_first, spans[-1].is_last, spans[-1].future)
-
-
 class _Sums:
     """Sums of gradients by group."""
 
@@ -149,12 +134,12 @@ def _long_window(
 ) -> dict[str, Tensor]:
     """Gradient of a span's mean loss, and of the effect of its steps on the loss of the steps beyond it."""
     _clear(parameters)
-    unrolled = unroll(model, span, state, None)
-    outputs = cut(unrolled.outputs)
+    windows = unroll(model, span, state, None)
+    outputs = cut(windows.outputs)
     mean_loss(loss, outputs, span).backward()
     future, there = steps_after(span, [span.steps], horizon)
-    beyond = future_gradients(model, loss, future, there, unrolled.last, [horizon])[0]
-    backpropagate(unrolled, outputs, beyond / (span.steps * span.batch_size))
+    beyond = future_gradients(model, loss, future, there, windows.final_state, [horizon])[0]
+    backpropagate(windows, outputs, beyond / (span.steps * span.batch_size))
     return _gradients(parameters)
 
 

@@ -29,38 +29,25 @@ def steps_after(span: Span, boundaries: Sequence[int], steps: int) -> tuple[Span
     Raises:
         ValueError: the span's future is shorter, and its rows do not end with it.
     """
-    future = span.future
-    inputs, targets, is_first = span.inputs, span.targets, span.is_first
-    known, ended = span.steps, span.is_last
-    if future is not None:
-        inputs, targets = torch.cat([inputs, future.inputs]), torch.cat([targets, future.targets])
-        known, ended = known + future.steps, future.is_last
-    begins = torch.zeros(known, span.batch_size, dtype=torch.bool, device=span.inputs.device)
-    if is_first is not None:
-        begins[: span.steps] |= is_first
-    if future is not None:
-        if future.is_first is not None:
-            begins[span.steps :] |= future.is_first
-        if span.is_last is not None:
-            begins[span.steps] |= span.is_last
+    whole = span if span.future is None else Span.join([span, span.future])
     needed = boundaries[-1] + steps
-    if known < needed and (ended is None or not bool(ended.all())):
+    if whole.steps < needed and (whole.is_last is None or not bool(whole.is_last.all())):
         raise ValueError(
             f"a span needs {needed - span.steps} steps of future, or rows that end, to know the gradient of {steps} "
-            f"steps after its end; got {known - span.steps}"
+            f"steps after its end; got {whole.steps - span.steps}"
         )
     places = torch.tensor(
         [[boundary + step for boundary in boundaries] for step in range(steps)], device=span.inputs.device
     )
-    there = (places < known).repeat_interleave(span.batch_size, dim=1)
-    places = places.clamp(max=known - 1)
+    there = (places < whole.steps).repeat_interleave(span.batch_size, dim=1)
+    places = places.clamp(max=whole.steps - 1)
 
     def at_places(tensor: Tensor) -> Tensor:
         return tensor[places].flatten(1, 2)
 
-    begins = at_places(begins) & there
+    begins = at_places(whole.marked_first()) & there
     # What lies behind the start of another sequence is not the row's future.
-    return Span(at_places(inputs), at_places(targets)), there & (begins.cumsum(dim=0) == 0)
+    return Span(at_places(whole.inputs), at_places(whole.targets)), there & (begins.cumsum(dim=0) == 0)
 
 
 def future_gradients(

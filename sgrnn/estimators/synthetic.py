@@ -239,7 +239,7 @@ class SyntheticGradients(GradientEstimator):
 
         If they are, windows run in order, one by one: what arrives from the next must have been gone through.
         """
-        window = mixture.window or self.window
+        window = self.window if mixture.window is None else positive("window", mixture.window)
         assert window is not None, "as it was made"
         self._require_window(window)
         if not 0 < mixture.share <= 1:

@@ -97,8 +97,8 @@ def test_the_share_is_that_of_all_that_enters_the_core() -> None:
     estimator = SyntheticGradients(2, model.synthesizer(2), remove_radial=False).double()
     for parameter in estimator.parameters():
         parameter.data.uniform_(-1, 1)
-    estimator.shrinkage.dot.fill_(1)
-    estimator.shrinkage.square.fill_(1)
+    estimator.predictor.shrinkage.dot.fill_(1)
+    estimator.predictor.shrinkage.square.fill_(1)
     span, state = make_text(4), model.initial_state(3)
     injected = estimator.look(model, model.loss, span, state).injected / (4 * 3)
     seen = []

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from known import Oracle, Zero, bare, linear_blocks, linear_text
+from known import Oracle, Table, Zero, bare, linear_blocks, linear_text
 from models import (
     ROWS,
     SIZE,
     LinearCore,
-    Table,
     half_squared_error,
     make_core,
     make_language_model,
@@ -44,7 +43,7 @@ from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
 from sgrnn.state import State
-from sgrnn.synthesizers.lookahead import Lookahead
+from sgrnn.synthesizers import Lookahead
 from sgrnn.tasks import cut
 
 LAGS = [1, 2, 3, 5, 8]
@@ -123,10 +122,10 @@ def test_shuffled_predictions_score_about_zero_or_below() -> None:
 
 def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None:
     is_first = [(0, 0), (1, 1), (4, 0), (4, 2), (5, 1), (11, 0)]  # at the ends of spans and inside
-    model = make_language_model()
-    spans = cut(make_text(12, is_first=is_first, is_last=ALL_END), 4)
-    estimator = bare(1, Oracle(model, model.loss, steps=1))
-    alignment = measure_alignment(estimator, model, model.loss, spans, make_state(model), lags=[1])
+    model = make_core("LSTM-1")
+    spans = cut(make_span(12, is_first=is_first, is_last=ALL_END), 4)
+    estimator = bare(1, Oracle(model, squared_error, steps=1))
+    alignment = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[1])
     assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))
     closed = len({(step, row) for step, row in is_first if step > 0})
     assert float(alignment.counts.sum()) == 12 * ROWS - ROWS - closed
@@ -180,7 +179,7 @@ def test_parts_are_measured_apart() -> None:
     span = make_span(6, is_last=ALL_END)
 
     class HiddenAlone(Oracle):
-        def forward(self, state: State, lookahead: Lookahead) -> torch.Tensor:
+        def forward(self, state: State, lookahead: Lookahead | None = None) -> torch.Tensor:
             gradient = super().forward(state, lookahead)
             gradient[..., SIZE:] = 0
             return gradient
@@ -223,12 +222,12 @@ def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
         with torch.no_grad():
             for parameter in estimator.parameters():
                 parameter.copy_(torch.randn_like(parameter) / 2)
-        estimator.shrinkage.dot.fill_(0.7)
-        estimator.shrinkage.square.fill_(1.0)
+        estimator.predictor.shrinkage.dot.fill_(0.7)
+        estimator.predictor.shrinkage.square.fill_(1.0)
         span, state = make_text(4), make_state(model)
         crossing = estimator.look(model, model.loss, span, state)
         step = estimator.backward(model, model.loss, span, state)
-        assert_close(crossing.last, step.state)
+        assert_close(crossing.final_state, step.state)
         assert crossing.predicted.shape == (3 * ROWS, 12)
         table = Table(3 * ROWS, 12)
         again = bare(2, table)
@@ -242,11 +241,11 @@ def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
 
 
 def test_of_mixed_it_is_the_synthetic_part() -> None:
-    model = make_language_model()
-    synthetic = bare(2, Oracle(model, model.loss, steps=8))
-    spans = cut(make_text(8, is_last=ALL_END), 4)
+    model = make_core("LSTM-1")
+    synthetic = bare(2, Oracle(model, squared_error, steps=8))
+    spans = cut(make_span(8, is_last=ALL_END), 4)
     mixed = Mixed(synthetic, Constant(0.0))
-    alignment = measure_alignment(mixed, model, model.loss, spans, make_state(model), lags=[8])
+    alignment = measure_alignment(mixed, model, squared_error, spans, make_state(model), lags=[8])
     assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))
 
 

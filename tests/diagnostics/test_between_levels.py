@@ -18,10 +18,10 @@ def make_wrong(all_reduce: AllReduce | None = None) -> Interface:
     """Confident, and of what is random."""
     torch.manual_seed(3)
     interface = Interface(MLPSynthesizer(3, (5,)), all_reduce=all_reduce).double()
-    nn.init.normal_(interface.synthesizer.get_parameter("last.weight"))
-    interface.mean_square.fill_(4)
-    interface.shrinkage.dot.fill_(1)
-    interface.shrinkage.square.fill_(1)
+    nn.init.normal_(interface.predictor.synthesizer.get_parameter("last.weight"))
+    interface.predictor.mean_square.fill_(4)
+    interface.predictor.shrinkage.dot.fill_(1)
+    interface.predictor.shrinkage.square.fill_(1)
     return interface
 
 
@@ -49,7 +49,7 @@ def test_the_true_gradient_is_that_without_interfaces() -> None:
 def test_reference_and_truncation_are_those_without_interfaces_which_the_estimator_answers_for() -> None:
     """An interface is left as it was, and of several processes each measures all rows."""
     interface = make_wrong(all_reduce=lambda tensor: 2 * tensor)
-    weight = interface.synthesizer.get_parameter("last.weight")
+    weight = interface.predictor.synthesizer.get_parameter("last.weight")
     weight.grad = torch.ones_like(weight)
     before = {name: value.clone() for name, value in interface.state_dict().items()}
     bias, alone, without = bias_with(interface), bias_with(make_wrong()), bias_with(None)

@@ -21,7 +21,6 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.diagnostics import Bias, measure_bias, stretches
-from sgrnn.diagnostics.mean_gradients import join
 from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL
 from sgrnn.span import Span
@@ -57,7 +56,7 @@ def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
     bias = measure_bias(
         TruncatedBPTT(3), core, half_squared_error, spans, torch.zeros(ROWS, SIZE).double(), horizon=12, windows=windows
     )
-    episode = join(spans[:3])
+    episode = Span.join(spans[:3])
     long = linear_gradient(core, episode, [12] * 12)
     assert_close(bias.reference[0], (long * long).sum().expand(4, 4).contiguous())
     reaches = [[window - t % window for t in range(12)] for window in windows]
@@ -276,9 +275,6 @@ def test_spans_are_taken_together_up_to_the_horizon_or_an_end() -> None:
     spans = [*cut(whole, 4), *cut(whole, 4)]
     assert [[span.steps for span in parts] for parts in stretches(spans, 8)] == [[4, 4], [2], [4, 4], [2]]
     assert [[span.steps for span in parts] for parts in stretches(spans, 50)] == [[4, 4, 2], [4, 4, 2]]
-    joined = join(cut(whole, 4))
-    assert_identical([joined.inputs, joined.targets, joined.is_first, joined.is_last],
-                     [whole.inputs, whole.targets, whole.is_first, whole.is_last])  # fmt: skip
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

@@ -6,22 +6,23 @@ import pytest
 import torch
 from known import bare
 from models import SIZE, LinearCore, half_squared_error
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgrnn.diagnostics import measure_health
 from sgrnn.estimators import TruncatedBPTT
 from sgrnn.span import Span
-from sgrnn.state import to_matrix
+from sgrnn.state import State, to_matrix
+from sgrnn.synthesizers import Lookahead, Synthesizer
 
 
-class Function(nn.Module):
+class Function(Synthesizer):
     """Predicts by a function of the state."""
 
     def __init__(self, function: Any) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, state: Any, lookahead: Any = None) -> Tensor:
+    def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
         return self.function(to_matrix(state)).unsqueeze(1)
 
 

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from known import Oracle, Zero, bare, linear_text
-from models import LinearCore, Table, half_squared_error, make_core, make_span, make_state, squared_error
+from known import Oracle, Table, Zero, bare, linear_text
+from models import LinearCore, half_squared_error, make_core, make_span, make_state, squared_error
 from tolerances import assert_close
 from torch import Tensor
 
 from sgrnn.diagnostics import recovered_loss
 from sgrnn.state import State
-from sgrnn.synthesizers.lookahead import Lookahead
+from sgrnn.synthesizers import Lookahead
 from sgrnn.tasks import cut
 
 
@@ -53,7 +53,8 @@ def test_rows_that_begin_anew_do_not_count() -> None:
     ]
 
     class Everywhere(Oracle):
-        def forward(self, state: State, lookahead: Lookahead) -> Tensor:
+        def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
+            assert lookahead is not None
             return super().forward(state, replace(lookahead, valid=None))
 
     oracle = bare(2, Everywhere(core, half_squared_error, steps=4))
