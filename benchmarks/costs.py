@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sgrnn.config import Recipe
+from sgrnn.config.recipe import Recipe
 
 
 class _Operations(TorchDispatchMode):

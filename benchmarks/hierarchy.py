@@ -25,13 +25,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from options import command, parser, whole
 from records import Record, late_metrics, plot_by_window, save_figure, spread, write_records
-from runs import COMPARED, seconds_per_update, train_all
+from runs import COMPARED, seconds_per_update
 
-from sgrnn.config import Recipe
-from sgrnn.config.build import build_model
+from sgrnn.config.build.model import build_model
 from sgrnn.config.files import load_recipe, shipped_recipes
+from sgrnn.config.recipe import Recipe
 from sgrnn.cores import HierarchicalCore
 from sgrnn.models.sequence_model import SequenceModel
+from sgrnn.training.train_all import train_all
 
 PREFIX = "hierarchy-"
 FLAT = PREFIX + "flat"

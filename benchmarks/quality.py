@@ -43,10 +43,11 @@ from costs import count
 from matplotlib.figure import Figure
 from options import command, parser, positive, whole
 from records import Record, best_settings, late_metrics, plot_by_window, save_figure, spread, write_records
-from runs import COMPARED, seconds_per_update, train_all
+from runs import COMPARED, seconds_per_update
 
-from sgrnn.config import Recipe
 from sgrnn.config.files import parse_recipe
+from sgrnn.config.recipe import Recipe
+from sgrnn.training.train_all import train_all
 
 SPAN = 20
 
@@ -69,7 +70,7 @@ TASKS = {
         model: {core: lstm, hidden_size: 200}
         gradient: {kind: truncated, window: 20}
         optimizer: {kind: adam}
-        training: {epochs: 1, batch_size: 20, span: 20, clip: 1.0, precision: bfloat16}
+        training: {epochs: 1, batch_size: 20, span: 20, clip: 1.0, output_precision: bfloat16}
         """,
         "valid_perplexity", "validation perplexity", 4e-3, 2,
     ),
@@ -90,7 +91,7 @@ TASKS = {
         gradient: {kind: truncated, window: 20}
         optimizer: {kind: sgd, learning_rate: 20.0}
         schedule: {kind: step, factor: 0.5, after: 4}
-        training: {epochs: 13, batch_size: 20, span: 20, clip: 0.25, precision: bfloat16}
+        training: {epochs: 13, batch_size: 20, span: 20, clip: 0.25, output_precision: bfloat16}
         """,
         "valid_perplexity", "validation perplexity", 20.0, 2,
     ),
@@ -109,7 +110,7 @@ TASKS = {
 LIGHT = ["--gradient.kind=synthetic", "--gradient.synthesizer.hidden_size=64", "--gradient.synthesizer.rank=16"]
 ESTIMATORS = {
     **COMPARED,
-    "grounded": ["--gradient.kind=synthetic", "--gradient.grounding.every=4", "--gradient.grounding.window={longer}"],
+    "grounded": ["--gradient.kind=synthetic", "--gradient.ground_every=4", "--gradient.ground_window={longer}"],
     "adjoint": ["--gradient.kind=synthetic", "--gradient.synthesizer.kind=adjoint"],
     "lambda 0.5": ["--gradient.kind=synthetic", "--gradient.trace_decay=0.5"],
     "exact ahead": ["--gradient.kind=exact", "--gradient.lookahead=8"],
@@ -191,7 +192,7 @@ def summarize(condition: Condition, rows: list[Record]) -> Record:
         "metric": task.name, "value": min(values) if "convergence" in condition.task else values[-1],
         "task": condition.task, "shape": condition.shape, "estimator": condition.estimator, "window": condition.window,
         "learning_rate": condition.rate, "seed": condition.seed, "span": recipe.training.span,
-        "precision": recipe.training.precision, "quick": condition.quick,
+        "precision": recipe.training.output_precision, "quick": condition.quick,
         "curve": [[row["update"], row[task.figure]] for row in scores],
     }  # fmt: skip
     if scores:

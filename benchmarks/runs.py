@@ -2,31 +2,22 @@
 
 import json
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol, TypeVar
 
-import torch
 from records import Record
 from torch import nn
 
-from sgrnn.config import Recipe
-from sgrnn.config.build import build_estimator, build_optimizer
+from sgrnn.config.build.gradient import build_estimator
+from sgrnn.config.build.optimizer import build_optimizer
+from sgrnn.config.recipe import Recipe
 from sgrnn.data import data_folder
 from sgrnn.data.atomic import atomic_write
-from sgrnn.errors import InputError
-from sgrnn.training.loop import train
-from sgrnn.training.memory import keep_freed_memory
-from sgrnn.training.problems.opening import new_problem, problem_of
-from sgrnn.training.run import Run, locked
-from sgrnn.training.running_metrics import Diverged
+from sgrnn.training.problems.opening import new_problem
+from sgrnn.training.train_all import prepare_process, processes
 
 Key = TypeVar("Key", bound=Hashable)
 COMPARED = {
@@ -35,26 +26,6 @@ COMPARED = {
     "zero": ["--gradient.kind=synthetic", "--gradient.discount=0"],
     "shuffled": ["--gradient.kind=synthetic", "--gradient.shuffle=true"],
 }  # overrides of a recipe: synthetic gradients, what they are compared with, and two controls
-
-
-def train_all(
-    recipes: Mapping[str, Recipe], out: Path, jobs: int = 1, threads: int = 1
-) -> Iterator[tuple[str, list[Record]]]:
-    """Train each recipe in a folder of its name under `out`, or what is left of it, and yield what its run recorded.
-
-    Results come in the order of the recipes. A run that diverged yields no rows: that is a result too. Stopped, the
-    runs go on where their last checkpoints are when called again.
-
-    Raises:
-        InputError: a folder holds a run of another recipe.
-    """
-    for name, recipe in recipes.items():
-        if (out / name / "recipe.yaml").exists() and Run.open(out / name).recipe != recipe:
-            raise InputError(f"{out / name} holds a run of another recipe: name another folder with --out")
-    with _processes(jobs, threads) as pool:
-        running = [pool.submit(_train, recipe, out / name) for name, recipe in recipes.items()]
-        for name, future in zip(recipes, running, strict=True):
-            yield name, future.result()
 
 
 class Named(Protocol):
@@ -71,7 +42,7 @@ def run_all(train: Callable[[Any], Record], conditions: Sequence[Named], out: Pa
     """The results of all conditions in their order, those already there read from their files under `out`."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [_result(condition, out) for condition in conditions]
-    with _processes(jobs, threads=1) as pool:
+    with processes(jobs, threads=1) as pool:
         running = [pool.submit(_run, train, *pair) for pair in zip(conditions, paths, strict=True)]
         for path, future in zip(paths, running, strict=True):
             future.result()
@@ -93,45 +64,6 @@ def _run(train: Callable[[Any], Record], condition: Named, path: Path) -> None:
     result = train(condition)
     with atomic_write(path) as file:
         file.write((json.dumps(result) + "\n").encode())
-
-
-@contextmanager
-def _processes(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes to train in, none of which trains on when this one is stopped, by Ctrl-C or SIGTERM."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    context = get_context("spawn")
-    try:
-        with ProcessPoolExecutor(jobs, context, initializer=prepare_process, initargs=(threads,)) as pool:
-            try:
-                yield pool
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in active_children():
-                    process.terminate()
-                raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def prepare_process(threads: int) -> None:
-    """Once in every process that trains."""
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-
-
-def _train(recipe: Recipe, folder: Path) -> list[Record]:
-    if (folder / "recipe.yaml").exists():
-        run = Run.open(folder)
-        problem = problem_of(run, data_folder())
-    else:
-        problem, tokenizer = new_problem(recipe, data_folder())
-        run = Run.create(folder, recipe, tokenizer)
-    try:
-        with locked(run.folder):
-            train(run, problem, report=lambda record: None)
-    except Diverged:
-        return []
-    return list(run.records())
 
 
 def seconds_per_update(recipes: Mapping[Key, Recipe], rounds: int = 12, updates: int = 8) -> dict[Key, float]:

@@ -25,11 +25,12 @@ from statistics import median
 from matplotlib.figure import Figure
 from options import command, parser, whole
 from records import Record, save_figure, spread, write_records
-from runs import seconds_per_update, train_all
+from runs import seconds_per_update
 
-from sgrnn.config import Recipe
-from sgrnn.config.build import build_schedule, time_unit
+from sgrnn.config.build.gradient import build_source, time_unit
 from sgrnn.config.files import load_recipe, shipped_recipes
+from sgrnn.config.recipe import Recipe
+from sgrnn.training.train_all import train_all
 
 PREFIX = "schedule-"
 REFERENCE = PREFIX + "bptt"
@@ -38,7 +39,7 @@ REAL = "real gradients"
 
 def cumulative_seconds(recipe: Recipe, scores: list[Record], real: float, own: float) -> list[float]:
     """When a run stood at each evaluation, by what an update costs while its share is 0 and while it is not."""
-    schedule, found, total, update = build_schedule(recipe), [], 0.0, 0
+    schedule, found, total, update = build_source(recipe), [], 0.0, 0
     for row in scores:
         unit = row["update"] / row["epoch"] if time_unit(recipe) == "epochs" else 1
         while update < row["update"]:

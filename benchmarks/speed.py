@@ -42,7 +42,7 @@ from options import command, parser, whole
 from records import Record, save_figure, spread, write_records
 from runs import prepare_process
 
-from sgrnn.config.build import choose_device
+from sgrnn.config.build.optimizer import choose_device
 
 QUICK = [
     Setting(2, 200, 10_000, 20, 20, 20),

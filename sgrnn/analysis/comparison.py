@@ -69,9 +69,10 @@ def without_evaluation(runs: list[Run]) -> list[str]:
 
 
 def estimator_name(run: Run) -> str:
-    """Return the kind of a run's gradient estimator, and its window."""
+    """Return the kind of a run's gradient estimator, and its window if it has one."""
     gradient = run.recipe.gradient
-    return gradient.kind if gradient.kind == "full" else f"{gradient.kind} {gradient.window}"
+    window = getattr(gradient, "window", None)
+    return gradient.kind if window is None else f"{gradient.kind} {window}"
 
 
 def _metrics(run: Run) -> dict[str, float]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from sgrnn import config as recipes
 from sgrnn.analysis.plain_metrics import alignment_metrics, bias_metrics, health_metrics, plain
-from sgrnn.config.build import build_estimator
+from sgrnn.config.build.gradient import build_estimator
+from sgrnn.config.gradient import OnlineConfig
+from sgrnn.config.training import DiagnosisConfig
 from sgrnn.contract.modules import tensor_of
 from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics import (
@@ -51,6 +52,10 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, A
     Raises:
         InputError: there is no checkpoint, it is not that of the run, or the metrics cannot be measured on so few.
     """
+    if isinstance(gradient := run.recipe.gradient, OnlineConfig):
+        raise InputError(
+            f"{run.folder}: gradient.kind {gradient.kind} has no boundaries, which are what a diagnosis looks at"
+        )
     trained = open_trained(run, folder)
     with threads_for(run.recipe, trained.problem.build_model):
         return _measure(trained, horizon, spans)
@@ -137,7 +142,7 @@ def spans_ahead(problem: Problem, number: int, lookahead: int, horizon: int) -> 
 
 
 def passing_metrics(
-    estimator: GradientEstimator, model: SequenceModel, problem: Problem, state: State, settings: recipes.Diagnosis
+    estimator: GradientEstimator, model: SequenceModel, problem: Problem, state: State, settings: DiagnosisConfig
 ) -> dict[str, float]:
     """Measure what is logged while a run trains, on the next spans; training goes on as if nothing had been measured.
 

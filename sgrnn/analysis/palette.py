@@ -18,7 +18,7 @@ EXACT = "#000000"
 OTHER = "#CC79A7"
 """Purple: any other gradient estimator."""
 
-_COLORS = {"truncated": TRUNCATED, "synthetic": SYNTHETIC, "full": EXACT, "exact": EXACT}
+_COLORS = {"truncated": TRUNCATED, "synthetic": SYNTHETIC, "bptt": EXACT, "exact": EXACT}
 _MARKERS = "osD^vP*X"
 
 

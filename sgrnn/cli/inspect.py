@@ -72,8 +72,8 @@ def generate(
         prompt.encode()
     except UnicodeEncodeError:
         raise InputError(f"the prompt must be UTF-8 text, got {prompt!r}") from None
-    from sgrnn.config import Sample
-    from sgrnn.config.build import build_model
+    from sgrnn.config.build.model import build_model
+    from sgrnn.config.training import SampleConfig
     from sgrnn.training.checkpoints import require_best
     from sgrnn.training.sample import sample_text
     from sgrnn.training.threads import threads_for
@@ -83,7 +83,7 @@ def generate(
     build = partial(build_model, opened.recipe, opened.tokenizer.vocabulary_size)
     model = build()
     require_best(opened.checkpoints).load_model(model)
-    sample = Sample(prompt=prompt, length=length, temperature=temperature)
+    sample = SampleConfig(prompt=prompt, length=length, temperature=temperature)
     with threads_for(opened.recipe, build):
         print(sample_text(model, opened.tokenizer, sample, seed))
 

@@ -1,6 +1,5 @@
 """``sgrnn recipes``: the recipes that come with the package."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_recipes() -> None:
-    """The recipes that come with the package, each with what it is for.
+    """List the recipes that come with the package, each with its purpose.
 
     Example: sgrnn recipes list
     """
@@ -37,27 +36,15 @@ def show(
     context: typer.Context,
     name: RecipeArgument,
     resolved: Annotated[bool, typer.Option("--resolved", help="With all defaults filled in.")] = False,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw its schedules instead.")] = False,
 ) -> None:
-    """Print a recipe, as it is written or with overrides and defaults filled in, or draw its schedules.
+    """Print a recipe, as it is written or with overrides and defaults filled in.
 
     Example: sgrnn recipes show ptb-word-small --resolved --gradient.window=5
-
-    Example: sgrnn recipes show schedule-alternating-doubling --plot
     """
     from sgrnn.config.files import dump_recipe, find_recipe, load_recipe
 
     overrides = overrides_of(context)
-    if plot:
-        recipe = load_recipe(name, overrides)
-        from sgrnn.analysis.preview import BARS, PLAIN_BARS, needs_updates, preview
-        from sgrnn.data import data_folder
-        from sgrnn.training.problems.opening import new_problem
-
-        problem = new_problem(recipe, data_folder())[0] if needs_updates(recipe) else None
-        bars = BARS if _can_show(BARS) else PLAIN_BARS
-        print(preview(recipe, problem and problem.updates_per_epoch, bars=bars))
-    elif resolved or overrides:
+    if resolved or overrides:
         print(dump_recipe(load_recipe(name, overrides)), end="")
     else:
         print(find_recipe(name)[0], end="")
@@ -97,12 +84,3 @@ def check(context: typer.Context, name: RecipeArgument) -> None:
 
     load_recipe(name, overrides_of(context))
     print(f"{name} is a valid recipe")
-
-
-def _can_show(text: str) -> bool:
-    """Tell whether the console knows the characters."""
-    try:
-        text.encode(sys.stdout.encoding)
-    except UnicodeEncodeError:
-        return False
-    return True

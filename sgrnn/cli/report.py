@@ -44,7 +44,7 @@ def report(
 
 def _sample(run: "Run") -> str | None:
     """Draw a text from the run's best checkpoint, as at the end of training."""
-    from sgrnn.config.build import build_model
+    from sgrnn.config.build.model import build_model
     from sgrnn.training.checkpoints import best_checkpoint
     from sgrnn.training.sample import sample_text
 

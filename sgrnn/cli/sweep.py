@@ -15,9 +15,10 @@ from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
-    from sgrnn.config import Recipe
+    from sgrnn.config.recipe import Recipe
+    from sgrnn.sweep.results import Result
     from sgrnn.sweep.space import Space
-    from sgrnn.sweep.sweep import Result, Sweep
+    from sgrnn.sweep.sweep import Sweep
     from sgrnn.training.loop import Report
 
 _FORMS = {
@@ -55,7 +56,6 @@ def sweep(
     Example: sgrnn sweep quickstart --space space.yaml --study sweeps/mine --trials 30 --training.epochs=2
     """
     from sgrnn.config.files import load_recipe
-    from sgrnn.sweep.space import read_space
 
     given = overrides_of(context)
 
@@ -63,8 +63,8 @@ def sweep(
         return load_recipe(recipe, [*given, *overrides])
 
     base = load(())
-    tried = read_space(space, load)
     try:
+        from sgrnn.sweep.space import read_space
         from sgrnn.sweep.sweep import Sweep
     except ModuleNotFoundError as error:
         if error.name != "optuna":
@@ -72,13 +72,14 @@ def sweep(
         raise InputError(
             "sgrnn sweep needs Optuna: python -m pip install -c constraints.txt '.[sweep]' where sgrnn's source is"
         ) from None
-    from sgrnn.config.build import choose_device
+    from sgrnn.config.build.optimizer import choose_device
     from sgrnn.data import data_folder
     from sgrnn.training.loop import Interrupted
     from sgrnn.training.memory import keep_freed_memory
     from sgrnn.training.problems.opening import new_problem
     from sgrnn.training.run import free_folder
 
+    tried = read_space(space, load)
     choose_device(base.training.device)
     new_problem(base, data_folder(data))  # or every trial would fail for want of it
     folder = study or free_folder(Path(recipe).stem, "sweeps")
@@ -130,7 +131,7 @@ def _outcome(result: "Result") -> str:
 def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> None:
     """The table of all trials, the best first, and their figure."""
     from sgrnn.analysis.comparison import cautions
-    from sgrnn.sweep.plot import plot_sweep
+    from sgrnn.sweep.results import write_figures
     from sgrnn.training.run import Run
 
     results = sweep.results()
@@ -152,18 +153,17 @@ def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> No
             resumable = result.state == "failed" and result.folder.exists()
             again = f"; to see how: sgrnn resume {shlex.quote(str(result.folder))}" if resumable else ""
             console.print(f"trial {result.number} {result.state}: {result.reason}{again}")
-    path = sweep.folder / "sweep.png"
     try:
-        plot_sweep(results, space, unit, path)
+        paths = write_figures(sweep.study, unit, sweep.folder)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+        raise InputError(f"cannot write the figures in {sweep.folder}: {error.strerror}") from None
     ran = [Run.open(result.folder) for result in results if result.record]
     for caution in cautions(ran):
         console.print(f"caution: {caution}")
     complete = [result for result in best_first if result.state == "complete"]
     if complete:
         console.print(f"best: {complete[0].folder}; next: sgrnn evaluate {shlex.quote(str(complete[0].folder))}")
-    console.print(f"figure: {path}")
+    console.print(f"figures: {', '.join(map(str, paths))}")
 
 
 def _shown(value: Any) -> str:

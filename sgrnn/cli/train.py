@@ -10,7 +10,7 @@ import typer
 from sgrnn.cli.options import DataOption, RecipeArgument, RunArgument, overrides_of
 
 if TYPE_CHECKING:
-    from sgrnn.config import Recipe
+    from sgrnn.config.recipe import Recipe
 
 
 def train(
@@ -37,7 +37,7 @@ def train(
     if _is_alone():
         checked()
     from sgrnn.cli.running import train_run
-    from sgrnn.config.build import choose_device
+    from sgrnn.config.build.optimizer import choose_device
     from sgrnn.data import data_folder
     from sgrnn.training.distributed import joined
     from sgrnn.training.problems.opening import new_problem, problem_of

@@ -10,7 +10,7 @@ from sgrnn.config.section import Fraction, Section
 from sgrnn.data.kinds import TokenizerKind, require_fitting_options
 
 
-class Tokenizer(Section):
+class TokenizerConfig(Section):
     """Rule by which text becomes tokens. The vocabulary comes from the train split alone."""
 
     kind: TokenizerKind = "word"
@@ -25,11 +25,11 @@ class Tokenizer(Section):
         return self
 
 
-class Data(Section):
-    """What is read."""
+class DataConfig(Section):
+    """A text, and the files of one's own."""
 
     corpus: Literal["ptb", "ptb-char", "wikitext-2", "python-docs", "text"]
-    tokenizer: Tokenizer = Tokenizer()
+    tokenizer: TokenizerConfig = TokenizerConfig()
     train: Path | None = None
     """corpus `text`: the file to train on, relative to the recipe."""
     valid: Path | None = None
@@ -41,7 +41,7 @@ class Data(Section):
     @check(mode="after")
     def _files_fit_corpus(self) -> Self:
         if self.corpus == "text" and self.train is None:
-            raise ValueError("corpus text needs train: the file to train on")
-        if self.corpus != "text" and any((self.train, self.valid, self.test)):
-            raise ValueError(f"train, valid and test are for corpus text, not {self.corpus}: remove them")
+            raise ValueError("train is missing: the file to train on, for corpus text")
+        if self.corpus != "text" and (given := [name for name in ("train", "valid", "test") if getattr(self, name)]):
+            raise ValueError("\n".join(f"{name} is for corpus text, not {self.corpus}: remove it" for name in given))
         return self

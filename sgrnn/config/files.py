@@ -1,4 +1,4 @@
-"""Reading recipes: YAML 1.2, overrides, and every mistake reported at once with its place."""
+"""Recipes read from files: YAML 1.2, overrides, and every mistake reported at once with its place."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -13,14 +13,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from sgrnn.config import Recipe
 from sgrnn.config.overrides import Lines, apply_overrides
+from sgrnn.config.recipe import Recipe
 from sgrnn.config.schema import find, kinds, meant
 from sgrnn.errors import InputError
 
 
 def shipped_recipes() -> dict[str, str]:
-    """The recipes that come with the package: name to text."""
+    """Return the recipes that come with the package, name to text."""
     package = Path(str(files("sgrnn")))
     installed, checkout = package / "recipes", package.parent / "recipes"
     folder = installed if installed.is_dir() else checkout
@@ -28,7 +28,7 @@ def shipped_recipes() -> dict[str, str]:
 
 
 def find_recipe(name: str) -> tuple[str, Path | None]:
-    """The text of a recipe by its shipped name or its path, and the path if it was one.
+    """Return the text of a recipe by its shipped name or its path, and the path if it was one.
 
     Raises:
         InputError: no such recipe, or a file that cannot be read.
@@ -66,13 +66,16 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
-    """As `load_recipe`, from a text.
+    """Check a recipe that is given as a text.
 
     Args:
         text: the YAML.
         source: what messages call it.
         folder: what paths in it are relative to; None for the current folder.
-        overrides: as `load_recipe`.
+        overrides: as in `load_recipe`.
+
+    Raises:
+        InputError: all mistakes at once, each with file, line and dotted path.
     """
     tree = read_mapping(text, source, "a recipe is a mapping of sections such as data, model, gradient")
     lines = dict(_lines(tree))
@@ -88,7 +91,7 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
 
 
 def read_mapping(text: str, source: str, expected: str) -> CommentedMap:
-    """A mapping in YAML, with the line of every key.
+    """Read a mapping in YAML, with the line of every key.
 
     Args:
         text: the YAML.
@@ -106,34 +109,43 @@ def read_mapping(text: str, source: str, expected: str) -> CommentedMap:
     except YAMLError as error:
         raise InputError(f"{source}: not valid YAML: {error}") from None
     if not isinstance(tree, CommentedMap):
-        found = "nothing" if tree is None else type(tree).__name__
-        raise InputError(f"{source}: {expected}; got {found}")
+        given = "nothing" if tree is None else type(tree).__name__
+        raise InputError(f"{source}: {expected}; got {given}")
     return tree
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe, defaults included, as YAML that reads back equal."""
+    """Write a recipe, defaults included, as YAML that reads back equal."""
     stream = StringIO()
     yaml = YAML(typ="rt", pure=True)  # keeps the order of the sections
     yaml.dump(recipe.model_dump(mode="json"), stream)
     return stream.getvalue()
 
 
-def _mistakes(detail: Mapping[str, Any], source: str, lines: Lines) -> list[str]:
-    if detail["loc"] or detail["type"] != "value_error":
-        return [_mistake(detail, source, lines)]
-    # between sections: one a line, each beginning with the field to blame
-    messages = str(detail["ctx"]["error"]).splitlines()
-    return [f"{_where(tuple(message.split()[0].split('.')), source, lines)}: {message}" for message in messages]
+def _mistakes(detail: Mapping[str, Any], source: str, lines: Lines) -> Iterator[str]:
+    """Yield a message for each mistake in one of pydantic's.
+
+    A rule of a section reports one or several, one a line, each beginning with the field to blame if there is one.
+    """
+    if detail["type"] != "value_error":
+        yield _mistake(detail, source, lines)
+        return
+    section, _, field = find(_place(detail))
+    for message in str(detail["ctx"]["error"]).splitlines():
+        blamed = tuple(message.split()[0].split("."))
+        if blamed[0] in section.model_fields:
+            yield f"{_where((*field, *blamed), source, lines)}: {'.'.join((*field, message))}"
+        else:
+            yield f"{_where(field, source, lines)}: {'.'.join(field)}: {message}"
 
 
 def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
-    place = tuple(str(part) for part in detail["loc"])
+    place = _place(detail)
     section, _, _ = find(place[:-1])
     _, options, field = find(place)
     blamed = (*field, "kind") if detail["type"] == "union_tag_invalid" else field
     where = _where(blamed, source, lines)
-    name = ".".join(field) or "the recipe"
+    name = ".".join(field)
     if detail["type"] == "extra_forbidden":
         guess = _did_you_mean(field[-1], _fields(section), ".".join(field[:-1]))
         elsewhere = [other for other in meant(field[-1]) if other.endswith(f".{field[-1]}")]
@@ -145,10 +157,8 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
     if detail["type"] == "union_tag_not_found":
         return f"{where}: {name}.kind is missing; expected one of {kinds(options)}"
     if detail["type"] == "union_tag_invalid":
-        found = detail["input"].get("kind") if isinstance(detail["input"], dict) else detail["input"]
-        return f"{where}: {name}.kind must be one of {kinds(options)}, got {found!r}"
-    if detail["type"] == "value_error":
-        return f"{where}: {name}: {detail['ctx']['error']}"
+        given = detail["input"].get("kind") if isinstance(detail["input"], dict) else detail["input"]
+        return f"{where}: {name}.kind must be one of {kinds(options)}, got {given!r}"
     if detail["type"] in ("model_type", "model_attributes_type"):
         return f"{where}: {name} must be a section, like {name}: {{field: value}}, got {detail['input']!r}"
     guess = _did_you_mean(str(detail["input"]), _choices(detail))
@@ -156,9 +166,13 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
 
 
 def broken_rule(detail: Mapping[str, Any]) -> str:
-    """What a value must be, and what it is, of one of pydantic's mistakes."""
+    """Return what a value must be, and what it is, from one of pydantic's mistakes."""
     rule = detail["msg"].replace("Input should be", "must be").replace("Input should", "must")
     return f"{rule}, got {detail['input']!r}"
+
+
+def _place(detail: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(part) for part in detail["loc"])
 
 
 def _where(field: tuple[str, ...], source: str, lines: Lines) -> str:
@@ -196,7 +210,7 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
 
 
 def _lines(tree: CommentedMap, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int | None]]:
-    """The line, from 1, of every key; that of the section for one which a merge (`<<`) brings in."""
+    """Yield every key with its line, from 1; one that a merge (`<<`) brings in is left to the line of its section."""
     for key, value in tree.items():
         place = (*path, str(key))
         if key in (tree.lc.data or {}):

@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from sgrnn.config.section import Fraction, Section
 
 
-class Sgd(Section):
+class SgdConfig(Section):
     """Stochastic gradient descent."""
 
     kind: Literal["sgd"] = "sgd"
@@ -16,7 +16,7 @@ class Sgd(Section):
     weight_decay: NonNegativeFloat = 0.0
 
 
-class Adam(Section):
+class AdamConfig(Section):
     """Adam; weight decay as an L2 penalty."""
 
     kind: Literal["adam"] = "adam"
@@ -25,7 +25,7 @@ class Adam(Section):
     weight_decay: NonNegativeFloat = 0.0
 
 
-class AdamW(Section):
+class AdamWConfig(Section):
     """Adam with decoupled weight decay."""
 
     kind: Literal["adamw"] = "adamw"
@@ -34,17 +34,17 @@ class AdamW(Section):
     weight_decay: NonNegativeFloat = 0.01
 
 
-Optimizer = Sgd | Adam | AdamW
+OptimizerConfig = SgdConfig | AdamConfig | AdamWConfig
 
 
-class Constant(Section):
-    """The learning rate as it is."""
+class ConstantRateConfig(Section):
+    """A learning rate that stays as it is."""
 
     kind: Literal["constant"] = "constant"
 
 
-class StepDecay(Section):
-    """From epoch `after` on, times `factor` every `every` epochs."""
+class StepDecayConfig(Section):
+    """A learning rate multiplied by `factor` every `every` epochs, from epoch `after` on."""
 
     kind: Literal["step"] = "step"
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -52,24 +52,24 @@ class StepDecay(Section):
     every: PositiveInt = 1
 
 
-class Plateau(Section):
-    """Times `factor` whenever the validation loss has not improved for `patience` epochs."""
+class PlateauConfig(Section):
+    """A learning rate multiplied by `factor` whenever the validation loss has not improved for `patience` epochs."""
 
     kind: Literal["plateau"] = "plateau"
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
     patience: PositiveInt = 1
 
 
-class Cosine(Section):
-    """Half a cosine from 1 down to `floor` at the last epoch, after a linear rise over `warmup` epochs."""
+class CosineConfig(Section):
+    """Half a cosine, down to `floor` of the rate at the last epoch, after a linear rise over `warmup` epochs."""
 
     kind: Literal["cosine"] = "cosine"
     floor: Fraction = 0.0
     warmup: NonNegativeFloat = 0.0
 
 
-class Restarts(Section):
-    """Half a cosine from 1 down to `floor`, again and again (SGDR)."""
+class WarmRestartsConfig(Section):
+    """Half a cosine, down to `floor` of the rate, again and again (SGDR, Loshchilov & Hutter 2017)."""
 
     kind: Literal["restarts"] = "restarts"
     period: PositiveFloat
@@ -79,4 +79,4 @@ class Restarts(Section):
     floor: Fraction = 0.0
 
 
-Schedule = Constant | StepDecay | Plateau | Cosine | Restarts
+ScheduleConfig = ConstantRateConfig | StepDecayConfig | PlateauConfig | CosineConfig | WarmRestartsConfig

@@ -1,4 +1,4 @@
-"""Recipe fields on the command line: `--gradient.window=5`.
+"""Recipe fields set on the command line: `--gradient.window=5`.
 
 A value is YAML as in a recipe file, so `null`, `[8, 4]` and `{kind: ramp, stop: 3}` are what they are there. A field
 that takes a text is given the value as it stands: `--sample.prompt="The # sign"` has no comment, `1984` is no number.
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from sgrnn.config import Recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.config.schema import meant, of_kind, sections_in, takes_nothing, takes_text
 from sgrnn.errors import InputError
 
@@ -40,9 +40,9 @@ def apply_overrides(tree: dict[str, Any], lines: Lines, overrides: Sequence[str]
 
 
 def _split(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(("gradient", "window"), "5") for "--gradient.window=5" or in two words; a kind comes before its fields."""
+    """Yield (("gradient", "window"), "5") for "--gradient.window=5" or in two words; a kind comes before its fields."""
     items = list(overrides)
-    found: list[tuple[tuple[str, ...], str]] = []
+    pairs: list[tuple[tuple[str, ...], str]] = []
     while items:
         item = items.pop(0)
         name, equals, value = item.partition("=")
@@ -55,12 +55,12 @@ def _split(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
             if not items:
                 raise InputError(f"command line: {name} needs a value, like {name}=5")
             value = items.pop(0)
-        found.append((tuple(name[2:].split(".")), value))
-    yield from sorted(found, key=lambda pair: (pair[0][-1] != "kind", len(pair[0])))
+        pairs.append((tuple(name[2:].split(".")), value))
+    yield from sorted(pairs, key=lambda pair: (pair[0][-1] != "kind", len(pair[0])))
 
 
 def _guess(name: str, value: str) -> str:
-    """The fields that a name without a section may be meant for, as they would be written."""
+    """Return the fields that a name without a section may be meant for, as they would be written."""
     fields = meant(name.lstrip("-").rpartition(".")[2])
     written = [f"--{field}={value}" if value else f"--{field}" for field in fields]
     return f"; did you mean {' or '.join(written)}?" if written else ""
@@ -91,7 +91,7 @@ def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], text: 
 
 
 def _read(schema: type[BaseModel] | None, field: tuple[str, ...], text: str) -> Any:
-    """A value as the field takes it: a text as it stands, anything else in YAML."""
+    """Read a value as the field takes it: a text as it stands, anything else in YAML."""
     known = schema.model_fields.get(field[-1]) if schema else None
     name = f"command line: --{'.'.join(field)}"
     if known is not None and takes_text(known.annotation):
@@ -100,14 +100,14 @@ def _read(schema: type[BaseModel] | None, field: tuple[str, ...], text: str) -> 
         return None if takes_nothing(known.annotation) and text in _NOTHING else text
     try:
         value = YAML(typ="safe", pure=True).load(text)
-        is_last = [token.end_mark.index for token in YAML(typ="safe", pure=True).scan(text) if _has_length(token)]
+        ends = [token.end_mark.index for token in YAML(typ="safe", pure=True).scan(text) if _has_length(token)]
     except YAMLError:
         raise InputError(f"{name}: not a YAML value: {text!r}") from None
-    if rest := text[max(is_last, default=0) :].strip():
+    if rest := text[max(ends, default=0) :].strip():
         raise InputError(f"{name}: {rest!r} of {text!r} is a comment in YAML, and would be lost: remove it")
     return value
 
 
 def _has_length(token: Any) -> bool:
-    """Whether there is anything of a token in the text: of the end of a block, for example, there is not."""
+    """True where there is anything of a token in the text: of the end of a block, for example, there is not."""
     return token.end_mark.index > token.start_mark.index

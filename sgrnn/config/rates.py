@@ -1,16 +1,21 @@
-"""Learning-rate schedules as pure functions of the clock and of past validation losses."""
+"""Learning-rate schedules: pure functions of the time and of past validation losses."""
 
 from collections.abc import Sequence
 from math import isclose
 
-from sgrnn.config import Constant, Cosine, Plateau, Recipe, Restarts, StepDecay
+from sgrnn.config.optimization import (
+    CosineConfig,
+    PlateauConfig,
+    ScheduleConfig,
+    StepDecayConfig,
+    WarmRestartsConfig,
+)
+from sgrnn.config.recipe import Recipe
 from sgrnn.estimators.schedules import WarmRestarts, half_cosine
 
 
-def rate_factor(
-    schedule: Constant | StepDecay | Plateau | Cosine | Restarts, epoch: float, epochs: int, losses: Sequence[float]
-) -> float:
-    """What the learning rate is multiplied by.
+def rate_factor(schedule: ScheduleConfig, epoch: float, epochs: int, losses: Sequence[float]) -> float:
+    """Return the factor that a schedule puts on the learning rate.
 
     Args:
         schedule: the recipe's.
@@ -18,21 +23,21 @@ def rate_factor(
         epochs: epochs planned.
         losses: validation loss after each epoch so far.
 
-    >>> [rate_factor(StepDecay(factor=0.5, after=4), epoch, 13, []) for epoch in (3.9, 4.0, 5.5)]
+    >>> [rate_factor(StepDecayConfig(factor=0.5, after=4), epoch, 13, []) for epoch in (3.9, 4.0, 5.5)]
     [1.0, 0.5, 0.25]
     """
     match schedule:
-        case StepDecay(factor=factor, after=after, every=every):
+        case StepDecayConfig(factor=factor, after=after, every=every):
             return 1.0 if epoch < after else factor ** (1 + (int(epoch) - after) // every)
-        case Plateau(factor=factor, patience=patience):
-            return factor ** _plateaus(losses, patience)
-        case Cosine(floor=floor, warmup=warmup):
+        case PlateauConfig(factor=factor, patience=patience):
+            return factor ** _plateaus_in(losses, patience)
+        case CosineConfig(floor=floor, warmup=warmup):
             if epoch < warmup:
                 return epoch / warmup
             progress = min((epoch - warmup) / max(epochs - warmup, 1e-9), 1.0)
             return floor + (1 - floor) * half_cosine(progress)
-        case Restarts(floor=floor):
-            return cycles(schedule).annealed(epoch, floor)
+        case WarmRestartsConfig(floor=floor):
+            return warm_restarts(schedule).annealed(epoch, floor)
         case _:
             return 1.0
 
@@ -40,7 +45,7 @@ def rate_factor(
 def rate_jump(
     before: Recipe, now: Recipe, update: int, updates_per_epoch: int, losses: Sequence[float]
 ) -> tuple[float, float] | None:
-    """Tell whether the learning rate goes on elsewhere than it would have, the run being of another length than before.
+    """Return the jump of the learning rate where a run goes on with another length than it was trained by.
 
     Args:
         before: the recipe that the run was trained by.
@@ -50,7 +55,7 @@ def rate_jump(
         losses: validation loss after each epoch so far.
 
     Returns:
-        The rate at the last update and at the next one; None if the length makes no difference.
+        The rate at the last update and that at the next one; None if the length makes no difference.
     """
     place = update / updates_per_epoch
     would, will, was = (
@@ -60,19 +65,19 @@ def rate_jump(
     return None if isclose(would, will) else (was, will)
 
 
-def cycles(schedule: Restarts) -> WarmRestarts:
-    """The clock that a learning rate and a gradient source share."""
+def warm_restarts(schedule: WarmRestartsConfig) -> WarmRestarts:
+    """Return the clock that a learning rate and the source of the gradient share."""
     return WarmRestarts(schedule.period, schedule.growth)
 
 
-def _plateaus(losses: Sequence[float], patience: int) -> int:
-    """How often so many epochs in a row have brought no improvement."""
-    best, waited, found = float("inf"), 0, 0
+def _plateaus_in(losses: Sequence[float], patience: int) -> int:
+    """Count how often so many epochs in a row have brought no improvement."""
+    best, waited, plateaus = float("inf"), 0, 0
     for loss in losses:
         if loss < best:
             best, waited = loss, 0
             continue
         waited += 1
         if waited == patience:
-            found, waited = found + 1, 0
-    return found
+            plateaus, waited = plateaus + 1, 0
+    return plateaus

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from sgrnn.config import Recipe
+from sgrnn.config.recipe import Recipe
 
 
 def find(place: tuple[str, ...]) -> tuple[type[BaseModel], list[type[BaseModel]], tuple[str, ...]]:
@@ -71,8 +71,8 @@ def takes_nothing(annotation: Any) -> bool:
 def meant(name: str) -> list[str]:
     """List the fields that a word may be meant for, by their dotted names, the least deep ones alone.
 
-    >>> meant("seed"), meant("batch-size"), meant("lr")
-    (['training.seed'], ['training.batch_size'], ['optimizer.learning_rate', 'synthesizer_optimizer.learning_rate'])
+    >>> meant("seed"), meant("batch-size"), meant("temprature")
+    (['training.seed'], ['training.batch_size'], ['sample.temperature'])
     """
     word = name.replace("-", "_").lower()
     fields = list(dict.fromkeys(_fields(Recipe)))
@@ -85,14 +85,14 @@ def meant(name: str) -> list[str]:
         lambda last: "_" in last and "".join(part[0] for part in last.split("_")) == word,
         lambda last: last in close,
     ):
-        if found := [field for field in fields if fits(lasts[field])]:
-            depth = min(field.count(".") for field in found)
-            return [field for field in found if field.count(".") == depth]
+        if fitting := [field for field in fields if fits(lasts[field])]:
+            depth = min(field.count(".") for field in fitting)
+            return [field for field in fitting if field.count(".") == depth]
     return []
 
 
 def _fields(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """All fields that hold a value, of all kinds."""
+    """Yield all fields that hold a value, of all kinds."""
     for name, field in section.model_fields.items():
         listed = get_origin(field.annotation) is tuple  # whose entries have no dotted names
         inner = [] if listed else sections_in(field.annotation)
@@ -103,7 +103,7 @@ def _fields(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _members(annotation: Any) -> list[Any]:
-    """What a union consists of, its parts without their constraints."""
+    """List the members of a union without their constraints."""
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

@@ -1,27 +1,26 @@
 """The section `task`: what is learned where there is no text."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
-from pydantic import model_validator as check
 
 from sgrnn.config.section import Section
 
 
-class Mnist(Section):
-    """Sequential MNIST; an epoch goes once through the images."""
+class MnistConfig(Section):
+    """Name the digit that was read; an epoch goes once through the images."""
 
     kind: Literal["mnist"] = "mnist"
     by: Literal["pixel", "row"] = "pixel"
-    """What is read at a step."""
+    """Pixels of a step: one, or a row of them."""
 
 
 class _Drawn(Section):
     """A task whose episodes are drawn without end."""
 
     episodes_per_epoch: PositiveInt = 1000
-    """Between two evaluations. Where episodes grow and are cut into spans, an epoch has as many updates as so many
-    episodes of the first length have."""
+    """Episodes between two evaluations. Where they grow and are cut into spans, an epoch has as many updates as so many
+    episodes of the first length."""
 
 
 class _Grown(_Drawn):
@@ -29,51 +28,45 @@ class _Grown(_Drawn):
 
     bits: PositiveInt = 8
     vectors: PositiveInt = 1
-    """To begin with."""
+    """At first."""
     threshold: PositiveFloat = 0.15
     """Loss in bits per output bit under which an episode counts as mastered."""
 
 
-class Copy(_Grown):
+class CopyConfig(_Grown):
     """Give the vectors that were read; their number is raised."""
 
     kind: Literal["copy"] = "copy"
 
 
-class RepeatCopy(_Grown):
+class RepeatCopyConfig(_Grown):
     """Give the vectors that were read several times over; both numbers are raised."""
 
     kind: Literal["repeat-copy"] = "repeat-copy"
     repeats: PositiveInt = 1
-    """To begin with."""
+    """At first."""
     repeats_scale: PositiveInt = 10
     """The number of repeats that is shown as 1."""
 
 
-class Adding(_Drawn):
+class AddingConfig(_Drawn):
     """Give the sum of the two numbers that were marked."""
 
     kind: Literal["adding"] = "adding"
     lag: PositiveInt
     """Steps from one to the other."""
     steps: PositiveInt | None = None
-    """Of an episode; null for twice the lag."""
-
-    @check(mode="after")
-    def _has_room_for_the_lag(self) -> Self:
-        if self.steps is not None and self.steps <= self.lag:
-            raise ValueError(f"steps must be more than the lag, {self.lag}, got {self.steps}")
-        return self
+    """Steps of an episode, more than the lag; null for twice the lag."""
 
 
-class Recall(_Drawn):
+class RecallConfig(_Drawn):
     """Name a token some steps after it was read."""
 
     kind: Literal["recall"] = "recall"
     lag: PositiveInt
     """Steps in between."""
     tokens: Annotated[int, Field(ge=2)] = 8
-    """How many there are."""
+    """Number of different tokens."""
 
 
-Task = Copy | RepeatCopy | Adding | Recall | Mnist
+TaskConfig = CopyConfig | RepeatCopyConfig | AddingConfig | RecallConfig | MnistConfig

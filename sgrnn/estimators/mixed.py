@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
+from sgrnn.estimators.mixture import Mixture
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.schedules import Schedule
-from sgrnn.estimators.synthetic import Mixture, SyntheticGradients
+from sgrnn.estimators.synthetic import SyntheticGradients
 from sgrnn.estimators.truncated import BPTT, TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import State

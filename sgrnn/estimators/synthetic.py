@@ -1,7 +1,6 @@
 """Synthetic gradients: `SyntheticGradients.backward` is the algorithm."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -15,32 +14,13 @@ from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Ste
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.known import BoundaryReader
+from sgrnn.estimators.mixture import SYNTHETIC, Mixture
 from sgrnn.estimators.objective import Loss, mean_loss, norms
 from sgrnn.estimators.reach import injectable
 from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.span import Span
 from sgrnn.state import State, at_least_float32, cut, floating_leaves, without_autocast
 from sgrnn.synthesizers import GradientPredictor, Synthesizer
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Make-up of what crosses the boundaries of one span.
-
-    Args:
-        share: of the synthetic gradient, in (0, 1]. Within a real window the rest is the gradient that arrives from the
-            next window.
-        window: T of this span alone, in steps; None for the estimator's.
-        real_window: steps over which real gradients are carried, a multiple of T, as `TruncatedBPTT` would with this
-            window; None for the whole span.
-    """
-
-    share: float = 1.0
-    window: int | None = None
-    real_window: int | None = None
-
-
-SYNTHETIC = Mixture()
 
 
 @final
@@ -157,7 +137,11 @@ class SyntheticGradients(GradientEstimator):
             ValueError: besides, a share or a window of the mixture is out of range.
         """
         require_fit(self.synthesizer, model, state)
-        window, carries = self._require_mixture(mixture)
+        window = self.window if mixture.window is None else positive("window", mixture.window)
+        assert window is not None, "as it was made"
+        self._require_window(window)
+        mixture.require_fit(window)
+        carries = mixture.carries(window, self.trace_decay)
         tokens = span.steps * span.batch_size
 
         windows = unroll(model, span, state, window, False if carries else self.parallel)
@@ -171,7 +155,7 @@ class SyntheticGradients(GradientEstimator):
             scale = self.predictor.scale
             predictions = self.predictor.predict(known, self._inject)
             injected = self._mixed(predictions.injected / tokens, windows, span.batch_size, mixture.share)
-            carried = self._carried(windows.boundaries, mixture) if carries else ()
+            carried = mixture.carried(windows.boundaries, self.trace_decay) if carries else ()
             backpropagate(windows, outputs, injected, carried)
             target = initial_gradients(windows) * tokens
             arrived = None
@@ -220,12 +204,6 @@ class SyntheticGradients(GradientEstimator):
         inner, last = injected[:-batch_size], injected[-batch_size:]
         return torch.cat([share * (1 - self.trace_decay) * inner, share * last])
 
-    def _carried(self, boundaries: Sequence[int], mixture: Mixture) -> list[float]:
-        """Return the factor on the gradient that arrives at each boundary inside the span."""
-        real, share = mixture.real_window, mixture.share
-        inside = [real is None or boundary % real != 0 for boundary in boundaries[1:-1]]
-        return [share * self.trace_decay + (1 - share) * carries for carries in inside]
-
     def _arrived(self, injected: Tensor, target: Tensor, carried: Sequence[float], batch_size: int) -> Tensor:
         """Sum what came across each window's end, (K x B, features): what was injected, and what was carried over."""
         arrived = torch.zeros_like(target) + injected
@@ -233,21 +211,6 @@ class SyntheticGradients(GradientEstimator):
             here, there = slice((boundary - 1) * batch_size, boundary * batch_size), boundary * batch_size
             arrived[here] += factor * target[there : there + batch_size]
         return self.predictor.readable(finite_rows(arrived, None)[0])
-
-    def _require_mixture(self, mixture: Mixture) -> tuple[int, bool]:
-        """Return the window, and whether gradients are carried from a window to the one before it.
-
-        If they are, windows run in order, one by one: what arrives from the next must have been gone through.
-        """
-        window = self.window if mixture.window is None else positive("window", mixture.window)
-        assert window is not None, "as it was made"
-        self._require_window(window)
-        if not 0 < mixture.share <= 1:
-            raise ValueError(f"share must be in (0, 1], got {mixture.share}")
-        real = mixture.real_window
-        if real is not None and (real < 1 or real % window):
-            raise ValueError(f"real_window must be a multiple of the window, {window} steps, got {real}")
-        return window, self.trace_decay > 0 or (mixture.share < 1 and (real is None or real > window))
 
     def _require_window(self, window: int) -> None:
         needed = self.predictor.synthesizer.window

@@ -1,4 +1,4 @@
-"""What a sweep tries next: by what was found so far, and no combination of values twice."""
+"""Proposals of values to try: by the scores so far, and no combination of values twice."""
 
 from collections import Counter
 from math import prod
@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, final
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -15,7 +15,7 @@ from sgrnn.sweep.space import Space
 
 @final
 class Untried(TPESampler):
-    """Propose values as Optuna does by default, but in a finite space none that were tried together.
+    """Propose values by Optuna's tree-structured Parzen estimator, but in a finite space none that were tried together.
 
     Where its choice would lead to combinations that all were, one of the other values takes its place by chance.
 
@@ -28,7 +28,7 @@ class Untried(TPESampler):
         super().__init__(seed=seed)
         self._space = space
         self._draw = Random(seed)
-        sizes = [tried.size for tried in space.values()]
+        sizes = [_size(values) for values in space.values()]
         self._sizes = None if None in sizes else [size for size in sizes if size is not None]
 
     @property
@@ -39,28 +39,52 @@ class Untried(TPESampler):
     def tried(self, study: Study) -> set[tuple[int, ...]]:
         """The combinations of all trials so far, by the places of their values."""
         return {
-            tuple(known.index(trial.params[field]) for field, known in self._space.items())
+            tuple(_place(values, trial.params[field]) for field, values in self._space.items())
             for trial in study.get_trials(deepcopy=False)
             if trial.state != TrialState.WAITING and trial.params.keys() == self._space.keys()
         }
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """See TPESampler; in a finite space one field is chosen after the other, so that each can see to it."""
+        """Fields to be chosen together: in a finite space none, each is chosen in view of those before it."""
         return super().infer_relative_search_space(study, trial) if self._sizes is None else {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """See TPESampler."""
+        """Choose the value of one field."""
         value = super().sample_independent(study, trial, param_name, param_distribution)
         if self._sizes is None:
             return value
         fields = list(self._space)
         depth = fields.index(param_name)
-        chosen = tuple(self._space[field].index(trial.params[field]) for field in fields[:depth])
+        chosen = tuple(_place(self._space[field], trial.params[field]) for field in fields[:depth])
         used = Counter(each[depth] for each in self.tried(study) if each[:depth] == chosen)
         left = prod(self._sizes[depth + 1 :])  # combinations of each value with those of the fields to come
-        known = self._space[param_name]
-        if used[known.index(value)] < left:
+        values = self._space[param_name]
+        if used[_place(values, value)] < left:
             return value
-        return known.at(self._draw.choice([index for index in range(self._sizes[depth]) if used[index] < left]))
+        return _value(values, self._draw.choice([index for index in range(self._sizes[depth]) if used[index] < left]))
+
+
+def _size(values: BaseDistribution) -> int | None:
+    """The number of values; None for no end of them."""
+    match values:
+        case CategoricalDistribution(choices=choices):
+            return len(choices)
+        case IntDistribution(low=low, high=high, step=step) | FloatDistribution(low=low, high=high, step=float(step)):
+            return round((high - low) / step) + 1
+    return None
+
+
+def _place(values: BaseDistribution, value: Any) -> int:
+    """The place of a value among all, where there is an end of them."""
+    if isinstance(values, IntDistribution | FloatDistribution):
+        return round((value - values.low) / (values.step or 1))
+    return int(values.to_internal_repr(value))
+
+
+def _value(values: BaseDistribution, place: int) -> Any:
+    """The value at a place."""
+    if isinstance(values, IntDistribution | FloatDistribution):
+        return values.low + place * (values.step or 1)
+    return values.to_external_repr(place)

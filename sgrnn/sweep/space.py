@@ -9,72 +9,47 @@ A list holds choices of any kind, a mapping a range of numbers. Each value must 
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from decimal import Decimal
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ValidationError
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import PositiveFloat, ValidationError
+from pydantic import model_validator as check
 
-from sgrnn.config import Range, Recipe
 from sgrnn.config.files import broken_rule, read_mapping
+from sgrnn.config.recipe import Recipe
+from sgrnn.config.section import Section
 from sgrnn.errors import InputError
 
 Load = Callable[[Sequence[str]], Recipe]  # a recipe with overrides
 
 
-@dataclass(frozen=True)
-class Choices:
-    """One of several values, each as JSON."""
-
-    values: tuple[str, ...]
-
-    @property
-    def size(self) -> int:
-        """How many values there are."""
-        return len(self.values)
-
-    def index(self, value: str) -> int:
-        """The place of a value among all."""
-        return self.values.index(value)
-
-    def at(self, index: int) -> str:
-        """The value at a place."""
-        return self.values[index]
+Space = dict[str, BaseDistribution]  # by field; choices are JSON
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """Numbers of a range; `step` is None for any number, `whole` says that all are integers."""
+class Range(Section):
+    """Numbers from `low` to `high`, both among them; whole ones for a field that takes whole numbers."""
 
     low: float
     high: float
-    step: float | None
-    log: bool
-    whole: bool
+    step: PositiveFloat | None = None
+    """Between two of them; null for 1 where they are whole, and else for any number."""
+    log: bool = False
+    """Whether equal ratios are equally likely instead of equal differences."""
 
-    @property
-    def size(self) -> int | None:
-        """How many values there are; None for no end of them."""
-        step = self._step
-        return None if step is None else round((self.high - self.low) / step) + 1
-
-    def index(self, value: float) -> int:
-        """The place of a value among all, where there is an end of them."""
-        assert self._step is not None, "values that can be counted"
-        return round((value - self.low) / self._step)
-
-    def at(self, index: int) -> float:
-        """The value at a place."""
-        assert self._step is not None, "values that can be counted"
-        value = self.low + index * self._step
-        return int(value) if self.whole else value
-
-    @property
-    def _step(self) -> float | None:
-        return self.step or (1 if self.whole else None)
-
-
-Space = dict[str, Choices | Numbers]
+    @check(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.high <= self.low:
+            raise ValueError(f"high must be above low, {self.low:g}, got {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low must be above 0 where log is true, got {self.low:g}")
+        if self.log and self.step is not None:
+            raise ValueError("step and log exclude each other: remove one")
+        if self.step is not None and (Decimal(str(self.high)) - Decimal(str(self.low))) % Decimal(str(self.step)):
+            raise ValueError(f"high must be a whole number of steps, {self.step:g}, above low, got {self.high:g}")
+        return self
 
 
 def read_space(path: Path, load: Load) -> Space:
@@ -103,7 +78,7 @@ def override(field: str, value: Any) -> str:
     return f"--{field}={chosen if isinstance(chosen, str) else json.dumps(chosen)}"
 
 
-def _field(field: str, value: Any, where: str, load: Load) -> Choices | Numbers:
+def _field(field: str, value: Any, where: str, load: Load) -> BaseDistribution:
     if "." not in field:
         raise InputError(f"{where}: {field} is no recipe field with its section, such as gradient.window")
     if isinstance(value, list):
@@ -115,7 +90,7 @@ def _field(field: str, value: Any, where: str, load: Load) -> Choices | Numbers:
             raise InputError(f"{where}: {field} takes numbers, texts, lists and mappings, got {value!r}") from None
         for choice in values:
             _checked(field, choice, where, load)
-        return Choices(values)
+        return CategoricalDistribution(values)
     if not isinstance(value, dict):
         raise InputError(
             f"{where}: {field} must be a list of choices or a range such as {{low: 1, high: 9}}, got {value!r}"
@@ -125,13 +100,14 @@ def _field(field: str, value: Any, where: str, load: Load) -> Choices | Numbers:
     except ValidationError as error:
         mistakes = [_mistake(detail, field, where) for detail in error.errors(include_url=False)]
         raise InputError("\n".join(mistakes)) from None
-    is_last = [_at(_checked(field, json.dumps(end), where, load), field) for end in (given.low, given.high)]
-    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in is_last):
+    ends = [_at(_checked(field, json.dumps(end), where, load), field) for end in (given.low, given.high)]
+    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
         raise InputError(f"{where}: {field} takes no numbers, so it has no range: give a list of choices")
-    whole = all(isinstance(end, int) for end in is_last)
-    if whole and given.step is not None and given.step != int(given.step):
+    if not all(isinstance(end, int) for end in ends):
+        return FloatDistribution(given.low, given.high, given.log, given.step)
+    if given.step is not None and given.step != int(given.step):
         raise InputError(f"{where}: {field}.step must be a whole number as those of the field are, got {given.step:g}")
-    return Numbers(given.low, given.high, given.step, given.log, whole)
+    return IntDistribution(int(given.low), int(given.high), given.log, int(given.step or 1))
 
 
 def _checked(field: str, value: str, where: str, load: Load) -> Recipe:
@@ -142,10 +118,7 @@ def _checked(field: str, value: str, where: str, load: Load) -> Recipe:
 
 
 def _at(recipe: Recipe, field: str) -> Any:
-    found: Any = recipe
-    for part in field.split("."):
-        found = getattr(found, part)
-    return found
+    return reduce(getattr, field.split("."), recipe)
 
 
 def _mistake(detail: Any, field: str, where: str) -> str:

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.analysis.diagnosis import passing_metrics
-from sgrnn.config.build import build_estimator, build_optimizer, choose_device, interfaces_of
+from sgrnn.config.build.gradient import build_estimator
+from sgrnn.config.build.model import interfaces_of
+from sgrnn.config.build.optimizer import build_optimizer, choose_device
 from sgrnn.config.files import dump_recipe
 from sgrnn.config.rates import rate_factor
 from sgrnn.errors import InputError

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from sgrnn.config import Recipe
 from sgrnn.config.files import dump_recipe, parse_recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from sgrnn.config import Sample
+from sgrnn.config.training import SampleConfig
 from sgrnn.data import Tokenizer
 from sgrnn.models.generation import generate
 from sgrnn.models.language_model import LanguageModel
 
 
-def sample_text(model: LanguageModel, tokenizer: Tokenizer, sample: Sample, seed: int | None) -> str:
+def sample_text(model: LanguageModel, tokenizer: Tokenizer, sample: SampleConfig, seed: int | None) -> str:
     """Return prompt and continuation, as a recipe asks for them; without a seed another each time."""
     prompt = tokenizer.encode_prompt(sample.prompt).tokens.tolist()
     read = [tokenizer.eos_id, *prompt]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from sgrnn.config import Recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.training.distributed import ALONE, Ranks
 
 SMALL = 20_000_000

@@ -20,7 +20,7 @@ def test_cells_are_those_of_the_best_evaluation_and_of_the_end(tmp_path: Path) -
     ]
     runs = [
         make_run(tmp_path / "one", records),
-        make_run(tmp_path / "two", [{"update": 1, "epoch": 1.0, "seconds": 2.0, "loss": 1.0}], "--gradient.kind=full"),
+        make_run(tmp_path / "two", [{"update": 1, "epoch": 1.0, "seconds": 2.0, "loss": 1.0}], "--gradient.kind=bptt"),
         make_run(tmp_path / "new", [], "--gradient.kind=truncated"),
     ]
     headings, rows = table_of(runs)
@@ -31,7 +31,7 @@ def test_cells_are_those_of_the_best_evaluation_and_of_the_end(tmp_path: Path) -
         "length": "17", "epochs": "3", "seconds": "64", "target R²": "0.300", "shrinkage": "0.500",
     }  # fmt: skip
     assert {name: cell for name, cell in two.items() if cell} == {
-        "run": str(tmp_path / "two"), "estimator": "full", "epochs": "1", "seconds": "2"
+        "run": str(tmp_path / "two"), "estimator": "bptt", "epochs": "1", "seconds": "2"
     }  # fmt: skip
     assert {name: cell for name, cell in new.items() if cell} == {
         "run": str(tmp_path / "new"),

@@ -61,7 +61,7 @@ def test_a_color_is_a_kind_and_a_marker_a_run(tmp_path: Path) -> None:
     runs = [
         make_run(tmp_path / f"run-{number}", [], *overrides)
         for number, overrides in enumerate(
-            [["--gradient.kind=full"], ["--gradient.kind=exact"], [], ["--gradient.shuffle=true"], []]
+            [["--gradient.kind=bptt"], ["--gradient.kind=exact"], [], ["--gradient.shuffle=true"], []]
         )
     ]
     assert [(style.color, style.marker) for style in run_styles(runs)] == [

@@ -6,7 +6,7 @@ import pytest
 from hierarchy import CHARACTERS, FIGURE, FLAT, PREFIX, Condition, plot, print_table, products_per_step, summarize
 from runs import COMPARED
 
-from sgrnn.config.build import build_model
+from sgrnn.config.build.model import build_model
 from sgrnn.config.files import load_recipe, shipped_recipes
 from sgrnn.cores import HierarchicalCore
 

@@ -106,7 +106,7 @@ def test_it_prints_and_keeps_the_same_metrics_again_and_touches_nothing_else(sgr
 @pytest.mark.parametrize(
     ("overrides", "predicts"),
     [
-        (["--gradient.kind=full", "--model.core=gru", "--model.num_layers=2"], False),
+        (["--gradient.kind=bptt", "--model.core=gru", "--model.num_layers=2"], False),
         (["--gradient.kind=exact", "--model.dropout=0"], False),
         (["--gradient.source={kind: alternate, every: 1}", "--gradient.synthesizer={kind: adjoint}"], True),
         (["--training.batch_size=1"], False),  # a row alone has no neighbor to recover a loss with

@@ -3,18 +3,23 @@
 import re
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.run import Run
 
-from .commands import Commands, Running
+from .commands import Commands, Running, table_in
 from .test_stopping import logged, wait_until
 
 SPACE = """
@@ -23,9 +28,14 @@ gradient.window: [1, 2, 3]
 """
 
 
+SAVEFIG = Figure.savefig
+
+
 @pytest.fixture(autouse=True)
-def space(folder: Path) -> None:
+def space(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A space file; and figures are drawn but not made into files, which takes most of the time."""
     (folder / "space.yaml").write_text(SPACE)
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: None)
 
 
 def command(*arguments: object) -> tuple[object, ...]:
@@ -37,22 +47,49 @@ def states(output: str) -> dict[int, str]:
     return {int(number): state for number, state in re.findall(r"^│ (\d+) +│ ([a-z]+)", output, re.MULTILINE)}
 
 
-def test_trials_are_runs_with_a_table_a_figure_and_the_best(sgrnn: Commands) -> None:
-    output = sgrnn.well(*command("--trials", 3, "--training.max_updates=9"))
+def points(axes: Axes) -> list[tuple[float, float]]:
+    """The points of a scatter plot."""
+    return [(float(x), float(y)) for x, y in np.asarray(axes.collections[0].get_offsets())]
+
+
+def test_trials_are_runs_with_a_table_figures_and_the_best(sgrnn: Commands) -> None:
+    drawn: list[Figure] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pyplot, "close", drawn.append)
+        patch.setattr(Figure, "savefig", SAVEFIG)
+        output = sgrnn.well(*command("--trials", 3, "--training.max_updates=18"))
     runs = [Run.open(path) for path in sorted(Path("mine/trials").glob("[0-9]*"))]
     assert [run.folder.name for run in runs] == ["0000", "0001", "0002"]
-    assert states(output) == dict.fromkeys(range(3), "complete")
-    assert len({run.recipe.optimizer.learning_rate for run in runs}) == 3
-    for run in runs:
-        assert 1e-3 <= run.recipe.optimizer.learning_rate <= 1e-1
-        assert run.recipe.training.max_updates == 9
+    rates = [run.recipe.optimizer.learning_rate for run in runs]
+    assert len(set(rates)) == 3
+    for run, rate in zip(runs, rates, strict=True):
+        assert 1e-3 <= rate <= 1e-1
+        assert run.recipe.training.max_updates == 18
         assert (run.folder / "curves.png").exists()
         assert (run.folder / "tensorboard").is_dir()
-    best = min(runs, key=lambda run: min(row["valid_loss"] for row in run.records() if "valid_loss" in row))
-    assert f"best: {best.folder}; next: sgrnn evaluate {best.folder}\n" in output
-    assert next(iter(states(output))) == int(best.folder.name), "the best comes first"
-    assert Path("mine/sweep.png").read_bytes().startswith(b"\x89PNG")
-    assert sgrnn.well("evaluate", best.folder, "--split", "valid")
+    scores = [min(row["valid_bits_per_character"] for row in run.records() if "valid_loss" in row) for run in runs]
+    order = sorted(range(3), key=scores.__getitem__)
+    table = table_in(output)
+    assert [int(number) for number in table if number.isdigit()] == order, "the best comes first"
+    for number, score in enumerate(scores):
+        assert table[str(number)]["state"] == "complete"
+        assert table[str(number)]["bits per character"] == f"{score:.3f}"
+        assert table[str(number)]["optimizer.learning_rate"] == f"{rates[number]:.4g}"
+    best = runs[order[0]].folder
+    assert f"best: {best}; next: sgrnn evaluate {best}\n" in output
+
+    assert "figures: mine/history.png, mine/fields.png\n" in output
+    history, fields = drawn[-2:]
+    np.testing.assert_allclose(points(history.axes[0]), list(enumerate(scores)))
+    best_so_far = np.asarray(history.axes[0].lines[0].get_ydata()).tolist()
+    assert best_so_far == [min(scores[: number + 1]) for number in range(3)]
+    assert [axes.get_xlabel() for axes in fields.axes[:2]] == ["gradient.window", "optimizer.learning_rate"]
+    assert fields.axes[1].get_xscale() == "log"
+    np.testing.assert_allclose(sorted(points(fields.axes[1])), sorted(zip(rates, scores, strict=True)))
+    pyplot.close("all")
+    for name in ("history", "fields"):
+        assert Path(f"mine/{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert sgrnn.well("evaluate", best, "--split", "valid")
 
 
 def test_it_goes_on_to_more_trials_and_not_with_another_recipe_or_space(sgrnn: Commands, folder: Path) -> None:
@@ -95,9 +132,27 @@ def test_a_hopeless_trial_is_pruned_when_others_have_shown_what_can_be_had(sgrnn
 
 def begin(sgrnn: Commands, trial: int) -> Running:
     """A process that is in the midst of a trial."""
-    running = sgrnn.process(*command("--trials", 2, "--training.max_updates=300", "--training.checkpoint_every=5"))
+    running = sgrnn.process(*command("--trials", 2, "--training.max_updates=150", "--training.checkpoint_every=5"))
     wait_until(running, lambda: logged(Path(f"mine/trials/{trial:04d}")) > 10)
     return running
+
+
+def leave(sgrnn: Commands, *options: object) -> None:
+    """A process that ends in the midst of a trial, after two lines of its record: in this process, as that is cheap."""
+
+    def killed(console: object) -> Callable[[dict[str, Any]], None]:
+        records: list[dict[str, Any]] = []
+
+        def report(record: dict[str, Any]) -> None:
+            records.append(record)
+            if len(records) == 2:
+                raise KeyboardInterrupt
+
+        return report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sgrnn.cli.sweep._printed", killed)
+        assert sgrnn(*command(*options)).status != 0
 
 
 def test_processes_share_a_sweep_and_what_a_killed_one_leaves_is_gone_on_with(sgrnn: Commands) -> None:
@@ -109,7 +164,7 @@ def test_processes_share_a_sweep_and_what_a_killed_one_leaves_is_gone_on_with(sg
     assert (ended.status, ended.err) == (0, "")
     assert states(ended.out) == {0: "complete", 1: "complete"}, "the other took it up"
     updates = [record["update"] for record in Run.open(Path("mine/trials/0000")).records() if "loss" in record]
-    assert updates[-1] == 300
+    assert updates[-1] == 150
     assert updates == sorted(set(updates)), "from where it stood"
 
 
@@ -129,13 +184,9 @@ def test_a_trial_that_fails_is_a_result_and_the_next_one_begins(sgrnn: Commands,
 def test_a_trial_that_kills_three_processes_is_given_up(sgrnn: Commands, folder: Path) -> None:
     text = folder / "texts" / "train.txt"
     text.write_text(text.read_text() * 100)  # an epoch, after which it would be saved, is longer than the trial
-    options = ("--trials", 2, "--training.max_updates=300")
+    options = ("--trials", 2, "--training.max_updates=20")
     for _ in range(3):
-        Path("mine/trials/0000/metrics.jsonl").unlink(missing_ok=True)
-        running = sgrnn.process(*command(*options))
-        wait_until(running, lambda: logged(Path("mine/trials/0000")) > 10)
-        running.send(signal.SIGKILL)
-        running.wait()
+        leave(sgrnn, *options)
     output = sgrnn.well(*command(*options))
     assert states(output) == {0: "failed", 1: "complete"}
     assert "\ntrial 0 failed: 3 processes that trained it were killed without a checkpoint; to see" in output
@@ -178,57 +229,37 @@ def test_ctrl_c_stops_and_says_how_to_go_on(sgrnn: Commands) -> None:
     assert states(ended.out) == {0: "running"}
     again = ended.out.splitlines()[-1].removeprefix("stopped; go on with: ")
     assert again == (
-        "sgrnn sweep tiny.yaml --space space.yaml --study mine --trials 2 --training.max_updates=300 "
+        "sgrnn sweep tiny.yaml --space space.yaml --study mine --trials 2 --training.max_updates=150 "
         "--training.checkpoint_every=5"
     )
     assert states(sgrnn.well(*again.split()[1:])) == {0: "complete", 1: "complete"}
 
 
-@pytest.mark.parametrize(
-    ("space", "combinations"),
-    [
-        ("gradient.window: [1, 2, 3]\n", 3),
-        ("model.hidden_size: {low: 4, high: 10, step: 3}\ngradient.window: [1, 2, 2]\n", 6),
-        ("gradient.discount: {low: 0.7, high: 0.9, step: 0.1}\nmodel.num_layers: {low: 1, high: 2, log: true}\n", 6),
-    ],
-)
-def test_no_combination_is_tried_twice_and_it_ends_with_the_last(
-    sgrnn: Commands, folder: Path, space: str, combinations: int
-) -> None:
-    (folder / "space.yaml").write_text(space)
+def test_no_combination_is_tried_twice_and_it_ends_with_the_last(sgrnn: Commands, folder: Path) -> None:
+    (folder / "space.yaml").write_text("model.hidden_size: {low: 4, high: 7, step: 3}\ngradient.window: [1, 2, 2]\n")
     short = "--training.max_updates=1"
-    said = f"all {combinations} combinations of the space have been tried\n"
-    assert said not in sgrnn.well(*command("--trials", 2, short))
+    message = "all 4 combinations of the space have been tried\n"
+    assert message not in sgrnn.well(*command("--trials", 2, short))
     output = sgrnn.well(*command("--trials", 20, short))
-    assert said in output
-    assert states(output) == dict.fromkeys(range(combinations), "complete")
-    recipes = [(path / "recipe.yaml").read_text() for path in Path("mine/trials").glob("[0-9]*")]
-    assert len(recipes) == len(set(recipes)) == combinations
-    assert said in sgrnn.well(*command("--trials", 20, short)), "nor does the same command again"
-
-
-def test_a_finite_space_of_many_values_is_searched_without_repetition(sgrnn: Commands, folder: Path) -> None:
-    (folder / "space.yaml").write_text("model.hidden_size: {low: 1, high: 13}\n")
-    output = sgrnn.well(*command("--trials", 12, "--training.max_updates=1"))
-    assert len(states(output)) == 12
-    assert "have been tried" not in output
-    sizes = {Run.open(path).recipe.model.hidden_size for path in Path("mine/trials").glob("[0-9]*")}
-    assert len(sizes) == 12
-    assert sizes <= set(range(1, 14))
+    assert message in output
+    assert states(output) == dict.fromkeys(range(4), "complete")
+    recipes = [Run.open(path).recipe for path in Path("mine/trials").glob("[0-9]*")]
+    tried = [(recipe.model.hidden_size, recipe.model_dump()["gradient"]["window"]) for recipe in recipes]
+    assert sorted(tried) == [(4, 1), (4, 2), (7, 1), (7, 2)]
+    assert message in sgrnn.well(*command("--trials", 20, short)), "nor does the same command again"
 
 
 @pytest.mark.parametrize("name", ["checkpoints/*/model.safetensors", "recipe.yaml", "tokenizer/tokenizer.json"])
 def test_a_trial_that_was_left_behind_and_is_damaged_begins_anew(sgrnn: Commands, name: str) -> None:
-    running = begin(sgrnn, 0)
-    running.send(signal.SIGKILL)
-    running.wait()
+    options = ("--trials", 2, "--training.max_updates=30", "--training.checkpoint_every=5")
+    leave(sgrnn, *options)
     (path,) = list(Path("mine/trials/0000").glob(name))[:1]
     path.write_bytes(b"\xff" + path.read_bytes()[1:])
-    output = sgrnn.well(*command("--trials", 2, "--training.max_updates=300", "--training.checkpoint_every=5"))
+    output = sgrnn.well(*command(*options))
     assert states(output) == {0: "complete", 1: "complete"}
     assert "; it was moved to mine/trials/damaged-0000-1, and trial 0 begins anew\n" in output
     updates = [record["update"] for record in Run.open(Path("mine/trials/0000")).records() if "loss" in record]
-    assert updates == list(range(3, 301, 3))
+    assert updates == list(range(3, 31, 3))
     assert Path("mine/trials/damaged-0000-1", name.partition("/")[0]).exists() or "*" in name
 
 
@@ -245,7 +276,7 @@ def test_a_trial_that_is_damaged_after_its_end_does_not_stop_the_sweep(sgrnn: Co
 
 
 def test_without_optuna_it_says_what_to_install(sgrnn: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("sgrnn.sweep.sweep")]:
+    for name in [name for name in sys.modules if name.startswith("sgrnn.sweep.")]:
         monkeypatch.delitem(sys.modules, name)
     hidden: Any = None
     monkeypatch.setitem(sys.modules, "optuna", hidden)

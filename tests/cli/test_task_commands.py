@@ -94,9 +94,3 @@ def test_texts_and_tasks_are_compared_with_blanks_where_they_have_no_figure(sgrn
     assert table["copies"]["loss"] == f"{records_of('copies')[-1]['valid_loss']:.4f}", "of the greatest length"
     assert "perplexity" not in sgrnn.well("compare", "copies", "sums")
     assert "accuracy" not in sgrnn.well("compare", "letters")
-
-
-def test_a_schedule_counted_in_updates_is_drawn_without_training(sgrnn: Commands) -> None:
-    turns = "--gradient.source={kind: alternate, every: 5, unit: updates}"
-    share = sgrnn.well("recipes", "show", "task.yaml", "--plot", turns).splitlines()[1]
-    assert share == "synthetic share  " + " " * 5 + "█" * 5 + " 0 to 1", "ten updates, five real"

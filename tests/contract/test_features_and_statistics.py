@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 from models import ROWS, SIZE, gradients, make_language_model, make_span, make_state, make_text, squared_error
+from sgrnn.synthesizers.features import Borrowed
+from sgrnn.synthesizers.injection import Shrinkage
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
@@ -21,8 +23,6 @@ from sgrnn.models.generation import generate
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
-from sgrnn.synthesizers.features import Borrowed
-from sgrnn.synthesizers.injection import Shrinkage
 from sgrnn.synthesizers.interface import Interface
 
 STEPS = 6

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from sgrnn.config.build import build_model
+from sgrnn.config.build.model import build_model
 from sgrnn.data.atomic import bytes_digest, file_digest
 from sgrnn.errors import InputError
 from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint, save_checkpoint

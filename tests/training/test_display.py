@@ -65,7 +65,7 @@ def test_with_a_terminal_it_shows_the_figures_above_a_bar_with_the_time_left(sta
 
 def test_policies_without_a_synthesizer_show_no_r2(start: Start) -> None:
     metrics = {"loss": 2.0, "updates_per_second": 100.0}
-    assert "R²" not in shown(start("run", "--gradient.kind=full"), [record_at(3, **metrics)])
+    assert "R²" not in shown(start("run", "--gradient.kind=bptt"), [record_at(3, **metrics)])
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:

@@ -11,9 +11,10 @@ import torch
 from together import run_together
 from tolerances import assert_close
 
-from sgrnn.config import Recipe
-from sgrnn.config.build import build_model, choose_device
+from sgrnn.config.build.model import build_model
+from sgrnn.config.build.optimizer import choose_device
 from sgrnn.config.files import parse_recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.cores.stacked import StackedCore
 from sgrnn.errors import InputError, ProcessLost
 from sgrnn.models.language_model import LanguageModel
@@ -35,7 +36,7 @@ TEXTS = {
         "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]",
     ),
     "adjoint, windows as a batch, two layers": (
-        "--gradient.follow_rate=1", "--gradient.follow_every=1", "--gradient.synthesizer.kind=adjoint",
+        "--gradient.synthesizer.kind=adjoint",
         "--gradient.parallel=true", "--model.num_layers=2",
     ),
     "by turns, SGD": ("--gradient.source={kind: alternate, every: 3, unit: updates}", "--optimizer.kind=sgd"),

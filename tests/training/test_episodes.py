@@ -8,8 +8,8 @@ import torch
 from stand_in import TRAIN_IMAGES
 
 from sgrnn import Step
-from sgrnn.config import Recipe
 from sgrnn.config.files import parse_recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.errors import InputError
 from sgrnn.tasks import Copy, CurriculumTask, Readout, SequentialMNIST, loss_per_target, read_idx
 from sgrnn.training.checkpoints import latest_checkpoint
@@ -22,7 +22,7 @@ from .tiny import Practice, same
 RECIPE = """
 task: {TASK}
 model: {core: lstm, hidden_size: 8}
-gradient: {kind: synthetic, window: 2, follow_rate: 0.5, follow_every: 2,
+gradient: {kind: synthetic, window: 2,
   synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3}}
 optimizer: {kind: adam, learning_rate: 1e-2}
 schedule: {kind: plateau, factor: 0.5}
@@ -256,7 +256,7 @@ def test_a_checkpoint_of_another_task_is_refused(begin: Begin) -> None:
 @pytest.mark.parametrize("synthesizer", ["error", "adjoint", "mlp"])
 @pytest.mark.parametrize("core", ["lstm", "gru", "rnn"])
 def test_every_core_and_synthesizer_learns_a_task(begin: Begin, core: str, synthesizer: str) -> None:
-    options = (f"--model.core={core}", "--gradient.follow_rate=1", "--gradient.follow_every=1", "--model.num_layers=2")
+    options = (f"--model.core={core}", "--model.num_layers=2")
     practice = begin("run", "copy", *options, f"--gradient.synthesizer={{kind: {synthesizer}}}", "--training.seed=2")
     practice()
     assert all("target_r2" in record for record in practice.metrics if "loss" in record)
@@ -264,7 +264,7 @@ def test_every_core_and_synthesizer_learns_a_task(begin: Begin, core: str, synth
 
 def test_a_small_lstm_masters_the_first_lengths(begin: Begin) -> None:
     easy = "kind: copy, bits: 2, episodes_per_epoch: 250"
-    learns = ("--training.epochs=1", "--training.max_updates=null", "--gradient.kind=full", "--model.hidden_size=32")
+    learns = ("--training.epochs=1", "--training.max_updates=null", "--gradient.kind=bptt", "--model.hidden_size=32")
     practice = begin("run", easy, *learns, "--training.batch_size=32", "--optimizer.learning_rate=0.02")
     practice()
     lengths = [record["length"] for record in practice.metrics if "length" in record]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from sgrnn.config import Recipe
-from sgrnn.config.build import build_model
+from sgrnn.config.build.model import build_model
 from sgrnn.config.files import load_recipe, parse_recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.threads import SMALL, products, suitable_threads, threads_for
 
@@ -20,7 +20,7 @@ AVAILABLE = 6
 RECIPE = """
 data: {corpus: python-docs}
 model: {hidden_size: 100, embedding_size: 50}
-gradient: {kind: full}
+gradient: {kind: bptt}
 training: {epochs: 1, batch_size: 20}
 """
 LARGE = "--model.hidden_size=1000"

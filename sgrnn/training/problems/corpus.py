@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sgrnn.config import Recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.data import Corpus, TokenFiles, Tokenizer, load_texts, prepare, train_tokenizer
 from sgrnn.data.atomic import remedy
 from sgrnn.errors import InputError

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sgrnn.config import Recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.data import Tokenizer
 from sgrnn.training.problems.corpus import encode_corpus, make_tokenizer, read_corpus
 from sgrnn.training.problems.problem import Problem

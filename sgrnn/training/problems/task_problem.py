@@ -7,8 +7,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sgrnn import config as recipes
-from sgrnn.config.build import build_readout, build_task
+from sgrnn.config.build.model import build_readout
+from sgrnn.config.build.problem import build_task
+from sgrnn.config.recipe import Recipe
+from sgrnn.config.tasks import MnistConfig
 from sgrnn.contract.modules import evaluating, tensor_of
 from sgrnn.data import SPLITS
 from sgrnn.errors import InputError
@@ -39,11 +41,11 @@ class TaskProblem(Problem):
 
     kind = "task"
 
-    def __init__(self, recipe: recipes.Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
         section, settings = recipe.task, recipe.training
         assert section is not None, "a recipe for a task"
         self._recipe = recipe
-        self._digits = read_digits(folder) if isinstance(section, recipes.Mnist) else {}
+        self._digits = read_digits(folder) if isinstance(section, MnistConfig) else {}
         if self._digits and settings.batch_size > len(self._digits["train"][0]):
             number = len(self._digits["train"][0])
             raise InputError(
@@ -54,7 +56,7 @@ class TaskProblem(Problem):
         if isinstance(self.task, SequentialMNIST):
             episodes = self.task.episodes_per_epoch
         else:
-            assert not isinstance(section, recipes.Mnist), "of which a SequentialMNIST is made"
+            assert not isinstance(section, MnistConfig), "of which a SequentialMNIST is made"
             episodes = section.episodes_per_epoch
         self.updates_per_epoch = episodes * -(-steps // (recipe.span or steps))
         self.identity = repr(self.task)

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, final
 
-from sgrnn.config import Recipe
-from sgrnn.config.build import build_model, build_stream
+from sgrnn.config.build.model import build_model
+from sgrnn.config.build.problem import build_stream
+from sgrnn.config.recipe import Recipe
 from sgrnn.data import TokenFiles, TokenStream
 from sgrnn.models.evaluation import Score
 from sgrnn.models.language_model import LanguageModel

@@ -3,37 +3,37 @@
 from pathlib import Path
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from training.tiny import RECIPE
 
-from sgrnn.config import Recipe
 from sgrnn.config.files import parse_recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.errors import InputError
-from sgrnn.sweep.space import Choices, Numbers, Space, read_space
-
-from .tiny import RECIPE
+from sgrnn.sweep.space import Space, read_space
 
 
-def read(folder: Path, text: str) -> Space:
+def read(tmp_path: Path, text: str) -> Space:
     def load(overrides: object) -> Recipe:
         assert isinstance(overrides, list)
-        return parse_recipe(RECIPE, "recipe.yaml", folder, overrides)
+        return parse_recipe(RECIPE, "recipe.yaml", tmp_path, overrides)
 
-    (folder / "space.yaml").write_text(text)
-    return read_space(folder / "space.yaml", load)
+    (tmp_path / "space.yaml").write_text(text)
+    return read_space(tmp_path / "space.yaml", load)
 
 
-def test_fields_say_whether_a_range_is_of_whole_numbers(folder: Path) -> None:
+def test_fields_say_whether_a_range_is_of_whole_numbers(tmp_path: Path) -> None:
     found = read(
-        folder,
+        tmp_path,
         "optimizer.learning_rate: {low: 1e-4, high: 1, log: true}\nmodel.dropout: {low: 0, high: 0.5, step: 0.1}\n"
         "model.hidden_size: {low: 8, high: 16, step: 4}\ntraining.clip: [1, ~]\n"
         "gradient.synthesizer: [{kind: error}, {kind: mlp, hidden_sizes: []}]\n",
     )
     assert found == {
-        "optimizer.learning_rate": Numbers(1e-4, 1.0, None, log=True, whole=False),
-        "model.dropout": Numbers(0.0, 0.5, 0.1, log=False, whole=False),
-        "model.hidden_size": Numbers(8, 16, 4, log=False, whole=True),
-        "training.clip": Choices(("1", "null")),
-        "gradient.synthesizer": Choices(('{"kind": "error"}', '{"kind": "mlp", "hidden_sizes": []}')),
+        "optimizer.learning_rate": FloatDistribution(1e-4, 1.0, log=True),
+        "model.dropout": FloatDistribution(0.0, 0.5, step=0.1),
+        "model.hidden_size": IntDistribution(8, 16, step=4),
+        "training.clip": CategoricalDistribution(("1", "null")),
+        "gradient.synthesizer": CategoricalDistribution(('{"kind": "error"}', '{"kind": "mlp", "hidden_sizes": []}')),
     }
 
 
@@ -41,12 +41,10 @@ def test_fields_say_whether_a_range_is_of_whole_numbers(folder: Path) -> None:
     ("text", "message"),
     [
         ("", "a space is a mapping of recipe fields such as optimizer.learning_rate; got nothing"),
-        ("- 1", "a space is a mapping of recipe fields such as optimizer.learning_rate; got CommentedSeq"),
         ("{}", "a space needs a field, such as optimizer.learning_rate; got none"),
         ("a: [", "not valid YAML"),
         ("window: [1]", ":1: window is no recipe field with its section, such as gradient.window"),
         ("gradient.windw: [1]", ":1: gradient.windw is not a field; did you mean gradient.window?"),
-        ("gradient.window: [1, 0]", ":1: gradient.window must be greater than 0, got 0"),
         ("model.core: [lstm, lstn]", ":1: model.core must be 'lstm', 'gru' or 'rnn', got 'lstn'; did you mean lstm?"),
         (
             "training.epochs: [2020-01-01]",
@@ -82,13 +80,13 @@ def test_fields_say_whether_a_range_is_of_whole_numbers(folder: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_is_named_with_file_line_and_field(folder: Path, text: str, message: str) -> None:
+def test_a_mistake_is_named_with_file_line_and_field(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError) as error:
-        read(folder, text)
-    assert str(error.value).startswith(str(folder / "space.yaml"))
+        read(tmp_path, text)
+    assert str(error.value).startswith(str(tmp_path / "space.yaml"))
     assert message in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_named(folder: Path) -> None:
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read the space .*nowhere.yaml: "):
-        read_space(folder / "nowhere.yaml", lambda overrides: parse_recipe(RECIPE, "recipe.yaml", folder, overrides))
+        read_space(tmp_path / "nowhere.yaml", lambda given: parse_recipe(RECIPE, "recipe.yaml", tmp_path, given))

@@ -1,0 +1,1 @@
+"""From a recipe to the objects it describes: recipes stop here, and the library's plain classes begin."""

@@ -1,0 +1,151 @@
+"""The gradient estimator that a recipe describes."""
+
+from torch import nn
+
+from sgrnn.all_reduce import AllReduce
+from sgrnn.config.build.model import interfaces_of
+from sgrnn.config.gradient import (
+    BPLambdaConfig,
+    BPTTConfig,
+    ExactAheadConfig,
+    OnlineConfig,
+    RTRLConfig,
+    SnAp1Config,
+    SyntheticGradientsConfig,
+    TruncatedBPTTConfig,
+    UOROConfig,
+)
+from sgrnn.config.optimization import WarmRestartsConfig
+from sgrnn.config.rates import warm_restarts
+from sgrnn.config.recipe import Recipe
+from sgrnn.config.source import AlternateConfig, AtRestartsConfig, BernoulliConfig, ConstantSourceConfig, RampConfig
+from sgrnn.config.synthesizers import AdjointSynthesizerConfig, ErrorSynthesizerConfig, MLPSynthesizerConfig
+from sgrnn.errors import InputError
+from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT, online, schedules
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.models.sequence_model import SequenceModel
+from sgrnn.state import state_size
+from sgrnn.synthesizers import Synthesizer
+
+_OF_MIXED = ("source", "real_window", "ground_every", "ground_window")
+_SHARES = {"real": 0.0, "synthetic": 1.0}
+
+
+def build_estimator(
+    recipe: Recipe, model: SequenceModel, updates_per_epoch: int, all_reduce: AllReduce | None = None
+) -> GradientEstimator:
+    """Return the gradient estimator that a recipe describes, fitting the model; it holds the interfaces in its core.
+
+    Args:
+        recipe: the recipe.
+        model: the model.
+        updates_per_epoch: of the problem (`sgrnn.training.problems.problem.Problem`).
+        all_reduce: sums over the processes that share a batch; None for one.
+
+    Raises:
+        InputError: the estimator cannot share a batch with other processes.
+    """
+    estimator = _build_estimator(recipe, model, updates_per_epoch, all_reduce)
+    interfaces = list(interfaces_of(model).values())
+    for interface in interfaces:
+        interface.predictor.all_reduce = all_reduce
+    if interfaces:
+        estimator.add_module("interfaces", nn.ModuleList(interfaces))
+    return estimator
+
+
+def _build_estimator(
+    recipe: Recipe, model: SequenceModel, updates_per_epoch: int, all_reduce: AllReduce | None
+) -> GradientEstimator:
+    section = recipe.gradient
+    match section:
+        case BPTTConfig():
+            return BPTT()
+        case TruncatedBPTTConfig():
+            return TruncatedBPTT(section.window, parallel=in_parallel(section, model))
+        case ExactAheadConfig():
+            return ExactAhead(section.window, section.lookahead, parallel=in_parallel(section, model))
+        case SyntheticGradientsConfig():
+            synthetic = build_synthetic(section, model, all_reduce)
+            source = build_source(recipe)
+            if source == schedules.Constant() and section.ground_every is None:
+                return synthetic
+            updates = updates_per_epoch if time_unit(recipe) == "epochs" else 1
+            options = {name: getattr(section, name) for name in _OF_MIXED[1:]}
+            return Mixed(synthetic, source, **options, updates_per_unit=updates)
+        case _:
+            if all_reduce is not None:
+                raise InputError(
+                    f"gradient.kind {section.kind} carries what it knows of its rows from update to update, so that it "
+                    "trains in one process, got several"
+                )
+            return _build_online(section, model, recipe.training.seed)
+
+
+def _build_online(section: OnlineConfig, model: SequenceModel, seed: int) -> GradientEstimator:
+    match section:
+        case RTRLConfig():
+            return online.RTRL()
+        case UOROConfig():
+            return online.UORO(seed)
+        case SnAp1Config():
+            return online.SnAp1()
+        case BPLambdaConfig():
+            return online.BPLambda(state_size(model.initial_state(batch_size=1)), **section.options())
+
+
+def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -> Synthesizer:
+    """Return the synthesizer of a section `gradient`, fitting the model."""
+    options = section.synthesizer.options()
+    match section.synthesizer:
+        case ErrorSynthesizerConfig():
+            return model.synthesizer(**options)
+        case AdjointSynthesizerConfig():
+            return model.adjoint_synthesizer(section.window, **options)
+        case MLPSynthesizerConfig():
+            return model.mlp_synthesizer(**options)
+
+
+def build_synthetic(
+    section: SyntheticGradientsConfig, model: SequenceModel, all_reduce: AllReduce | None = None
+) -> SyntheticGradients:
+    """Return the estimator of synthetic gradients of a section `gradient`, whatever its source says."""
+    options = section.options("window", "synthesizer", *_OF_MIXED)
+    options["parallel"] = in_parallel(section, model)
+    return SyntheticGradients(section.window, build_synthesizer(section, model), **options, all_reduce=all_reduce)
+
+
+def in_parallel(
+    section: TruncatedBPTTConfig | ExactAheadConfig | SyntheticGradientsConfig, model: SequenceModel
+) -> bool | None:
+    """Return whether the windows of a span run as one batch; None for where that is faster.
+
+    An interface is answered once for every window, or once for all where they run as one batch. Which is faster depends
+    on the rows of a process, and what is learned must not.
+    """
+    return False if section.parallel is None and interfaces_of(model) else section.parallel
+
+
+def build_source(recipe: Recipe) -> schedules.Schedule:
+    """Return the share of synthetic gradients, over the time that `time_unit` counts."""
+    if not isinstance(recipe.gradient, SyntheticGradientsConfig):
+        return schedules.Constant(0.0)
+    source = recipe.gradient.source
+    match source:
+        case ConstantSourceConfig():
+            return schedules.Constant(**source.options())
+        case AlternateConfig():
+            return schedules.Alternate(schedules.WarmRestarts(source.every, source.growth), _SHARES[source.first])
+        case AtRestartsConfig():
+            assert isinstance(recipe.schedule, WarmRestartsConfig), "checked by the recipe"
+            return schedules.Alternate(warm_restarts(recipe.schedule), _SHARES[source.first])
+        case RampConfig():
+            return schedules.Ramp(**source.options("unit"))
+        case BernoulliConfig():
+            return schedules.Bernoulli(**source.options())
+
+
+def time_unit(recipe: Recipe) -> str:
+    """Return what the source of a recipe's gradients counts its time in: epochs or updates."""
+    source = recipe.gradient.source if isinstance(recipe.gradient, SyntheticGradientsConfig) else None
+    return "updates" if isinstance(source, BernoulliConfig) else getattr(source, "unit", "epochs")

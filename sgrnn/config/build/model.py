@@ -1,0 +1,71 @@
+"""The model that a recipe describes: of a text or for a task."""
+
+import torch
+from torch import nn
+
+from sgrnn import cores
+from sgrnn.config.recipe import Recipe
+from sgrnn.models.language_model import LanguageModel
+from sgrnn.models.readout import Readout
+from sgrnn.models.sequence_model import SequenceModel
+from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.synthesizers.interface import Interface
+from sgrnn.tasks import Task
+
+_CORES = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
+
+
+def build_core(recipe: Recipe, input_size: int, dropout: float = 0.0) -> nn.Module:
+    """Return the core that a recipe describes, for inputs of so many features."""
+    section = recipe.model
+    kind, slower = _CORES[section.core], section.slower_levels
+    precision = getattr(torch, recipe.training.core_precision)
+    if not slower:
+        return kind(input_size, section.hidden_size, section.num_layers, dropout=dropout, precision=precision)
+    sizes = [section.hidden_size, *(level.hidden_size for level in slower)]
+    messages = [*(level.message_size or level.hidden_size for level in slower), 0]
+    return cores.HierarchicalCore(
+        [
+            kind(below + message, size, precision=precision)
+            for below, message, size in zip([input_size, *sizes], messages, sizes, strict=False)
+        ],
+        [1, *(level.period for level in slower)],
+        message_sizes=[level.message_size for level in slower],
+        interfaces=[
+            Interface(MLPSynthesizer(below)) if level.interface else None
+            for below, level in zip(sizes, slower, strict=False)
+        ],
+    )
+
+
+def build_model(recipe: Recipe, vocabulary_size: int) -> LanguageModel:
+    """Return the language model that a recipe describes, for so many tokens."""
+    section = recipe.model
+    embedding_size = section.embedding_size or section.hidden_size
+    return LanguageModel(
+        vocabulary_size,
+        embedding_size,
+        build_core(recipe, embedding_size, section.dropout),
+        section.hidden_size,
+        tied=section.tied,
+        dropout=section.dropout,
+        initial_range=section.initial_range,
+        output_precision=getattr(torch, recipe.training.output_precision),
+    )
+
+
+def build_readout(recipe: Recipe, task: Task) -> Readout:
+    """Return the model that a recipe describes, for a task."""
+    section = recipe.model
+    core = build_core(recipe, task.input_size)
+    model = Readout(core, section.hidden_size, task.output_size, task.loss)
+    if section.initial_range is not None:
+        for parameter in model.parameters():
+            nn.init.uniform_(parameter, -section.initial_range, section.initial_range)
+    return model
+
+
+def interfaces_of(model: SequenceModel) -> dict[int, Interface]:
+    """Return the interfaces in a model's core, by the number of the level that each leads up to, from 1."""
+    between = model.core.interfaces if isinstance(model.core, cores.HierarchicalCore) else []
+    return {level: interface for level, interface in enumerate(between, start=1) if interface is not None}

@@ -1,0 +1,44 @@
+"""The optimizer and the device that a recipe names."""
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sgrnn.config.optimization import OptimizerConfig
+from sgrnn.errors import InputError
+
+_OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def build_optimizer(section: OptimizerConfig, module: nn.Module) -> Optimizer | None:
+    """Return the optimizer of a module's parameters; None if it has none."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not parameters:
+        return None
+    options = section.options("learning_rate")
+    return _OPTIMIZERS[section.kind](parameters, lr=section.learning_rate, fused=True, **options)
+
+
+def choose_device(name: str, local: int = 0, local_size: int = 1) -> torch.device:
+    """Return the device that a recipe names; `auto` takes a GPU where there is one.
+
+    Args:
+        name: auto, cpu or cuda.
+        local: the number of the process on this machine, which is that of its GPU.
+        local_size: how many processes there are on this machine.
+
+    Raises:
+        InputError: a GPU is asked for and there is none, or there are fewer GPUs than processes.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("training.device must be cpu or auto on this machine, got cuda, which it does not have")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    gpus = torch.cuda.device_count()
+    if local_size > gpus:
+        raise InputError(
+            f"training.device must be cpu for more processes on a machine than it has GPUs, {gpus}, got {name} for "
+            f"{local_size} processes: start as many as there are GPUs"
+        )
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)

@@ -1,0 +1,56 @@
+"""The section `model`."""
+
+from itertools import pairwise
+from typing import Literal, Self
+
+from pydantic import PositiveFloat, PositiveInt
+from pydantic import model_validator as check
+
+from sgrnn.config.section import Fraction, Section
+
+
+class LevelConfig(Section):
+    """A level of a hierarchy above the fastest, of the model's kind of core."""
+
+    hidden_size: PositiveInt
+    period: PositiveInt
+    """Steps of the sequence from one tick to the next."""
+    message_size: PositiveInt | None = None
+    """Features of the message to the level below; null for all outputs."""
+    interface: bool = False
+    """Whether the outputs that it reads come through an interface, which gives the level below a synthetic gradient."""
+
+
+class ModelConfig(Section):
+    """Embedding, core, output layer."""
+
+    core: Literal["lstm", "gru", "rnn"] = "lstm"
+    hidden_size: PositiveInt
+    num_layers: PositiveInt = 1
+    slower_levels: tuple[LevelConfig, ...] = ()
+    """Levels above this core, which ticks at every step: together a hierarchy."""
+    embedding_size: PositiveInt | None = None
+    """Null for `hidden_size`."""
+    tied: bool = False
+    """Whether embedding and output layer share one matrix."""
+    dropout: Fraction = 0.0
+    """On embeddings, between layers and on the last layer's outputs."""
+    initial_range: PositiveFloat | None = None
+    """All parameters are drawn uniformly from plus or minus this; null for torch's defaults (embedding: 0.1)."""
+
+    @check(mode="after")
+    def _sizes_fit(self) -> Self:
+        mistakes = [
+            f"slower_levels.{place}.period must be at least that of the level below, {below.period}, got {level.period}"
+            for place, (below, level) in enumerate(pairwise(self.slower_levels), start=1)
+            if level.period < below.period
+        ]
+        if self.slower_levels and self.num_layers > 1:
+            mistakes.append(f"num_layers must be 1 below slower_levels, got {self.num_layers}")
+        if self.tied and self.embedding_size not in (None, self.hidden_size):
+            mistakes.append(
+                f"embedding_size must be hidden_size, {self.hidden_size}, where tied is true, got {self.embedding_size}"
+            )
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self

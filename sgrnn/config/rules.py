@@ -1,0 +1,107 @@
+"""Rules between the sections of a recipe, which no section can check by itself.
+
+Rules of the library's own, such as windows that are multiples of others, are not written here again: its constructors
+are asked (`sgrnn.config.build.trial`).
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sgrnn.config.gradient import ExactAheadConfig, OnlineConfig, SyntheticGradientsConfig
+from sgrnn.config.optimization import WarmRestartsConfig
+from sgrnn.config.section import Section
+from sgrnn.config.source import AlternateConfig, AtRestartsConfig, ConstantSourceConfig, RampConfig
+
+if TYPE_CHECKING:
+    from sgrnn.config.recipe import Recipe
+
+
+def contradictions(recipe: "Recipe") -> Iterator[str]:
+    """Yield a message for each rule that the sections break together, beginning with the dotted field to blame."""
+    if recipe.task is not None:
+        yield from _only_for_texts(recipe)
+    epochs, schedule = recipe.training.epochs, recipe.schedule
+    if isinstance(schedule, WarmRestartsConfig) and schedule.period >= epochs:
+        yield (
+            f"schedule.period must be below training.epochs, {epochs}, or there is no restart: got "
+            f"{schedule.period:g}; without restarts it is kind: cosine"
+        )
+    gradient = recipe.gradient
+    if isinstance(gradient, ExactAheadConfig | OnlineConfig):
+        yield from _steps_run_again(recipe)
+    if isinstance(gradient, SyntheticGradientsConfig):
+        yield from _source_takes_turns(recipe, gradient)
+        yield from _windows_fit(recipe, gradient)
+    if _asks_for_more(recipe.gradient, "synthesizer") or (recipe.task is not None and _asks_for_more(recipe.task)):
+        from sgrnn.config.build.trial import refusals  # loads torch, which most recipes can be checked without
+
+        yield from refusals(recipe)
+
+
+def _asks_for_more(section: Section, *others: str) -> bool:
+    """True where an option of a section is not its default, besides those named: defaults fit all that is required."""
+    optional = {name: field for name, field in type(section).model_fields.items() if not field.is_required()}
+    return any(getattr(section, name) != field.default for name, field in optional.items() if name not in others)
+
+
+def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
+    """Yield fields that a task has no use for, and that are set."""
+    model, training, sample = recipe.model, recipe.training, recipe.sample
+    for field, is_set in (
+        ("model.embedding_size", model.embedding_size is not None),
+        ("model.tied", model.tied),
+        ("model.dropout", model.dropout > 0),
+        ("training.output_precision", training.output_precision != "float32"),
+        ("sample", sample != type(sample)()),
+    ):
+        if is_set:
+            yield f"{field} is for a text, and says nothing of a task: remove it"
+
+
+def _steps_run_again(recipe: "Recipe") -> Iterator[str]:
+    """Yield what the estimators cannot do that take the model's steps twice."""
+    kind = recipe.gradient.kind
+    if recipe.model.dropout > 0:
+        yield (
+            f"model.dropout must be 0 for gradient.kind {kind}, which runs the model again and would draw other masks, "
+            f"got {recipe.model.dropout}"
+        )
+    for place, level in enumerate(recipe.model.slower_levels):
+        if level.interface and isinstance(recipe.gradient, OnlineConfig):
+            yield (
+                f"model.slower_levels.{place}.interface must be false for gradient.kind {kind}, which carries "
+                "sensitivities through every level, got true"
+            )
+
+
+def _source_takes_turns(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:
+    """Yield sources of the gradient that would never change while the run lasts."""
+    source, training = gradient.source, recipe.training
+    if isinstance(source, AtRestartsConfig) and not isinstance(recipe.schedule, WarmRestartsConfig):
+        yield (
+            f"gradient.source.kind restarts needs schedule.kind to be restarts, got {recipe.schedule.kind}: there is "
+            "no restart to change at; alternate has a clock of its own"
+        )
+    if isinstance(source, AlternateConfig | RampConfig):
+        name, first = ("every", source.every) if isinstance(source, AlternateConfig) else ("start", source.start)
+        field = "epochs" if source.unit == "epochs" else "max_updates"
+        limit = getattr(training, field)
+        if limit is not None and first >= limit:
+            yield (
+                f"gradient.source.{name} must be below training.{field}, {limit}, or nothing ever changes: got "
+                f"{first:g}"
+            )
+    if isinstance(source, AlternateConfig) and source.unit == "updates" and source.every != int(source.every):
+        yield f"gradient.source.every must be a whole number of updates, got {source.every:g}"
+
+
+def _windows_fit(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:
+    """Yield windows of real and of grounded gradients that are longer than a span, or are never used."""
+    for name, kind, never in (("real_window", "real", 1.0), ("ground_window", "synthetic", 0.0)):
+        window = getattr(gradient, name)
+        if window is None:
+            continue
+        if recipe.span is not None and window > recipe.span:
+            yield f"gradient.{name} must be at most training.span, {recipe.span}, got {window}"
+        if gradient.source == ConstantSourceConfig(share=never):
+            yield f"gradient.{name} is for {kind} gradients, and gradient.source says there are none: remove it"

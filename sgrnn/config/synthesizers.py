@@ -1,0 +1,52 @@
+"""The section `gradient.synthesizer`: how synthetic gradients are predicted."""
+
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from sgrnn.config.section import Section
+
+
+class ErrorSynthesizerConfig(Section):
+    """Carries the output gradients of the next steps back by learned Jacobians."""
+
+    kind: Literal["error"] = "error"
+    lookahead: PositiveInt = 8
+    hidden_size: PositiveInt = 128
+    """Units of the network that computes the gates."""
+    rank: PositiveInt = 32
+    """Of the learned Jacobian of each step ahead."""
+    projection: PositiveInt = 32
+    """Features that each input ahead is reduced to."""
+    near: PositiveInt = 2
+    """Steps ahead whose Jacobians depend on state and inputs; those beyond are constants."""
+
+
+class AdjointSynthesizerConfig(Section):
+    """A learned backward pass through a window, for output gradients and for what arrives at the next boundary."""
+
+    kind: Literal["adjoint"] = "adjoint"
+    hidden_size: PositiveInt = 128
+    """Units of the network that computes gains and gates."""
+    rank: PositiveInt = 32
+    """Of the learned Jacobian."""
+    projection: PositiveInt = 32
+    """Features that each input of a window is reduced to."""
+    near: PositiveInt | None = None
+    """Steps of a window whose Jacobians depend on state and inputs; null for all."""
+
+
+class MLPSynthesizerConfig(Section):
+    """A multi-layer perceptron that sees inputs and targets ahead, as in the literature with a lookahead of 0."""
+
+    kind: Literal["mlp"] = "mlp"
+    lookahead: NonNegativeInt = 4
+    hidden_sizes: tuple[PositiveInt, ...] = (256,)
+    """Units of the hidden layers; [] makes it linear."""
+    projection: PositiveInt | None = 32
+    """Features that each step ahead is reduced to; null for all."""
+    auxiliary: bool = False
+    """Whether a second head predicts the gradient at the next boundary, too (Jaderberg et al. 2016)."""
+
+
+SynthesizerConfig = ErrorSynthesizerConfig | AdjointSynthesizerConfig | MLPSynthesizerConfig

@@ -1,0 +1,60 @@
+"""The sections `training` and `sample`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from sgrnn.config.section import Section
+
+
+class DiagnosisConfig(Section):
+    """Metrics that cost more than an update, measured now and then (`sgrnn.diagnostics`)."""
+
+    every: PositiveInt
+    """Updates."""
+    horizon: PositiveInt = 20
+    """Steps ahead that the true gradient reaches."""
+    spans: Annotated[int, Field(ge=2)] = 20
+    """The next spans, over which the metrics are averaged."""
+
+
+class TrainingConfig(Section):
+    """Length of the training, size of its updates, and what is logged and kept."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt = 20
+    span: PositiveInt | None = None
+    """Steps between two updates; null for 20 of a text, and for a whole episode of a task."""
+    max_updates: PositiveInt | None = None
+    """Stop after so many updates, whatever `epochs` says."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    output_precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the output layer's matrix products; parameters and states stay float32."""
+    core_precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the core's matrix products; parameters and states stay float32."""
+    clip: PositiveFloat | None = 1.0
+    """Largest norm of the model's gradient; null for no limit."""
+    synthesizer_clip: PositiveFloat | None = None
+    """Largest norm of the synthesizer's gradient, which is clipped by itself; null for no limit."""
+    patience: PositiveInt | None = None
+    """Stop when the validation loss has not improved for so many epochs, by the evaluations at their ends; of a task
+    that grows, length and loss."""
+    log_every: PositiveInt = 50
+    evaluate_every: PositiveInt | None = None
+    """Updates between two evaluations on the valid split, besides the one at the end of each epoch. Of all of them the
+    best is kept as a checkpoint, which is written as often as one is better than those before."""
+    diagnosis: DiagnosisConfig | None = None
+    """Log now and then how far the gradients are from the true ones; null for never."""
+    checkpoint_every: PositiveInt = 1000
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt | None = None
+    """Threads of each process on a CPU; null for what OMP_NUM_THREADS says, and where that is not set for one thread of
+    a small model, up to 20 million multiply-adds a step (rows times weights), and all there are of a larger one."""
+
+
+class SampleConfig(Section):
+    """The text generated when training ends."""
+
+    prompt: str = ""
+    length: NonNegativeInt = 100
+    temperature: NonNegativeFloat = 0.8

@@ -1,0 +1,235 @@
+"""Wrong recipes: all mistakes at once, each with file, line and dotted field."""
+
+import pytest
+from recipe_texts import TASK, TEXT, mistakes, task_recipe
+
+SYNTHESIZER = "{kind: mlp, lookahead: 2}"
+RATES = ("gradient", "optimizer", "synthesizer_optimizer")
+
+
+def test_every_mistake_is_reported_at_once_with_file_line_and_dotted_path() -> None:
+    text = """\
+data:
+  corpus: ptbb
+  tokenizer: {kind: character, min_counts: 2}
+model: {hidden_size: -1}
+gradient:
+  kind: synthetic
+  windw: 5
+  synthesizer:
+    kind: mlp
+    hidden_sizes: [8, 0]
+    lookahed: 3
+optimizer: {kind: sgd}
+trainin: {epochs: 1}
+"""
+    assert set(mistakes(text)) == {
+        "mine.yaml: training is missing",
+        "mine.yaml:2: data.corpus must be 'ptb', 'ptb-char', 'wikitext-2', 'python-docs' or 'text', got 'ptbb'; "
+        "did you mean ptb?",
+        "mine.yaml:3: data.tokenizer.min_counts is not a field; did you mean data.tokenizer.min_count?",
+        "mine.yaml:4: model.hidden_size must be greater than 0, got -1",
+        "mine.yaml:5: gradient.window is missing",
+        "mine.yaml:7: gradient.windw is not a field; did you mean gradient.window?",
+        "mine.yaml:10: gradient.synthesizer.hidden_sizes.1 must be greater than 0, got 0",
+        "mine.yaml:11: gradient.synthesizer.lookahed is not a field; did you mean gradient.synthesizer.lookahead?",
+        "mine.yaml:12: optimizer.learning_rate is missing",
+        "mine.yaml:13: trainin is not a field; did you mean training?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (
+            "kind: synthetic",
+            "kind: full",
+            "gradient.kind must be one of bptt, truncated, exact, synthetic, rtrl, uoro, snap1, bp_lambda, got 'full'",
+        ),
+        ("kind: synthetic, ", "", "gradient.kind is missing; expected one of bptt, truncated, exact, synthetic, "),
+        ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),
+        ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
+        ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
+        ("window: 5", "window: 5, zzz: 1", "gradient.zzz is not a field; expected one of discount, "),
+        (SYNTHESIZER, "mlp", "gradient.synthesizer must be a section, like gradient.synthesizer: {field: value}"),
+        ("lookahead: 2", "lookahead: -1", "gradient.synthesizer.lookahead must be greater than or equal to 0, got -1"),
+        (SYNTHESIZER, "{kind: error, lookahead: 0}", "gradient.synthesizer.lookahead must be greater than 0, got 0"),
+        ("kind: mlp", "kind: error, projection: ~", "gradient.synthesizer.projection must be a valid integer, got Non"),
+        ("{hidden_size: 16}", "", "model must be a section, like model: {field: value}, got None"),
+        ("size: 16", "size: 16, tied: true, embedding_size: 8", "model.embedding_size must be hidden_size, 16, where "),
+        (
+            "size: 16",
+            "size: 16, slower_levels: [{period: 4, hidden_size: 8}, {period: 2, hidden_size: 8}]",
+            "model.slower_levels.1.period must be at least that of the level below, 4, got 2",
+        ),
+        ("size: 16", "size: 16, slower_levels: [{period: 4}]", "model.slower_levels.0.hidden_size is missing"),
+        (
+            "size: 16",
+            "size: 16, num_layers: 2, slower_levels: [{period: 4, hidden_size: 8}]",
+            "model.num_layers must be 1 below slower_levels, got 2",
+        ),
+        ("python-docs", "text", "data.train is missing: the file to train on, for corpus text"),
+        ("python-docs", "ptb, valid: a.txt", "data.valid is for corpus text, not ptb: remove it"),
+        ("python-docs", "ptb, tokenizer: {kind: bpe, vocabulary_size: 9, min_count: 2}", "data.tokenizer.min_count"),
+        ("window: 5", "window: 5, source: {kind: random, probability: 2}", "gradient.source.probability must be less"),
+        (f"kind: synthetic, window: 5, synthesizer: {SYNTHESIZER}", "kind: bp_lambda", "gradient.learning_rate is"),
+        ("epochs: 1", f"epochs: 1, seed: {2**63}", "training.seed must be less than 9223372036854775808"),
+        ("epochs: 1", "epochs: 1, output_precision: float16", "training.output_precision must be 'float32' or 'bfloat"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_named_with_its_rule_and_value(before: str, after: str, expected: str) -> None:
+    assert before in TEXT
+    (line,) = mistakes(TEXT.replace(before, after))
+    number = next(index for index, text in enumerate(TEXT.splitlines(), 1) if before in text)
+    assert line.startswith(f"mine.yaml:{number}: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("gradient", "expected"),
+    [
+        ("source: {kind: restarts}", "gradient.source.kind restarts needs schedule.kind to be restarts, got constant"),
+        ("source: {kind: alternate, every: 1}", "gradient.source.every must be below training.epochs, 1, or nothing"),
+        ("source: {kind: alternate, every: 0.5, unit: updates}", "gradient.source.every must be a whole number of up"),
+        ("source: {kind: ramp, start: 1, stop: 2}", "gradient.source.start must be below training.epochs, 1, or noth"),
+        ("real_window: 10", "gradient.real_window is for real gradients, and gradient.source says there are none"),
+        ("source: {share: 0}, ground_every: 2, ground_window: 9", "gradient.ground_window is for synthetic gradients"),
+        ("source: {share: 0}, real_window: 25", "gradient.real_window must be at most training.span, 20, got 25"),
+        ("ground_every: 2, ground_window: 21", "gradient.ground_window must be at most training.span, 20, got 21"),
+        # of the library's constructors
+        ("source: {kind: ramp, start: 0.9, stop: 0.5}", "gradient.source.stop must be above start, 0.9, got 0.5"),
+        ("source: {share: 0}, real_window: 7", "gradient.real_window must be a multiple of the window, 5 steps, got 7"),
+        ("ground_every: 2", "gradient.ground_every and ground_window go together: give both or neither"),
+        ("ground_every: 2, ground_window: 4", "gradient.ground_window must be at least the window, 5 steps, got 4"),
+        ("synthesizer: {kind: adjoint}, ground_every: 2, ground_window: 10", "gradient.ground_every and ground_window"),
+    ],
+)  # fmt: skip
+def test_fields_that_contradict_each_other_are_refused(gradient: str, expected: str) -> None:
+    gradient = gradient.replace("{share", "{kind: constant, share")
+    text = TEXT.replace(f"window: 5, synthesizer: {SYNTHESIZER}", f"window: 5, {gradient}")
+    assert text != TEXT
+    (line,) = mistakes(text)
+    assert line.startswith(f"mine.yaml:3: {expected}")
+
+
+def test_all_contradictions_are_reported_at_once() -> None:
+    text = TEXT.replace("window: 5", "window: 5, source: {kind: restarts}, real_window: 21, ground_window: 4")
+    text = text.replace("epochs: 1", "epochs: 1, max_updates: 9") + "schedule: {kind: restarts, period: 1}"
+    assert [line.split(" must ")[0] for line in mistakes(text, "--gradient.ground_every=2")] == [
+        "mine.yaml:6: schedule.period",
+        "mine.yaml:3: gradient.real_window",
+        "mine.yaml:3: gradient.real_window",
+        "mine.yaml:3: gradient.ground_window",
+    ]
+    late = TEXT.replace("window: 5", "window: 5, source: {kind: alternate, every: 9, unit: updates}")
+    (line,) = mistakes(late.replace("epochs: 1", "epochs: 1, max_updates: 9"))
+    assert line.startswith("mine.yaml:3: gradient.source.every must be below training.max_updates, 9, or nothing ever")
+
+
+@pytest.mark.parametrize("kind", ["exact", "rtrl"])
+def test_what_runs_the_model_again_has_no_dropout_and_online_no_interfaces(kind: str) -> None:
+    interface = "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]"
+    lines = mistakes(TEXT, f"--gradient.kind={kind}", "--model.dropout=0.5", interface)
+    assert lines[0] == (
+        f"command line: model.dropout must be 0 for gradient.kind {kind}, which runs the model again and would draw "
+        "other masks, got 0.5"
+    )
+    assert len(lines) == 1 + (kind == "rtrl")
+    assert kind == "exact" or lines[1].startswith("command line: model.slower_levels.0.interface must be false for ")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("--gradient.windw=7", "gradient.windw is not a field; did you mean gradient.window?"),
+        ("--gradint.window=7", "gradint is not a field; did you mean gradient?"),
+        ("--model.seed=3", "model.seed is not a field; expected one of core, "),
+        ("--gradient.window=x", "gradient.window must be a valid integer"),
+        ("--gradient.synthesizer.rank=4", "gradient.synthesizer.rank is not a field; expected one of "),
+        ("--gradient.real_window=21", "gradient.real_window must be at most training.span, 20, got 21"),
+        ("--training.epochs.x=1", "--training.epochs.x: epochs is no section but 1"),
+        ("--gradient.window", "--gradient.window needs a value, like --gradient.window=5"),
+        ("--gradient.window=[", "--gradient.window: not a YAML value: '['"),
+        ("--training.epochs=3 # epochs", "--training.epochs: '# epochs' of '3 # epochs' is a comment in YAML, and wou"),
+        ("--gradient.source={kind: random} # by", "--gradient.source: '# by' of '{kind: random} # by' is a comment"),
+        (b"--sample.prompt=caf\xe9".decode(errors="surrogateescape"), "--sample.prompt must be UTF-8 text, got 'caf"),
+    ],
+)  # fmt: skip
+def test_a_wrong_override_is_blamed_on_the_command_line(override: str, expected: str) -> None:
+    assert mistakes(TEXT, override)[0].startswith(f"command line: {expected}")
+
+
+def test_a_field_in_the_wrong_section_is_guessed() -> None:
+    assert mistakes(TEXT, "--model.seed=3")[0].endswith("; did you mean training.seed?")
+
+
+GUESSES: list[tuple[tuple[str, ...], str | None]] = [
+    (("--seed=3",), "--training.seed=3"),
+    (("--seed", "3"), "--training.seed=3"),
+    (("--seed", "--gradient.window=3"), "--training.seed"),
+    (("--batch-size=8",), "--training.batch_size=8"),
+    (("-windw=3",), "--gradient.window=3"),
+    (("gradient.window=3",), "--gradient.window=3"),
+    (("--prompt=a b",), "--sample.prompt=a b"),
+    (("--lr=0.1",), " or ".join(f"--{each}.learning_rate=0.1" for each in RATES)),
+    (("--gradient=truncated",), "--gradient.kind=truncated"),
+    (("--sample={length: 3}",), None),
+    (("--zzz=1",), None),
+]
+
+
+def test_a_field_without_its_section_is_guessed() -> None:
+    for override, meant in GUESSES:
+        guess = f"; did you mean {meant}?" if meant else ""
+        assert mistakes(TEXT, *override) == [
+            f"command line: expected an override like --gradient.window=5, got {override[0]!r}{guess}"
+        ]
+
+
+def test_mistakes_in_file_and_overrides_are_reported_together() -> None:
+    lines = mistakes(TEXT.replace("hidden_size: 16", "hidden_size: 0"), "--training.epochs=0", "--gradient.window=-1")
+    assert [line.split(":")[0] for line in lines] == ["mine.yaml", "command line", "command line"]
+
+
+def test_exactly_one_of_text_and_task_is_to_be_learned() -> None:
+    message = "task: a recipe learns either a text (data) or a task (task), got"
+    lines = mistakes(TASK.replace("task: {kind: copy}\n", "").replace("16", "0"))
+    assert lines == [f"mine.yaml: {message} neither", "mine.yaml:1: model.hidden_size must be greater than 0, got 0"]
+    assert mistakes(TASK, "--data.corpus=python-docs") == [f"mine.yaml:1: {message} both"]
+    (line,) = mistakes(TASK.replace("task: {kind: copy}", "data: {corpus: ptbb}"))
+    assert line.startswith("mine.yaml:1: data.corpus must be ")
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("{kind: coppy}", "task.kind must be one of copy, repeat-copy, adding, recall, mnist, got 'coppy'"),
+        ("{kind: copy, bitz: 3}", "task.bitz is not a field; did you mean task.bits?"),
+        ("{kind: copy, threshold: 0}", "task.threshold must be greater than 0, got 0"),
+        ("{kind: recall, lag: 3, tokens: 1}", "task.tokens must be greater than or equal to 2, got 1"),
+        ("{kind: adding, lag: 3, steps: 3}", "task.steps must be more than the lag, 3, got 3"),
+        ("{kind: mnist, episodes_per_epoch: 3}", "task.episodes_per_epoch is not a field"),
+    ],
+)
+def test_a_wrong_task_is_refused_with_its_field(task: str, expected: str) -> None:
+    (line,) = mistakes(TASK.replace("{kind: copy}", task))
+    assert line.startswith(f"mine.yaml:1: {expected}")
+
+
+def test_what_says_nothing_of_a_task_is_refused_when_it_is_set() -> None:
+    values = {
+        "model.embedding_size": "16", "model.tied": "true", "model.dropout": "0.5",
+        "training.output_precision": "bfloat16", "sample.length": "3",
+    }  # fmt: skip
+    fields = [field.removesuffix(".length") for field in values]
+    assert mistakes(TASK, *(f"--{field}={value}" for field, value in values.items())) == [
+        f"command line: {field} is for a text, and says nothing of a task: remove it" for field in fields
+    ]
+
+
+def test_windows_are_compared_with_a_span_where_there_is_one() -> None:
+    windows = ("--gradient.ground_every=2", "--gradient.ground_window=30", "--gradient.real_window=25")
+    task_recipe(*windows, "--gradient.source.share=0.5")
+    lines = mistakes(TASK, *windows, "--gradient.source.share=0.5", "--training.span=20")
+    assert [line.split(" must ")[1] for line in lines] == [
+        "be at most training.span, 20, got 25", "be at most training.span, 20, got 30"
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Tests of sweeps: their space and proposals."""
