@@ -1,1 +1,1 @@
-"""What is made of runs that have been trained: diagnosis, comparison, curves, reports."""
+"""Diagnosis, comparison, curves and reports of runs that have been trained."""

@@ -1,76 +1,113 @@
 """Learning curves of one run or of several over each other."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sgrnn.analysis.palette import color_of, marker_of
 from sgrnn.data.atomic import atomic_write
 from sgrnn.training.run import Run
 
 _LABEL = 28  # characters
+_MARKS = 8  # on a curve of many points
+
+
+class RunStyle(NamedTuple):
+    """Label, color and marker by which a run is known in a figure."""
+
+    label: str
+    color: str
+    marker: str
+
+
+def run_styles(runs: Sequence[Run]) -> list[RunStyle]:
+    """Style runs: a color for each kind of gradient (`sgrnn.analysis.palette`), a marker for each run of one kind."""
+    seen: Counter[str] = Counter()
+    styles = []
+    for run in runs:
+        gradient = run.recipe.gradient
+        color = color_of(gradient.kind, control=getattr(gradient, "shuffle", False))
+        name = run.name if len(run.name) <= _LABEL else f"…{run.name[1 - _LABEL :]}"
+        styles.append(RunStyle(name, color, marker_of(seen[color])))
+        seen[color] += 1
+    return styles
 
 
 def plot_curves(runs: Sequence[Run], path: Path) -> None:
-    """Draw loss, validation loss and, where there are any, the synthesizer's quality and the length, as PNG.
+    """Write the learning curves of one run or more as PNG."""
+    with atomic_write(path) as file:
+        curves(runs).savefig(file, format="png", dpi=120)
 
-    All against epochs. The train loss of a task is that of the steps with a target, as the validation loss is.
 
-    Args:
-        runs: one or more.
-        path: the file to write.
+def curves(runs: Sequence[Run]) -> Figure:
+    """Draw loss, validation loss and, where there are any, the synthesizer's quality and the length against epochs.
+
+    The train loss of a task is that of the steps with a target, as the validation loss is.
     """
     logged = {name for run in runs for row in run.records() for name in row}
     further = [name for name in ("target_r2", "length") if name in logged]
     figure = Figure(figsize=(6 + 5 * len(further), 4), layout="constrained")
     losses, *others = figure.subplots(1, 1 + len(further), squeeze=False)[0]
     draw_losses(losses, runs)
-    losses.set_title("loss: train (faint) and validation")
+    losses.set_title("Loss: train (faint) and validation")
     for name, axes in zip(further, others, strict=True):
         if name == "target_r2":
-            draw_logged(axes, runs, "target_r2", " R² with its targets")
-            draw_logged(axes, runs, "shrinkage", " shrinkage", "--")
-            axes.set(xlabel="epoch", title="synthesizer", ylim=(-0.1, 1.05))
+            draw_synthesizer(axes, runs)
+            axes.set_title("Synthesizer")
         else:
-            draw_logged(axes, runs, "length")
-            axes.set(xlabel="epoch", title="length of the episodes")
+            draw_metric(axes, runs, "length")
+            axes.set(ylabel="length", title="Length of the episodes")
         axes.legend()
         axes.grid(alpha=0.3)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=120)
+    return figure
 
 
 def draw_losses(axes: Axes, runs: Sequence[Run]) -> None:
-    """Train loss, faint, and validation loss against epochs, a color for each run."""
-    for index, run in enumerate(runs):
-        color, rows = f"C{index}", list(run.records())
-        train = [row for row in rows if "loss" in row]
-        valid = [row for row in rows if "valid_loss" in row]
-        axes.plot([row["epoch"] for row in train], [_train_loss(row) for row in train], color=color, alpha=0.4)
-        axes.plot([r["epoch"] for r in valid], [r["valid_loss"] for r in valid], "o-", color=color, label=label(run))
+    """Draw train loss, faint, and validation loss against epochs."""
+    for run, (label, color, marker) in zip(runs, run_styles(runs), strict=True):
+        rows = list(run.records())
+        train = [(row["epoch"], row.get("loss_per_target", row["loss"])) for row in rows if "loss" in row]
+        valid = [(row["epoch"], row["valid_loss"]) for row in rows if "valid_loss" in row]
+        axes.plot(*_columns(train), color=color, marker=marker, markevery=_every(train), alpha=0.35)
+        axes.plot(*_columns(valid), color=color, marker=marker, label=label)
     texts = all(run.recipe.data is not None for run in runs)
     axes.set(xlabel="epoch", ylabel="nats per token" if texts else "loss per target")
     axes.legend()
     axes.grid(alpha=0.3)
 
 
-def draw_logged(axes: Axes, runs: Sequence[Run], name: str, suffix: str = "", style: str = "-") -> None:
-    """A figure that is logged against epochs, for the runs that have it."""
-    for index, run in enumerate(runs):
-        rows = [row for row in run.records() if name in row]
+def draw_synthesizer(axes: Axes, runs: Sequence[Run]) -> None:
+    """Draw the R² of predictions with their targets, and the shrinkage dashed."""
+    draw_metric(axes, runs, "target_r2", ", target R²")
+    draw_metric(axes, runs, "shrinkage", ", shrinkage", "--")
+    axes.set(ylabel="target R², shrinkage")
+    include(axes, 0, 1)
+
+
+def draw_metric(axes: Axes, runs: Sequence[Run], name: str, suffix: str = "", line: str = "-") -> None:
+    """Draw a logged metric against epochs, for the runs that have it."""
+    for run, (label, color, marker) in zip(runs, run_styles(runs), strict=True):
+        rows = [(row["epoch"], row[name]) for row in run.records() if name in row]
         if rows:
             axes.plot(
-                [row["epoch"] for row in rows], [row[name] for row in rows], style, color=f"C{index}",
-                label=f"{label(run)}{suffix}",
-            )  # fmt: skip
+                *_columns(rows), color=color, marker=marker, markevery=_every(rows), ls=line, label=f"{label}{suffix}"
+            )
+    axes.set_xlabel("epoch")
 
 
-def label(run: Run) -> str:
-    """What a legend has room for of a run's name."""
-    return run.name if len(run.name) <= _LABEL else f"…{run.name[1 - _LABEL :]}"
+def include(axes: Axes, *levels: float) -> None:
+    """Widen the upright axis to levels that give its curves a meaning, such as 0 and 1."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, *(level - 0.05 for level in levels)), max(high, *(level + 0.05 for level in levels)))
 
 
-def _train_loss(row: dict[str, Any]) -> float:
-    return row.get("loss_per_target", row["loss"])
+def _columns(rows: Sequence[tuple[float, float]]) -> Any:
+    return tuple(zip(*rows, strict=True)) if rows else ((), ())
+
+
+def _every(rows: Sequence[Any]) -> int:
+    return max(1, len(rows) // _MARKS)

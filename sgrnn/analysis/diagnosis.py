@@ -1,4 +1,4 @@
-"""What the diagnostics say of a run, at its best checkpoint or while it trains."""
+"""The diagnosis of a run, at its best checkpoint or while it trains."""
 
 import json
 from collections.abc import Sequence
@@ -8,31 +8,22 @@ from typing import Any
 
 import torch
 
-from sgrnn.analysis.contrast import contrast, memory_metrics
-from sgrnn.analysis.numbers import numbers, plain
+from sgrnn.analysis.plain_metrics import alignment_metrics, bias_metrics, health_metrics, plain
 from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.gradient import OnlineConfig
 from sgrnn.config.training import DiagnosisConfig
 from sgrnn.contract.modules import tensor_of
 from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics import (
-    INJECTED,
-    PREDICTED,
-    Alignment,
-    Bias,
-    Health,
     block_ends,
-    estimator_horizon,
     measure_alignment,
     measure_bias,
     measure_health,
     recovered_loss,
-    stretch,
-    true_horizon,
+    stretches,
 )
 from sgrnn.errors import InputError
-from sgrnn.estimators import GradientEstimator, SyntheticGradients
-from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators import GradientEstimator
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.span import Span
 from sgrnn.state import State
@@ -45,22 +36,21 @@ FILE = "diagnosis.json"
 _RECOVERED = 40  # spans, each run several times
 
 
-def diagnose(run: Run, folder: Path, *, horizon: int, spans: int, against: Run | None = None) -> dict[str, Any]:
-    """Measure all figures at a run's best checkpoint, on the spans that it would have trained on next.
+def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, Any]:
+    """Measure all metrics at a run's best checkpoint, on the spans that it would have trained on next.
 
     Args:
         run: the run.
         folder: the data folder.
         horizon: steps ahead that the true gradient is followed.
         spans: how many are averaged.
-        against: another run on the same text, to say where this one is better and how alike they are.
 
     Returns:
-        Plain numbers, lists and dicts, as they are written to RUN/diagnosis.json. A figure with a standard error is
+        Plain numbers, lists and dicts, as they are written to RUN/diagnosis.json. A metric with a standard error is
         ``{"value": ..., "error": ...}``; NaN is None.
 
     Raises:
-        InputError: there is no checkpoint, it is not that of the run, or the figures cannot be measured on so few.
+        InputError: there is no checkpoint, it is not that of the run, or the metrics cannot be measured on so few.
     """
     if isinstance(gradient := run.recipe.gradient, OnlineConfig):
         raise InputError(
@@ -68,12 +58,11 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int, against: Run |
         )
     trained = open_trained(run, folder)
     with threads_for(run.recipe, trained.problem.build_model):
-        return _measure(trained, folder, horizon, spans, against)
+        return _measure(trained, horizon, spans)
 
 
-def _measure(trained: Trained, folder: Path, horizon: int, spans: int, against: Run | None) -> dict[str, Any]:
+def _measure(trained: Trained, horizon: int, spans: int) -> dict[str, Any]:
     run, problem, model = trained.run, trained.problem, trained.model
-    contrasted = None if against is None else contrast(trained, open_trained(against, folder))
     estimator = build_estimator(run.recipe, model, problem.updates_per_epoch)
     saved = trained.checkpoint.load_state(torch.device("cpu"))
     problem.start(estimator.lookahead)
@@ -94,26 +83,22 @@ def _measure(trained: Trained, folder: Path, horizon: int, spans: int, against: 
             bias = bias.joined(nearer)
     except ValueError as error:
         raise InputError(f"--spans is too small: {error}") from None
-    found = {
+    metrics: dict[str, Any] = {
         "update": trained.checkpoint.progress["update"],
         "horizon": horizon,
         "spans": spans,
         "alignment": alignment_metrics(alignment),
         "bias": bias_metrics(bias),
         "health": health_metrics(health),
-        "probes": memory_metrics(trained),
-        "against": contrasted,
     }
-    if (
-        isinstance(estimator, SyntheticGradients | Mixed) and drawn[0].batch_size > 1
-    ):  # it compares rows with their neighbors
+    if estimator.predicts and drawn[0].batch_size > 1:  # it compares rows with their neighbors
         recovered = recovered_loss(estimator, model, model.loss, drawn[:_RECOVERED], state, horizon=horizon)
-        found["recovered"] = plain(recovered)
-    return {name: metrics for name, metrics in found.items() if metrics is not None}
+        metrics["recovered"] = plain(recovered)
+    return metrics
 
 
 def write_diagnosis(run: Run, metrics: dict[str, Any]) -> Path:
-    """Keep the figures in the run folder.
+    """Keep the metrics in the run folder.
 
     Raises:
         InputError: they cannot be written.
@@ -124,7 +109,7 @@ def write_diagnosis(run: Run, metrics: dict[str, Any]) -> Path:
 
 
 def read_diagnosis(run: Run) -> dict[str, Any] | None:
-    """The figures that were kept; None if there are none.
+    """Return the metrics that were kept; None if there are none.
 
     Raises:
         InputError: the file is damaged.
@@ -139,7 +124,7 @@ def read_diagnosis(run: Run) -> dict[str, Any] | None:
 
 
 def spans_ahead(problem: Problem, number: int, lookahead: int, horizon: int) -> list[Span]:
-    """The next spans, each knowing its future up to a horizon; the problem stays where it is.
+    """Draw the next spans, each with its future up to a horizon; the problem stays where it is.
 
     Args:
         problem: started with `lookahead`.
@@ -159,38 +144,40 @@ def spans_ahead(problem: Problem, number: int, lookahead: int, horizon: int) -> 
 def passing_metrics(
     estimator: GradientEstimator, model: SequenceModel, problem: Problem, state: State, settings: DiagnosisConfig
 ) -> dict[str, float]:
-    """What is logged while a run trains, from the next spans; training goes on as if nothing had been measured.
+    """Measure what is logged while a run trains, on the next spans; training goes on as if nothing had been measured.
 
     Returns:
         `true_cosine`, `true_r2`, `true_norm_ratio` of what is injected and the true gradient as far as the horizon, for
-        an estimator that has boundaries; and `bias`, the relative error of the mean parameter gradient. A figure that
+        an estimator that predicts; and `bias`, the relative error of the mean parameter gradient. A metric that
         cannot be told from noise, or has too few spans, is missing.
     """
     device = tensor_of(model).device
     drawn = spans_ahead(problem, settings.spans, estimator.lookahead, settings.horizon)
     spans = [span.to(device) for span in drawn]
     metrics: dict[str, float] = {}
-    if isinstance(estimator, SyntheticGradients | Mixed):
+    if estimator.predicts:
         alignment = measure_alignment(estimator, model, model.loss, spans, state, lags=[settings.horizon])
         metrics["true_cosine"] = float(alignment.cosine().value[0, 0])
         metrics["true_r2"] = float(alignment.r2().value[0, 0])
         metrics["true_norm_ratio"] = float(alignment.norm_ratio().value[0, 0])
-    if len(list(stretch(spans, settings.horizon))) > 1:
+    if len(list(stretches(spans, settings.horizon))) > 1:
         bias = measure_bias(estimator, model, model.loss, spans, state, horizon=settings.horizon)
         metrics["bias"] = float(bias.relative_error().value[0, 0])
     return {name: value for name, value in metrics.items() if isfinite(value)}
 
 
 def own_window(run: Run) -> int | None:
-    """T of a run's estimator; None for full back-propagation through the span."""
+    """Return T of a run's estimator; None for full back-propagation through the span."""
     return getattr(run.recipe.gradient, "window", None)
 
 
 def comparison_windows(steps: int, own: int | None) -> list[int]:
-    """Windows of plain truncation to compare with: divisors of so many steps, and the estimator's own.
+    """Return windows of plain truncation to compare with: divisors of so many steps, and the estimator's own.
 
     >>> comparison_windows(60, own=4)
     [1, 2, 3, 4, 5, 10, 15, 30, 60]
+    >>> comparison_windows(7, own=None), comparison_windows(1, own=1)
+    ([1, 7], [1])
     """
     windows = [1]
     for window in range(2, steps + 1):
@@ -199,42 +186,5 @@ def comparison_windows(steps: int, own: int | None) -> list[int]:
     return sorted({*windows, *([own] if own is not None and own < steps else [])})
 
 
-def alignment_metrics(alignment: Alignment) -> dict[str, Any]:
-    """Curves over the lags, by part of the state, of what is injected and of what was predicted."""
-    found: dict[str, Any] = {"lags": alignment.lags, "parts": alignment.parts}
-    for name, of in (("injected", INJECTED), ("predicted", PREDICTED)):
-        found[name] = {
-            "cosine": plain(alignment.cosine(of)),
-            "r2": plain(alignment.r2(of)),
-            "norm_ratio": plain(alignment.norm_ratio(of)),
-            "carried": plain(alignment.carried(of)),
-            "horizon": plain(estimator_horizon(alignment, of=of)),
-        }
-    return {**found, "norms": plain(alignment.norms()), "true_horizon": plain(true_horizon(alignment))}
-
-
-def bias_metrics(bias: Bias) -> dict[str, Any]:
-    """By contender and parameter."""
-    return {
-        "contenders": bias.contenders,
-        "windows": bias.windows,
-        "tensors": bias.tensors,
-        "relative_error": plain(bias.relative_error()),
-        "cosine": plain(bias.cosine()),
-        "cosine_outside": bias.cosine_outside().tolist(),
-        "noise_ratio": numbers(bias.noise_ratio()),
-        "updates_to_show": numbers(bias.updates_to_show()),
-        "updates": bias.updates,
-        "worth": {**plain(bias.equivalent_window()), "text": bias.worth_text()},
-    }
-
-
-def health_metrics(health: Health) -> dict[str, Any]:
-    """By part of the state, and by gate."""
-    metrics = {name: plain(getattr(health, name)) for name in ("norm", "size", "common", "radial")}
-    gates = {name: {"mean": gate.mean, "closed": gate.closed, "open": gate.open} for name, gate in health.gates.items()}
-    return {"parts": health.parts, **metrics, "gates": gates}
-
-
 def _first_stretch(spans: Sequence[Span], horizon: int) -> list[Span]:
-    return next(stretch(spans, horizon), list(spans))
+    return next(stretches(spans, horizon), list(spans))

@@ -1,6 +1,5 @@
-"""``sgrnn diagnose``: whether a run's synthetic gradients are any good."""
+"""``sgrnn diagnose``: a run's synthetic gradients against the true ones, in tables."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +15,7 @@ _NEVER = 1e6  # updates: a bias of rounding errors shows after more
 def diagnose(
     run: RunArgument,
     horizon: Annotated[int, typer.Option(min=1, help="Steps ahead that the true gradient is followed.")] = 50,
-    spans: Annotated[int, typer.Option(min=2, help="Spans that figures are averaged over.")] = 200,
-    against: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Another run on the same text: where is this one better?")
-    ] = None,
+    spans: Annotated[int, typer.Option(min=2, help="Spans that metrics are averaged over.")] = 200,
     data: DataOption = None,
 ) -> None:
     """Measure a run's synthetic gradients against the true ones, at its best checkpoint; kept in the run folder.
@@ -30,50 +26,57 @@ def diagnose(
     from sgrnn.training.run import Run
 
     opened = Run.open(run)
-    other = None if against is None else Run.open(against)
     from sgrnn.analysis.diagnosis import diagnose as measure
     from sgrnn.analysis.diagnosis import own_window, write_diagnosis
 
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with console.status(f"measuring {run}"):
-        metrics = measure(opened, data_folder(data), horizon=horizon, spans=spans, against=other)
+        metrics = measure(opened, data_folder(data), horizon=horizon, spans=spans)
     path = write_diagnosis(opened, metrics)
+    print_diagnosis(console, metrics, own_window(opened))
+    console.print(f"metrics: {path}")
+
+
+def print_diagnosis(console: Console, metrics: dict[str, Any], window: int | None) -> None:
+    """Print a diagnosis as tables, and what they come to in words.
+
+    Args:
+        console: where to print.
+        metrics: as `sgrnn.analysis.diagnosis.diagnose` measures them.
+        window: T of the run's own estimator, to compare with truncation at the same T; None if it has none.
+    """
     bias = metrics["bias"]
-    tables = [_alignment(metrics["alignment"]), _contenders(bias), _tensors(bias, own_window(opened))]
-    tables += [_health(metrics["health"]), _gates(metrics["health"]["gates"])]
-    if "probes" in metrics:
-        tables.append(_probes(metrics["probes"]))
-    if "against" in metrics:
-        tables += [_against(metrics["against"], "frequency"), _against(metrics["against"], "place")]
-    for table in tables:
+    for table in (
+        _alignment(metrics["alignment"]),
+        _contenders(bias),
+        _tensors(bias, window),
+        _health(metrics["health"]),
+    ):
         print_table(console, table)
     console.print(_summary(metrics))
-    console.print(f"figures: {path}")
 
 
 def _summary(metrics: dict[str, Any]) -> str:
-    """Sum the figures up in a few lines."""
+    """Sum the metrics up in a few lines."""
     alignment, bias = metrics["alignment"], metrics["bias"]
     shows = _updates(bias, 0)
-    equivalent_window = f"this estimator is {bias['worth']['text']} of plain truncation"
-    if bias["worth"]["value"] is None:
-        equivalent_window = f"what this estimator is worth is {bias['worth']['text']}"
+    text = bias["equivalent_window"]["text"]
+    worth = f"this estimator is {text} of plain truncation"
+    if bias["equivalent_window"]["value"] is None:
+        worth = f"what this estimator is worth is {text}"
     lines = (
         f"horizon: 90% of the true gradient lies within {_steps(alignment['true_horizon'])} steps, "
         f"of what is injected within {_steps(alignment['injected']['horizon'])}\n"
         f"bias: {_at(bias['relative_error'], 0, 0)} of the mean parameter gradient; "
-        f"shows above the noise after so many updates: {shows}\n{equivalent_window}"
+        f"shows above the noise after so many updates: {shows}\n{worth}"
     )
     if "recovered" in metrics:
         lines += f"\nloss recovered from the predictions: R² {_estimate(metrics['recovered'])}"
-    if "against" in metrics:
-        alike = ", ".join(f"{name} {_number(value, '.2f')}" for name, value in metrics["against"]["agreement"].items())
-        lines += f"\nstates alike (rank correlation of dissimilarities): {alike}"
     return lines
 
 
 def _alignment(metrics: dict[str, Any]) -> Table:
-    """A row for each horizon h."""
+    """Make a table with a row for each horizon h."""
     title = "what is injected at a boundary, against the true gradient of the next h steps"
     table = figures_table("h", "cosine", "R²", "norm ratio", title=title)
     parts = metrics["parts"][1:] if len(metrics["parts"]) > 2 else []
@@ -87,7 +90,7 @@ def _alignment(metrics: dict[str, Any]) -> Table:
 
 
 def _contenders(metrics: dict[str, Any]) -> Table:
-    """A row for the estimator and each plain truncation."""
+    """Make a table with a row for the estimator and each plain truncation."""
     title = "mean gradient of all parameters, against a long window's"
     table = figures_table("", "relative error", "cosine", "shows after updates", title=title)
     for place, contender in enumerate(metrics["contenders"]):
@@ -100,7 +103,7 @@ def _contenders(metrics: dict[str, Any]) -> Table:
 
 
 def _tensors(metrics: dict[str, Any], own: int | None) -> Table:
-    """A row for each parameter: the estimator beside truncation at the same T, and the noise."""
+    """Make a table with a row for each parameter: the estimator beside truncation at the same T, and the noise."""
     title = "relative error of the mean gradient, by parameter"
     table = figures_table("parameter", "estimator", title=title)
     same = metrics["windows"].index(own) + 1 if own in metrics["windows"] else None
@@ -114,6 +117,7 @@ def _tensors(metrics: dict[str, Any], own: int | None) -> Table:
 
 
 def _health(metrics: dict[str, Any]) -> Table:
+    """Make a table with a column for each part of the state."""
     table = figures_table("", *metrics["parts"], title="states and predictions at the boundaries")
     for name, key in (
         ("norm of the state", "norm"),
@@ -125,37 +129,8 @@ def _health(metrics: dict[str, Any]) -> Table:
     return table
 
 
-def _gates(metrics: dict[str, Any]) -> Table:
-    table = figures_table("gate", "mean", "closed", "open", title="gates over all steps and units")
-    for name, gate in metrics.items():
-        table.add_row(name, f"{gate['mean']:.2f}", f"{gate['closed']:.0%}", f"{gate['open']:.0%}")
-    return table
-
-
-def _probes(metrics: dict[str, Any]) -> Table:
-    table = figures_table(
-        "tokens ago", "accuracy", "always the most frequent", title="what a linear probe reads off the state"
-    )
-    for lag, *found in zip(metrics["lags"], metrics["accuracy"], metrics["error"], metrics["baseline"], strict=True):
-        table.add_row(str(lag), _estimate({"value": found[0], "error": found[1]}), _number(found[2], ".3f"))
-    return table
-
-
-def _against(metrics: dict[str, Any], by: str) -> Table:
-    heading = {"frequency": "times in the train text", "place": "tokens before it in its line"}[by]
-    title = f"loss of {metrics['run']} less that of this run, nats per token"
-    table = figures_table(heading, "tokens", "difference", "share of the whole", title=title)
-    found = metrics[by]
-    for number, group in enumerate(found["groups"]):
-        share = found["share"][number]
-        table.add_row(
-            group, f"{found['tokens'][number]:,.0f}", _at(found["difference"], number), _number(share, ".0%")
-        )  # fmt: skip
-    return table
-
-
 def _updates(bias: dict[str, Any], contender: int) -> str:
-    """After how many updates its bias shows above the noise."""
+    """Say after how many updates a bias shows above the noise."""
     if bias["relative_error"]["value"][contender][0] is None:
         return "unknown"
     number = bias["updates_to_show"][contender][0]
@@ -175,7 +150,7 @@ def _estimate(estimate: dict[str, Any], form: str = ".3f") -> str:
 
 
 def _steps(estimate: dict[str, Any]) -> str:
-    """A number of steps, and a word where so many spans do not tell it."""
+    """Say a number of steps, with a word where so many spans do not tell it."""
     from sgrnn.diagnostics.estimates import is_unknown
 
     value, error = estimate["value"], estimate["error"]

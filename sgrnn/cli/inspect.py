@@ -1,9 +1,9 @@
-"""``sgrnn evaluate``, ``sgrnn generate`` and ``sgrnn compare``: what can be asked of runs."""
+"""``sgrnn evaluate``, ``sgrnn generate`` and ``sgrnn compare``: the scores, texts and curves of runs."""
 
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,13 +12,13 @@ from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
 
+if TYPE_CHECKING:
+    from sgrnn.training.run import Run
+
 
 def evaluate(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows of a text side by side; the result does not depend on it.")
-    ] = None,
     data: DataOption = None,
 ) -> None:
     """Score a run's best checkpoint: perplexity of a text, every token counted once; accuracy on a task.
@@ -42,12 +42,10 @@ def evaluate(
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, TextProblem):
         with threads_for(opened.recipe, problem.build_model):
-            score = problem.exact_score(model, split, batch_size or 20)
+            score = problem.exact_score(model, split)
         for line in score_lines(score, f"{problem.name} {split}", problem.files[split].unknown):
             console.print(line)
         return
-    if batch_size is not None:
-        raise InputError(f"--batch-size is for a text, and {run} learned the task {problem.name}: remove it")
     problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
     with threads_for(opened.recipe, problem.build_model):
         metrics = problem.score(model, split)
@@ -74,23 +72,20 @@ def generate(
         prompt.encode()
     except UnicodeEncodeError:
         raise InputError(f"the prompt must be UTF-8 text, got {prompt!r}") from None
-    import numpy as np
-
     from sgrnn.config.build.model import build_model
-    from sgrnn.models import generation
+    from sgrnn.config.training import SampleConfig
     from sgrnn.training.checkpoints import require_best
+    from sgrnn.training.sample import sample_text
     from sgrnn.training.threads import threads_for
 
-    encoded = opened.tokenizer.encode_prompt(prompt)
-    if encoded.unknown:
-        print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}", file=sys.stderr)
-    read = encoded.tokens.tolist()
+    if unknown := opened.tokenizer.encode_prompt(prompt).unknown:
+        print(f"not in the vocabulary, read as <unk>: {', '.join(unknown)}", file=sys.stderr)
     build = partial(build_model, opened.recipe, opened.tokenizer.vocabulary_size)
-    model, start = build(), [opened.tokenizer.eos_id, *read]
+    model = build()
     require_best(opened.checkpoints).load_model(model)
+    sample = SampleConfig(prompt=prompt, length=length, temperature=temperature)
     with threads_for(opened.recipe, build):
-        drawn = list(generation.generate(model, start, length, temperature=temperature, seed=seed))
-    print(opened.tokenizer.decode(np.array([*read, *drawn], np.int32)))
+        print(sample_text(model, opened.tokenizer, sample, seed))
 
 
 def compare(
@@ -101,9 +96,7 @@ def compare(
 
     Example: sgrnn compare runs/truncated runs/synthetic --output compare.png
     """
-    from sgrnn.training.run import Run
-
-    opened = [Run.open(folder) for folder in runs]
+    opened = open_runs(runs)
     from sgrnn.analysis.comparison import cautions, table_of, without_evaluation
     from sgrnn.analysis.curves import plot_curves
 
@@ -120,3 +113,18 @@ def compare(
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
     console.print(f"curves: {output}", soft_wrap=True)
+
+
+def open_runs(folders: list[Path]) -> "list[Run]":
+    """Open the runs that are to be shown side by side.
+
+    Raises:
+        InputError: a folder holds no run, or is named twice.
+    """
+    from sgrnn.training.run import Run
+
+    places = [folder.resolve() for folder in folders]
+    for folder, place in zip(folders, places, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"runs must differ from each other, got {folder} twice: name each run once")
+    return [Run.open(folder) for folder in folders]

@@ -1,4 +1,4 @@
-"""``sgrnn report``: a page that people can read."""
+"""``sgrnn report``: one page of HTML on runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from sgrnn.cli.inspect import open_runs
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,36 +17,33 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="The folders of one run or more.")],
     output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
-    """One HTML page on runs, with all its figures inside: curves, diagnosis, samples, recipes.
+    """Write one HTML page on runs, with all its figures inside: curves, diagnosis, samples, recipes.
 
-    What `sgrnn diagnose` has found out about a run is part of it. The figures of each run also go to its folder.
+    What `sgrnn diagnose` has measured of a run is part of it. The figures of each run also go to its folder.
 
     Example: sgrnn report runs/synthetic runs/truncated --output report.html
     """
-    from sgrnn.training.run import Run
-
-    opened = [Run.open(folder) for folder in runs]
+    opened = open_runs(runs)
     from sgrnn.analysis.comparison import without_evaluation
     from sgrnn.analysis.diagnosis import read_diagnosis
-    from sgrnn.analysis.report import write_report
-    from sgrnn.analysis.report.run_report import RunReport
+    from sgrnn.analysis.report import RunReport, write_report
 
-    subjects = [RunReport(run, read_diagnosis(run), _sample(run)) for run in opened]
+    reports = [RunReport(run, read_diagnosis(run), _sample(run)) for run in opened]
     try:
-        figures = write_report(subjects, output)
+        figures = write_report(reports, output)
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {output}, {len(figures)} figures; each run's are in its folder under figures/")
     for line in without_evaluation(opened):
         console.print(line)
-    for subject in subjects:
-        if subject.diagnosis is None:
-            console.print(f"not diagnosed yet: sgrnn diagnose {subject.run.folder}")
+    for each in reports:
+        if each.diagnosis is None:
+            console.print(f"not diagnosed yet: sgrnn diagnose {each.run.folder}")
 
 
 def _sample(run: "Run") -> str | None:
-    """Text from the run's best checkpoint, as at the end of training."""
+    """Draw a text from the run's best checkpoint, as at the end of training."""
     from sgrnn.config.build.model import build_model
     from sgrnn.training.checkpoints import best_checkpoint
     from sgrnn.training.sample import sample_text

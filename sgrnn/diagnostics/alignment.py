@@ -1,4 +1,4 @@
-"""How well what crosses a boundary agrees with the true gradient of the steps that follow."""
+"""Agreement of what crosses a boundary with the true gradient of the steps that follow."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ INJECTED, PREDICTED = 0, 1
 
 @dataclass(frozen=True)
 class Alignment:
-    """The inner products from which all figures about boundaries follow.
+    """Inner products from which all metrics of boundaries follow.
 
     Per boundary and row, let i be what is injected, p what is predicted, and G_1, ..., G_n the true gradients of the
     losses in blocks of the steps after the boundary. Then ``products[g, part]`` is the mean, over the spans of group g,
@@ -39,39 +39,39 @@ class Alignment:
     counts: Tensor
 
     def cosine(self, of: int = INJECTED) -> Estimate:
-        """(parts, n) between ĝ and the true gradient of the next h steps, h = each of the lags.
+        """Cosine (parts, n) between ĝ and the true gradient of the next h steps, h = each of the lags.
 
         Here and below over all rows as one vector, and 0 where either is zero; `of` is INJECTED or PREDICTED.
         """
         return self._of_horizon(of, lambda dot, square, power: (dot / (square * power).sqrt()).clamp(-1, 1))
 
     def r2(self, of: int = INJECTED) -> Estimate:
-        """(parts, n) 1 - |ĝ - g|² / |g|², the share of the true gradient of the next h steps that ĝ explains."""
+        """Share (parts, n) of the true gradient of the next h steps that ĝ explains, 1 - |ĝ - g|² / |g|²."""
         return self._of_horizon(of, lambda dot, square, power: (2 * dot - square) / power)
 
     def norm_ratio(self, of: int = INJECTED) -> Estimate:
-        """(parts, n) |ĝ| / |g|."""
+        """Ratio (parts, n) of norms, |ĝ| / |g|."""
         return self._of_horizon(of, lambda dot, square, power: (square / power).sqrt())
 
     def norms(self) -> Estimate:
-        """(parts, n) the true gradient from each lag alone: root mean square over rows, per step of a block."""
+        """Norm (parts, n) of the true gradient from each lag alone: root mean square over rows, per step of a block."""
         sizes = torch.tensor([stop - start for start, stop in zip([0, *self.lags[:-1]], self.lags, strict=True)])
         scale = sizes * self.counts.mean()
         return jackknife(self.products, lambda mean: (_true(mean).diagonal(dim1=-2, dim2=-1) / scale).sqrt())
 
-    def carried(self, of: int = INJECTED) -> Estimate:
-        """(parts, n) how much of what comes from each lag ĝ contains: the coefficients of its regression on all G_i.
+    def share_by_lag(self, of: int = INJECTED) -> Estimate:
+        """Share (parts, n) of the true gradient from each lag that ĝ contains: its regression on all G_i.
 
         1 if ĝ has that term as it is, 0 if it does not reach so far, or the term is zero.
         """
         return jackknife(self.products, lambda mean: regression(mean, of))
 
-    def _of_horizon(self, of: int, figure: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Estimate:
+    def _of_horizon(self, of: int, metric: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Estimate:
         def statistic(mean: Tensor) -> Tensor:
             dot = mean[:, of, 2:].cumsum(dim=-1)
             power = _true(mean).cumsum(dim=-1).cumsum(dim=-2).diagonal(dim1=-2, dim2=-1)
             square = mean[:, of, of].unsqueeze(1).expand_as(dot)
-            return _finite(figure(dot, square, power))
+            return _finite(metric(dot, square, power))
 
         return jackknife(self.products, statistic)
 
@@ -86,17 +86,17 @@ def measure_alignment(
     lags: Sequence[int],
     groups: int = 10,
 ) -> Alignment:
-    """Compare what an estimator injects with the truth, at all boundaries but the first of consecutive spans.
+    """Compare what an estimator injects with the true gradient, at all boundaries but the first of consecutive spans.
 
     Nothing is trained, nothing dropped out, and the estimator left as it is.
 
     Args:
-        gradient: `SyntheticGradients`, `Mixed` (its synthetic part), or `TruncatedBPTT` and `BPTT`, at whose boundaries
-            nothing crosses.
+        estimator: any; of `Mixed` its synthetic part is measured, and where nothing crosses a boundary, as in
+            truncation, zeros are.
         model, loss: as `GradientEstimator.backward` takes them.
         spans: each with as many steps of future as the last lag, unless its rows end before.
         state: the state before the first.
-        lags: steps, increasing; figures are for horizons up to each of them (`block_ends`).
+        lags: steps, increasing; metrics are for horizons up to each of them (`block_ends`).
         groups: of spans, for standard errors.
 
     Raises:
@@ -110,7 +110,7 @@ def measure_alignment(
     parts = state_parts(state)
     size = 2 + len(lags)
     products = torch.zeros(groups, len(parts), size, size, dtype=torch.float64)
-    counts, seen = torch.zeros(groups, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
+    counts, spans_seen = torch.zeros(groups, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
     with without_dropout(model), torch.random.fork_rng():
         for place, span in enumerate(spans):
             group = group_of(place, len(spans), groups)
@@ -128,13 +128,13 @@ def measure_alignment(
             for number, part in enumerate(parts.values()):
                 flat = vectors[:, :, part].flatten(1)
                 products[group, number] += (flat @ flat.T).cpu()
-            seen[group] += 1
+            spans_seen[group] += 1
             state = crossing.final_state
-    return Alignment(list(lags), list(parts), products / seen.view(-1, 1, 1, 1), counts / seen)
+    return Alignment(list(lags), list(parts), products / spans_seen.view(-1, 1, 1, 1), counts / spans_seen)
 
 
 def regression(products: Tensor, of: int) -> Tensor:
-    """(..., n) coefficients on G_1, ..., G_n of what has the row `of` in the products (..., 2 + n, 2 + n)."""
+    """Return the coefficients (..., n) of the row `of` of products (..., 2 + n, 2 + n) on G_1, ..., G_n."""
     true = _true(products)
     size = true.diagonal(dim1=-2, dim2=-1).sqrt()
     weight = torch.where(size > 0, 1 / size, 0)

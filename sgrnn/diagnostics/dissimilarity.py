@@ -1,4 +1,4 @@
-"""Whether two networks represent the same things alike (Kriegeskorte et al. 2008; Czarnecki et al. 2017)."""
+"""Representational dissimilarity, to compare two networks by (Kriegeskorte et al. 2008; Czarnecki et al. 2017)."""
 
 from math import nan
 
@@ -39,7 +39,7 @@ def agreement(one: Tensor, other: Tensor) -> float:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Those of equal values, up to rounding in single precision, are the mean of the places that they take."""
+    """Return ranks; equal values, up to rounding in single precision, share the mean of the places that they take."""
     _, group, counts = values.round(decimals=6).unique(return_inverse=True, return_counts=True)
     counts = counts.double()
     return (counts.cumsum(dim=0) - (counts - 1) / 2)[group]

@@ -1,4 +1,4 @@
-"""Figures with their standard errors, from sums over groups of consecutive spans."""
+"""Metrics with their standard errors, from sums over groups of consecutive spans."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Estimate(NamedTuple):
-    """A figure, or a tensor of figures, and its standard error.
+    """A metric, or a tensor of metrics, and its standard error.
 
     Args:
         value: from all spans.
@@ -20,13 +20,13 @@ class Estimate(NamedTuple):
 
 
 def jackknife(groups: Tensor, statistic: Callable[[Tensor], Tensor]) -> Estimate:
-    """A statistic of the groups' mean, and the standard error that leaving out one group after another gives it.
+    """Compute a statistic of the groups' mean, and its standard error by leaving out one group after another.
 
     Neighboring spans resemble each other, so that a span is no independent draw; a group of many nearly is.
 
     Args:
         groups: (G, ...) means over the spans of each group, all of equal weight.
-        statistic: from the mean (...) to the figures.
+        statistic: from the mean (...) to the metrics.
 
     >>> jackknife(torch.tensor([1.0, 2.0, 3.0, 6.0]), lambda mean: mean)
     Estimate(value=tensor(3.), error=tensor(1.0801))
@@ -41,13 +41,13 @@ def jackknife(groups: Tensor, statistic: Callable[[Tensor], Tensor]) -> Estimate
 
 
 def spread(without: Tensor) -> Tensor:
-    """The jackknife's standard error, from figures (G, ...) that leave out one of G groups each."""
+    """Return the jackknife's standard error, from metrics (G, ...) that leave out one of G groups each."""
     number = len(without)
     return ((number - 1) * (without - without.mean(dim=0)).square().mean(dim=0)).sqrt()
 
 
 def is_unknown(value: float, error: float) -> bool:
-    """Tell whether nothing is known of a positive figure: two standard errors are as much as the figure itself.
+    """True where nothing is known of a positive metric: two standard errors are as much as the metric itself.
 
     >>> is_unknown(8.1, 0.1), is_unknown(8.1, 21.6)
     (False, True)
@@ -56,5 +56,5 @@ def is_unknown(value: float, error: float) -> bool:
 
 
 def group_of(place: int, number: int, groups: int) -> int:
-    """Which of so many groups of consecutive spans a span belongs to, of so many spans in all."""
+    """Number of the group that a span belongs to, of so many groups of consecutive spans."""
     return place * groups // number

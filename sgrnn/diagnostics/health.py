@@ -1,4 +1,4 @@
-"""Whether states and synthetic gradients stay in bounds: norms, saturation, and what is common to all rows."""
+"""Health of states and predictions at boundaries: their norms, and the part that is common to all rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from sgrnn.cores.dropout import without_dropout
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
-from sgrnn.diagnostics.gates import gates_read
 from sgrnn.diagnostics.parts import state_parts
 from sgrnn.estimators import GradientEstimator
 from sgrnn.estimators.objective import Loss
@@ -17,27 +16,17 @@ from sgrnn.state import State, to_matrix
 
 
 @dataclass(frozen=True)
-class GateHealth:
-    """What a gate did over all steps, rows and units: its mean, and the shares of the time it was closed and open."""
-
-    mean: float
-    closed: float
-    open: float
-
-
-@dataclass(frozen=True)
 class Health:
-    """Sizes of states and of what is predicted at boundaries.
+    """Sizes of states and of predictions at boundaries.
 
     Args:
         parts: names of the parts of the state; the first is the whole.
         norm: (parts,) mean over rows of the norm of the state at the boundaries.
-        size: (parts,) root mean square over rows of the norm of what is predicted.
-        common: (parts,) the norm of the mean prediction over `size`: what is common to all rows, estimated without
+        size: (parts,) root mean square over rows of the norm of the prediction.
+        common: (parts,) the norm of the mean prediction over `size`: the part common to all rows, estimated without
             the noise of a mean of few. Near 0 unless predictions drift.
         radial: (parts,) the share of the prediction's squared norm along the state itself, which would grow or shrink
             it; 1 / features where the direction is chance.
-        gates: by name, layer and gate; empty for a core without torch's recurrent layers.
     """
 
     parts: list[str]
@@ -45,15 +34,14 @@ class Health:
     size: Estimate
     common: Estimate
     radial: Estimate
-    gates: dict[str, GateHealth]
 
 
 def measure_health(
     estimator: GradientEstimator, model: nn.Module, loss: Loss, spans: Sequence[Span], state: State, *, groups: int = 10
 ) -> Health:
-    """Look at the states at boundaries, at what is predicted there, and at the gates in between.
+    """Measure the states at boundaries and the predictions there.
 
-    Predictions are taken before gate and drift control, which are there to remove what is looked for.
+    Predictions are taken before shrinkage and drift control, which are there to remove what is looked for.
 
     Args:
         estimator, model, loss, state: as `sgrnn.diagnostics.measure_alignment` takes them.
@@ -68,7 +56,7 @@ def measure_health(
     groups = min(groups, len(spans))
     parts = state_parts(state)
     sums = torch.zeros(groups, 5, len(parts), dtype=torch.float64)
-    with without_dropout(model), torch.random.fork_rng(), gates_read(model) as gates:
+    with without_dropout(model), torch.random.fork_rng():
         for place, span in enumerate(spans):
             crossing = estimator.look(model, loss, span, state)
             states, predicted = to_matrix(crossing.states).double(), crossing.predicted.double()
@@ -88,15 +76,11 @@ def measure_health(
         jackknife(sums, lambda mean: (mean[2] / mean[0].clamp(min=1)).sqrt()),
         jackknife(sums, lambda mean: _share(mean[3], mean[2]).clamp(min=0).sqrt()),
         jackknife(sums, lambda mean: _share(mean[4], mean[2])),
-        {
-            name: GateHealth(*(float(each) for each in (seen[1:] / seen[0])))
-            for name, seen in gates.items()
-        },
-    )  # fmt: skip
+    )
 
 
 def _sums(states: Tensor, predicted: Tensor) -> Tensor:
-    """Rows; then, summed over them: |s|, |g|², the product with the mean of the other rows, the square along s."""
+    """(5,) the number of rows; summed over them |s|, |g|², the product with the mean of other rows, the square on s."""
     rows = len(states)
     square = predicted.square().sum()
     others = (predicted.sum(dim=0).square().sum() - square) / max(rows - 1, 1)

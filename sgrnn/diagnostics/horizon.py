@@ -1,4 +1,4 @@
-"""How far ahead gradients come from, and how far an estimator sees."""
+"""Steps ahead from which gradients come, and steps ahead that an estimator sees."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from sgrnn.diagnostics.estimates import Estimate, jackknife
 
 
 def true_horizon(alignment: Alignment, share: float = 0.9) -> Estimate:
-    """Steps ahead within which this share of the true gradient lies: of the sum of the squares of its terms by lag.
+    """Steps ahead within which this share of the true gradient lies, of the sum of the squares of its terms by lag.
 
     Of what lies within the last lag that was measured; a horizon near that says to measure further. Between the ends of
     two blocks it is interpolated.
@@ -24,7 +24,7 @@ def true_horizon(alignment: Alignment, share: float = 0.9) -> Estimate:
 def estimator_horizon(alignment: Alignment, share: float = 0.9, of: int = INJECTED) -> Estimate:
     """Steps ahead within which this share lies of what ĝ has in common with the true gradient; 0 if it has nothing.
 
-    By the part of its square that its regression on the terms of the true gradient (`Alignment.carried`) explains.
+    By the part of its square that its regression on the terms of the true gradient (`Alignment.share_by_lag`) explains.
     """
 
     def statistic(mean: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def estimator_horizon(alignment: Alignment, share: float = 0.9, of: int = INJECT
 
 
 def _reached(lags: Sequence[int], terms: Tensor, share: float) -> Tensor:
-    """The lag at which the running sum of terms first comes to a share of the whole."""
+    """Return the lag at which the running sum of terms first comes to a share of the whole."""
     total = terms.sum()
     if total <= 0:
         return torch.zeros((), dtype=terms.dtype)
@@ -46,7 +46,7 @@ def _reached(lags: Sequence[int], terms: Tensor, share: float) -> Tensor:
 
 
 def crossing_point(places: Tensor, rising: Tensor, level: float | Tensor) -> Tensor:
-    """Where a rising broken line through (places, rising) first comes to a level; the last place if it never does.
+    """Return where a rising broken line (places, rising) first comes to a level; the last place if it never does.
 
     >>> crossing_point(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0.0, 0.5, 1.0]), 0.75)
     tensor(3.)

@@ -1,4 +1,4 @@
-"""The parts of a state that figures are given for: hidden and cell, layer by layer."""
+"""The parts of a state that metrics are given for: hidden and cell, layer by layer."""
 
 from torch import Tensor
 

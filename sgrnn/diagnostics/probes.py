@@ -1,4 +1,4 @@
-"""Linear probes: what can be read off a state about the tokens that came before it (Alain & Bengio 2017).
+"""Linear probes of a state for the tokens that came before it (Alain & Bengio 2017).
 
 Closed-form ridge regression to one column for each class, the largest column being the answer: no library and no
 iterations are needed, and a probe that is linear is what is wanted.
@@ -19,7 +19,7 @@ _PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # per sample, of standardized features
 
 @dataclass(frozen=True)
 class Probes:
-    """What a state knows about the past.
+    """Accuracy with which tokens of the past are read off a state.
 
     Args:
         lags: how many steps before the last that was read a token lies; 0 is that token itself.

@@ -27,7 +27,7 @@ def recovered_loss(
     points: int = 5,
     groups: int = 10,
 ) -> Estimate:
-    """How well the predictions add up to the loss they are to be the gradient of: an R², 1 for a true gradient.
+    """R² of the loss that predictions add up to with the loss they are the gradient of; 1 for a true gradient.
 
     What would the next steps cost a row if it were in its neighbor's state? The difference is the integral of the
     gradient along any path between the two states; here of the predictions along a straight line, by Gauss-Legendre
@@ -50,28 +50,30 @@ def recovered_loss(
         raise ValueError("spans must be at least one, of two or more rows")
     groups = min(groups, len(spans))
     nodes, weights = np.polynomial.legendre.leggauss(points)
-    sums, seen = torch.zeros(groups, 2, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
+    sums, spans_seen = torch.zeros(groups, 2, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
     with without_dropout(model), torch.random.fork_rng(), torch.no_grad():
         for place, span in enumerate(spans):
             neighbor = map_state(lambda tensor: tensor.roll(1, dims=-2), state)
             way = to_matrix(state) - to_matrix(neighbor)
             future, there = steps_after(span, [0], horizon)
-            open_rows = span.continuing([0, span.steps])
             true = _cost(model, loss, future, there, state) - _cost(model, loss, future, there, neighbor)
-            implied = torch.zeros_like(true)
+            implied, continuing = torch.zeros_like(true), None
             for node, weight in zip(nodes, weights, strict=True):
                 between = _between(neighbor, state, (float(node) + 1) / 2)
                 with torch.enable_grad():
-                    said = estimator.look(model, loss, span, between).predicted[: span.batch_size]
-                implied += float(weight) / 2 * (said * way).sum(dim=1)
-            if open_rows is not None:  # where a sequence begins, neither state matters
-                implied *= open_rows[: span.batch_size]
+                    crossing = estimator.look(model, loss, span, between)
+                predicted, continuing = crossing.predicted[: span.batch_size], crossing.continuing
+                implied += float(weight) / 2 * (predicted * way).sum(dim=1)
+            if continuing is not None:  # where a sequence begins, neither state matters
+                implied *= continuing[: span.batch_size]
             group = group_of(place, len(spans), groups)
             sums[group] += torch.stack([(true - implied).square().sum(), true.square().sum()]).double().cpu()
-            seen[group] += 1
+            spans_seen[group] += 1
             with torch.enable_grad():
                 state = estimator.look(model, loss, span, state).final_state
-    return jackknife(sums / seen.unsqueeze(1), lambda mean: torch.where(mean[1] > 0, 1 - mean[0] / mean[1], torch.nan))
+    return jackknife(
+        sums / spans_seen.unsqueeze(1), lambda mean: torch.where(mean[1] > 0, 1 - mean[0] / mean[1], torch.nan)
+    )
 
 
 def _between(start: State, stop: State, share: float) -> State:
@@ -82,5 +84,5 @@ def _between(start: State, stop: State, share: float) -> State:
 
 
 def _cost(model: nn.Module, loss: Loss, future: Span, there: Tensor, state: State) -> Tensor:
-    """(rows,) the loss of the steps there are."""
+    """Return the loss (rows,) of the steps there are."""
     return (loss(run(model, future.inputs, state)[0], future.targets) * there).sum(dim=0)

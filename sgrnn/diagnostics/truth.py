@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from sgrnn.diagnostics.interfaces import real_gradients
+from sgrnn.diagnostics.isolation import real_gradients
 from sgrnn.estimators.ahead import held_constant
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.unroll import run
@@ -14,59 +14,46 @@ from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves, to_matrix
 
 
-def steps_after(span: Span, edges: Sequence[int], steps: int) -> tuple[Span, Tensor]:
-    """The next steps after each boundary, side by side as rows, boundary by boundary.
+def steps_after(span: Span, boundaries: Sequence[int], steps: int) -> tuple[Span, Tensor]:
+    """Take the next steps after each boundary, side by side as rows, boundary by boundary.
 
     Args:
         span: with its future.
-        edges: the boundaries, as steps into the span.
+        boundaries: steps into the span.
         steps: how many steps to take from each.
 
     Returns:
-        A span of len(edges) x B rows, and which of its steps there are, (steps, rows) bool: those beyond the end of a
-        row's sequence are not.
+        A span of len(boundaries) x B rows, and which of its steps there are, (steps, rows) bool: those beyond
+        the end of a row's sequence are not.
 
     Raises:
         ValueError: the span's future is shorter, and its rows do not end with it.
     """
-    future = span.future
-    inputs, targets, is_first = (
-        span.inputs, span.targets, span.is_first
-    )  # fmt: skip
-    known, ended = span.steps, span.is_last
-    if future is not None:
-        inputs, targets = torch.cat([inputs, future.inputs]), torch.cat([targets, future.targets])
-        known, ended = known + future.steps, future.is_last
-    begins = torch.zeros(known, span.batch_size, dtype=torch.bool, device=span.inputs.device)
-    if is_first is not None:
-        begins[: span.steps] |= is_first
-    if future is not None:
-        if future.is_first is not None:
-            begins[span.steps :] |= future.is_first
-        if span.is_last is not None:
-            begins[span.steps] |= span.is_last
-    needed = edges[-1] + steps
-    if known < needed and (ended is None or not bool(ended.all())):
+    whole = span if span.future is None else Span.join([span, span.future])
+    needed = boundaries[-1] + steps
+    if whole.steps < needed and (whole.is_last is None or not bool(whole.is_last.all())):
         raise ValueError(
             f"a span needs {needed - span.steps} steps of future, or rows that end, to know the gradient of {steps} "
-            f"steps after its end; got {known - span.steps}"
+            f"steps after its end; got {whole.steps - span.steps}"
         )
-    places = torch.tensor([[edge + step for edge in edges] for step in range(steps)], device=span.inputs.device)
-    there = (places < known).repeat_interleave(span.batch_size, dim=1)
-    places = places.clamp(max=known - 1)
+    places = torch.tensor(
+        [[boundary + step for boundary in boundaries] for step in range(steps)], device=span.inputs.device
+    )
+    there = (places < whole.steps).repeat_interleave(span.batch_size, dim=1)
+    places = places.clamp(max=whole.steps - 1)
 
-    def taken(tensor: Tensor) -> Tensor:
+    def at_places(tensor: Tensor) -> Tensor:
         return tensor[places].flatten(1, 2)
 
-    begins = taken(begins) & there
+    begins = at_places(whole.marked_first()) & there
     # What lies behind the start of another sequence is not the row's future.
-    return Span(taken(inputs), taken(targets)), there & (begins.cumsum(dim=0) == 0)
+    return Span(at_places(whole.inputs), at_places(whole.targets)), there & (begins.cumsum(dim=0) == 0)
 
 
 def future_gradients(
     model: nn.Module, loss: Loss, future: Span, there: Tensor, state: State, lags: Sequence[int]
 ) -> Tensor:
-    """The gradient, with respect to a state, of the losses in blocks of the steps after it; past all interfaces.
+    """Compute the gradients of the losses in blocks of the steps after a state, past all interfaces.
 
     Args:
         model, loss: as an estimator takes them.
@@ -76,9 +63,9 @@ def future_gradients(
         lags: l_1 < l_2 < ..., the last step of each block; the first block begins with the first step.
 
     Returns:
-        (len(lags), R, features), of each row's summed loss in steps l_{i-1} + 1 to l_i.
+        (len(lags), R, features), with respect to the state, of each row's summed loss in steps l_{i-1} + 1 to l_i.
     """
-    found = []
+    blocks = []
     first = cut(state)
     with torch.enable_grad(), held_constant(model), real_gradients(model):
         current = first
@@ -89,19 +76,21 @@ def future_gradients(
                 losses[there[start:stop]].sum(), floating_leaves(first), retain_graph=True, allow_unused=True,
                 materialize_grads=True,
             )  # fmt: skip
-            found.append(to_matrix(list(gradients)))
-    return torch.stack(found)
+            blocks.append(to_matrix(list(gradients)))
+    return torch.stack(blocks)
 
 
 def block_ends(horizon: int) -> list[int]:
-    """Lags up to a horizon, further and further apart: each costs a pass back to the boundary.
+    """Return lags up to a horizon, further and further apart: each costs a pass back to the boundary.
 
     >>> block_ends(50)
     [1, 2, 3, 5, 8, 13, 21, 34, 50]
+    >>> block_ends(1), block_ends(4)
+    ([1], [1, 2, 3, 4])
     """
-    is_last: list[int] = []
+    ends: list[int] = []
     lag = 1
     while lag < horizon:
-        is_last.append(lag)
+        ends.append(lag)
         lag = max(lag + 1, round(lag * 1.6))
-    return [*is_last, horizon]
+    return [*ends, horizon]

@@ -8,8 +8,8 @@ from sgrnn.models.generation import generate
 from sgrnn.models.language_model import LanguageModel
 
 
-def sample_text(model: LanguageModel, tokenizer: Tokenizer, sample: SampleConfig, seed: int) -> str:
-    """Prompt and continuation, as a recipe asks for them."""
+def sample_text(model: LanguageModel, tokenizer: Tokenizer, sample: SampleConfig, seed: int | None) -> str:
+    """Return prompt and continuation, as a recipe asks for them; without a seed another each time."""
     prompt = tokenizer.encode_prompt(sample.prompt).tokens.tolist()
     read = [tokenizer.eos_id, *prompt]
     drawn = list(generate(model, read, sample.length, temperature=sample.temperature, seed=seed))

@@ -5,17 +5,26 @@ returns, where it expects a library for charts; here the script puts the page in
 """
 
 import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from subprocess import run
+from signal import SIGKILL
+from subprocess import PIPE, Popen
 from typing import Any
 
 from kaleido.scopes.base import BaseScope
 
+_SECONDS = 120
 _SCRIPT = r"""
 window.Plotly = {
   version: "2.0.0",
-  toImage: figure => new Promise(resolve => {
-    const asked = figure.layout, frame = document.createElement("iframe"), errors = [];
+  toImage: figure => figure.layout.pages.reduce(
+    (before, asked) => before.then(all => open(asked).then(seen => [...all, seen])), Promise.resolve([])
+  ).then(JSON.stringify),
+};
+const open = asked => new Promise(resolve => {
+    const frame = document.createElement("iframe"), errors = [];
     frame.style.cssText = `border:0;position:absolute;left:0;top:0;width:${asked.width}px;height:800px`;
     document.body.appendChild(frame);
     const page = frame.contentWindow;
@@ -29,7 +38,7 @@ window.Plotly = {
           return box.width > 0 && (box.right > asked.width + 0.5 || box.left < -0.5
             || element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== "inline");
         });
-        resolve(JSON.stringify({
+        const seen = {
           browser: navigator.userAgent,
           errors: errors,
           width: root.documentElement.scrollWidth,
@@ -41,7 +50,9 @@ window.Plotly = {
             height: image.clientHeight, left: Math.round(image.getBoundingClientRect().left),
           })),
           text: root.body.innerText,
-        }));
+        };
+        frame.remove();
+        resolve(seen);
       });
     };
     const watch = "<script>" +
@@ -52,30 +63,34 @@ window.Plotly = {
       "</scr" + "ipt>";
     window.reported = errors;
     frame.srcdoc = asked.html.replace("<head>", "<head>" + watch);
-  }),
-};
+});
 """
 
 
-def measure(page: str, width: int, folder: Path) -> dict[str, Any]:
-    """Open a page at a width in pixels.
+def measure(pages: Sequence[tuple[str, int]], folder: Path) -> list[dict[str, Any]]:
+    """Open pages in one browser, one after the other.
 
     Args:
-        page: of HTML.
-        width: in pixels.
+        pages: of HTML, each with the width in pixels to open it at.
         folder: for the script.
 
     Returns:
-        `browser`, its name; `errors` on the console; `width` of the whole page, and what is `overflowing`; `requests`
-        that were made beyond the page; `metrics` with their sizes; `text` that can be read.
+        For each page `browser`, its name; `errors` on the console; `width` of the whole page, and what is
+        `overflowing`; `requests` that were made beyond the page; `figures` with their sizes; `text` that can be read.
     """
     script = folder / "measure.js"
     script.write_text(_SCRIPT, "utf-8")
     options = ("--disable-gpu", "--disable-dev-shm-usage", "--disable-breakpad", "--no-sandbox")  # root can have none
     command = [BaseScope.executable_path(), "plotly", f"--plotlyjs={script.as_uri()}", *options]
-    layout = {"html": page, "width": width}
-    asked = {"data": {"data": [], "layout": layout}, "format": "svg", "width": width, "height": 800, "scale": 1}
-    ended = run(command, input=json.dumps(asked) + "\n", capture_output=True, text=True, timeout=120, check=False)
-    answers = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert [answer["code"] for answer in answers] == [0, 0], (answers, ended.stderr)
+    layout = {"pages": [{"html": page, "width": width} for page, width in pages]}
+    size = {"width": max(width for _, width in pages), "height": 800, "scale": 1}
+    request = json.dumps({"data": {"data": [], "layout": layout}, "format": "svg", **size}) + "\n"
+    process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True)
+    try:
+        out, err = process.communicate(request, timeout=_SECONDS)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, SIGKILL)  # the browser is a process of its own that outlives what started it
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["code"] for answer in answers] == [0, 0], (answers, err)
     return json.loads(answers[1]["result"])

@@ -71,9 +71,6 @@ def test_what_is_for_texts_is_refused(sgrnn: Commands) -> None:
     assert sgrnn.refused("generate", "mine") == (
         "mine learned a task, which has no text to generate: try `sgrnn evaluate mine`"
     )
-    assert sgrnn.refused("evaluate", "mine", "--batch-size", 3) == (
-        "--batch-size is for a text, and mine learned the task copy: remove it"
-    )
     assert sgrnn.refused("evaluate", "mine", "--split", "dev") == (
         "copy has no split named 'dev'; expected one of train, valid, test"
     )

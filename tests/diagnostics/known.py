@@ -3,41 +3,62 @@
 from typing import Any
 
 import torch
-from models import LinearCore
+from models import SIZE, LinearCore
 from torch import Tensor, nn
 
 from sgrnn.estimators import Loss, SyntheticGradients
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves, to_matrix
-from sgrnn.synthesizers.lookahead import Lookahead
+from sgrnn.synthesizers import Lookahead, Synthesizer
 
 
-class Oracle(nn.Module):
-    """In the place of a synthesizer: unrolls the model over the steps in sight, and says their exact gradient."""
+class Oracle(Synthesizer):
+    """Unrolls the model over the steps in sight, and predicts their exact gradient.
+
+    For models that read vectors of SIZE: features are then inputs and targets side by side.
+    """
+
+    sees_targets = True
 
     def __init__(self, model: nn.Module, loss: Loss, steps: int) -> None:
         super().__init__()
         self._model, self._loss = [model], loss  # in a list: the model's parameters are not this module's
-        self.lookahead = steps
+        self.lookahead = self.reads = steps
 
     @torch.enable_grad()
-    def forward(self, state: State, lookahead: Lookahead) -> Tensor:
+    def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
+        assert lookahead is not None
+        assert lookahead.features is not None
+        inputs, targets = lookahead.features.split(SIZE, dim=-1)
         first = cut(state)
-        losses = self._loss(self._model[0](lookahead.inputs, first)[0], lookahead.targets)
+        losses = self._loss(self._model[0](inputs, first)[0], targets)
         if lookahead.valid is not None:
             losses = losses * lookahead.valid
-        found = torch.autograd.grad(losses.sum(), floating_leaves(first), allow_unused=True, materialize_grads=True)
-        return to_matrix(list(found)).unsqueeze(1)
+        gradients = torch.autograd.grad(losses.sum(), floating_leaves(first), allow_unused=True, materialize_grads=True)
+        return to_matrix(list(gradients)).unsqueeze(1)
 
 
-class Zero(nn.Module):
+class Zero(Synthesizer):
     """Predicts nothing."""
 
-    def forward(self, state: State, lookahead: Any = None) -> Tensor:
+    def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
         return torch.zeros_like(to_matrix(state)).unsqueeze(1)
 
 
-def bare(window: int, synthesizer: nn.Module, **options: Any) -> SyntheticGradients:
+class Table(Synthesizer):
+    """Predicts its parameters, whatever it is asked."""
+
+    def __init__(self, rows: int, features: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.values = nn.Parameter(torch.randn(rows, 1, features, dtype=torch.float64, generator=generator))
+
+    def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
+        assert to_matrix(state).shape == (self.values.shape[0], self.values.shape[2])
+        return self.values * 1  # a graph, as any synthesizer has
+
+
+def bare(window: int, synthesizer: Synthesizer, **options: Any) -> SyntheticGradients:
     """An estimator that injects what is predicted, as it is."""
     return SyntheticGradients(window, synthesizer, remove_radial=False, shrinkage=False, **options).double()
 

@@ -1,14 +1,14 @@
-"""Figures about boundaries: on a linear core equal to their closed form, and as they must be for known predictions."""
+"""Metrics of boundaries: on a linear core equal to their closed form, and as they must be for known predictions."""
+
+from dataclasses import replace
 
 import pytest
 import torch
-from known import Oracle, Zero, bare, linear_blocks, linear_text
+from known import Oracle, Table, Zero, bare, linear_blocks, linear_text
 from models import (
-    CORES,
     ROWS,
     SIZE,
     LinearCore,
-    Table,
     half_squared_error,
     make_core,
     make_language_model,
@@ -18,60 +18,69 @@ from models import (
     squared_error,
 )
 from tolerances import assert_close, assert_identical
+from torch import nn
 
 from sgrnn.cores.dropout import Dropout
 from sgrnn.diagnostics import (
     INJECTED,
     PREDICTED,
     Alignment,
-    block_ends,
     estimator_horizon,
     measure_alignment,
     state_parts,
     true_horizon,
 )
-from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    BoundaryGradients,
+    GradientEstimator,
+    Loss,
+    Step,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.mixed import Mixed
-from sgrnn.estimators.online import RTRL
 from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
 from sgrnn.state import State
-from sgrnn.synthesizers.lookahead import Lookahead
+from sgrnn.synthesizers import Lookahead
 from sgrnn.tasks import cut
 
 LAGS = [1, 2, 3, 5, 8]
 ALL_END = torch.ones(ROWS, dtype=torch.bool)
 
 
-def test_on_a_linear_core_every_figure_equals_its_closed_form() -> None:
+def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
     core = LinearCore()
     (span, *_), state = linear_text(core, number=1, steps=6, beyond=8)
     table = Table(4 * 4, SIZE)
     estimator = bare(2, table)
-    found = measure_alignment(estimator, core, half_squared_error, [span], state, lags=LAGS)
+    alignment = measure_alignment(estimator, core, half_squared_error, [span], state, lags=LAGS)
     blocks = linear_blocks(core, span, state, [2, 4, 6], LAGS)
-    said = table.values[4:, 0].detach()
+    predicted = table.values[4:, 0].detach()
     truth = blocks.cumsum(dim=0)
-    dots, powers = (truth * said).sum(dim=(1, 2)), truth.square().sum(dim=(1, 2))
-    assert_close(found.cosine().value[0], dots / (said.norm() * powers.sqrt()))
-    assert_close(found.r2().value[0], 1 - (truth - said).square().sum(dim=(1, 2)) / powers)
-    assert_close(found.norm_ratio().value[0], said.norm() / powers.sqrt())
+    dots, powers = (truth * predicted).sum(dim=(1, 2)), truth.square().sum(dim=(1, 2))
+    assert_close(alignment.cosine().value[0], dots / (predicted.norm() * powers.sqrt()))
+    assert_close(alignment.r2().value[0], 1 - (truth - predicted).square().sum(dim=(1, 2)) / powers)
+    assert_close(alignment.norm_ratio().value[0], predicted.norm() / powers.sqrt())
     sizes = torch.tensor([1.0, 1, 1, 2, 3], dtype=torch.float64)
-    assert_close(found.norms().value[0], (blocks.square().sum(dim=(1, 2)) / 12 / sizes).sqrt())
+    assert_close(alignment.norms().value[0], (blocks.square().sum(dim=(1, 2)) / 12 / sizes).sqrt())
     terms = blocks.flatten(1)
-    assert_close(found.carried().value[0], torch.linalg.lstsq(terms.T, said.flatten()[:, None]).solution[:, 0])
-    assert found.cosine().error.isnan().all(), "of one span there is no standard error"
+    assert_close(
+        alignment.share_by_lag().value[0], torch.linalg.lstsq(terms.T, predicted.flatten()[:, None]).solution[:, 0]
+    )
+    assert alignment.cosine().error.isnan().all(), "of one span there is no standard error"
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", ["LSTM-2", "own"])
 def test_an_oracle_scores_one(core: str) -> None:
     model = make_core(core)
     spans = cut(make_span(12, is_last=ALL_END), 4)
     estimator = bare(2, Oracle(model, squared_error, steps=12))
-    found = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[12])
-    ones = torch.ones_like(found.cosine().value)
+    alignment = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[12])
+    ones = torch.ones_like(alignment.cosine().value)
     for of in (INJECTED, PREDICTED):
-        for figure in (found.cosine(of), found.r2(of), found.norm_ratio(of), found.carried(of)):
+        for figure in (alignment.cosine(of), alignment.r2(of), alignment.norm_ratio(of), alignment.share_by_lag(of)):
             assert_close(figure.value, ones)
             assert figure.error.abs().max() < 1e-6
 
@@ -80,44 +89,71 @@ def test_an_oracle_of_few_steps_scores_one_at_its_own_horizon_and_less_beyond() 
     core = LinearCore()
     spans, state = linear_text(core, number=20, steps=4, beyond=8)
     estimator = bare(4, Oracle(core, half_squared_error, steps=3))
-    found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
-    r2 = found.r2().value[0]
+    alignment = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
+    r2 = alignment.r2().value[0]
     assert_close(r2[2], torch.ones((), dtype=torch.float64))
     assert all(float(each) < 1 - 1e-4 for place, each in enumerate(r2) if place != 2)
-    assert_close(found.carried().value[0], torch.tensor([1.0, 1, 1, 0, 0], dtype=torch.float64))
-    assert float(estimator_horizon(found, 1 - 1e-6).value) == pytest.approx(3, abs=1e-3)
-    assert float(true_horizon(found).value) > 3
+    assert_close(alignment.share_by_lag().value[0], torch.tensor([1.0, 1, 1, 0, 0], dtype=torch.float64))
+    assert float(estimator_horizon(alignment, 1 - 1e-6).value) == pytest.approx(3, abs=1e-3)
+    assert float(true_horizon(alignment).value) > 3
 
 
 def test_a_synthesizer_of_zeros_scores_zero_as_truncation_does() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=3, steps=4, beyond=8)
     for estimator in (bare(2, Zero()), TruncatedBPTT(2), BPTT()):
-        found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
-        for figure in (found.cosine(), found.r2(), found.norm_ratio(), found.carried()):
+        alignment = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
+        for figure in (alignment.cosine(), alignment.r2(), alignment.norm_ratio(), alignment.share_by_lag()):
             assert not figure.value.any()
-        assert float(estimator_horizon(found).value) == 0
+        assert float(estimator_horizon(alignment).value) == 0
 
 
 def test_shuffled_predictions_score_about_zero_or_below() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=20, steps=4, beyond=8, rows=50)
     estimator = bare(2, Oracle(core, half_squared_error, steps=8), shuffle=True)
-    found = measure_alignment(estimator, core, half_squared_error, spans, state, lags=[8])
-    assert abs(float(found.cosine().value[0, 0])) < 0.1
-    assert float(found.r2().value[0, 0]) < 0
-    assert_close(found.r2(PREDICTED).value[0], torch.ones(1, dtype=torch.float64))  # what was said was right
+    alignment = measure_alignment(estimator, core, half_squared_error, spans, state, lags=[8])
+    assert abs(float(alignment.cosine().value[0, 0])) < 0.1
+    assert float(alignment.r2().value[0, 0]) < 0
+    assert_close(
+        alignment.r2(PREDICTED).value[0], torch.ones(1, dtype=torch.float64)
+    )  # before they were shuffled they were right
 
 
-@pytest.mark.parametrize("is_first", [[(0, 0), (4, 0), (4, 2)], [(1, 1), (5, 0), (5, 2), (11, 0)]])
-def test_nothing_is_expected_from_beyond_the_start_of_another_sequence(is_first: list[tuple[int, int]]) -> None:
-    model = make_language_model()
-    spans = cut(make_text(12, is_first=is_first, is_last=ALL_END), 4)
-    estimator = bare(1, Oracle(model, model.loss, steps=1))
-    found = measure_alignment(estimator, model, model.loss, spans, make_state(model), lags=[1])
-    assert_close(found.r2().value, torch.ones_like(found.r2().value))
+def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None:
+    is_first = [(0, 0), (1, 1), (4, 0), (4, 2), (5, 1), (11, 0)]  # at the ends of spans and inside
+    model = make_core("LSTM-1")
+    spans = cut(make_span(12, is_first=is_first, is_last=ALL_END), 4)
+    estimator = bare(1, Oracle(model, squared_error, steps=1))
+    alignment = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[1])
+    assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))
     closed = len({(step, row) for step, row in is_first if step > 0})
-    assert float(found.counts.sum()) == 12 * ROWS - ROWS - closed
+    assert float(alignment.counts.sum()) == 12 * ROWS - ROWS - closed
+
+
+class Ones(GradientEstimator):
+    """Predicts and injects ones at every boundary, those that no sequence crosses too."""
+
+    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+        raise NotImplementedError
+
+    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+        zeros = TruncatedBPTT(2).look(model, loss, span, state)
+        return replace(zeros, predicted=zeros.predicted + 1, injected=zeros.injected + 1)
+
+
+def test_rows_that_end_are_measured_as_if_nothing_followed() -> None:
+    core, state = LinearCore(), torch.randn(ROWS, SIZE, generator=torch.Generator().manual_seed(0)).double()
+    span = make_span(4, is_last=torch.tensor([True, False, True]), future=make_span(4, seed=4))
+
+    def products(span: Span, state: torch.Tensor) -> torch.Tensor:
+        return measure_alignment(Ones(), core, half_squared_error, [span], state, lags=[1, 4]).products
+
+    by_row = [span.rows(row, row + 1) for row in range(ROWS)]
+    alone = [replace(each, future=None) if each.is_last else each for each in by_row]
+    expected = sum(products(each, state[row : row + 1]) for row, each in enumerate(alone))
+    assert_close(products(span, state), expected)
+    assert float(products(span, state)[0, 0, PREDICTED, PREDICTED]) == (ROWS + 1) * SIZE
 
 
 def test_parts_are_layers_of_hidden_and_cell() -> None:
@@ -143,20 +179,20 @@ def test_parts_are_measured_apart() -> None:
     span = make_span(6, is_last=ALL_END)
 
     class HiddenAlone(Oracle):
-        def forward(self, state: State, lookahead: Lookahead) -> torch.Tensor:
+        def forward(self, state: State, lookahead: Lookahead | None = None) -> torch.Tensor:
             gradient = super().forward(state, lookahead)
             gradient[..., SIZE:] = 0
             return gradient
 
     estimator = bare(1, HiddenAlone(model, squared_error, steps=6))
-    found = measure_alignment(estimator, model, squared_error, [span], make_state(model), lags=[6])
-    r2 = dict(zip(found.parts, found.r2().value[:, 0].tolist(), strict=True))
+    alignment = measure_alignment(estimator, model, squared_error, [span], make_state(model), lags=[6])
+    r2 = dict(zip(alignment.parts, alignment.r2().value[:, 0].tolist(), strict=True))
     assert r2["hidden"] == pytest.approx(1)
     assert r2["cell"] == 0
     assert 0 < r2["all"] < 1
 
 
-def test_policy_model_gradients_and_chance_are_left_as_they_were() -> None:
+def test_estimator_model_gradients_and_chance_are_left_as_they_were() -> None:
     model = make_language_model(dropout=0.5)
     estimator = SyntheticGradients(2, model.synthesizer(3), shuffle=True).double()
     spans = cut(make_text(12, is_last=ALL_END), 4)
@@ -186,12 +222,12 @@ def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
         with torch.no_grad():
             for parameter in estimator.parameters():
                 parameter.copy_(torch.randn_like(parameter) / 2)
-        estimator.shrinkage.dot.fill_(0.7)
-        estimator.shrinkage.square.fill_(1.0)
+        estimator.predictor.shrinkage.dot.fill_(0.7)
+        estimator.predictor.shrinkage.square.fill_(1.0)
         span, state = make_text(4), make_state(model)
         crossing = estimator.look(model, model.loss, span, state)
         step = estimator.backward(model, model.loss, span, state)
-        assert_close(crossing.last, step.state)
+        assert_close(crossing.final_state, step.state)
         assert crossing.predicted.shape == (3 * ROWS, 12)
         table = Table(3 * ROWS, 12)
         again = bare(2, table)
@@ -205,77 +241,59 @@ def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
 
 
 def test_of_mixed_it_is_the_synthetic_part() -> None:
-    model = make_language_model()
-    synthetic = bare(2, Oracle(model, model.loss, steps=8))
-    spans = cut(make_text(8, is_last=ALL_END), 4)
+    model = make_core("LSTM-1")
+    synthetic = bare(2, Oracle(model, squared_error, steps=8))
+    spans = cut(make_span(8, is_last=ALL_END), 4)
     mixed = Mixed(synthetic, Constant(0.0))
-    found = measure_alignment(mixed, model, model.loss, spans, make_state(model), lags=[8])
-    assert_close(found.r2().value, torch.ones_like(found.r2().value))
+    alignment = measure_alignment(mixed, model, squared_error, spans, make_state(model), lags=[8])
+    assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))
 
 
 def by_lag(*terms: float) -> Alignment:
     """A single state with independent terms of these squares, of which the first half is predicted as it is."""
     squares = torch.tensor(terms, dtype=torch.float64)
-    said = squares * (torch.arange(len(terms)) < len(terms) / 2)
+    predicted = squares * (torch.arange(len(terms)) < len(terms) / 2)
     products = torch.zeros(2, 1, 2 + len(terms), 2 + len(terms), dtype=torch.float64)
     products[:, 0, 2:, 2:] = squares.diag()
     for of in (0, 1):
-        products[:, 0, of, 2:] = products[:, 0, 2:, of] = said
-        products[:, 0, of, of] = said.sum()
+        products[:, 0, of, 2:] = products[:, 0, 2:, of] = predicted
+        products[:, 0, of, of] = predicted.sum()
     return Alignment(list(range(1, len(terms) + 1)), ["all"], products, torch.ones(2))
 
 
 def test_the_horizon_is_where_the_share_is_reached() -> None:
-    found = by_lag(4, 3, 2, 1)
-    assert true_horizon(found, 0.7).value == pytest.approx(2)
-    assert true_horizon(found, 0.8).value == pytest.approx(2.5)  # between two lags
-    assert true_horizon(found, 1.0).value == pytest.approx(4)
-    assert estimator_horizon(found, 4 / 7).value == pytest.approx(1)
-    assert estimator_horizon(found, 1.0).value == pytest.approx(2)
-    assert_close(found.carried().value, torch.tensor([[1.0, 1, 0, 0]], dtype=torch.float64))
-    assert_close(found.r2().value[0, -1], torch.tensor(0.7, dtype=torch.float64))
+    alignment = by_lag(4, 3, 2, 1)
+    assert true_horizon(alignment, 0.7).value == pytest.approx(2)
+    assert true_horizon(alignment, 0.8).value == pytest.approx(2.5)  # between two lags
+    assert true_horizon(alignment, 1.0).value == pytest.approx(4)
+    assert estimator_horizon(alignment, 4 / 7).value == pytest.approx(1)
+    assert estimator_horizon(alignment, 1.0).value == pytest.approx(2)
+    assert_close(alignment.share_by_lag().value, torch.tensor([[1.0, 1, 0, 0]], dtype=torch.float64))
+    assert_close(alignment.r2().value[0, -1], torch.tensor(0.7, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(
-    ("estimator", "spans", "lags", "message"),
-    [
-        (TruncatedBPTT(2), 0, [2], "spans must be at least one, got none"),
-        (TruncatedBPTT(2), 1, [2, 1], r"lags must be at least 1 step and increase, got \[2, 1\]"),
-        (TruncatedBPTT(2), 1, [0], r"lags must be at least 1 step and increase, got \[0\]"),
-        (TruncatedBPTT(2), 1, [9], "a span needs 9 steps of future, or rows that end, .* of 9 steps .*; got 8"),
-        (RTRL(), 1, [2], "can be looked at in SyntheticGradients, ExactAhead, Mixed, TruncatedBPTT and BPTT, got RTRL"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(
-    estimator: GradientEstimator, spans: int, lags: list[int], message: str
-) -> None:
+def test_what_cannot_be_measured_is_refused() -> None:
     core = LinearCore()
-    found, state = linear_text(core, number=1, steps=4, beyond=8)
-    with pytest.raises(ValueError, match=message):
-        measure_alignment(estimator, core, half_squared_error, found[:spans], state, lags=lags)
+    spans, state = linear_text(core, number=1, steps=4, beyond=8)
+    alone = [Span(spans[0].inputs, spans[0].targets)]
+    for chosen, lags, message in (
+        ([], [2], "spans must be at least one, got none"),
+        (spans, [2, 1], r"lags must be at least 1 step and increase, got \[2, 1\]"),
+        (spans, [0], r"lags must be at least 1 step and increase, got \[0\]"),
+        (spans, [9], "a span needs 9 steps of future, or rows that end, .* of 9 steps .*; got 8"),
+        (alone, [1], "a span needs 1 steps of future, or rows that end, .*; got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure_alignment(TruncatedBPTT(2), core, half_squared_error, chosen, state, lags=lags)
 
 
 def test_standard_errors_shrink_with_the_root_of_the_number_of_spans() -> None:
     core = LinearCore()
-    spans, state = linear_text(core, number=400, steps=2, beyond=2)
+    spans, state = linear_text(core, number=150, steps=2, beyond=2)
     estimator = bare(2, Oracle(core, half_squared_error, steps=1))
     few, many = (
-        measure_alignment(estimator, core, half_squared_error, spans[:number], state, lags=[2], groups=25).cosine()
-        for number in (25, 400)
+        measure_alignment(estimator, core, half_squared_error, spans[:number], state, lags=[2], groups=15).cosine()
+        for number in (15, 150)
     )
-    assert 2 < float(few.error[0, 0] / many.error[0, 0]) < 8
+    assert 1.5 < float(few.error[0, 0] / many.error[0, 0]) < 6, "about the root of ten"
     assert abs(float(few.value[0, 0] - many.value[0, 0])) < 4 * float(few.error[0, 0])
-
-
-def test_lags_reach_the_horizon() -> None:
-    for horizon in (1, 2, 3, 7, 100):
-        is_last = block_ends(horizon)
-        assert is_last[-1] == horizon
-        assert is_last == sorted(set(is_last))
-
-
-def test_a_span_without_future_must_end() -> None:
-    core = LinearCore()
-    span = Span(torch.zeros(2, 1, SIZE).double(), torch.zeros(2, 1, SIZE).double())
-    with pytest.raises(ValueError, match="got 0"):
-        measure_alignment(TruncatedBPTT(1), core, half_squared_error, [span], torch.zeros(1, SIZE).double(), lags=[1])

@@ -18,10 +18,10 @@ def make_wrong(all_reduce: AllReduce | None = None) -> Interface:
     """Confident, and of what is random."""
     torch.manual_seed(3)
     interface = Interface(MLPSynthesizer(3, (5,)), all_reduce=all_reduce).double()
-    nn.init.normal_(interface.synthesizer.get_parameter("last.weight"))
-    interface.mean_square.fill_(4)
-    interface.shrinkage.dot.fill_(1)
-    interface.shrinkage.square.fill_(1)
+    nn.init.normal_(interface.predictor.synthesizer.get_parameter("last.weight"))
+    interface.predictor.mean_square.fill_(4)
+    interface.predictor.shrinkage.dot.fill_(1)
+    interface.predictor.shrinkage.square.fill_(1)
     return interface
 
 
@@ -39,32 +39,25 @@ def bias_with(interface: Interface | None) -> Bias:
 def test_the_true_gradient_is_that_without_interfaces() -> None:
     def truth(interface: Interface | None) -> Tensor:
         core = make_hierarchy(1, 4, interfaces=[interface])
-        found = measure_alignment(TruncatedBPTT(3), core, squared_error, spans(), make_state(core), lags=[2, 6])
-        return found.products
+        alignment = measure_alignment(TruncatedBPTT(3), core, squared_error, spans(), make_state(core), lags=[2, 6])
+        return alignment.products
 
     assert truth(None).any()
     assert_identical(truth(make_wrong()), truth(None))
 
 
-def test_reference_and_truncation_are_those_without_interfaces_and_the_policy_is_not() -> None:
-    found, without = bias_with(make_wrong()), bias_with(None)
-    assert_identical(found.reference, without.reference)
-    assert_identical(found.errors[1:], without.errors[1:])
-    assert_close(without.errors[0], without.errors[2])
-    assert float(found.relative_error().value[0, 0]) > 2 * float(without.relative_error().value[0, 0])
-
-
-def test_an_interface_is_left_as_it_was() -> None:
-    interface = make_wrong()
-    weight = interface.synthesizer.get_parameter("last.weight")
+def test_reference_and_truncation_are_those_without_interfaces_which_the_estimator_answers_for() -> None:
+    """An interface is left as it was, and of several processes each measures all rows."""
+    interface = make_wrong(all_reduce=lambda tensor: 2 * tensor)
+    weight = interface.predictor.synthesizer.get_parameter("last.weight")
     weight.grad = torch.ones_like(weight)
     before = {name: value.clone() for name, value in interface.state_dict().items()}
-    bias_with(interface)
+    bias, alone, without = bias_with(interface), bias_with(make_wrong()), bias_with(None)
+    assert_identical(bias.errors, alone.errors)
+    assert_identical(bias.reference, without.reference)
+    assert_identical(bias.errors[1:], without.errors[1:])
+    assert_close(without.errors[0], without.errors[2])
+    assert float(bias.relative_error().value[0, 0]) > 2 * float(without.relative_error().value[0, 0])
     assert_identical(dict(interface.state_dict()), before)
     assert_identical(weight.grad, torch.ones_like(weight))
     assert all(each.grad is None for each in interface.parameters() if each is not weight)
-
-
-def test_of_several_processes_each_measures_all_rows() -> None:
-    found, alone = bias_with(make_wrong(all_reduce=lambda tensor: 2 * tensor)), bias_with(make_wrong())
-    assert_identical(found.errors, alone.errors)

@@ -1,0 +1,39 @@
+"""The table of runs: each cell is the metric that its heading names, of the best evaluation."""
+
+from pathlib import Path
+
+from made_up import make_records, make_run
+
+from sgrnn.analysis.comparison import SCORES, table_of
+
+
+def test_cells_are_those_of_the_best_evaluation_and_of_the_end(tmp_path: Path) -> None:
+    best = {
+        "loss": 1.23456, "perplexity": 3.4567, "word_perplexity": 45.678, "bits_per_character": 2.3456,
+        "bits_per_byte": 1.9876, "unknown_share": 0.0123, "accuracy": 0.9876, "length": 17.0,
+    }  # fmt: skip
+    assert best.keys() == SCORES.keys()
+    records = [
+        *make_records(),
+        {"update": 5, "epoch": 2.5, "seconds": 50.0, **{f"valid_{name}": value for name, value in best.items()}},
+        {"update": 6, "epoch": 3.0, "seconds": 64.0, "valid_loss": 9.0, "valid_length": 16.0},
+    ]
+    runs = [
+        make_run(tmp_path / "one", records),
+        make_run(tmp_path / "two", [{"update": 1, "epoch": 1.0, "seconds": 2.0, "loss": 1.0}], "--gradient.kind=bptt"),
+        make_run(tmp_path / "new", [], "--gradient.kind=truncated"),
+    ]
+    headings, rows = table_of(runs)
+    one, two, new = (dict(zip(headings, row, strict=True)) for row in rows)
+    assert one == {
+        "run": str(tmp_path / "one"), "estimator": "synthetic 2", "loss": "1.2346", "perplexity": "3.46",
+        "per word": "45.68", "bits/char": "2.346", "bits/byte": "1.988", "<unk>": "1.23%", "accuracy": "98.76%",
+        "length": "17", "epochs": "3", "seconds": "64", "target R²": "0.300", "shrinkage": "0.500",
+    }  # fmt: skip
+    assert {name: cell for name, cell in two.items() if cell} == {
+        "run": str(tmp_path / "two"), "estimator": "bptt", "epochs": "1", "seconds": "2"
+    }  # fmt: skip
+    assert {name: cell for name, cell in new.items() if cell} == {
+        "run": str(tmp_path / "new"),
+        "estimator": "truncated 2",
+    }

@@ -1,0 +1,69 @@
+"""Learning curves: the lines hold the numbers that were logged, and colors and markers mean what the palette says."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from made_up import make_records, make_run
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+
+from sgrnn.analysis.curves import curves, plot_curves, run_styles
+from sgrnn.analysis.palette import CONTROL, EXACT, SYNTHETIC, TRUNCATED
+
+
+def lines(axes: Axes) -> list[tuple[list[float], list[float], str, Any]]:
+    """The curves of an axes: x, y, color and label."""
+    return [
+        (
+            np.asarray(line.get_xdata()).tolist(),
+            np.asarray(line.get_ydata()).tolist(),
+            to_hex(line.get_color()).upper(),
+            line.get_label(),
+        )
+        for line in axes.lines
+    ]
+
+
+def test_curves_hold_what_was_logged(tmp_path: Path) -> None:
+    plain = [{name: row[name] for name in row if name not in ("target_r2", "shrinkage")} for row in make_records(2.0)]
+    runs = [make_run(tmp_path / "one", make_records()), make_run(tmp_path / "two", plain, "--gradient.kind=truncated")]
+    losses, synthesizer, length = curves(runs).axes
+    names = [run.name if len(run.name) <= 28 else f"…{run.name[-27:]}" for run in runs]
+    drawn = lines(losses)
+    assert [(x, y, color) for x, y, color, _ in drawn] == [
+        ([0.5, 1.0, 1.5, 2.0], [3.0, 2.5, 2.0, 1.5], SYNTHETIC),
+        ([1.0, 2.0], [2.75, 2.25], SYNTHETIC),
+        ([0.5, 1.0, 1.5, 2.0], [6.0, 5.0, 4.0, 3.0], TRUNCATED),
+        ([1.0, 2.0], [5.5, 4.5], TRUNCATED),
+    ]
+    assert [drawn[1][3], drawn[3][3]] == names
+    assert [line.get_alpha() for line in losses.lines] == [0.35, None, 0.35, None]
+    assert lines(synthesizer) == [
+        ([0.5, 1.0, 1.5, 2.0], [-0.5, 0.0, 0.25, 0.3], SYNTHETIC, f"{names[0]}, target R²"),
+        ([0.5, 1.0, 1.5, 2.0], [0.5] * 4, SYNTHETIC, f"{names[0]}, shrinkage"),
+    ]
+    assert [line.get_linestyle() for line in synthesizer.lines] == ["-", "--"]
+    assert synthesizer.get_ylim()[0] < -0.5 < 1 < synthesizer.get_ylim()[1], "all of it is in sight, and up to 1"
+    assert [y for _, y, _, _ in lines(length)] == [[5.0, 6.0, 7.0, 8.0]] * 2
+    plot_curves(runs, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_loss_of_a_task_is_that_of_its_targets_and_a_run_without_record_has_no_curve(tmp_path: Path) -> None:
+    rows = [{"update": 1, "epoch": 1.0, "loss": 0.5, "loss_per_target": 4.0}]
+    (losses,) = curves([make_run(tmp_path / "one", rows), make_run(tmp_path / "never-trained")]).axes
+    assert [y for _, y, _, _ in lines(losses)] == [[4.0], [], [], []]
+    assert losses.get_ylabel() == "loss per target"
+
+
+def test_a_color_is_a_kind_and_a_marker_a_run(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / f"run-{number}", [], *overrides)
+        for number, overrides in enumerate(
+            [["--gradient.kind=bptt"], ["--gradient.kind=exact"], [], ["--gradient.shuffle=true"], []]
+        )
+    ]
+    assert [(style.color, style.marker) for style in run_styles(runs)] == [
+        (EXACT, "o"), (EXACT, "s"), (SYNTHETIC, "o"), (CONTROL, "o"), (SYNTHETIC, "s")
+    ]  # fmt: skip
