@@ -22,8 +22,8 @@ from sgrnn.errors import InputError
 from sgrnn.models.evaluation import token_losses
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import to_matrix
+from sgrnn.training.best import Trained
 from sgrnn.training.problems.text_problem import TextProblem
-from sgrnn.training.trained import Trained
 
 _ROWS, _STEPS = 20, 300  # of the valid split, for probes
 _LAGS = (0, 1, 2, 3, 5, 8, 13, 20)

@@ -1,9 +1,11 @@
-"""``sgrnn evaluate``, ``sgrnn generate`` and ``sgrnn compare``: what can be asked of runs."""
+"""``sgrnn evaluate``, ``sgrnn generate`` and ``sgrnn compare``: scores, text and comparison of runs."""
 
 import sys
+from collections.abc import Iterator
 from functools import partial
+from math import log
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,13 +14,14 @@ from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
 
+if TYPE_CHECKING:
+    from sgrnn.data.spelling import Unknown
+    from sgrnn.models.evaluation import Score
+
 
 def evaluate(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows of a text side by side; the result does not depend on it.")
-    ] = None,
     data: DataOption = None,
 ) -> None:
     """Score a run's best checkpoint: perplexity of a text, every token counted once; accuracy on a task.
@@ -31,23 +34,20 @@ def evaluate(
     import torch
 
     from sgrnn.data import data_folder
+    from sgrnn.training.best import open_trained
     from sgrnn.training.display import score_text
-    from sgrnn.training.problems.scoring import score_lines
     from sgrnn.training.problems.text_problem import TextProblem
     from sgrnn.training.threads import threads_for
-    from sgrnn.training.trained import open_trained
 
     trained = open_trained(opened, data_folder(data))
     problem, model = trained.problem, trained.model
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, TextProblem):
         with threads_for(opened.recipe, problem.build_model):
-            score = problem.exact_score(model, split, batch_size or 20)
-        for line in score_lines(score, f"{problem.name} {split}", problem.files[split].unknown):
+            score = problem.exact_score(model, split)
+        for line in _score_lines(score, f"{problem.name} {split}", problem.files[split].unknown):
             console.print(line)
         return
-    if batch_size is not None:
-        raise InputError(f"--batch-size is for a text, and {run} learned the task {problem.name}: remove it")
     problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
     with threads_for(opened.recipe, problem.build_model):
         metrics = problem.score(model, split)
@@ -61,7 +61,7 @@ def generate(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="For the same text again.")] = None,
 ) -> None:
-    """Text from a run's best checkpoint.
+    """Generate text from a run's best checkpoint.
 
     Example: sgrnn generate runs/quickstart-1 --prompt "The " --length 300 --seed 1
     """
@@ -74,30 +74,23 @@ def generate(
         prompt.encode()
     except UnicodeEncodeError:
         raise InputError(f"the prompt must be UTF-8 text, got {prompt!r}") from None
-    import numpy as np
-
     from sgrnn.config.build import build_model
-    from sgrnn.models import generation
-    from sgrnn.training.checkpoints import require_best
+    from sgrnn.training.best import open_language_model, sample_text
     from sgrnn.training.threads import threads_for
 
-    encoded = opened.tokenizer.encode_prompt(prompt)
-    if encoded.unknown:
-        print(f"not in the vocabulary, read as <unk>: {', '.join(encoded.unknown)}", file=sys.stderr)
-    read = encoded.tokens.tolist()
-    build = partial(build_model, opened.recipe, opened.tokenizer.vocabulary_size)
-    model, start = build(), [opened.tokenizer.eos_id, *read]
-    require_best(opened.checkpoints).load_model(model)
-    with threads_for(opened.recipe, build):
-        drawn = list(generation.generate(model, start, length, temperature=temperature, seed=seed))
-    print(opened.tokenizer.decode(np.array([*read, *drawn], np.int32)))
+    unknown = opened.tokenizer.encode_prompt(prompt).unknown
+    if unknown:
+        print(f"not in the vocabulary, read as <unk>: {', '.join(unknown)}", file=sys.stderr)
+    model = open_language_model(opened)
+    with threads_for(opened.recipe, partial(build_model, opened.recipe, opened.tokenizer.vocabulary_size)):
+        print(sample_text(model, opened.tokenizer, prompt, length, temperature, seed))
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="The folders of two or more runs.")],
     output: Annotated[Path, typer.Option(help="Where the overlaid curves go.")] = Path("compare.png"),
 ) -> None:
-    """A table of runs and their learning curves over each other.
+    """Print a table of runs, and draw their learning curves over each other.
 
     Example: sgrnn compare runs/truncated runs/synthetic --output compare.png
     """
@@ -120,3 +113,26 @@ def compare(
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
     console.print(f"curves: {output}", soft_wrap=True)
+
+
+def _score_lines(score: "Score", text: str, unknown: "Unknown") -> Iterator[str]:
+    """Yield the lines that show a score.
+
+    Args:
+        score: the score.
+        text: the name of the text that was evaluated.
+        unknown: its `<unk>`.
+    """
+    words = "" if score.words is None else f"{score.words:,} words, "
+    yield f"{text}: {score.tokens:,} tokens, {words}{score.characters:,} characters, {score.bytes:,} bytes"
+    yield f"{score.loss:.4f} nats per token, perplexity {score.perplexity:.2f} per token"
+    if unknown.written:
+        yield f"<unk> is a word of the text itself: {unknown.written / score.tokens:.2%} of the tokens"
+    if unknown.nats:
+        bits = unknown.nats / log(2) / score.characters
+        yield f"{bits:.4f} of the bits per character spell what <unk> stands for"
+    per_word = "" if score.word_perplexity is None else f"{score.word_perplexity:.2f} per word, "
+    yield (
+        f"{per_word}{score.bits_per_character:.4f} bits per character, {score.bits_per_byte:.4f} bits per byte, "
+        f"<unk> {score.unknown_share:.2%} of the tokens"
+    )

@@ -38,7 +38,7 @@ from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint, latest_update
 from sgrnn.training.display import TensorBoard
 from sgrnn.training.problems.opening import new_problem, problem_of
-from sgrnn.training.problems.problem import rank
+from sgrnn.training.problems.problem import selection_score
 from sgrnn.training.run import Run, free_folder, locked
 from sgrnn.training.running_metrics import Diverged
 from sgrnn.training.threads import threads_for
@@ -323,7 +323,7 @@ def score_of(record: dict[str, Any]) -> float:
 
     Bits per character count what every `<unk>` stands for, so that a small vocabulary is no advantage.
     """
-    return record.get("valid_bits_per_character", rank(record, "valid_"))
+    return record.get("valid_bits_per_character", selection_score(record, "valid_"))
 
 
 def _distribution(tried: Choices | Numbers) -> optuna.distributions.BaseDistribution:
