@@ -147,25 +147,7 @@ def test_with_the_same_number_it_goes_on_bit_for_bit_dropout_and_all(start: Star
     assert len({tuple(state.tolist()) for state in whole.saved["state"]["random"]}) == 2, "each drops other units"
 
 
-def test_a_batch_that_cannot_be_shared_out_equally_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"^training\.batch_size must be a multiple of the number of processes, 4, got 30$"
-    ):
-        Ranks(1, 4).local_rows(30)
-
-
-def fail_alone() -> None:
-    with joined() as ranks:
-        if not ranks.leads:
-            os._exit(0)
-        with pytest.raises(ProcessLost, match="process 0 has lost another process"):
-            ranks.any(False)
-        with pytest.raises(InputError, match="its own"), ranks.leader_first():
-            raise InputError("its own")
-        os._exit(0)
-
-
-def average_tensors_of_several_kinds() -> None:
+def average_and_fail_alone() -> None:
     with joined() as ranks:
         own = 1.0 + 2 * ranks.rank  # 1 and 3
         tensors = [
@@ -176,11 +158,17 @@ def average_tensors_of_several_kinds() -> None:
         ranks.average(tensors)
         assert [tensor.dtype for tensor in tensors] == [torch.float32, torch.float64, torch.bfloat16]
         assert all(bool((tensor == 2).all()) for tensor in tensors)
+        if not ranks.leads:
+            os._exit(0)
+        with pytest.raises(ProcessLost, match="process 0 has lost another process"):
+            ranks.any(False)
+        with pytest.raises(InputError, match="its own"), ranks.leader_first():
+            raise InputError("its own")
+        os._exit(0)
 
 
-@pytest.mark.parametrize("run", [average_tensors_of_several_kinds, fail_alone])
-def test_messages_arrive_and_an_error_of_ones_own_is_not_taken_for_the_loss_of_another(run: Callable[[], None]) -> None:
-    run_together(2, run)
+def test_messages_arrive_and_an_error_of_ones_own_is_not_taken_for_the_loss_of_another() -> None:
+    run_together(2, average_and_fail_alone)
 
 
 def test_an_environment_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +181,13 @@ def test_an_environment_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyP
             pass
 
 
-def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_or_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InputError, match=r"training\.device must be cpu for more processes .* GPUs, 2, got auto for 3"):
         choose_device("auto", 0, 3)
     assert choose_device("cpu", 0, 3) == torch.device("cpu")
+
+    message = r"^training\.batch_size must be a multiple of the number of processes, 4, got 30$"
+    with pytest.raises(InputError, match=message):
+        Ranks(1, 4).local_rows(30)

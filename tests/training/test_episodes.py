@@ -33,7 +33,6 @@ TASKS = {
     "adding": "kind: adding, lag: 3, episodes_per_epoch: 3",
     "recall": "kind: recall, lag: 5, tokens: 3, episodes_per_epoch: 3",
 }
-every_task = pytest.mark.parametrize("task", TASKS)
 Begin = Callable[..., Practice]
 
 
@@ -51,20 +50,9 @@ def begin(tmp_path: Path) -> Begin:
     return create
 
 
-def test_the_same_seed_gives_the_same_run_bit_for_bit_and_another_does_not(begin: Begin) -> None:
-    task = "copy"
-    one, two, other = begin("one", task), begin("two", task), begin("other", task, "--training.seed=1")
-    for practice in (one, two, other):
-        practice()
-        torch.rand(7)  # whatever the caller does to the random generator
-    assert one.metrics == two.metrics
-    assert same(one.saved, two.saved)
-    assert one.metrics[0]["loss"] != other.metrics[0]["loss"]
-
-
 @pytest.mark.parametrize(
     ("task", "span", "stop_after"),
-    [("copy", "4", 5), ("repeat-copy", "null", 3), ("adding", "4", 9), ("recall", "4", 3), ("copy", "null", 9)],
+    [("copy", "4", 5), ("repeat-copy", "null", 3), ("adding", "4", 9), ("recall", "4", 3)],
 )
 def test_thirteen_updates_equal_some_a_save_and_the_rest(begin: Begin, task: str, span: str, stop_after: int) -> None:
     overrides = (f"--training.span={span}", "--training.log_every=5")
@@ -72,7 +60,7 @@ def test_thirteen_updates_equal_some_a_save_and_the_rest(begin: Begin, task: str
     whole()
     parts(stop_after)
     assert parts.latest == stop_after
-    torch.rand(7)
+    torch.rand(7)  # whatever the caller does to the random generator
     parts()
     assert parts.metrics == whole.metrics
     assert same(parts.saved, whole.saved)
@@ -85,10 +73,10 @@ def test_a_save_inside_an_episode_knows_how_far_it_was(begin: Begin) -> None:
         assert practice.saved["state"]["spans_done"] == spans_done
 
 
-@every_task
-def test_spans_are_the_tasks_episodes_in_order(task: str) -> None:
-    for span in (None, 1, 3, 4, 100):
-        assert_spans_make_the_episodes(task, span)
+def test_spans_are_the_tasks_episodes_in_order() -> None:
+    for task in TASKS:
+        for span in (None, 1, 3, 4, 100):
+            assert_spans_make_the_episodes(task, span)
 
 
 def assert_spans_make_the_episodes(task: str, span: int | None) -> None:
@@ -122,7 +110,7 @@ def test_a_problem_that_is_started_again_begins_anew() -> None:
     assert torch.equal(begun[0], begun[2])
 
 
-@pytest.mark.parametrize(("task", "span"), [("copy", "4"), ("adding", "null"), ("recall", "4"), ("copy", "null")])
+@pytest.mark.parametrize(("task", "span"), [("copy", "4"), ("adding", "null")])
 def test_the_figures_of_an_episode_come_at_its_end_and_master_it(task: str, span: str) -> None:
     problem = TaskProblem(read(task, f"--training.span={span}"), Path())
     model = problem.build_model()
@@ -199,18 +187,12 @@ def test_digits_are_learned_and_resumed_like_any_task(begin: Begin, stand_ins: P
     assert whole.metrics[-1].keys() == {"update", "epoch", "valid_loss", "valid_accuracy"}
 
 
-def test_missing_digits_are_refused_with_the_way_to_get_them(tmp_path: Path) -> None:
+def test_what_a_task_cannot_have_is_refused(tmp_path: Path, stand_ins: Path) -> None:
     with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz is missing.*run `sgrnn data fetch mnist`"):
         TaskProblem(read("kind: mnist"), tmp_path)
-
-
-def test_more_rows_than_images_are_refused(stand_ins: Path) -> None:
     with pytest.raises(InputError, match=r"^training\.batch_size must be at most 200, the images there are, got 60"):
         TaskProblem(read("kind: mnist", "--training.batch_size=60000"), stand_ins)
-
-
-def test_an_unknown_split_is_refused() -> None:
-    problem = TaskProblem(read("copy"), Path())
+    problem = TaskProblem(read("copy"), tmp_path)
     with pytest.raises(InputError, match=r"^copy has no split named 'dev'; expected one of train, valid, test$"):
         problem.score(problem.build_model(), "dev")
 
@@ -269,13 +251,10 @@ def test_a_small_lstm_masters_the_first_lengths(begin: Begin) -> None:
     assert practice.metrics[-1]["valid_length"] >= 3
 
 
-def test_initial_range_is_that_of_all_parameters() -> None:
+def test_task_and_model_are_built_with_what_the_recipe_says() -> None:
     model = TaskProblem(read("copy", "--model.initial_range=1e-3"), Path()).build_model()
     assert isinstance(model, Readout)
     assert max(float(parameter.detach().abs().max()) for parameter in model.parameters()) <= 1e-3
-
-
-def test_a_task_is_built_with_what_its_section_says() -> None:
     built = TaskProblem(read("kind: copy, bits: 3, vectors: 5, threshold: 0.5", "--training.batch_size=7"), Path()).task
     assert isinstance(built, Copy)
     assert (built.bits, built.vectors, built.threshold, built.batch_size) == (3, 5, 0.5, 7)

@@ -64,14 +64,11 @@ def test_a_small_model_takes_one_thread_and_a_large_one_all() -> None:
     assert suitable_threads(SMALL, AVAILABLE) == 1
     assert suitable_threads(SMALL + 1, AVAILABLE) == AVAILABLE
     assert threads() == 1
+    quickstart = load_recipe("quickstart")
+    with threads_for(quickstart, partial(build_model, quickstart, 2000)) as chosen:
+        assert chosen == 1
     assert threads(LARGE) == AVAILABLE
     assert threads("--training.batch_size=2000") == AVAILABLE, "it is the rows that are multiplied with the weights"
-
-
-def test_the_quickstart_is_small() -> None:
-    recipe = load_recipe("quickstart")
-    with threads_for(recipe, partial(build_model, recipe, 2000)) as chosen:
-        assert chosen == 1
 
 
 def test_processes_on_a_machine_share_its_threads() -> None:
