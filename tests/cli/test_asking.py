@@ -172,7 +172,7 @@ def test_the_smallest_vocabulary_is_not_the_best(sgrnn: Commands, folder: Path) 
     for size in (3, 200):
         trained = sgrnn.well(
             "train", "tiny.yaml", "--run", f"r{size}", f"--data.tokenizer.vocabulary_size={size}", *words,
-            "--training.max_updates=60", "--model.dropout=0",
+            "--training.max_updates=40", "--model.dropout=0",
         )  # fmt: skip
         assert re.search(r"\d bits per character, \d\.\d+ per byte, <unk> \d+\.\d\d%\n", trained)
         assert re.search(r"; \d+\.\d\d% of the tokens are <unk> in the place of something else\)\n", trained)
@@ -190,11 +190,6 @@ def test_the_smallest_vocabulary_is_not_the_best(sgrnn: Commands, folder: Path) 
     page = Path("report.html").read_text()
     assert "<p>Caution: loss and perplexity are per token" in page
     assert f">{shares[3]:.2f}%</td>" in page
-    (folder / "space.yaml").write_text("data.tokenizer.vocabulary_size: [3]\n")
-    space = ("--space", "space.yaml", "--study", "one", "--trials", 1)
-    swept = sgrnn.well("sweep", "tiny.yaml", *space, *words, "--training.max_updates=60", "--model.dropout=0")
-    assert f" {shares[3]:.2f}% " in swept
-    assert f" {bits[3]:.3f} " in swept
 
 
 def test_different_texts_are_not_compared_without_a_word(sgrnn: Commands, mine: str, tiny: str, folder: Path) -> None:
@@ -211,7 +206,7 @@ def test_different_texts_are_not_compared_without_a_word(sgrnn: Commands, mine: 
     sgrnn.well("resume", "same")
     assert "caution" not in sgrnn.well("compare", mine, "same")
     (folder / "space.yaml").write_text("data.valid: [texts/valid.txt, texts/other.txt]\n")
-    space = ("--space", "space.yaml", "--study", "two", "--trials", 6, "--training.max_updates=1")
+    space = ("--space", "space.yaml", "--study", "two", "--trials", 3, "--training.max_updates=1")
     assert differ in sgrnn.well("sweep", "tiny.yaml", *space)
     sgrnn.well("train", "copy-synthetic", "--run", "task", "--training.max_updates=1")
     assert "caution: the runs have learned different things" in sgrnn.well("compare", mine, "task")
