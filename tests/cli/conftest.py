@@ -16,7 +16,7 @@ from .commands import Commands, records_of
 RECIPE = """
 data: {corpus: text, train: texts/train.txt, valid: texts/valid.txt, test: texts/test.txt, tokenizer: {kind: character}}
 model: {core: lstm, hidden_size: 12, embedding_size: 6, dropout: 0.2}
-gradient: {kind: synthetic, window: 3, follow_rate: 0.5, follow_every: 2,
+gradient: {kind: synthetic, window: 3,
   synthesizer: {kind: mlp, lookahead: 2, projection: ~, hidden_sizes: [8]}}
 optimizer: {kind: adam, learning_rate: 1e-2}
 schedule: {kind: plateau, factor: 0.5}

@@ -28,14 +28,14 @@ from .tiny import AnyTraining, Practice, Training, same
 Start = Callable[..., Training]
 
 TEXTS = {
-    "errors ahead, a follower, diagnosed": (
+    "errors ahead, diagnosed": (
         "--gradient.remove_mean=true", "--training.diagnosis={every: 5, horizon: 4, spans: 3}",
     ),
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]",
     ),
     "adjoint, windows as a batch, two layers": (
-        "--gradient.follow_rate=1", "--gradient.follow_every=1", "--gradient.synthesizer.kind=adjoint",
+        "--gradient.synthesizer.kind=adjoint",
         "--gradient.parallel=true", "--model.num_layers=2",
     ),
 }  # fmt: skip

@@ -21,7 +21,7 @@ from .tiny import Practice, same
 RECIPE = """
 task: {TASK}
 model: {core: lstm, hidden_size: 8}
-gradient: {kind: synthetic, window: 2, follow_rate: 0.5, follow_every: 2,
+gradient: {kind: synthetic, window: 2,
   synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3}}
 optimizer: {kind: adam, learning_rate: 1e-2}
 schedule: {kind: plateau, factor: 0.5}
@@ -234,7 +234,7 @@ def test_a_run_whose_task_was_edited_is_refused(begin: Begin) -> None:
 
 @pytest.mark.parametrize(("core", "synthesizer"), [("lstm", "adjoint"), ("gru", "mlp"), ("rnn", "error")])
 def test_every_core_and_synthesizer_learns_a_task(begin: Begin, core: str, synthesizer: str) -> None:
-    options = (f"--model.core={core}", "--gradient.follow_rate=1", "--gradient.follow_every=1", "--model.num_layers=2")
+    options = (f"--model.core={core}", "--model.num_layers=2")
     practice = begin("run", "copy", *options, f"--gradient.synthesizer={{kind: {synthesizer}}}", "--training.seed=2")
     practice()
     assert all("target_r2" in record for record in practice.metrics if "loss" in record)

@@ -23,13 +23,13 @@ from .tiny import Training, same
 Start = Callable[..., Training]
 
 STATEFUL = {
-    "synthetic with a follower, dropout, plateau": (),
-    "errors beyond the span, windows as a batch, no follower": (
-        "--gradient.follow_rate=1", "--gradient.follow_every=1", "--gradient.synthesizer.lookahead=9",
+    "synthetic, dropout, plateau": (),
+    "errors beyond the span, windows as a batch": (
+        "--gradient.synthesizer.lookahead=9",
         "--gradient.parallel=true", "--gradient.shuffle=true",
     ),
     "perceptron, auxiliary task, windows as a batch, nothing run ahead": (
-        "--gradient.follow_rate=1", "--gradient.follow_every=1", "--gradient.synthesizer.kind=mlp",
+        "--gradient.synthesizer.kind=mlp",
         "--gradient.synthesizer.auxiliary=true", "--gradient.run_ahead=0", "--gradient.parallel=true",
     ),
     "by turns, at restarts": (
@@ -38,8 +38,8 @@ STATEFUL = {
     "by chance, grounded": (
         "--gradient.source={kind: random, probability: 0.6}", "--gradient.grounding={every: 2, window: 6}",
     ),
-    "ramp, learning always": (
-        "--gradient.source={kind: ramp, start: 2, stop: 8, unit: updates}", "--gradient.learn_always=true",
+    "ramp": (
+        "--gradient.source={kind: ramp, start: 2, stop: 8, unit: updates}",
     ),
     "truncated, SGD with momentum, step decay": (
         "--gradient.kind=truncated", "--optimizer.kind=sgd", "--optimizer.momentum=0.9", "--schedule.kind=step",
@@ -50,9 +50,8 @@ STATEFUL = {
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 4, hidden_size: 5, interface: true}, {period: 5, hidden_size: 4}]",
     ),
-    "linear, recurrent lookahead, two layers of RNN": (
+    "linear, two layers of RNN": (
         "--gradient.synthesizer.kind=mlp", "--gradient.synthesizer.hidden_sizes=[]",
-        "--gradient.synthesizer.recurrent=4",
         "--model.core=rnn", "--model.num_layers=2",
     ),
 }  # fmt: skip
@@ -336,7 +335,7 @@ def test_only_the_latest_and_the_best_checkpoint_are_kept(start: Start) -> None:
 @pytest.mark.parametrize("clipped", ["clip", "synthesizer_clip"])
 def test_clipping_the_core_leaves_the_synthesizers_step_alone_and_the_reverse(start: Start, clipped: str) -> None:
     sgd = ("--optimizer.kind=sgd", "--synthesizer_optimizer.kind=sgd", "--synthesizer_optimizer.learning_rate=1.0")
-    options = ("--training.max_updates=1", "--gradient.follow_rate=1", "--gradient.follow_every=1", *sgd)
+    options = ("--training.max_updates=1", *sgd)
     free = start("free", *options, "--training.clip=null", "--training.synthesizer_clip=null")
     tight = start(
         "tight", *options, "--training.clip=null", "--training.synthesizer_clip=null", f"--training.{clipped}=1e-3"

@@ -18,7 +18,7 @@ from sgrnn.training.run import Run
 RECIPE = """
 data: {corpus: text, train: train.txt, valid: valid.txt, test: test.txt, tokenizer: {kind: character}}
 model: {core: lstm, hidden_size: 12, embedding_size: 6, dropout: 0.2}
-gradient: {kind: synthetic, window: 3, follow_rate: 0.5, follow_every: 2,
+gradient: {kind: synthetic, window: 3,
   synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3}}
 optimizer: {kind: adam, learning_rate: 1e-2}
 schedule: {kind: plateau, factor: 0.5}
