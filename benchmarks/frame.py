@@ -184,7 +184,7 @@ def score_of(rows: list[Record], metric: str, figure: str, best: bool = True) ->
 def run_all(train: Callable[..., Record], conditions: Sequence[Condition], out: Path, jobs: int) -> Iterator[Record]:
     """Yield the results of ``train(**fields)`` in the conditions' order, those already there from files in `out`."""
     paths = [out / f"{condition.name}.json" for condition in conditions]
-    with processes(jobs) as pool:
+    with processes(jobs, 1) as pool:
         running = [
             None if path.exists() else pool.submit(_run, train, condition, path)
             for condition, path in zip(conditions, paths, strict=True)

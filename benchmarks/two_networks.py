@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import sgrnn
 from sgrnn.data import data_folder
-from sgrnn.training.problems.digits import read_digits
+from sgrnn.training.problems.task_problem import read_digits
 
 PIXELS = 28 * 28
 HIDDEN, MESSAGE, SLOW_HIDDEN = 100, 32, 64

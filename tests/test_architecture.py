@@ -15,8 +15,8 @@ LAYERS = [
     ["models"],
     ["data", "tasks", "diagnostics"],
     ["config"],
-    ["training", "analysis"],
-    ["sweep"],
+    ["training"],
+    ["analysis", "sweep"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ import torch
 from sgrnn.analysis.plain_metrics import alignment_metrics, bias_metrics, health_metrics, plain
 from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.gradient import OnlineConfig
-from sgrnn.config.training import DiagnosisConfig
-from sgrnn.contract.modules import tensor_of
 from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics import (
     block_ends,
@@ -23,14 +20,11 @@ from sgrnn.diagnostics import (
     stretches,
 )
 from sgrnn.errors import InputError
-from sgrnn.estimators import GradientEstimator
-from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.span import Span
-from sgrnn.state import State
-from sgrnn.training.problems.problem import Problem
+from sgrnn.training.best import Trained, open_trained
+from sgrnn.training.diagnosis import spans_ahead
 from sgrnn.training.run import Run
 from sgrnn.training.threads import threads_for
-from sgrnn.training.trained import Trained, open_trained
 
 FILE = "diagnosis.json"
 _RECOVERED = 40  # spans, each run several times
@@ -121,49 +115,6 @@ def read_diagnosis(run: Run) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}; write it again with `sgrnn diagnose {run.folder}`") from None
-
-
-def spans_ahead(problem: Problem, number: int, lookahead: int, horizon: int) -> list[Span]:
-    """Draw the next spans, each with its future up to a horizon; the problem stays where it is.
-
-    Args:
-        problem: started with `lookahead`.
-        number: of spans.
-        lookahead: steps of future that the estimator wants.
-        horizon: steps of future that are wanted here.
-    """
-    saved = problem.state_dict()
-    problem.start(max(lookahead, horizon))
-    problem.load_state_dict(saved)
-    spans = [problem.draw() for _ in range(number)]
-    problem.start(lookahead)
-    problem.load_state_dict(saved)
-    return spans
-
-
-def passing_metrics(
-    estimator: GradientEstimator, model: SequenceModel, problem: Problem, state: State, settings: DiagnosisConfig
-) -> dict[str, float]:
-    """Measure what is logged while a run trains, on the next spans; training goes on as if nothing had been measured.
-
-    Returns:
-        `true_cosine`, `true_r2`, `true_norm_ratio` of what is injected and the true gradient as far as the horizon, for
-        an estimator that predicts; and `bias`, the relative error of the mean parameter gradient. A metric that
-        cannot be told from noise, or has too few spans, is missing.
-    """
-    device = tensor_of(model).device
-    drawn = spans_ahead(problem, settings.spans, estimator.lookahead, settings.horizon)
-    spans = [span.to(device) for span in drawn]
-    metrics: dict[str, float] = {}
-    if estimator.predicts:
-        alignment = measure_alignment(estimator, model, model.loss, spans, state, lags=[settings.horizon])
-        metrics["true_cosine"] = float(alignment.cosine().value[0, 0])
-        metrics["true_r2"] = float(alignment.r2().value[0, 0])
-        metrics["true_norm_ratio"] = float(alignment.norm_ratio().value[0, 0])
-    if len(list(stretches(spans, settings.horizon))) > 1:
-        bias = measure_bias(estimator, model, model.loss, spans, state, horizon=settings.horizon)
-        metrics["bias"] = float(bias.relative_error().value[0, 0])
-    return {name: value for name, value in metrics.items() if isfinite(value)}
 
 
 def own_window(run: Run) -> int | None:

@@ -1,7 +1,9 @@
 """``sgrnn evaluate``, ``sgrnn generate`` and ``sgrnn compare``: the scores, texts and curves of runs."""
 
 import sys
+from collections.abc import Iterator
 from functools import partial
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,8 @@ from sgrnn.cli.tables import figures_table, print_table
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
+    from sgrnn.data.spelling import Unknown
+    from sgrnn.models.evaluation import Score
     from sgrnn.training.run import Run
 
 
@@ -31,11 +35,10 @@ def evaluate(
     import torch
 
     from sgrnn.data import data_folder
+    from sgrnn.training.best import open_trained
     from sgrnn.training.display import score_text
-    from sgrnn.training.problems.scoring import score_lines
     from sgrnn.training.problems.text_problem import TextProblem
     from sgrnn.training.threads import threads_for
-    from sgrnn.training.trained import open_trained
 
     trained = open_trained(opened, data_folder(data))
     problem, model = trained.problem, trained.model
@@ -43,7 +46,7 @@ def evaluate(
     if isinstance(problem, TextProblem):
         with threads_for(opened.recipe, problem.build_model):
             score = problem.exact_score(model, split)
-        for line in score_lines(score, f"{problem.name} {split}", problem.files[split].unknown):
+        for line in _score_lines(score, f"{problem.name} {split}", problem.files[split].unknown):
             console.print(line)
         return
     problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
@@ -59,7 +62,7 @@ def generate(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
     seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="For the same text again.")] = None,
 ) -> None:
-    """Text from a run's best checkpoint.
+    """Generate text from a run's best checkpoint.
 
     Example: sgrnn generate runs/quickstart-1 --prompt "The " --length 300 --seed 1
     """
@@ -73,26 +76,21 @@ def generate(
     except UnicodeEncodeError:
         raise InputError(f"the prompt must be UTF-8 text, got {prompt!r}") from None
     from sgrnn.config.build.model import build_model
-    from sgrnn.config.training import SampleConfig
-    from sgrnn.training.checkpoints import require_best
-    from sgrnn.training.sample import sample_text
+    from sgrnn.training.best import open_language_model, sample_text
     from sgrnn.training.threads import threads_for
 
     if unknown := opened.tokenizer.encode_prompt(prompt).unknown:
         print(f"not in the vocabulary, read as <unk>: {', '.join(unknown)}", file=sys.stderr)
-    build = partial(build_model, opened.recipe, opened.tokenizer.vocabulary_size)
-    model = build()
-    require_best(opened.checkpoints).load_model(model)
-    sample = SampleConfig(prompt=prompt, length=length, temperature=temperature)
-    with threads_for(opened.recipe, build):
-        print(sample_text(model, opened.tokenizer, sample, seed))
+    model = open_language_model(opened)
+    with threads_for(opened.recipe, partial(build_model, opened.recipe, opened.tokenizer.vocabulary_size)):
+        print(sample_text(model, opened.tokenizer, prompt, length, temperature, seed))
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="The folders of two or more runs.")],
     output: Annotated[Path, typer.Option(help="Where the overlaid curves go.")] = Path("compare.png"),
 ) -> None:
-    """A table of runs and their learning curves over each other.
+    """Print a table of runs, and draw their learning curves over each other.
 
     Example: sgrnn compare runs/truncated runs/synthetic --output compare.png
     """
@@ -128,3 +126,26 @@ def open_runs(folders: list[Path]) -> "list[Run]":
         if places.count(place) > 1:
             raise InputError(f"runs must differ from each other, got {folder} twice: name each run once")
     return [Run.open(folder) for folder in folders]
+
+
+def _score_lines(score: "Score", text: str, unknown: "Unknown") -> Iterator[str]:
+    """Yield the lines that show a score.
+
+    Args:
+        score: the score.
+        text: the name of the text that was evaluated.
+        unknown: its `<unk>`.
+    """
+    words = "" if score.words is None else f"{score.words:,} words, "
+    yield f"{text}: {score.tokens:,} tokens, {words}{score.characters:,} characters, {score.bytes:,} bytes"
+    yield f"{score.loss:.4f} nats per token, perplexity {score.perplexity:.2f} per token"
+    if unknown.written:
+        yield f"<unk> is a word of the text itself: {unknown.written / score.tokens:.2%} of the tokens"
+    if unknown.nats:
+        bits = unknown.nats / log(2) / score.characters
+        yield f"{bits:.4f} of the bits per character spell what <unk> stands for"
+    per_word = "" if score.word_perplexity is None else f"{score.word_perplexity:.2f} per word, "
+    yield (
+        f"{per_word}{score.bits_per_character:.4f} bits per character, {score.bits_per_byte:.4f} bits per byte, "
+        f"<unk> {score.unknown_share:.2%} of the tokens"
+    )

@@ -44,13 +44,10 @@ def report(
 
 def _sample(run: "Run") -> str | None:
     """Draw a text from the run's best checkpoint, as at the end of training."""
-    from sgrnn.config.build.model import build_model
-    from sgrnn.training.checkpoints import best_checkpoint
-    from sgrnn.training.sample import sample_text
+    from sgrnn.training.best import open_language_model, sample_text
+    from sgrnn.training.checkpoints import latest_update
 
-    checkpoint = best_checkpoint(run.checkpoints)
-    if run.tokenizer is None or checkpoint is None:
+    if run.tokenizer is None or latest_update(run.checkpoints) is None:
         return None
-    model = build_model(run.recipe, run.tokenizer.vocabulary_size)
-    checkpoint.load_model(model)
-    return sample_text(model, run.tokenizer, run.recipe.sample, run.recipe.training.seed)
+    sample = run.recipe.sample.model_dump()
+    return sample_text(open_language_model(run), run.tokenizer, **sample, seed=run.recipe.training.seed)

@@ -1,4 +1,4 @@
-"""A run in training, as a person at the command line follows it."""
+"""A run in training on the command line: its display, its end, and what to do next."""
 
 import shlex
 import sys
@@ -18,7 +18,7 @@ from sgrnn.errors import ProcessLost
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training import loop
-from sgrnn.training.best import best_record
+from sgrnn.training.best import best_record, sample_text
 from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.display import Display, TensorBoard, score_text
 from sgrnn.training.distributed import Ranks
@@ -26,12 +26,11 @@ from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run, locked
 from sgrnn.training.running_metrics import Diverged
-from sgrnn.training.sample import sample_text
 from sgrnn.training.threads import threads_for
 
 
 def train_run(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> None:
-    """Train a run to its end, and say how it goes, how it ended and what to do with it.
+    """Train a run to its end, and print how it goes, how it ended and what to do with it.
 
     Args:
         run: the run.
@@ -49,17 +48,17 @@ def train_run(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> No
 def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console: Console) -> SequenceModel:
     again = shlex.join([*ranks.command, "resume", str(run.folder), *(["--data", str(data)] if data else [])])
     keep_freed_memory()
-    with ExitStack() as held:
-        stop = held.enter_context(stop_requested())
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_requested())
         viewers: list[Callable[[dict[str, Any]], None]] = []
         with ranks.leader_first():
             if ranks.leads:
-                held.enter_context(locked(run.folder))
-                together = f", {ranks.size} processes" if ranks.size > 1 else ""
+                stack.enter_context(locked(run.folder))
+                together = f", {ranks.world_size} processes" if ranks.world_size > 1 else ""
                 kind = run.recipe.gradient.kind
                 console.print(f"training {run.folder}: {problem.description}, estimator {kind}{together}")
                 _warn_of_a_jump(run, problem)
-                viewers = [held.enter_context(Display(run, console)), held.enter_context(TensorBoard(run))]
+                viewers = [stack.enter_context(Display(run, console)), stack.enter_context(TensorBoard(run))]
 
         def report(record: dict[str, Any]) -> None:
             for viewer in viewers:
@@ -83,13 +82,13 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
 
 
 def _warn_of_a_jump(run: Run, problem: Problem) -> None:
-    """Say so where a run that is now to train longer or shorter goes on at another learning rate."""
+    """Print a warning where a run that is now to train longer or shorter goes on at another learning rate."""
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is None:
         return
     before = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
     progress = checkpoint.progress
-    jump = rate_jump(before, run.recipe, progress["update"], problem.updates_per_epoch, progress["losses"])
+    jump = rate_jump(before, run.recipe, progress["update"], problem.updates_per_epoch, progress["scores"])
     if jump is not None:
         print(
             f"the learning rate goes from {jump[0]:.3g} to {jump[1]:.3g}: the schedule {run.recipe.schedule.kind} is "
@@ -106,7 +105,8 @@ def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
     if isinstance(model, LanguageModel):
         assert run.tokenizer is not None, "of a text"
         console.rule("sample")
-        console.print(sample_text(model, run.tokenizer, run.recipe.sample, run.recipe.training.seed))
+        sample = run.recipe.sample.model_dump()
+        console.print(sample_text(model, run.tokenizer, **sample, seed=run.recipe.training.seed))
         console.rule()
     best = best_record(run)
     if best is not None:

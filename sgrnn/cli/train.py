@@ -44,19 +44,19 @@ def train(
     from sgrnn.training.run import Run, free_folder
 
     with joined() as ranks:
-        with ranks.leader_first() as told:
+        with ranks.leader_first() as message:
             if ranks.leads:
                 settings = checked().training
-                choose_device(settings.device, ranks.local, ranks.local_size)
-                ranks.held(settings.batch_size)
+                choose_device(settings.device, ranks.local_rank, ranks.local_world_size)
+                ranks.local_rows(settings.batch_size)
                 problem, tokenizer = new_problem(checked(), data_folder(data))
                 # What can be refused has been by now, so that a refusal leaves no folder behind.
-                begun = Run.create(run or free_folder(Path(recipe).stem), checked(), tokenizer)
-                told.append(str(begun.folder))
+                opened = Run.create(run or free_folder(Path(recipe).stem), checked(), tokenizer)
+                message.append(str(opened.folder))
             else:
-                begun = Run.open(Path(told[0]))
-                problem = problem_of(begun, data_folder(data))
-        train_run(begun, problem, data, ranks)
+                opened = Run.open(Path(message[0]))
+                problem = problem_of(opened, data_folder(data))
+        train_run(opened, problem, data, ranks)
 
 
 def resume(run: RunArgument, data: DataOption = None) -> None:
@@ -76,11 +76,11 @@ def resume(run: RunArgument, data: DataOption = None) -> None:
     with joined() as ranks:
         with ranks.leader_first():
             opened = Run.open(run)
-            ranks.held(opened.recipe.training.batch_size)
+            ranks.local_rows(opened.recipe.training.batch_size)
             problem = problem_of(opened, data_folder(data))
         train_run(opened, problem, data, ranks)
 
 
 def _is_alone() -> bool:
-    """Tell whether a mistake may be reported at once, there being no other process to tell of it first."""
+    """Return whether a mistake may be reported at once, there being no other process that must know of it first."""
     return "RANK" not in os.environ

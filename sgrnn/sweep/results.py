@@ -14,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.visualization.matplotlib import plot_optimization_history, plot_slice
 
 from sgrnn.data.atomic import atomic_write
-from sgrnn.training.problems.problem import rank
+from sgrnn.training.problems.problem import selection_score
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def score_of(record: dict[str, Any]) -> float:
     It is bits per character of a text, whatever its tokens, else the metric that a run is selected by. Bits per
     character count what every `<unk>` stands for, so that a small vocabulary is no advantage.
     """
-    return record.get("valid_bits_per_character", rank(record, "valid_"))
+    return record.get("valid_bits_per_character", selection_score(record, "valid_"))
 
 
 @contextmanager

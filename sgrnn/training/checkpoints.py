@@ -35,7 +35,7 @@ class Checkpoint:
 
     Args:
         folder: where it lies.
-        progress: what progress.json holds: ``update``, ``best_update`` and whatever the loop added.
+        progress: what progress.json holds: ``update``, ``best_update`` and whatever else was given.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Checkpoint:
             raise InputError(f"{path} does not fit the model of the recipe beside it: {error}") from None
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
-        """All else that training goes on from, its tensors on a device.
+        """Return all else that training goes on from, its tensors on a device.
 
         Raises:
             InputError: it holds anything but tensors, numbers and texts.
@@ -121,7 +121,7 @@ def save_checkpoint(
 
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint of a run; None if there is none.
+    """Return the newest checkpoint of a run; None if there is none.
 
     Raises:
         InputError: it is damaged, or nothing that this program wrote.
@@ -136,7 +136,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def best_checkpoint(folder: Path) -> Checkpoint | None:
-    """The checkpoint with the lowest validation loss, or the newest if none was evaluated yet.
+    """Return the checkpoint of the best evaluation, or the newest if none was evaluated yet.
 
     Raises:
         InputError: as `latest_checkpoint`.
@@ -152,13 +152,13 @@ def best_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def latest_update(folder: Path) -> int | None:
-    """The update of the latest checkpoint, whether it is damaged or not; None if there is none."""
+    """Return the update of the latest checkpoint, whether it is damaged or not; None if there is none."""
     newest = _newest(folder)
     return None if newest is None else int(newest.name.removeprefix("update-"))
 
 
 def best_update(folder: Path) -> int | None:
-    """The update of the best checkpoint, read without the checkpoint itself; None before any was evaluated.
+    """Return the update of the best checkpoint, read without the checkpoint itself; None before any was evaluated.
 
     The run may be in training meanwhile.
 
@@ -175,7 +175,7 @@ def best_update(folder: Path) -> int | None:
 
 
 def require_best(folder: Path) -> Checkpoint:
-    """As `best_checkpoint`, of a run that must have one.
+    """Return the best checkpoint of a run that must have one.
 
     Args:
         folder: of the run's checkpoints.
@@ -197,9 +197,9 @@ def _open(folder: Path) -> Checkpoint:
     progress = _progress(folder)
     for name in _FILES:
         expected = progress["files"].get(name)
-        found = file_digest(folder / name) if (folder / name).is_file() else "no file"
-        if found != expected:
-            raise _damaged(folder, f"{name}: expected {expected}, got {found}")
+        digest = file_digest(folder / name) if (folder / name).is_file() else "no file"
+        if digest != expected:
+            raise _damaged(folder, f"{name}: expected {expected}, got {digest}")
     return Checkpoint(folder, progress)
 
 

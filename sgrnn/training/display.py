@@ -1,28 +1,25 @@
-"""What a person sees of a run while it trains."""
+"""The views of a run while it trains: lines and a bar in the terminal, and TensorBoard."""
 
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from math import exp
-from os import getpid
-from time import monotonic, time, time_ns
-from typing import Any, Self
+from time import monotonic
+from typing import Any, Self, final
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
+from torch.utils.tensorboard import SummaryWriter
 
-# protobuf makes these classes at run time, where pyright does not see them
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboard.summary.writer.record_writer import RecordWriter
-
-from sgrnn.training.checkpoints import latest_checkpoint
+from sgrnn.training.checkpoints import latest_update
 from sgrnn.training.run import Run
 
 
+@final
 class Display:
-    """A line of figures above a progress bar; without a terminal, a line now and then.
+    """A line of metrics above a progress bar; without a terminal, a line now and then.
 
     Args:
         run: the run that trains.
@@ -94,10 +91,10 @@ class Display:
 
 
 def score_text(metrics: Mapping[str, float], prefix: str = "") -> str:
-    """A score in words.
+    """Return a score in words.
 
     Args:
-        figures: as `Problem.score` gives them.
+        metrics: as `Problem.score` gives them.
         prefix: of their names.
 
     >>> score_text({"loss": 0.25, "accuracy": 0.5, "length": 7})
@@ -115,25 +112,22 @@ def score_text(metrics: Mapping[str, float], prefix: str = "") -> str:
     return ", ".join(form.format(metrics[prefix + name]) for name, form in forms.items() if prefix + name in metrics)
 
 
+@final
 class TensorBoard:
-    """The run's figures as TensorBoard events.
+    """The metrics of a run as TensorBoard events, each on the disk as soon as it is logged.
 
     Args:
-        run: the run. What an earlier part of it wrote after its latest checkpoint is taken back.
+        run: the run. Whatever an earlier part of it wrote after its latest checkpoint is taken back.
     """
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        checkpoint = latest_checkpoint(run.checkpoints)
-        first = 1 if checkpoint is None else checkpoint.progress["update"] + 1
+        # The writer's thread reports a full disk twice: to `flush`, and by a traceback that nobody needs.
+        self._hook = threading.excepthook
+        threading.excepthook = self._report
         with run.writing("tensorboard") as folder:
-            folder.mkdir(exist_ok=True)
-            # Without the thread of torch's SummaryWriter: what is logged is there after a kill, and a full disk is an
-            # error here and now.
-            file = (folder / f"events.out.tfevents.{time_ns()}.{getpid()}").open("wb")
-            self._writer = RecordWriter(file)
-            self._write(file_version="brain.Event:2")
-            self._write(step=first, session_log=SessionLog(status=SessionLog.START))
+            self._writer = SummaryWriter(str(folder), purge_step=(latest_update(run.checkpoints) or 0) + 1)
+            self._writer.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +135,7 @@ class TensorBoard:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # each event was flushed: a full disk has been reported
             self._writer.close()
+        threading.excepthook = self._hook
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Write a record.
@@ -148,14 +143,12 @@ class TensorBoard:
         Raises:
             InputError: it cannot be written, the disk being full for example.
         """
-        values = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in record.items()
-            if name not in ("update", "epoch", "seconds")
-        ]
         with self._run.writing("tensorboard"):
-            self._write(step=record["update"], summary=Summary(value=values))
+            for name, value in record.items():
+                if name not in ("update", "epoch", "seconds"):
+                    self._writer.add_scalar(name, value, record["update"])
+            self._writer.flush()
 
-    def _write(self, **fields: Any) -> None:
-        self._writer.write(Event(wall_time=time(), **fields).SerializeToString())
-        self._writer.flush()
+    def _report(self, error: Any) -> None:
+        if not issubclass(error.exc_type, OSError):
+            self._hook(error)

@@ -8,8 +8,7 @@ mistakes.
 """
 
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from random import Random
@@ -28,8 +27,6 @@ Value = TypeVar("Value")
 
 _PATIENCE = timedelta(minutes=10)  # with a process that does not answer; one that has ended is missed at once
 _PREPARING = timedelta(days=1)  # for the first process to encode a large text
-_LOST = re.compile(r"gloo.transport|connect|closed|closure|peer|time[d ]*out", re.IGNORECASE)  # in what gloo says
-_BUCKET = 1 << 22  # numbers that are averaged as one message
 
 
 @final
@@ -37,10 +34,10 @@ class Ranks:
     """The processes of a run, seen from one of them. All of them call the same methods in the same order.
 
     Args:
-        index: the number of this process, from 0, the one that leads: it alone writes.
-        size: how many there are.
-        local: its number on this machine, which is that of its GPU.
-        local_size: how many there are on this machine.
+        rank: the number of this process, from 0, the one that leads: it alone writes.
+        world_size: how many processes there are.
+        local_rank: the number of this process on its machine, which is that of its GPU.
+        local_world_size: how many processes there are on this machine.
         patient: a group of all processes whose messages may take a day.
 
     Every method raises ProcessLost if another process has ended.
@@ -48,134 +45,129 @@ class Ranks:
 
     def __init__(
         self,
-        index: int = 0,
-        size: int = 1,
-        local: int = 0,
-        local_size: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        local_rank: int = 0,
+        local_world_size: int = 1,
         patient: dist.ProcessGroup | None = None,
     ) -> None:
-        self.index, self.size, self.local, self.local_size = index, size, local, local_size
+        self.rank, self.world_size = rank, world_size
+        self.local_rank, self.local_world_size = local_rank, local_world_size
         self._patient = patient
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Ranks":
-        """Itself: what an estimator that is copied asks are the same processes."""
+        """Return itself: a copy of an estimator sums over the same processes."""
         return self
 
     @property
     def all_reduce(self) -> AllReduce | None:
-        """What sums a tensor over the processes; None where there is one."""
-        return None if self.size == 1 else self._total
+        """A function that sums a tensor over the processes; None where there is one process."""
+        return None if self.world_size == 1 else self._sum
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.index == 0
+        """True in the process that writes."""
+        return self.rank == 0
 
     @property
     def command(self) -> list[str]:
-        """What runs the command ``sgrnn`` by as many processes on a machine."""
-        return ["sgrnn"] if self.size == 1 else ["torchrun", f"--nproc-per-node={self.local_size}", "-m", "sgrnn"]
+        """The words of a shell that run the command ``sgrnn`` in as many processes."""
+        if self.world_size == 1:
+            return ["sgrnn"]
+        return ["torchrun", f"--nproc-per-node={self.local_world_size}", "-m", "sgrnn"]
 
-    def held(self, batch_size: int) -> int:
-        """How many rows of a batch a process holds.
+    def local_rows(self, batch_size: int) -> int:
+        """Return how many rows of a batch each process has.
 
         Raises:
             InputError: they cannot be shared out equally.
         """
-        if batch_size % self.size:
+        if batch_size % self.world_size:
             raise InputError(
-                f"training.batch_size must be a multiple of the number of processes, {self.size}, got {batch_size}"
+                f"training.batch_size must be a multiple of the number of processes, {self.world_size}, "
+                f"got {batch_size}"
             )
-        return batch_size // self.size
+        return batch_size // self.world_size
 
     def share(self, span: Span) -> Span:
-        """The rows of a span that this process holds."""
-        if self.size == 1:
+        """Return this process's rows of a span."""
+        if self.world_size == 1:
             return span
-        held = self.held(span.batch_size)
-        return span.rows(self.index * held, (self.index + 1) * held)
+        number = self.local_rows(span.batch_size)
+        return span.rows(self.rank * number, (self.rank + 1) * number)
 
     def share_state(self, state: State, batch_size: int) -> State:
-        """The same of the state of all rows."""
-        if self.size == 1:
+        """Return this process's rows of the state of all rows."""
+        if self.world_size == 1:
             return state
-        held = self.held(batch_size)
-        return map_state(Tensor.contiguous, rows(state, self.index * held, (self.index + 1) * held))
+        number = self.local_rows(batch_size)
+        return map_state(Tensor.contiguous, rows(state, self.rank * number, (self.rank + 1) * number))
 
     def gather_state(self, state: State) -> State:
-        """The state of all rows, from the states of every process's."""
-        return gather_rows(state, self.index, self.size, self.all_reduce)
-
-    def _total(self, tensor: Tensor) -> Tensor:
-        found = tensor.clone()
-        _or_lost(lambda: dist.all_reduce(found))
-        return found
+        """Return the state of all rows, from every process's state of its own rows."""
+        return gather_rows(state, self.rank, self.world_size, self.all_reduce)
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
-        return flag if self.size == 1 else bool(self._total(torch.tensor(flag, dtype=torch.int32)))
+        """Return whether the flag is true in any process."""
+        return flag if self.world_size == 1 else bool(self._sum(torch.tensor(flag, dtype=torch.int32)))
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Put in the place of each the mean over the processes."""
-        if self.size == 1:
+        """Replace each tensor by its mean over the processes, all of them in one message."""
+        if self.world_size == 1:
             return
-        sent = []
-        for bucket in _buckets(tensors):
-            # A large tensor goes as it is, so that there is no second copy of all gradients.
-            alone = len(bucket) == 1 and bucket[0].is_contiguous()
-            message = bucket[0].view(-1) if alone else torch.cat([tensor.flatten() for tensor in bucket])
-            sent.append((bucket, message, _or_lost(lambda message=message: dist.all_reduce(message, async_op=True))))
-        for bucket, message, work in sent:
-            _or_lost(work.wait)
-            message /= self.size
-            if len(bucket) > 1 or not bucket[0].is_contiguous():
-                for tensor, part in zip(bucket, message.split([tensor.numel() for tensor in bucket]), strict=True):
-                    tensor.copy_(part.view_as(tensor))
+        tensors = list(tensors)
+        message = torch.cat([tensor.flatten() for tensor in tensors])
+        _or_lost(lambda: dist.all_reduce(message))
+        message /= self.world_size
+        for tensor, mean in zip(tensors, message.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
 
     def stack(self, tensor: Tensor) -> Tensor:
-        """One beside the other what every process holds, (size, ...); alone the tensor as it is."""
-        if self.size == 1:
-            return tensor
-        return gather_rows(tensor.view(1, -1), self.index, self.size, self._total).view(self.size, *tensor.shape)
+        """Return the vectors of all processes, (world_size, n), from every process's own, (n,)."""
+        return gather_rows(tensor.unsqueeze(0), self.rank, self.world_size, self.all_reduce)
 
-    def of_stack(self, stacked: Tensor | None) -> Tensor | None:
-        """What a process like this one put into a stack; None if there were more or fewer, but for the first."""
-        if stacked is None:
+    def own_of_stack(self, stacked: Tensor | None) -> Tensor | None:
+        """Return this process's row of a stack; None if as many processes did not make it, but for the first."""
+        if stacked is None or not (self.leads or len(stacked) == self.world_size):
             return None
-        held = stacked if stacked.dim() > 1 else stacked.unsqueeze(0)
         # A copy, since torch reads a generator's state from where the storage begins, wherever the tensor does.
-        return held[self.index].clone() if self.leads or len(held) == self.size else None
+        return stacked[self.rank].clone()
 
     def reseed(self, seed: int, update: int) -> None:
         """Let every process but the first draw other random numbers, so that no two drop out the same units."""
         if not self.leads:
-            torch.manual_seed(Random(f"{seed} {self.index} {update}").getrandbits(63))
+            torch.manual_seed(Random(f"{seed} {self.rank} {update}").getrandbits(63))
 
     @contextmanager
     def leader_first(self) -> Iterator[list[str]]:
-        """Run a block in the first process, then in all others, which are told what it puts into the list.
+        """Run a block in the first process, then in all others, which are sent what the first puts into the list.
 
         If the block fails in the first, which says why, the others end in silence with the same exit status.
         """
-        told: list[str] = []
-        if self.size == 1:
-            yield told
+        message: list[str] = []
+        if self.world_size == 1:
+            yield message
             return
         if not self.leads:
-            heard = self._tell(None)
-            if heard is None:
+            received = self._broadcast(None)
+            if received is None:
                 raise SystemExit(2)
-            yield heard
+            yield received
             return
         try:
-            yield told
+            yield message
         except BaseException:
             with suppress(ProcessLost):  # what happened here is what is to be known
-                self._tell(None)
+                self._broadcast(None)
             raise
-        self._tell(told)
+        self._broadcast(message)
 
-    def _tell(self, message: list[str] | None) -> list[str] | None:
+    def _sum(self, tensor: Tensor) -> Tensor:
+        summed = tensor.clone()
+        _or_lost(lambda: dist.all_reduce(summed))
+        return summed
+
+    def _broadcast(self, message: list[str] | None) -> list[str] | None:
         box = [message]
         _or_lost(lambda: dist.broadcast_object_list(box, src=0, group=self._patient))
         return box[0]
@@ -189,14 +181,14 @@ def joined() -> Iterator[Ranks]:
     """Join the other processes, if torchrun, or whatever else sets RANK and WORLD_SIZE, has started any.
 
     Raises:
-        InputError: they cannot be found, or what the environment says of them is no number.
+        InputError: they cannot be reached, or a variable of the environment is no number.
     """
-    size = _number("WORLD_SIZE", 1, least=1)
-    if size == 1 or "RANK" not in os.environ:
+    world_size = _number("WORLD_SIZE", 1, least=1)
+    if world_size == 1 or "RANK" not in os.environ:
         yield ALONE
         return
-    local = _number("LOCAL_RANK", _number("RANK", 0, least=0), least=0)
-    local_size = _number("LOCAL_WORLD_SIZE", size, least=1)
+    local_rank = _number("LOCAL_RANK", _number("RANK", 0, least=0), least=0)
+    local_world_size = _number("LOCAL_WORLD_SIZE", world_size, least=1)
     # NCCL connects when the first tensor on a GPU is sent: a run on the CPU never does.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
@@ -204,41 +196,24 @@ def joined() -> Iterator[Ranks]:
         patient = dist.new_group(backend="gloo", timeout=_PREPARING)
         assert isinstance(patient, dist.ProcessGroup), "this process is in it"
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"cannot join the other processes of the run, {size} in all: {_reason(error)}") from None
-    yield Ranks(dist.get_rank(), size, local, local_size, patient)
+        raise InputError(f"cannot join the other processes of the run, {world_size} in all: {_reason(error)}") from None
+    yield Ranks(dist.get_rank(), world_size, local_rank, local_world_size, patient)
     dist.destroy_process_group()  # not after an error: it may wait for a process that has ended
 
 
-def _buckets(tensors: Iterable[Tensor]) -> Iterator[Sequence[Tensor]]:
-    """In order, tensors of one kind side by side, as many as one message holds."""
-    bucket: list[Tensor] = []
-    held = 0
-    for tensor in tensors:
-        fits = bucket and held + tensor.numel() <= _BUCKET
-        if bucket and not (fits and (tensor.dtype, tensor.device) == (bucket[0].dtype, bucket[0].device)):
-            yield bucket
-            bucket, held = [], 0
-        bucket.append(tensor)
-        held += tensor.numel()
-    if bucket:
-        yield bucket
-
-
 def _number(name: str, default: int, least: int) -> int:
-    """What an environment variable says."""
+    """Return the value of an environment variable."""
     text = os.environ.get(name, str(default))
-    if not re.fullmatch(r"\d+", text) or int(text) < least:
+    if not text.isdecimal() or int(text) < least:
         raise InputError(f"the environment variable {name} must be a whole number of at least {least}, got {text!r}")
     return int(text)
 
 
 def _or_lost(send: Callable[[], Value]) -> Value:
+    """Return what a call to the other processes returns; gloo's errors have no class of their own."""
     try:
         return send()
     except RuntimeError as error:
-        # NCCL's have a class, gloo's only their words; a tensor that cannot be sent is neither.
-        if not (isinstance(error, dist.DistError) or _LOST.search(str(error))):
-            raise
         raise ProcessLost(
             f"process {dist.get_rank()} has lost another process of the run, which has ended or does not answer "
             f"({_reason(error)})"
@@ -246,6 +221,8 @@ def _or_lost(send: Callable[[], Value]) -> Value:
 
 
 def _reason(error: Exception) -> str:
-    """What torch.distributed says, without the line of its source in front and its advice behind."""
+    """Return torch.distributed's words, without the line of its source in front and its advice behind."""
     first_line = str(error).strip().partition("\n")[0]
-    return re.sub(r"^\[[^]]*\] *", "", first_line).partition(". ")[0]
+    if first_line.startswith("["):
+        first_line = first_line.partition("] ")[2]
+    return first_line.partition(". ")[0]

@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to the run it lies in: the same text or task, and the same recipe where it matters."""
+"""A check that a checkpoint belongs to the run it lies in: the same text or task, and the recipe where it matters."""
 
 from typing import Any
 
@@ -34,9 +34,9 @@ def require_fit(checkpoint: Checkpoint, run: Run, problem: Problem) -> None:
             f"{run.folder / 'recipe.yaml'}: {', '.join(changed)} must stay as in {path}, which the run began with; "
             "restore the file, or begin a new run"
         )
-    found = checkpoint.progress.get(problem.kind)
-    if found != problem.identity:
+    began_with = checkpoint.progress.get(problem.kind)
+    if began_with != problem.identity:
         raise InputError(
-            f"the {problem.kind} is not the one that {run.folder} was trained on: expected {found}, "
+            f"the {problem.kind} is not the one that {run.folder} was trained on: expected {began_with}, "
             f"got {problem.identity}; point --data to the folder used then, or restore the files"
         )

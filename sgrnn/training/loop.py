@@ -1,34 +1,27 @@
 """The training loop, written out once.
 
 It knows neither which gradient estimator it runs nor what is learned. An update is: a span from the problem,
-`estimator.backward`, clip, step. Around it stand four things that happen now and then: log, diagnose, evaluate, and
-save; what was evaluated better than all before is saved, so that the best figures of a run are those of weights it
-keeps. Where several processes train one run, each takes its rows of every span, and `ranks` makes of what they found
-what one
-process would have: the gradients, the loss, the figures. So all of them come to the same decisions.
+`estimator.backward`, clip, step (`Learner.learn`). Around it stand four things that happen now and then: log, diagnose,
+evaluate, and save; a model whose evaluation is the best so far is saved, so that the best metrics of a run are those of
+weights it keeps. Where several processes train one run, each takes its rows of every span, and `Ranks` averages their
+gradients, losses and metrics. So all of them come to the same decisions.
 """
 
 from collections.abc import Callable
 from math import isfinite
-from time import perf_counter
-from typing import Any
+from typing import Any, final
 
-import torch
-from torch import Tensor, nn
-
-from sgrnn.analysis.diagnosis import passing_metrics
-from sgrnn.config.build.gradient import build_estimator
-from sgrnn.config.build.model import interfaces_of
-from sgrnn.config.build.optimizer import build_optimizer, choose_device
 from sgrnn.config.files import dump_recipe
 from sgrnn.config.rates import rate_factor
 from sgrnn.errors import InputError
-from sgrnn.estimators import Step
 from sgrnn.models.sequence_model import SequenceModel
-from sgrnn.training.checkpoints import latest_checkpoint, save_checkpoint
+from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
+from sgrnn.training.diagnosis import passing_metrics
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.fit import require_fit
-from sgrnn.training.problems.problem import Problem, rank
+from sgrnn.training.learner import Learner
+from sgrnn.training.problems.problem import Problem, selection_score
+from sgrnn.training.progress import Progress
 from sgrnn.training.run import Run
 from sgrnn.training.running_metrics import RunningMetrics
 
@@ -60,167 +53,122 @@ def train(
         Interrupted: `stop` said so; a checkpoint was saved.
         ProcessLost: another process has ended.
     """
-    recipe = run.recipe
-    settings = recipe.training
-    device = choose_device(settings.device, ranks.local, ranks.local_size)
-    torch.manual_seed(settings.seed)
-    model = problem.build_model().to(device)
-    updates_per_epoch = problem.updates_per_epoch
-    estimator = build_estimator(recipe, model, updates_per_epoch, ranks.all_reduce).to(device)
-    optimizer = build_optimizer(recipe.optimizer, model)
-    assert optimizer is not None, "a model has parameters"
-    synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, estimator)
-    problem.start(estimator.lookahead)
-    state = model.initial_state(ranks.held(settings.batch_size))
-    ranks.reseed(settings.seed, update=0)
-    interval = RunningMetrics()
-    progress: dict[str, Any] = {  # losses: what `rank` makes of the score after each epoch, a text's loss
-        "update": 0, "seconds": 0.0, "losses": [], "best_update": None, "best_rank": None,
-        problem.kind: problem.identity,
-    }  # fmt: skip
-
-    checkpoint = latest_checkpoint(run.checkpoints)
-    if checkpoint is not None:
-        require_fit(checkpoint, run, problem)
-        checkpoint.load_model(model)
-        saved = checkpoint.load_state(device)
-        try:
-            estimator.load_state_dict(saved["estimator"])
-            optimizer.load_state_dict(saved["optimizer"])
-            if synthesizer_optimizer is not None:
-                synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])
-            state = ranks.share_state(saved["state"], settings.batch_size)
-            problem.load_state_dict(saved)
-            ranks.reseed(settings.seed, checkpoint.progress["update"])
-            if (drawn := ranks.of_stack(saved["random"])) is not None:
-                torch.set_rng_state(drawn.cpu())
-            if device.type == "cuda" and (drawn := ranks.of_stack(saved["random_cuda"])) is not None:
-                torch.cuda.set_rng_state(drawn.cpu(), device)
-            # best_rank is missing where only the ends of epochs were selected from
-            known = {"best_rank": min(checkpoint.progress["losses"], default=None)} | checkpoint.progress
-            progress = {key: known[key] for key in progress}
-            interval = RunningMetrics(progress["seconds"], saved["interval"])
-        except (RuntimeError, LookupError, TypeError, ValueError) as error:
-            raise InputError(f"{checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
-    if ranks.leads:
-        run.forget_after(progress["update"])
-        run.keep_texts(problem.texts)
-    model.train()
-    resolved = dump_recipe(recipe)
-
-    def save() -> None:
-        if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-            raise interval.diverged("a parameter of the model is not finite", progress["update"])
-        saved = {
-            "estimator": estimator.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "synthesizer_optimizer": synthesizer_optimizer and synthesizer_optimizer.state_dict(),
-            "state": ranks.gather_state(state),
-            **problem.state_dict(),
-            "interval": interval.values,
-            "random": ranks.stack(torch.get_rng_state()),
-            "random_cuda": ranks.stack(torch.cuda.get_rng_state(device)) if device.type == "cuda" else None,
-        }
-        if ranks.leads:
-            save_checkpoint(run.checkpoints, model, saved, resolved, progress)
-
-    def log(record: dict[str, Any]) -> None:
-        if not ranks.leads:
-            return
-        record = {"update": progress["update"], "epoch": epoch(), "seconds": round(clock(), 3), **record}
-        run.log(record)
-        report(record)
-
-    def epoch() -> float:
-        return progress["update"] / updates_per_epoch
-
-    began = perf_counter() - progress["seconds"]
-
-    def clock() -> float:
-        """Seconds spent on training, diagnoses, evaluations and saves left out."""
-        return perf_counter() - began
-
-    updates = settings.epochs * updates_per_epoch
+    training = _Training(run, problem, report, ranks)
+    settings, progress, observed = run.recipe.training, training.progress, training.observed
+    updates = settings.epochs * problem.updates_per_epoch
     updates = min(updates, settings.max_updates or updates)
-    done = progress["update"] >= updates or _out_of_patience(progress["losses"], settings.patience)
+    done = progress.update >= updates or progress.out_of_patience(settings.patience)
     while not done:
-        rate = recipe.optimizer.learning_rate * rate_factor(
-            recipe.schedule, epoch(), settings.epochs, progress["losses"]
+        learning_rate = run.recipe.optimizer.learning_rate * rate_factor(
+            run.recipe.schedule, training.epoch, settings.epochs, progress.scores
         )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        span = ranks.share(problem.draw()).to(device)
-        step = estimator.backward(model, model.loss, span, state)
-        state = step.state
-        ranks.average(_found(step, model, estimator))
-        norm = _clip(model, settings.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        if synthesizer_optimizer is not None:
-            if settings.synthesizer_clip is not None:
-                _clip(estimator, settings.synthesizer_clip)
-            synthesizer_optimizer.step()
-            synthesizer_optimizer.zero_grad()
-        progress["update"] += 1
-        interval.add({"loss": step.loss, "gradient_norm": norm, **step.metrics, **problem.observe(step)})
+        step, norm = training.learner.learn(problem.draw(), learning_rate)
+        progress.update += 1
+        observed.add({"loss": step.loss, "gradient_norm": norm, **step.metrics, **problem.observe(step)})
 
-        ended = progress["update"] % updates_per_epoch == 0
-        done = progress["update"] >= updates
+        ended = progress.every(problem.updates_per_epoch)
+        done = progress.update >= updates
         stopped = ranks.any(stop())
-        due = progress["update"] % settings.checkpoint_every == 0
-        if progress["update"] % settings.log_every == 0 or ended or done:
-            log({"learning_rate": rate, **interval.means(progress["update"], clock()), **_interface_metrics(model)})
-        if settings.diagnosis is not None and progress["update"] % settings.diagnosis.every == 0:
-            progress["seconds"] = clock()
-            # by every process on all rows: the next spans are whole, and sums over processes leave means as they are
-            log(passing_metrics(estimator, model, problem, ranks.gather_state(state), settings.diagnosis))
-            began = perf_counter() - progress["seconds"]
-        scored = settings.evaluate_every is not None and progress["update"] % settings.evaluate_every == 0
-        better = False
-        if ended or done or scored:
-            progress["seconds"] = clock()
-            score = problem.score(model, "valid", ranks)
-            if not isfinite(score["loss"]):
-                raise interval.diverged(f"the validation loss is {score['loss']}", progress["update"])
-            began = perf_counter() - progress["seconds"]
-            better = progress["best_rank"] is None or rank(score) < progress["best_rank"]
-            if better:
-                progress |= {"best_update": progress["update"], "best_rank": rank(score)}
-            if ended:
-                progress["losses"].append(rank(score))
-            log({f"valid_{name}": value for name, value in score.items()})
-            done = done or _out_of_patience(progress["losses"], settings.patience)
-        if due or ended or done or stopped or better:
-            interval.require_finite(progress["update"])
-            progress["seconds"] = clock()
-            save()
-            began = perf_counter() - progress["seconds"]
+        best = False
+        if progress.every(settings.log_every) or ended or done:
+            training.log_metrics(learning_rate)
+        with progress.clock.standing_still():
+            if settings.diagnosis is not None and progress.every(settings.diagnosis.every):
+                training.diagnose()
+            if progress.every(settings.evaluate_every) or ended or done:
+                best = training.evaluate(ends_epoch=ended)
+                done = done or progress.out_of_patience(settings.patience)
+            if progress.every(settings.checkpoint_every) or ended or done or stopped or best:
+                training.save()
         if stopped and not done:
             raise Interrupted
-    return model
+    return training.learner.model
 
 
-def _found(step: Step, *modules: nn.Module) -> list[Tensor]:
-    """All that an update found out about its rows: gradients, loss and figures, each a mean over them."""
-    gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
-    return [*gradients, step.loss, *step.metrics.values()]
+@final
+class _Training:
+    """A run in training: the four things that happen beside its updates.
 
+    It begins where the latest checkpoint stands.
+    """
 
-def _interface_metrics(model: SequenceModel) -> dict[str, float]:
-    """How good the interfaces between levels are; running means already, so that the latest will do."""
-    return {
-        f"interface_{level}_{name}": float(value)
-        for level, interface in interfaces_of(model).items()
-        for name, value in interface.metrics().items()
-    }
+    def __init__(self, run: Run, problem: Problem, report: Report, ranks: Ranks) -> None:
+        self._run, self._problem, self._report, self._ranks = run, problem, report, ranks
+        self._recipe = dump_recipe(run.recipe)
+        self.learner = Learner(run.recipe, problem, ranks)
+        self.progress, self.observed = Progress(), RunningMetrics()
+        checkpoint = latest_checkpoint(run.checkpoints)
+        if checkpoint is not None:
+            self._load(checkpoint)
+        if ranks.leads:
+            run.forget_after(self.progress.update)
+            run.keep_texts(problem.texts)
 
+    @property
+    def epoch(self) -> float:
+        """Epochs so far."""
+        return self.progress.update / self._problem.updates_per_epoch
 
-def _clip(module: nn.Module, limit: float | None) -> Tensor:
-    """Shrink the module's gradient to the limit, if there is one; returns its norm before."""
-    if limit is None:
-        return nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
-    return nn.utils.clip_grad_norm_(module.parameters(), limit)
+    def log_metrics(self, learning_rate: float) -> None:
+        """Log the means of what was observed since the last time.
 
+        Raises:
+            Diverged: a loss or a gradient was not finite.
+        """
+        means = self.observed.means(self.progress.update, self.progress.clock.seconds)
+        self._log({"learning_rate": learning_rate, **means, **self.learner.interface_metrics()})
 
-def _out_of_patience(losses: list[float], patience: int | None) -> bool:
-    return patience is not None and len(losses) - losses.index(min(losses)) > patience if losses else False
+    def diagnose(self) -> None:
+        """Log metrics against the true gradient: every process measures all rows, whose next spans are whole."""
+        settings = self._run.recipe.training.diagnosis
+        assert settings is not None, "asked for"
+        state = self._ranks.gather_state(self.learner.state)
+        self._log(passing_metrics(self.learner.estimator, self.learner.model, self._problem, state, settings))
+
+    def evaluate(self, ends_epoch: bool) -> bool:
+        """Log the score on the valid split; return whether it is the best so far.
+
+        Raises:
+            Diverged: its loss is not finite.
+        """
+        score = self._problem.score(self.learner.model, "valid", self._ranks)
+        if not isfinite(score["loss"]):
+            raise self.observed.diverged(f"the validation loss is {score['loss']}", self.progress.update)
+        best = self.progress.add_score(selection_score(score), ends_epoch)
+        self._log({f"valid_{name}": value for name, value in score.items()})
+        return best
+
+    def save(self) -> None:
+        """Save a checkpoint.
+
+        Raises:
+            Diverged: a loss, a gradient or a parameter is not finite.
+            InputError: it cannot be written.
+        """
+        self.observed.require_finite(self.progress.update)
+        if not self.learner.is_finite():
+            raise self.observed.diverged("a parameter of the model is not finite", self.progress.update)
+        state = {**self.learner.state_dict(), **self._problem.state_dict(), "observed": self.observed.values}
+        progress = {**self.progress.state_dict(), self._problem.kind: self._problem.identity}
+        if self._ranks.leads:
+            save_checkpoint(self._run.checkpoints, self.learner.model, state, self._recipe, progress)
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        require_fit(checkpoint, self._run, self._problem)
+        checkpoint.load_model(self.learner.model)
+        saved = checkpoint.load_state(self.learner.device)
+        try:
+            self.progress = Progress.of(checkpoint.progress)
+            self.observed = RunningMetrics(self.progress.clock.seconds, saved["observed"])
+            self._problem.load_state_dict(saved)
+            self.learner.load_state_dict(saved, self.progress.update)
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            raise InputError(f"{checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
+
+    def _log(self, metrics: dict[str, Any]) -> None:
+        if not self._ranks.leads:
+            return
+        seconds = round(self.progress.clock.seconds, 3)
+        record = {"update": self.progress.update, "epoch": self.epoch, "seconds": seconds, **metrics}
+        self._run.log(record)
+        self._report(record)

@@ -1,4 +1,4 @@
-"""The run folder: everything that a training run reads back or leaves behind.
+"""The run folder: all that a training run reads back or leaves behind.
 
 RUN/
     recipe.yaml        the resolved recipe
@@ -94,11 +94,11 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What tables and figures call it."""
+        """Its name in tables and figures."""
         return str(self.folder)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """What was logged, oldest first. A line cut short by a kill is left out."""
+        """Yield the records that were logged, oldest first. A line cut short by a kill is left out."""
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             return
@@ -129,7 +129,7 @@ class Run:
             file.writelines((json.dumps(record) + "\n").encode() for record in kept)
 
     def keep_texts(self, digests: Mapping[str, str]) -> None:
-        """Note which texts it is scored on, if any.
+        """Note the digests of the texts that it is scored on, if any.
 
         Raises:
             InputError: as `log`.
@@ -139,7 +139,7 @@ class Run:
                 file.write((json.dumps(dict(digests), indent=1) + "\n").encode())
 
     def texts(self) -> dict[str, str]:
-        """Digests of the texts that it is scored on, by split; none for a task, or where an older version ran it.
+        """Return the digests of the texts that it is scored on, by split; none for a task, or before it is trained.
 
         Raises:
             InputError: the file is damaged.
@@ -156,7 +156,7 @@ class Run:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """The path of a file of the run, while it is written.
+        """Yield the path of a file of the run that is written within.
 
         Raises:
             InputError: it cannot be written, the disk being full for example.
@@ -194,7 +194,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def free_folder(name: str, parent: str = "runs") -> Path:
-    """The first of PARENT/NAME-1, PARENT/NAME-2, ... that does not exist."""
+    """Return the first of PARENT/NAME-1, PARENT/NAME-2, ... that does not exist."""
     number = 1
     while (folder := Path(parent) / f"{name}-{number}").exists():
         number += 1

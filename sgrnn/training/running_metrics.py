@@ -1,4 +1,4 @@
-"""What was observed between two lines of the log, and whether training has diverged in it."""
+"""Metrics observed between two lines of the log, and a stop where training has diverged in them."""
 
 from math import isfinite
 from statistics import fmean
@@ -10,27 +10,27 @@ from sgrnn.errors import InputError
 
 
 class Diverged(InputError):
-    """Training went off to infinity: a learning rate or a clip of the recipe is to be mended."""
+    """Training diverged: a learning rate or a clip of the recipe is to be mended."""
 
 
 class RunningMetrics:
-    """What was observed since the last log, kept as tensors so that observing does not wait for the device.
+    """Running means of the metrics since the last log, kept as tensors so that observing does not wait for the device.
 
     Args:
-        clock: seconds trained when it begins.
-        values: what was observed before training was interrupted, one dict for each update.
+        seconds: trained when it begins.
+        values: the metrics of each update observed before training was interrupted.
     """
 
-    def __init__(self, clock: float = 0.0, values: list[dict[str, Tensor]] | None = None) -> None:
+    def __init__(self, seconds: float = 0.0, values: list[dict[str, Tensor]] | None = None) -> None:
         if values is not None and not isinstance(values, list):
-            raise TypeError(f"expected a list of figures for each update, got {type(values).__name__}")
+            raise TypeError(f"expected a list of metrics for each update, got {type(values).__name__}")
         self.values = values or []
         self._updates = 0
-        self._clock = clock
+        self._seconds = seconds
         self._model_suspected = True
 
     def add(self, metrics: dict[str, Tensor]) -> None:
-        """Observe one update; not every update need bring the same figures."""
+        """Observe one update; not every update need bring the same metrics."""
         self.values.append({name: value.detach() for name, value in metrics.items()})
         self._updates += 1
 
@@ -46,10 +46,10 @@ class RunningMetrics:
             if not isfinite(metrics["gradient_norm"]):
                 raise self.diverged(f"the norm of the gradient is {metrics['gradient_norm']}", number)
             if not all(map(isfinite, metrics.values())):
-                self._model_suspected = False  # the synthesizer's figures were the first to go
+                self._model_suspected = False  # the synthesizer's metrics were the first to go
 
     def diverged(self, what: str, update: int) -> "Diverged":
-        """The error that says what happened at an update, and which field to look at."""
+        """Return the error that says what happened at an update, and which field to look at."""
         if self._model_suspected:
             fields = "optimizer.learning_rate or training.clip"
         else:
@@ -59,8 +59,8 @@ class RunningMetrics:
             "the checkpoints of this one are from before"
         )
 
-    def means(self, update: int, clock: float) -> dict[str, float]:
-        """The mean of each figure since the last call, and the rate of updates.
+    def means(self, update: int, seconds: float) -> dict[str, float]:
+        """Return the mean of each metric since the last call, and the rate of updates.
 
         Raises:
             Diverged: a loss or a gradient is not finite.
@@ -71,12 +71,12 @@ class RunningMetrics:
             for name, value in metrics.items():
                 observed.setdefault(name, []).append(value)
         means = {name: fmean(values) for name, values in observed.items()}
-        means["updates_per_second"] = self._updates / max(clock - self._clock, 1e-9)
-        self.values, self._updates, self._clock = [], 0, clock
+        means["updates_per_second"] = self._updates / max(seconds - self._seconds, 1e-9)
+        self.values, self._updates, self._seconds = [], 0, seconds
         return means
 
     def _read(self) -> list[dict[str, float]]:
-        """The values as numbers, fetched from their device at once."""
+        """Return the values as numbers, fetched from their device at once."""
         if not self.values:
             return []
         numbers = iter(torch.stack([value.double() for row in self.values for value in row.values()]).tolist())

@@ -1,4 +1,4 @@
-"""How many threads a run computes with on a CPU: few products are done before a second thread has woken up."""
+"""Threads that a run computes with on a CPU: few products are done before a second thread has woken up."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ SMALL = 20_000_000
 
 @contextmanager
 def threads_for(recipe: Recipe, build: Callable[[], nn.Module], ranks: Ranks = ALONE) -> Iterator[int]:
-    """Within, torch computes with as many threads as fit a run; afterwards with as many as before.
+    """Let torch compute with as many threads as fit a run within, and with as many as before afterwards.
 
     `training.threads` says how many, where it does; else the environment variable OMP_NUM_THREADS, where it is set;
     else `suitable_threads`. So it is a function of the recipe, the environment, the machine and the number of
@@ -38,8 +38,8 @@ def threads_for(recipe: Recipe, build: Callable[[], nn.Module], ranks: Ranks = A
     else:
         with torch.device("meta"):
             model = build()
-        rows = max(1, recipe.training.batch_size // ranks.size)
-        threads = suitable_threads(rows * products(model), available, ranks.local_size)
+        rows = max(1, recipe.training.batch_size // ranks.world_size)
+        threads = suitable_threads(rows * products(model), available, ranks.local_world_size)
     torch.set_num_threads(threads)
     try:
         yield threads
@@ -48,7 +48,7 @@ def threads_for(recipe: Recipe, build: Callable[[], nn.Module], ranks: Ranks = A
 
 
 def suitable_threads(products: int, available: int, processes: int = 1) -> int:
-    """One thread for a small model; for another all there are, shared out among the processes on the machine.
+    """Return one thread for a small model; for another all there are, shared out among the machine's processes.
 
     docs/performance.md has the measurements.
 
@@ -64,7 +64,7 @@ def suitable_threads(products: int, available: int, processes: int = 1) -> int:
 
 
 def products(model: nn.Module) -> int:
-    """Multiply-adds of a step of one row, forwards: the weights of all matrices but those that are only looked up.
+    """Return the multiply-adds of a step of one row, forwards: the weights of all matrices that are not only looked up.
 
     >>> products(nn.LSTM(8, 16))
     1536

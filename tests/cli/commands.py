@@ -1,5 +1,6 @@
 """The command line within a folder, in this process and as a process of its own."""
 
+import json
 import multiprocessing
 import os
 import re
@@ -103,6 +104,11 @@ def _command(folder: Path, arguments: list[str], told: dict[str, str], streams: 
     torch.set_num_threads(1)
     sys.argv = ["sgrnn", *arguments]
     main()
+
+
+def records_of(run: str) -> list[dict[str, float]]:
+    """The record of a run."""
+    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
 
 
 def table_in(output: str) -> dict[str, dict[str, str]]:

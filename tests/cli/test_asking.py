@@ -1,6 +1,5 @@
 """`sgrnn evaluate`, `sgrnn generate` and `sgrnn compare`."""
 
-import json
 import random
 import re
 from collections import Counter
@@ -10,20 +9,7 @@ import pytest
 
 from sgrnn.data import load_texts
 
-from .commands import Commands, table_in
-
-
-def records_of(run: str) -> list[dict[str, float]]:
-    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture
-def mine(sgrnn: Commands) -> str:
-    """A run whose best checkpoint is not its last."""
-    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=60", "--optimizer.learning_rate=0.1")
-    losses = [record["valid_loss"] for record in records_of("mine") if "valid_loss" in record]
-    assert min(losses) < losses[-1]
-    return "mine"
+from .commands import Commands, records_of, table_in
 
 
 def replaced_in(text: str, folder: Path) -> float:
@@ -68,7 +54,12 @@ def test_evaluation_is_of_the_best_checkpoint(sgrnn: Commands, mine: str) -> Non
 
 
 def test_all_speak_of_the_same_best_where_it_lies_within_an_epoch(sgrnn: Commands, folder: Path) -> None:
-    often = ("--training.evaluate_every=5", "--training.max_updates=53", "--optimizer.learning_rate=0.3")
+    often = (
+        "--training.evaluate_every=5",
+        "--training.max_updates=53",
+        "--optimizer.learning_rate=0.3",
+        "--training.seed=4",
+    )
     end = sgrnn.well("train", "tiny.yaml", "--run", "mine", *often)
     best = min((record for record in records_of("mine") if "valid_loss" in record), key=lambda r: r["valid_loss"])
     assert best["update"] % 9, "the test means the best not to be at the end of an epoch"
@@ -83,17 +74,16 @@ def test_all_speak_of_the_same_best_where_it_lies_within_an_epoch(sgrnn: Command
     assert f"perplexity {perplexity} per token" in sgrnn.well("evaluate", "one/trials/0000", "--split", "valid")
 
 
-@pytest.mark.parametrize(("split", "tokens"), [("train", 208), ("valid", 64), ("test", 48)])
-def test_each_split_is_counted_to_the_last_token(sgrnn: Commands, mine: str, split: str, tokens: int) -> None:
-    words = tokens // 16 * 5  # four words and a line end a line
-    output = sgrnn.well("evaluate", mine, "--split", split)
-    assert output.startswith(f"text {split}: {tokens} tokens, {words} words, {tokens} characters, {tokens} bytes\n")
+def test_each_split_is_counted_to_the_last_token(sgrnn: Commands, mine: str) -> None:
+    for split, tokens in (("train", 208), ("valid", 64), ("test", 48)):
+        words = tokens // 16 * 5  # four words and a line end a line
+        output = sgrnn.well("evaluate", mine, "--split", split)
+        assert output.startswith(f"text {split}: {tokens} tokens, {words} words, {tokens} characters, {tokens} bytes\n")
 
 
-def test_evaluation_of_a_split_that_is_not_there_is_refused(sgrnn: Commands) -> None:
-    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--data.test=null")
-    message = sgrnn.refused("evaluate", "mine")
-    assert message.endswith("has no split named 'test'; expected one of train, valid")
+def test_evaluation_of_a_split_that_is_not_there_is_refused(sgrnn: Commands, mine: str) -> None:
+    message = sgrnn.refused("evaluate", mine, "--split", "dev")
+    assert message.endswith("has no split named 'dev'; expected one of train, valid, test")
 
 
 def test_subwords_are_scored_per_word_and_character_of_the_text(sgrnn: Commands) -> None:
@@ -141,13 +131,11 @@ def test_unknown_words_of_a_prompt_are_named_apart_from_the_text(sgrnn: Commands
     assert outcome.out.startswith("<unk> <unk> <unk>")
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("--length", "0"), ("--temperature", "-1"), ("--seed", "-1"), ("--seed", str(2**63))]
-)
-def test_options_out_of_range_are_refused(sgrnn: Commands, mine: str, option: str, value: str) -> None:
-    outcome = sgrnn("generate", mine, option, value)
-    assert outcome.status == 2
-    assert f"Invalid value for '{option}'" in outcome.err
+def test_options_out_of_range_are_refused(sgrnn: Commands, mine: str) -> None:
+    for option, value in (("--length", "0"), ("--temperature", "-1"), ("--seed", "-1"), ("--seed", str(2**63))):
+        outcome = sgrnn("generate", mine, option, value)
+        assert outcome.status == 2
+        assert f"Invalid value for '{option}'" in outcome.err
 
 
 def test_runs_are_compared_in_a_table_and_a_figure(sgrnn: Commands, mine: str) -> None:
@@ -186,10 +174,10 @@ def test_the_smallest_vocabulary_is_not_the_best(sgrnn: Commands, folder: Path) 
     zipf(folder)
     words = ("--data.tokenizer.kind=word", "--data.valid=null", "--data.test=null", "--sample.prompt=''")
     bits, shares = {}, {}
-    for size in (3, 20, 200):
+    for size in (3, 200):
         trained = sgrnn.well(
             "train", "tiny.yaml", "--run", f"r{size}", f"--data.tokenizer.vocabulary_size={size}", *words,
-            "--training.max_updates=60", "--model.dropout=0",
+            "--training.max_updates=40", "--model.dropout=0",
         )  # fmt: skip
         assert re.search(r"\d bits per character, \d\.\d+ per byte, <unk> \d+\.\d\d%\n", trained)
         assert re.search(r"; \d+\.\d\d% of the tokens are <unk> in the place of something else\)\n", trained)
@@ -197,8 +185,8 @@ def test_the_smallest_vocabulary_is_not_the_best(sgrnn: Commands, folder: Path) 
         found = re.search(r"([\d.]+) bits per character, .*, <unk> ([\d.]+)% of the tokens$", last)
         assert found is not None
         bits[size], shares[size] = float(found[1]), float(found[2])
-    assert bits[200] < bits[20] < bits[3]
-    assert shares[200] < 2 < shares[20] < shares[3]
+    assert bits[200] < bits[3]
+    assert shares[200] < 2 < shares[3]
     compared = sgrnn.well("compare", "r3", "r200")
     assert "caution: loss and perplexity are per token, and the tokens of the runs differ: " in compared
     assert f" {shares[3]:.2f}% " in compared
@@ -207,28 +195,23 @@ def test_the_smallest_vocabulary_is_not_the_best(sgrnn: Commands, folder: Path) 
     page = Path("report.html").read_text()
     assert "<p>Caution: loss and perplexity are per token" in page
     assert f">{shares[3]:.2f}%</td>" in page
-    (folder / "space.yaml").write_text("data.tokenizer.vocabulary_size: [3]\n")
-    space = ("--space", "space.yaml", "--study", "one", "--trials", 1)
-    swept = sgrnn.well("sweep", "tiny.yaml", *space, *words, "--training.max_updates=60", "--model.dropout=0")
-    assert f" {shares[3]:.2f}% " in swept
-    assert f" {bits[3]:.3f} " in swept
 
 
-def test_different_texts_are_not_compared_without_a_word(sgrnn: Commands, mine: str, folder: Path) -> None:
+def test_different_texts_are_not_compared_without_a_word(sgrnn: Commands, mine: str, tiny: str, folder: Path) -> None:
     other = folder / "texts" / "other.txt"
     other.write_text((folder / "texts" / "valid.txt").read_text()[::-1].strip() + "\n")
     assert other.stat().st_size == (folder / "texts" / "valid.txt").stat().st_size, "counts would not tell"
     sgrnn.well("train", "tiny.yaml", "--run", "other", "--data.valid=texts/other.txt")
     differ = "caution: the validation texts of the runs differ: no number compares models on different texts\n"
     assert differ in sgrnn.well("compare", mine, "other")
-    sgrnn.well("train", "tiny.yaml", "--run", "same", "--training.max_updates=1")
+    Path(tiny).rename("same")
     assert "caution" not in sgrnn.well("compare", mine, "same")
     (Path("same") / "texts.json").unlink()
     assert "caution: whether the validation texts are the same is not known" in sgrnn.well("compare", mine, "same")
     sgrnn.well("resume", "same")
     assert "caution" not in sgrnn.well("compare", mine, "same")
     (folder / "space.yaml").write_text("data.valid: [texts/valid.txt, texts/other.txt]\n")
-    space = ("--space", "space.yaml", "--study", "two", "--trials", 6, "--training.max_updates=1")
+    space = ("--space", "space.yaml", "--study", "two", "--trials", 3, "--training.max_updates=1")
     assert differ in sgrnn.well("sweep", "tiny.yaml", *space)
     sgrnn.well("train", "copy-synthetic", "--run", "task", "--training.max_updates=1")
     assert "caution: the runs have learned different things" in sgrnn.well("compare", mine, "task")

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import sgrnn as package
 
 from .commands import Commands
@@ -18,60 +16,57 @@ HEAVY = {
     "requests",
 }  # fmt: skip
 PROGRAM = """
-import json, sys
+import io, json, shlex, sys
+from contextlib import redirect_stderr, redirect_stdout
 from sgrnn.cli import main
-sys.argv[0] = "sgrnn"
-status = 0
-try:
-    main()
-except SystemExit as ended:
-    status = ended.code or 0
-loaded = sorted({name.partition(".")[0] for name in sys.modules})
-print(json.dumps([status, loaded]), file=open("answer.json", "w"))
+answers = []
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["sgrnn", *shlex.split(line)]
+    status, said = 0, io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as ended:
+            status = ended.code or 0
+    answers.append([status, said.getvalue(), sorted({name.partition(".")[0] for name in sys.modules})])
+print(json.dumps(answers))
 """
-
-
-def answer(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
-    """Exit status of a command, the packages that its process has loaded, and what it said."""
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
-        cwd=folder, capture_output=True, encoding="utf-8", timeout=60, check=True,
-    )  # fmt: skip
-    status, loaded = json.loads((folder / "answer.json").read_text())
-    return status, set(loaded), ended.stdout + ended.stderr
-
-
-@pytest.mark.parametrize(
-    ("command", "status", "said"),
-    [
-        ("--help", 0, "Usage: sgrnn "),
-        ("-h", 0, "Usage: sgrnn "),
-        ("train -h", 0, "Usage: sgrnn train "),
-        ("data fetch -h", 0, "Usage: sgrnn data fetch "),
-        ("--version", 0, "sgrnn 0."),
-        ("recipes list", 0, "quickstart"),
-        ("data list", 0, "wikitext-2"),
-        ("trian quickstart", 2, "No such command 'trian'"),
-        ("resume runs/mine --epochs 3", 2, "No such option: --epochs"),
-        ("train", 2, "Missing argument"),
-        ("train quikstart", 2, "did you mean quickstart?"),
-        ("train quickstart --gradient.windw=5", 2, "did you mean gradient.window?"),
-        ("train quickstart --seed 3", 2, "did you mean --training.seed=3?"),
-        ("train quickstart --rnu mine", 2, "--rnu is no option of sgrnn train; did you mean --run?"),
-        ("sweep quickstart --space nowhere.yaml", 2, "cannot read the space nowhere.yaml"),
-        ("recipes check quickstart --training.epochs=x", 2, "training.epochs must be a valid integer"),
-        ("data fetch penn", 2, "there is no data named 'penn'"),
-        *(
-            (f"{command} nowhere", 2, "nowhere holds no run")
-            for command in ("resume", "evaluate", "generate", "compare", "diagnose", "report")
-        ),
-    ],
+COMPLETE = "import sys; sys.argv[0] = 'sgrnn'; from sgrnn.cli import main; main()"
+COMMANDS = (
+    ("--help", 0, "Usage: sgrnn "),
+    ("-h", 0, "Usage: sgrnn "),
+    ("train -h", 0, "Usage: sgrnn train "),
+    ("data fetch -h", 0, "Usage: sgrnn data fetch "),
+    ("--version", 0, "sgrnn 0."),
+    ("recipes list", 0, "quickstart"),
+    ("data list", 0, "wikitext-2"),
+    ("trian quickstart", 2, "No such command 'trian'"),
+    ("resume runs/mine --epochs 3", 2, "No such option: --epochs"),
+    ("train", 2, "Missing argument"),
+    ("train quikstart", 2, "did you mean quickstart?"),
+    ("train quickstart --gradient.windw=5", 2, "did you mean gradient.window?"),
+    ("train quickstart --seed 3", 2, "did you mean --training.seed=3?"),
+    ("train quickstart --rnu mine", 2, "--rnu is no option of sgrnn train; did you mean --run?"),
+    ("sweep quickstart --space nowhere.yaml", 2, "cannot read the space nowhere.yaml"),
+    ("recipes check quickstart --training.epochs=x", 2, "training.epochs must be a valid integer"),
+    ("data fetch penn", 2, "there is no data named 'penn'"),
+    *(
+        (f"{command} nowhere", 2, "nowhere holds no run")
+        for command in ("resume", "evaluate", "generate", "compare", "diagnose", "report")
+    ),
 )
-def test_it_answers_without_what_only_training_needs(tmp_path: Path, command: str, status: int, said: str) -> None:
-    found, loaded, output = answer(tmp_path, *command.split())
-    assert said in output
-    assert found == status
-    assert loaded & HEAVY == set()
+
+
+def test_it_answers_without_what_only_training_needs(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], input="\n".join(command for command, *_ in COMMANDS),
+        cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=True,
+    )  # fmt: skip
+    answers = json.loads(ended.stdout)
+    for (command, status, said), (found, output, loaded) in zip(COMMANDS, answers, strict=True):
+        assert found == status, command
+        assert said in output, command
+        assert HEAVY.isdisjoint(loaded), command
 
 
 def test_the_version_is_shown(sgrnn: Commands) -> None:
@@ -82,7 +77,7 @@ def complete(folder: Path, words: str) -> list[str]:
     """What a shell is told when somebody asks it to complete the last of some words."""
     told = {"_SGRNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", COMPLETE],
         cwd=folder, env=os.environ | told, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     return ended.stdout.split()
@@ -90,6 +85,5 @@ def complete(folder: Path, words: str) -> list[str]:
 
 def test_a_shell_completes_commands_and_recipes(tmp_path: Path, sgrnn: Commands) -> None:
     assert complete(tmp_path, "sgrnn re") == ["resume", "report", "recipes"]
-    for command in ("train", "sweep", "recipes show"):
-        assert complete(tmp_path, f"sgrnn {command} quick") == ["quickstart"]
+    assert complete(tmp_path, "sgrnn train quick") == ["quickstart"]
     assert re.search(r"complete .*sgrnn", sgrnn.well("--show-completion", "bash"))

@@ -32,8 +32,5 @@ def test_the_recipe_says_with_how_many_threads(sgrnn: Commands, monkeypatch: pyt
         with watched(monkeypatch) as told:
             sgrnn.well(*command)
         assert told == [3, torch.get_num_threads()], command
-
-
-def test_a_number_of_threads_that_cannot_be_is_refused(sgrnn: Commands) -> None:
     message = sgrnn.refused("train", "tiny.yaml", "--training.threads=0")
     assert message == "command line: training.threads must be greater than 0, got 0"

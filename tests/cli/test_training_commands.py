@@ -12,7 +12,7 @@ import torch
 
 from sgrnn.training.checkpoints import latest_checkpoint
 
-from .commands import Commands, table_in
+from .commands import Commands, records_of, table_in
 
 
 def files_of(folder: str) -> dict[str, bytes]:
@@ -30,7 +30,7 @@ def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(
     head, _, rest = output.partition("sample ")
     sample, _, end = rest.partition("\n")[2].partition("\n───")
     assert head.startswith("training runs/tiny-1: text, 208 tokens, vocabulary 10, estimator synthetic\n")
-    assert re.search(r"R² -?[\d.]+  gate [\d.]+  [\d,]+ tokens/s\n", head)
+    assert re.search(r"R² -?[\d.]+  shrinkage [\d.]+  [\d,]+ tokens/s\n", head)
     assert len(sample) == len("a") + 30
     assert sample.startswith("a")
     assert f"validation perplexity {best:.2f} (best of 2 evaluations)" in end
@@ -43,16 +43,16 @@ def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(
     assert Path("runs/tiny-1/curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
-def test_the_same_command_again_makes_another_run_with_the_same_model(sgrnn: Commands) -> None:
-    sgrnn.well("train", "tiny.yaml")
+def test_the_same_command_again_makes_another_run_with_the_same_model(sgrnn: Commands, tiny: str) -> None:
+    Path("runs").mkdir()
+    Path(tiny).rename("runs/tiny-1")
     sgrnn.well("train", "tiny.yaml")
     assert models_of("runs/tiny-1") == models_of("runs/tiny-2") != {}
 
 
 def test_overrides_reach_the_run_and_are_resolved_in_its_recipe(sgrnn: Commands) -> None:
-    sgrnn.well(
-        "train", "tiny.yaml", "--run", "mine", "--gradient.window=2", "--training.seed", "7", "--data", "elsewhere"
-    )
+    overrides = ("--gradient.window=2", "--training.seed", "7", "--training.max_updates=1")
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", *overrides, "--data", "elsewhere")
     written = sgrnn.well("recipes", "show", "mine/recipe.yaml")
     assert "  window: 2\n" in written
     assert "  seed: 7\n" in written
@@ -61,22 +61,20 @@ def test_overrides_reach_the_run_and_are_resolved_in_its_recipe(sgrnn: Commands)
 
 
 def test_a_finished_run_can_be_resumed_in_vain_from_any_folder(
-    sgrnn: Commands, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sgrnn: Commands, folder: Path, tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = sgrnn.well("train", "tiny.yaml", "--run", "mine")
-    before = files_of("mine/checkpoints")
+    before, losses = files_of("tiny/checkpoints"), [record.get("valid_perplexity", 1e9) for record in records_of(tiny)]
     (folder / "other").mkdir()
     monkeypatch.chdir(folder / "other")
-    again = sgrnn.well("resume", "../mine", "--data", "../data")
-    assert again.splitlines()[-3] == first.splitlines()[-3]
+    again = sgrnn.well("resume", "../tiny", "--data", "../data")
+    assert again.splitlines()[-3] == f"validation perplexity {min(losses):.2f} (best of 2 evaluations)"
     monkeypatch.chdir(folder)
-    assert files_of("mine/checkpoints") == before
+    assert files_of("tiny/checkpoints") == before
 
 
-def test_a_folder_that_holds_a_run_is_refused_and_left_alone(sgrnn: Commands) -> None:
-    sgrnn.well("train", "tiny.yaml", "--run", "mine")
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(sgrnn: Commands, mine: str) -> None:
     before = files_of("mine")
-    assert sgrnn.refused("train", "tiny.yaml", "--run", "mine", "--model.hidden_size=3").startswith(
+    assert sgrnn.refused("train", "tiny.yaml", "--run", mine, "--model.hidden_size=3").startswith(
         "mine already holds a run: go on with `sgrnn resume mine`, or name another folder with --run"
     )
     assert files_of("mine") == before
@@ -91,9 +89,7 @@ def test_recipe_errors_are_printed_all_at_once(sgrnn: Commands) -> None:
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
+UNFIT = (
         ("--data.train=missing.txt", r"missing\.txt does not exist; expected a UTF-8 text file: check the path"),
         ("--data.train=texts", r"texts cannot be read: Is a directory; expected a UTF-8 text file"),
         ("--data.train=empty.txt", r"empty\.txt is empty; expected UTF-8 text"),
@@ -104,17 +100,17 @@ def test_recipe_errors_are_printed_all_at_once(sgrnn: Commands) -> None:
         ("--sample.prompt=Zoe", r"the prompt holds the character 'Z' \(U\+005A\) in line 1, not among the 10 of the"),
         ("--data.tokenizer.kind=bpe", r"data\.tokenizer: bpe needs vocabulary_size"),
         ("--data.corpus=ptb", r"data\.train is for corpus text, not ptb"),
-    ],
 )  # fmt: skip
-def test_what_cannot_be_trained_on_is_refused_before_a_folder_is_made(
-    sgrnn: Commands, override: str, expected: str
-) -> None:
+
+
+def test_what_cannot_be_trained_on_is_refused_before_a_folder_is_made(sgrnn: Commands) -> None:
     Path("empty.txt").write_text(" \n")
     Path("binary.bin").write_bytes(b"ab\x00cd")
     Path("latin.txt").write_bytes("café\n".encode("latin-1"))
     Path("unseen.txt").write_text("é\n")
-    assert re.search(expected, sgrnn.refused("train", "tiny.yaml", "--run", "mine", override))
-    assert not Path("mine").exists()
+    for override, expected in UNFIT:
+        assert re.search(expected, sgrnn.refused("train", "tiny.yaml", "--run", "mine", override))
+        assert not Path("mine").exists()
 
 
 def test_words_without_blanks_are_named_where_they_make_a_text_too_short(sgrnn: Commands) -> None:
@@ -151,23 +147,24 @@ def test_a_run_folder_that_cannot_be_made_is_refused(sgrnn: Commands) -> None:
     assert message.endswith("; name another with --run")
 
 
-@pytest.mark.parametrize("command", ["resume", "evaluate", "generate", "compare"])
-def test_a_folder_without_a_run_is_refused(sgrnn: Commands, command: str) -> None:
-    for folder in ("nowhere", "texts"):
-        assert sgrnn.refused(command, folder) == (
-            f"{folder} holds no run: expected {folder}/recipe.yaml, which a run begins by writing"
-        )
+def test_a_folder_without_a_run_is_refused(sgrnn: Commands) -> None:
+    for command in ("resume", "evaluate", "generate", "compare"):
+        for folder in ("nowhere", "texts"):
+            assert sgrnn.refused(command, folder) == (
+                f"{folder} holds no run: expected {folder}/recipe.yaml, which a run begins by writing"
+            )
 
 
-def test_a_run_that_never_saved_is_refused_where_a_model_is_needed_and_resumed_from_its_start(sgrnn: Commands) -> None:
-    sgrnn.well("train", "tiny.yaml", "--run", "whole")
+def test_a_run_that_never_saved_is_refused_where_a_model_is_needed_and_resumed_from_its_start(
+    sgrnn: Commands, tiny: str
+) -> None:
     sgrnn.refused("train", "tiny.yaml", "--run", "mine", "--optimizer.learning_rate=3e38", "--optimizer.kind=adamw")
     for command in ("evaluate", "generate"):
         assert sgrnn.refused(command, "mine") == "mine has no checkpoint yet: go on with `sgrnn resume mine`"
     recipe = Path("mine/recipe.yaml")
-    recipe.write_text(Path("whole/recipe.yaml").read_text())
+    recipe.write_text(Path(tiny, "recipe.yaml").read_text())
     sgrnn.well("resume", "mine")
-    assert models_of("mine") == models_of("whole")
+    assert models_of("mine") == models_of(tiny)
 
 
 UNEVALUATED = (
@@ -176,22 +173,21 @@ UNEVALUATED = (
 )
 
 
-@pytest.mark.parametrize("logged", [0, 1, 2])
-def test_a_run_that_was_not_evaluated_yet_is_shown_as_far_as_it_is(sgrnn: Commands, logged: int) -> None:
-    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=8")
-    sgrnn.well("train", "tiny.yaml", "--run", "other")
+def test_a_run_that_was_not_evaluated_yet_is_shown_as_far_as_it_is(sgrnn: Commands, mine: str, tiny: str) -> None:
     path = Path("mine/metrics.jsonl")
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:logged]))
+    lines = path.read_text().splitlines(keepends=True)
     rmtree("mine/checkpoints")
     Path("mine/checkpoints").mkdir()
-    output = sgrnn.well("compare", "mine", "other")
-    assert f"mine {UNEVALUATED}\n" in output
-    row = table_in(output)["mine"]
-    assert (row["estimator"], row["loss"], row["perplexity"]) == ("synthetic 3", "", "")
-    assert row["epochs"] == ("", "0.333", "0.667")[logged]
-    assert f"mine {UNEVALUATED}\n" in sgrnn.well("compare", "mine")
-    for runs in (("mine",), ("mine", "other")):
-        assert f"mine {UNEVALUATED}\n" in sgrnn.well("report", *runs)
+    for logged, epochs in ((0, ""), (1, "0.333"), (2, "0.667")):
+        path.write_text("".join(lines[:logged]))
+        output = sgrnn.well("compare", mine, tiny)
+        assert f"mine {UNEVALUATED}\n" in output
+        row = table_in(output)["mine"]
+        assert (row["estimator"], row["loss"], row["perplexity"], row["epochs"]) == ("synthetic 3", "", "", epochs)
+    for logged in (0, 2):
+        path.write_text("".join(lines[:logged]))
+        assert f"mine {UNEVALUATED}\n" in sgrnn.well("compare", mine)
+        assert f"mine {UNEVALUATED}\n" in sgrnn.well("report", mine)
         assert UNEVALUATED in Path("report.html").read_text("utf-8")
 
 
@@ -219,13 +215,7 @@ def test_a_learning_rate_that_jumps_when_a_run_is_lengthened_is_named(sgrnn: Com
 
 @pytest.mark.parametrize(
     ("schedule", "after"),
-    [
-        ("--schedule.kind=cosine", "--training.epochs=2"),
-        ("--schedule.kind=constant", "--training.epochs=3"),
-        ("--schedule.kind=step --schedule.after=1", "--training.epochs=3"),
-        ("--schedule.kind=plateau", "--training.epochs=3"),
-        ("--schedule.kind=restarts --schedule.period=1", "--training.epochs=3"),
-    ],
+    [("--schedule.kind=cosine", "--training.epochs=2"), ("--schedule.kind=plateau", "--training.epochs=3")],
 )
 def test_a_learning_rate_that_does_not_depend_on_the_length_is_not_spoken_of(
     sgrnn: Commands, schedule: str, after: str
@@ -233,11 +223,11 @@ def test_a_learning_rate_that_does_not_depend_on_the_length_is_not_spoken_of(
     assert resumed(sgrnn, schedule, "--training.epochs=2", after) == ""
 
 
-@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
-def test_all_files_of_a_run_can_be_read_by_whom_the_umask_lets(sgrnn: Commands, mask: int) -> None:
+def test_all_files_of_a_run_can_be_read_by_whom_the_umask_lets(sgrnn: Commands) -> None:
+    mask = 0o002
     before = os.umask(mask)
     try:
-        sgrnn.well("train", "tiny.yaml", "--run", "mine", "--data", "data")
+        sgrnn.well("train", "tiny.yaml", "--run", "mine", "--data", "data", "--training.max_updates=3")
         sgrnn.well("report", "mine")
         sgrnn.well("recipes", "copy", "quickstart", "copied.yaml")
     finally:
@@ -256,7 +246,7 @@ def test_divergence_ends_with_the_update_and_the_field(sgrnn: Commands) -> None:
 
 
 def test_another_text_is_refused_and_nothing_lost(sgrnn: Commands) -> None:
-    sgrnn.well("train", "tiny.yaml", "--run", "mine")
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=3")
     before = files_of("mine/checkpoints")
     text = Path("texts/train.txt").read_text()
     Path("texts/train.txt").write_text(text.swapcase())
@@ -269,36 +259,33 @@ def test_another_text_is_refused_and_nothing_lost(sgrnn: Commands) -> None:
     sgrnn.well("resume", "mine")
 
 
-@pytest.mark.parametrize("command", ["resume", "evaluate", "generate"])
-def test_a_damaged_checkpoint_is_refused(sgrnn: Commands, command: str) -> None:
-    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=3")
-    path = Path("mine/checkpoints/update-000000003/model.safetensors")
+def test_a_damaged_checkpoint_is_refused(sgrnn: Commands, tiny: str) -> None:
+    (folder,) = Path(tiny, "checkpoints").iterdir()
+    path = folder / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert sgrnn.refused(command, "mine").startswith(
-        "the checkpoint mine/checkpoints/update-000000003 is damaged: model.safetensors: expected sha256:"
-    )
+    for command in ("resume", "evaluate", "generate"):
+        assert sgrnn.refused(command, tiny).startswith(
+            f"the checkpoint {folder} is damaged: model.safetensors: expected sha256:"
+        )
 
 
 @pytest.mark.parametrize(
     ("limit", "checkpoint_every", "refused"),
     [
-        (10, 2, r"cannot write the encoded text below fresh/tokens: "),
         (300, 2, r"cannot write the encoded text below fresh/tokens: "),
         (1_200, 2, r"cannot create the run folder mine: "),
         (2_000, 1000, r"cannot write mine/(metrics\.jsonl|tensorboard): "),
         (2_000, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),
-        (3_000, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),
         (9_000, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),
         (50_000, 2, r"cannot write mine/curves\.png: "),
     ],
 )
 def test_whatever_a_full_disk_refuses_nothing_is_lost(
-    sgrnn: Commands, limit: int, checkpoint_every: int, refused: str
+    sgrnn: Commands, tiny: str, limit: int, checkpoint_every: int, refused: str
 ) -> None:
     options = ("--training.log_every=1", f"--training.checkpoint_every={checkpoint_every}")
-    sgrnn.well("train", "tiny.yaml", "--run", "whole", *options)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # the operating system refuses to write more to a file
     try:
@@ -312,4 +299,4 @@ def test_whatever_a_full_disk_refuses_nothing_is_lost(
         sgrnn.well("resume", "mine")
     else:
         sgrnn.well("train", "tiny.yaml", "--run", "mine", *options)
-    assert models_of("mine") == models_of("whole")
+    assert models_of("mine") == models_of(tiny)

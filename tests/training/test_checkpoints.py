@@ -22,14 +22,6 @@ Start = Callable[..., Training]
 FILES = ("model.safetensors", "state.pt", "recipe.yaml", "progress.json")
 
 
-@pytest.fixture
-def trained(start: Start) -> Training:
-    """A run that stands at update 4."""
-    training = start("run")
-    training(4)
-    return training
-
-
 def folder_of(training: Training) -> Path:
     return training.run.checkpoints / "update-000000004"
 
@@ -54,41 +46,45 @@ def file_size_limit(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("place", [0.0, 0.37, 0.99])
-def test_a_flipped_bit_is_noticed_wherever_it_is(trained: Training, name: str, place: float) -> None:
-    path = folder_of(trained) / name
-    content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 1
-    path.write_bytes(content)
-    for find in (latest_checkpoint, best_checkpoint):
-        with pytest.raises(InputError, match=r"update-000000004 is (damaged|no checkpoint of sgrnn)"):
-            find(trained.run.checkpoints)
-    with pytest.raises(InputError, match=r"update-000000004"):
-        trained()
+def test_a_flipped_bit_is_noticed_wherever_it_is(trained: Training) -> None:
+    for name, place in zip(FILES, (0.0, 0.37, 0.99, 0.5), strict=True):
+        path = folder_of(trained) / name
+        content = path.read_bytes()
+        flipped = bytearray(content)
+        flipped[int(place * len(content))] ^= 1
+        path.write_bytes(flipped)
+        for find in (latest_checkpoint, best_checkpoint):
+            with pytest.raises(InputError, match=r"update-000000004 is (damaged|no checkpoint of sgrnn)"):
+                find(trained.run.checkpoints)
+        with pytest.raises(InputError, match=r"update-000000004"):
+            trained()
+        path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named(trained: Training, name: str) -> None:
-    (folder_of(trained) / name).unlink()
-    with pytest.raises(InputError, match=rf"damaged: {name}.*restore it from a copy"):
-        latest_checkpoint(trained.run.checkpoints)
+def test_a_missing_file_is_named(trained: Training) -> None:
+    for name in FILES:
+        content = (folder_of(trained) / name).read_bytes()
+        (folder_of(trained) / name).unlink()
+        with pytest.raises(InputError, match=rf"damaged: {name}.*restore it from a copy"):
+            latest_checkpoint(trained.run.checkpoints)
+        (folder_of(trained) / name).write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    "rubbish",
+RUBBISH = (
     [b"", b"\x00\xff\xfe", b"[]", b"3", b"null", b'"sgrnn checkpoint 1"', b"{}", b'{"format": "other 7"}',
-     b'{"format": "sgrnn checkpoint 1"}', b'{"format": "sgrnn checkpoint 1", "files": 3, "digest": null}'],
+     b'{"format": "sgrnn checkpoint 1"}', b'{"format": "sgrnn checkpoint 1", "files": 3, "digest": null}']
 )  # fmt: skip
-def test_rubbish_in_progress_is_refused(trained: Training, rubbish: bytes) -> None:
-    (folder_of(trained) / "progress.json").write_bytes(rubbish)
-    with pytest.raises(InputError, match=r"is damaged|is no checkpoint of sgrnn: expected the format 'sgrnn check"):
-        latest_checkpoint(trained.run.checkpoints)
 
 
-def test_a_damaged_checkpoint_can_be_removed_to_go_on_from_the_one_before(start: Start) -> None:
-    whole, training = start("whole"), start("run")
-    whole()
+def test_rubbish_in_progress_is_refused(trained: Training) -> None:
+    for rubbish in RUBBISH:
+        (folder_of(trained) / "progress.json").write_bytes(rubbish)
+        with pytest.raises(InputError, match=r"is damaged|is no checkpoint of sgrnn: expected the format 'sgrnn check"):
+            latest_checkpoint(trained.run.checkpoints)
+
+
+def test_a_damaged_checkpoint_can_be_removed_to_go_on_from_the_one_before(start: Start, whole: Training) -> None:
+    training = start("run")
     training(9)  # the end of an epoch, and the best
     training(10)
     assert training.latest == 10
@@ -149,10 +145,8 @@ def test_a_folder_without_checkpoints_holds_none(tmp_path: Path) -> None:
         assert best_checkpoint(folder) is None
 
 
-def test_what_a_killed_process_left_aside_is_no_checkpoint_and_goes(start: Start) -> None:
-    whole, training = start("whole"), start("run")
-    whole()
-    training(4)
+def test_what_a_killed_process_left_aside_is_no_checkpoint_and_goes(trained: Training, whole: Training) -> None:
+    training = trained
     aside = training.run.checkpoints / ".update-000000006"
     aside.mkdir()
     (aside / "model.safetensors").write_bytes(b"half")
@@ -163,31 +157,27 @@ def test_what_a_killed_process_left_aside_is_no_checkpoint_and_goes(start: Start
     assert same(training.saved, whole.saved)
 
 
-@pytest.mark.parametrize("limit", [100, 3_000, 12_000, 20_000])
-def test_a_full_disk_leaves_the_earlier_checkpoint_and_says_how_to_go_on(
-    trained: Training, start: Start, limit: int
-) -> None:
+def test_a_full_disk_leaves_the_earlier_checkpoint_and_says_how_to_go_on(trained: Training) -> None:
     model = build_model(trained.run.recipe, trained.files.vocabulary_size)
     sizes = {path.name: path.stat().st_size for path in folder_of(trained).iterdir()}
     assert sizes["recipe.yaml"] < 3_000 < sizes["model.safetensors"] < 12_000 < sizes["state.pt"]
     before = trained.saved
-    refused = pytest.raises(InputError, match=r"cannot write .*update-000000005: .*sgrnn resume .*run`")
-    with refused, file_size_limit(limit):
-        save_checkpoint(
-            trained.run.checkpoints,
-            model,
-            {"filler": torch.zeros(5_000)},
-            "recipe\n" * 500,
-            {"update": 5, "best_update": None},
-        )
-    assert [path.name for path in trained.run.checkpoints.iterdir()] == ["update-000000004"]
-    assert same(trained.saved, before)
+    for limit in (100, 3_000, 12_000, 20_000):
+        refused = pytest.raises(InputError, match=r"cannot write .*update-000000005: .*sgrnn resume .*run`")
+        with refused, file_size_limit(limit):
+            save_checkpoint(
+                trained.run.checkpoints,
+                model,
+                {"filler": torch.zeros(5_000)},
+                "recipe\n" * 500,
+                {"update": 5, "best_update": None},
+            )
+        assert [path.name for path in trained.run.checkpoints.iterdir()] == ["update-000000004"]
+        assert same(trained.saved, before)
 
 
-def test_a_disk_that_fills_up_while_training_loses_nothing(start: Start) -> None:
-    whole, training = start("whole"), start("run")
-    whole()
-    training(4)
+def test_a_disk_that_fills_up_while_training_loses_nothing(trained: Training, whole: Training) -> None:
+    training = trained
     with file_size_limit(10_000), pytest.raises(InputError, match="nothing saved before is lost: free disk space"):
         training()
     assert training.latest == 4

@@ -7,7 +7,10 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -113,16 +116,32 @@ def test_events_are_on_the_disk_as_soon_as_they_are_logged(start: Start) -> None
         assert scalars(training.run.folder / "tensorboard")["loss"] == {1: 2.0}
 
 
-def test_curves_are_a_png_of_all_runs_with_and_without_figures_of_a_synthesizer(start: Start, tmp_path: Path) -> None:
-    runs = [start("one"), start("two", "--gradient.kind=truncated"), start("never-trained")]
-    for training in runs[:2]:
-        training(stop_after=4)
-        training()
-    sizes = []
-    for number in range(1, 4):
-        path = tmp_path / f"{number}.png"
-        plot_curves([training.run for training in runs[:number]], path)
-        content = path.read_bytes()
-        assert content.startswith(b"\x89PNG\r\n\x1a\n")
-        sizes.append(len(content))
-    assert sizes[1] > sizes[0], "another run adds its curves"
+def numbers(line: Line2D) -> list[tuple[float, float]]:
+    return list(zip(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist(), strict=True))
+
+
+def test_curves_show_what_was_logged_of_each_run(
+    start: Start, whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, *arguments: Any, **options: Any) -> None:
+        drawn.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    plain = start("plain", "--gradient.kind=truncated", "--training.max_updates=5")
+    plain()
+    runs = [whole.run, plain.run, start("never-trained").run]
+    plot_curves(runs, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    losses, synthesizer = ([numbers(line) for line in axes.lines] for axes in drawn[0].axes)
+    expected = []
+    for run in runs:
+        records = list(run.records())
+        for name in ("loss", "valid_loss"):
+            expected.append([(record["epoch"], record[name]) for record in records if name in record])
+    assert losses == expected
+    rows = [record for record in whole.run.records() if "target_r2" in record]
+    assert synthesizer == [[(row["epoch"], row[name]) for row in rows] for name in ("target_r2", "shrinkage")]

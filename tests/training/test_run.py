@@ -27,39 +27,31 @@ def test_a_run_that_was_created_opens_as_it_was(start: Start) -> None:
     assert list(opened.records()) == []
 
 
-def test_a_folder_that_holds_a_run_is_refused_and_left_alone(start: Start) -> None:
-    training = start("run")
-    training(4)
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(start: Start, trained: Training) -> None:
+    training = trained
     files = {path: path.read_bytes() for path in training.run.folder.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"run already holds a run: go on with `sgrnn resume .*run`, or name another"):
         start("run", "--model.hidden_size=3")
     assert {path: path.read_bytes() for path in training.run.folder.rglob("*") if path.is_file()} == files
 
 
-@pytest.mark.parametrize("name", ["file", "file/below"])
-def test_a_folder_that_cannot_be_made_is_refused(start: Start, folder: Path, name: str) -> None:
+def test_a_folder_that_cannot_be_made_is_refused(start: Start, folder: Path) -> None:
     (folder / "file").write_text("in the way")
-    with pytest.raises(InputError, match=rf"cannot create the run folder .*{name}.*; name another with --run"):
-        start(name)
+    for name in ("file", "file/below"):
+        with pytest.raises(InputError, match=rf"cannot create the run folder .*{name}.*; name another with --run"):
+            start(name)
 
 
-@pytest.mark.parametrize(
-    ("damage", "expected"),
-    [
-        ("", "recipe.yaml: a recipe is a mapping"),
-        ("model: {}\n", r"a recipe learns either a text \(data\) or a task \(task\), got neither"),
-        (None, "holds no run: expected .*recipe.yaml"),
-    ],
-)
-def test_a_folder_without_a_run_or_with_a_damaged_one_is_refused(
-    start: Start, damage: str | None, expected: str
-) -> None:
+def test_a_folder_without_a_run_or_with_a_damaged_one_is_refused(start: Start) -> None:
     run = start("run").run
-    if damage is None:
-        (run.folder / "recipe.yaml").unlink()
-    else:
-        (run.folder / "recipe.yaml").write_text(damage)
-    with pytest.raises(InputError, match=expected):
+    (run.folder / "recipe.yaml").write_text("")
+    with pytest.raises(InputError, match=r"recipe\.yaml: a recipe is a mapping"):
+        Run.open(run.folder)
+    (run.folder / "recipe.yaml").write_text("model: {}\n")
+    with pytest.raises(InputError, match=r"a recipe learns either a text \(data\) or a task \(task\), got neither"):
+        Run.open(run.folder)
+    (run.folder / "recipe.yaml").unlink()
+    with pytest.raises(InputError, match=r"holds no run: expected .*recipe\.yaml"):
         Run.open(run.folder)
     with pytest.raises(InputError, match=re.escape(f"{run.folder / 'nowhere'} holds no run")):
         Run.open(run.folder / "nowhere")
@@ -76,18 +68,19 @@ def test_a_missing_or_damaged_tokenizer_is_named(start: Start) -> None:
         Run.open(run.folder)
 
 
-@pytest.mark.parametrize("tail", [b'{"update": 3, "lo', b"\xff\xfe\x00", b"\n\n", b""])
-def test_records_end_where_a_kill_cut_them_and_are_forgotten_after_a_checkpoint(start: Start, tail: bytes) -> None:
+def test_records_end_where_a_kill_cut_them_and_are_forgotten_after_a_checkpoint(start: Start) -> None:
     run = start("run").run
     records = [{"update": update, "loss": update / 3} for update in range(1, 4)]
-    for record in records:
-        run.log(record)
-    with (run.folder / "metrics.jsonl").open("ab") as file:
-        file.write(tail)
-    assert list(run.records()) == records
-    run.forget_after(2)
-    lines = (run.folder / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == records[:2]
+    for tail in (b'{"update": 3, "lo', b"\xff\xfe\x00", b"\n\n", b""):
+        (run.folder / "metrics.jsonl").unlink(missing_ok=True)
+        for record in records:
+            run.log(record)
+        with (run.folder / "metrics.jsonl").open("ab") as file:
+            file.write(tail)
+        assert list(run.records()) == records
+        run.forget_after(2)
+        lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == records[:2]
 
 
 def test_a_folder_that_nobody_may_write_to_is_not_said_to_be_full() -> None:
@@ -95,14 +88,12 @@ def test_a_folder_that_nobody_may_write_to_is_not_said_to_be_full() -> None:
         pass
 
 
-@pytest.mark.parametrize(
-    ("number", "advice"),
-    [(errno.EACCES, "allow writing there"), (errno.EROFS, "allow writing there"), (errno.ENOSPC, "free disk space")],
-)
-def test_what_to_do_depends_on_why_it_cannot_be_written(start: Start, number: int, advice: str) -> None:
+def test_what_to_do_depends_on_why_it_cannot_be_written(start: Start) -> None:
     run = start("run").run
-    with pytest.raises(InputError, match=rf"{advice} and go on with `sgrnn resume"), run.writing("metrics.jsonl"):
-        raise OSError(number, os.strerror(number))
+    allow, free = "allow writing there", "free disk space"
+    for number, advice in ((errno.EACCES, allow), (errno.EROFS, allow), (errno.ENOSPC, free)):
+        with pytest.raises(InputError, match=rf"{advice} and go on with `sgrnn resume"), run.writing("metrics.jsonl"):
+            raise OSError(number, os.strerror(number))
 
 
 def test_new_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """How many threads a run computes with: what its recipe says, else the environment, else a rule."""
 
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
+from resource import RUSAGE_SELF, getrusage
 from subprocess import run
 from sys import executable
 
@@ -14,6 +16,7 @@ from sgrnn.config.build.model import build_model
 from sgrnn.config.files import load_recipe, parse_recipe
 from sgrnn.config.recipe import Recipe
 from sgrnn.training.distributed import ALONE, Ranks
+from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.threads import SMALL, products, suitable_threads, threads_for
 
 AVAILABLE = 6
@@ -61,14 +64,11 @@ def test_a_small_model_takes_one_thread_and_a_large_one_all() -> None:
     assert suitable_threads(SMALL, AVAILABLE) == 1
     assert suitable_threads(SMALL + 1, AVAILABLE) == AVAILABLE
     assert threads() == 1
+    quickstart = load_recipe("quickstart")
+    with threads_for(quickstart, partial(build_model, quickstart, 2000)) as chosen:
+        assert chosen == 1
     assert threads(LARGE) == AVAILABLE
     assert threads("--training.batch_size=2000") == AVAILABLE, "it is the rows that are multiplied with the weights"
-
-
-def test_the_quickstart_is_small() -> None:
-    recipe = load_recipe("quickstart")
-    with threads_for(recipe, partial(build_model, recipe, 2000)) as chosen:
-        assert chosen == 1
 
 
 def test_processes_on_a_machine_share_its_threads() -> None:
@@ -100,10 +100,20 @@ def test_the_shapes_of_a_model_cost_no_random_numbers() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-@pytest.mark.parametrize(("said", "expected"), [(None, "passive"), ("active", "active")])
-def test_the_command_line_lets_idle_threads_sleep_unless_told_otherwise(said: str | None, expected: str) -> None:
+def test_the_command_line_lets_idle_threads_sleep_unless_the_environment_says_otherwise() -> None:
     script = "import sys, os, sgrnn.cli; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    told = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    told |= {} if said is None else {"OMP_WAIT_POLICY": said}
-    found = run([executable, "-c", script], env=told, capture_output=True, text=True, check=True)
-    assert found.stdout == f"{expected} False\n"
+    others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for variable, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+        ended = run([executable, "-c", script], env=others | variable, capture_output=True, text=True, check=True)
+        assert ended.stdout == f"{expected} False\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="for glibc")
+def test_freed_memory_is_handed_out_again_without_page_faults() -> None:
+    keep_freed_memory()
+    faults = []
+    for _ in range(6):
+        before = getrusage(RUSAGE_SELF).ru_minflt
+        torch.ones(1 << 24)  # 64 MiB, more than glibc keeps by itself
+        faults.append(getrusage(RUSAGE_SELF).ru_minflt - before)
+    assert sum(faults[3:]) < 50, f"the heap has grown by then: {faults}"

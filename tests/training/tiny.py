@@ -67,7 +67,7 @@ class AnyTraining(ABC):
         assert checkpoint is not None
         progress = {
             name: checkpoint.progress[name]
-            for name in ("update", "losses", "best_update", "best_rank", self.problem.kind)
+            for name in ("update", "scores", "best_update", "best_score", self.problem.kind)
         }
         model = (checkpoint.folder / "model.safetensors").read_bytes()
         return {"model": model, "state": checkpoint.load_state(torch.device("cpu")), "progress": progress}

@@ -1,1 +1,1 @@
-"""What a run learns: a text, or a task's episodes."""
+"""Problems, what a run learns: a text, or the episodes of a task."""

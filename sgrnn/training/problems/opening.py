@@ -1,10 +1,11 @@
-"""What the run of a recipe learns, opened from the data folder."""
+"""Opening the problem of a recipe or a run: its files read from the data folder, a text encoded by its tokenizer."""
 
 from pathlib import Path
 
 from sgrnn.config.recipe import Recipe
-from sgrnn.data import Tokenizer
-from sgrnn.training.problems.corpus import encode_corpus, make_tokenizer, read_corpus
+from sgrnn.data import Corpus, TokenFiles, Tokenizer, load_texts, prepare, train_tokenizer
+from sgrnn.data.atomic import remedy
+from sgrnn.errors import InputError
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.problems.task_problem import TaskProblem
 from sgrnn.training.problems.text_problem import TextProblem
@@ -12,7 +13,7 @@ from sgrnn.training.run import Run
 
 
 def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None]:
-    """What a new run is to learn, and for a text the tokenizer that is made for it.
+    """Return the problem of a new run, and for a text the tokenizer that is trained on it.
 
     Args:
         recipe: the recipe.
@@ -21,16 +22,21 @@ def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None
     Raises:
         InputError: a file is missing or unfit, or the recipe asks for what cannot be had of it.
     """
-    if recipe.task is not None:
+    if recipe.data is None:
         return TaskProblem(recipe, folder), None
-    corpus = read_corpus(recipe, folder)
-    tokenizer = make_tokenizer(recipe, corpus)
+    corpus, section = _read_corpus(recipe, folder), recipe.data.tokenizer
+    tokenizer = train_tokenizer(
+        section.kind,
+        corpus.texts["train"],
+        vocabulary_size=section.vocabulary_size,
+        min_count=section.min_count,
+    )
     tokenizer.encode_prompt(recipe.sample.prompt)
-    return TextProblem(recipe, encode_corpus(corpus, tokenizer, folder)), tokenizer
+    return TextProblem(recipe, _encode(corpus, tokenizer, folder)), tokenizer
 
 
 def problem_of(run: Run, folder: Path) -> Problem:
-    """What a run learns, its text encoded with the tokenizer that it began with.
+    """Return the problem of a run, a text encoded with the tokenizer that the run began with.
 
     Args:
         run: the run.
@@ -41,4 +47,28 @@ def problem_of(run: Run, folder: Path) -> Problem:
     """
     if run.tokenizer is None:
         return TaskProblem(run.recipe, folder)
-    return TextProblem(run.recipe, encode_corpus(read_corpus(run.recipe, folder), run.tokenizer, folder))
+    return TextProblem(run.recipe, _encode(_read_corpus(run.recipe, folder), run.tokenizer, folder))
+
+
+def _read_corpus(recipe: Recipe, folder: Path) -> Corpus:
+    section = recipe.data
+    assert section is not None, "a recipe for a text"
+    return load_texts(
+        section.corpus,
+        folder,
+        train=section.train,
+        valid=section.valid,
+        test=section.test,
+        valid_fraction=section.valid_fraction,
+        test_fraction=section.test_fraction,
+    )
+
+
+def _encode(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> TokenFiles:
+    try:
+        return prepare(corpus, tokenizer, folder)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the encoded text below {folder / 'tokens'}: {error}; {remedy(error)}, or name another "
+            "data folder with --data"
+        ) from None

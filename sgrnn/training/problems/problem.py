@@ -1,4 +1,4 @@
-"""What a run learns, as the training loop sees it: a text or a task."""
+"""A problem as the training loop sees it: a text or a task to learn."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Problem(ABC):
 
     @abstractmethod
     def build_model(self) -> SequenceModel:
-        """The model that the recipe describes, its parameters drawn anew."""
+        """Build the model that the recipe describes, its parameters drawn anew."""
 
     @abstractmethod
     def start(self, lookahead: int) -> None:
@@ -42,13 +42,13 @@ class Problem(ABC):
 
     @abstractmethod
     def draw(self) -> Span:
-        """The next span."""
+        """Return the next span."""
 
     def observe(self, step: Step) -> dict[str, Tensor]:
         """Take note of how the span that was drawn last went.
 
         Returns:
-            Figures beside those of the step, as scalars on its device.
+            Metrics beside those of the step, as scalars on its device.
         """
         return {}
 
@@ -59,10 +59,10 @@ class Problem(ABC):
         Args:
             model: the model.
             split: train, valid or test.
-            ranks: the processes that share the work; all of them get the same figures.
+            ranks: the processes that share the work; all of them get the same metrics.
 
         Returns:
-            Figures by name; `loss`, and whatever else `rank` asks for, is among them.
+            Metrics by name; `loss`, and whatever else `selection_score` asks for, is among them.
 
         Raises:
             InputError: there is no such split.
@@ -70,7 +70,7 @@ class Problem(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All that it takes to draw the same spans from here on: tensors, numbers, texts, and nests of them."""
+        """Return all that it takes to draw the same spans from here on: tensors, numbers, texts, and nests of them."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -81,17 +81,19 @@ class Problem(ABC):
         """
 
 
-def rank(metrics: Mapping[str, float], prefix: str = "") -> float:
-    """What a model is selected by, the less the better: its loss, or first of all the length that it has reached.
+def selection_score(metrics: Mapping[str, float], prefix: str = "") -> float:
+    """Return the number that a model is selected by, the less the better: its loss, or first of all the length.
 
     A loss at a greater length counts for more than any at a smaller one, lengths being whole numbers.
 
     Args:
-        figures: what `Problem.score` gives.
+        metrics: what `Problem.score` gives.
         prefix: of their names.
 
-    >>> rank({"loss": 5.0}), rank({"loss": 3.0, "length": 7}), rank({"loss": 1.0, "length": 6})
-    (5.0, -6.25, -5.5)
+    >>> selection_score({"loss": 5.0})
+    5.0
+    >>> selection_score({"loss": 3.0, "length": 7}), selection_score({"loss": 1.0, "length": 6})
+    (-6.25, -5.5)
     """
     loss = metrics[f"{prefix}loss"]
     length = metrics.get(f"{prefix}length")

@@ -1,10 +1,12 @@
-"""A task's episodes as what a run learns."""
+"""A task as a problem: its episodes, each as one span or cut into several, and its score."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sgrnn.config.build.model import build_readout
@@ -12,19 +14,19 @@ from sgrnn.config.build.problem import build_task
 from sgrnn.config.recipe import Recipe
 from sgrnn.config.tasks import MnistConfig
 from sgrnn.contract.modules import evaluating, tensor_of
-from sgrnn.data import SPLITS
+from sgrnn.data import SPLITS, verify
 from sgrnn.errors import InputError
 from sgrnn.estimators import Step
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.span import Span
-from sgrnn.tasks import CurriculumTask, Readout, SequentialMNIST, Task, cut, loss_per_target
+from sgrnn.tasks import CurriculumTask, Readout, SequentialMNIST, Task, cut, loss_per_target, read_idx
 from sgrnn.training.distributed import ALONE, Ranks
-from sgrnn.training.problems.digits import read_digits
 from sgrnn.training.problems.problem import Problem
 
 _SEEDS = {"valid": 2**32 - 1, "test": 2**32 - 2}  # the same for all runs; torch takes 32 bits of a seed
 _SCORED_ROWS = 100  # side by side; the images of valid and test divide by it
 _SCORED_EPISODES = 10  # of a task that draws them without end
+_VALID_IMAGES = 5_000  # at the end of the published train files
 
 
 @final
@@ -65,11 +67,11 @@ class TaskProblem(Problem):
         self.description = f"{self.name}, episodes of {steps} steps{growing}, {episodes:,} an epoch"
 
     def build_model(self) -> Readout:
-        """See `Problem.build_model`."""
+        """Build the task's model; see `Problem.build_model`."""
         return build_readout(self._recipe, self.task)
 
     def start(self, lookahead: int) -> None:
-        """See `Problem.start`."""
+        """Make the task anew; see `Problem.start`."""
         self.task = self._make("train", self._recipe.training.batch_size)
         self._lookahead = lookahead
         self._before: dict[str, Any] = self.task.state_dict()  # the episode that is being learned
@@ -79,7 +81,7 @@ class TaskProblem(Problem):
         self._loss = 0.0  # of these, summed over steps, a mean over rows
 
     def draw(self) -> Span:
-        """See `Problem.draw`."""
+        """Return the next span of the episode, or the first of the next one; see `Problem.draw`."""
         if self._done == len(self._spans):
             self._before, self._done, self._loss = self.task.state_dict(), 0, 0.0
             self._begin()
@@ -87,7 +89,7 @@ class TaskProblem(Problem):
         return self._spans[self._done - 1]
 
     def observe(self, step: Step) -> dict[str, Tensor]:
-        """After an episode `loss_per_target`, and its `length` if episodes grow; see `Problem.observe`."""
+        """Return `loss_per_target` after an episode, and its `length` if episodes grow; see `Problem.observe`."""
         assert self._episode is not None, "a span was drawn"
         self._loss += float(step.loss) * self._spans[self._done - 1].steps
         if self._done < len(self._spans):
@@ -101,10 +103,10 @@ class TaskProblem(Problem):
 
     @torch.no_grad()
     def score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> dict[str, float]:
-        """Loss and accuracy per target on episodes that are always the same, at the length that was reached.
+        """Return loss and accuracy per target on episodes that are always the same, at the length that was reached.
 
         See `Problem.score`. Of images all are counted once; `accuracy` is the share of the steps with a target at
-        which what is said is right, missing where that means nothing.
+        which the prediction is right, missing where that means nothing.
         """
         if split not in SPLITS:
             raise InputError(f"{self.name} has no split named {split!r}; expected one of {', '.join(SPLITS)}")
@@ -118,7 +120,7 @@ class TaskProblem(Problem):
         with evaluating(model):
             for number in range(episodes):
                 episode = task.draw()
-                if number % ranks.size != ranks.index:
+                if number % ranks.world_size != ranks.rank:
                     continue
                 episode = episode.to(tensor_of(model).device)
                 predictions = model.predict(model(episode.inputs, state)[0])
@@ -138,13 +140,13 @@ class TaskProblem(Problem):
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Problem.state_dict`: the task before the present episode, and how far into that training is."""
+        """Return the task before the present episode, and how far into that training is; see `Problem.state_dict`."""
         if self._done == len(self._spans):
             return {"task": self.task.state_dict(), "spans_done": 0, "loss": 0.0}
         return {"task": self._before, "spans_done": self._done, "loss": self._loss}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `Problem.load_state_dict`."""
+        """Go on inside an episode; see `Problem.load_state_dict`."""
         self.start(self._lookahead)
         self.task.load_state_dict(state["task"])
         if state["spans_done"]:
@@ -158,3 +160,25 @@ class TaskProblem(Problem):
     def _make(self, split: str, batch_size: int) -> Task:
         seed = _SEEDS.get(split, self._recipe.training.seed)
         return build_task(self._recipe, batch_size, seed, self._digits.get(split), shuffle=split == "train")
+
+
+def read_digits(folder: Path) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Read MNIST by split: images (n, 28, 28) and labels (n,), 55,000 for train, 5,000 for valid, 10,000 for test.
+
+    Args:
+        folder: the data folder.
+
+    Raises:
+        InputError: a file is missing or damaged; the message says how to get it.
+    """
+    verify("mnist", folder)
+    (images, labels), test = (
+        (read_idx(folder / "mnist" / f"{name}-images-idx3-ubyte.gz"),
+         read_idx(folder / "mnist" / f"{name}-labels-idx1-ubyte.gz"))
+        for name in ("train", "t10k")
+    )  # fmt: skip
+    return {
+        "train": (images[:-_VALID_IMAGES], labels[:-_VALID_IMAGES]),
+        "valid": (images[-_VALID_IMAGES:], labels[-_VALID_IMAGES:]),
+        "test": test,
+    }

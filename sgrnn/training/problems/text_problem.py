@@ -1,19 +1,22 @@
-"""A text as what a run learns."""
+"""A text as a problem: its stream of spans, its model, and its exact score."""
 
 from collections.abc import Mapping
 from typing import Any, final
 
+import torch
+
 from sgrnn.config.build.model import build_model
 from sgrnn.config.build.problem import build_stream
 from sgrnn.config.recipe import Recipe
-from sgrnn.data import TokenFiles, TokenStream
-from sgrnn.models.evaluation import Score
+from sgrnn.data import TokenFiles
+from sgrnn.models.evaluation import Score, evaluate
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.span import Span
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.problems.problem import Problem
-from sgrnn.training.problems.scoring import score_metrics, score_split
+
+_SCORED_ROWS = 20  # side by side; the score does not depend on it
 
 
 @final
@@ -33,7 +36,7 @@ class TextProblem(Problem):
     def __init__(self, recipe: Recipe, files: TokenFiles) -> None:
         assert recipe.data is not None, "a recipe for a text"
         self.files, self._recipe = files, recipe
-        self._stream: TokenStream = build_stream(recipe, files)
+        self._stream = build_stream(recipe, files)
         self.identity = files.folder.name
         self.name = recipe.data.corpus
         self.description = f"{self.name}, {files['train'].tokens:,} tokens, vocabulary {files.vocabulary_size:,}"
@@ -41,34 +44,58 @@ class TextProblem(Problem):
         self.texts = {split: file.digest for split, file in files.splits.items()}
 
     def build_model(self) -> LanguageModel:
-        """See `Problem.build_model`."""
+        """Build the language model; see `Problem.build_model`."""
         return build_model(self._recipe, self.files.vocabulary_size)
 
     def start(self, lookahead: int) -> None:
-        """See `Problem.start`."""
-        self._stream = build_stream(self._recipe, self.files, lookahead)
+        """Go back to the beginning of the text; see `Problem.start`."""
+        self._stream.lookahead, self._stream.position = lookahead, 0
 
     def draw(self) -> Span:
-        """See `Problem.draw`."""
+        """Return the next span of the stream; see `Problem.draw`."""
         return next(self._stream)
 
     def score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> dict[str, float]:
-        """Loss and perplexity, every token counted once; see `Problem.score`."""
-        return score_metrics(self.exact_score(model, split, ranks=ranks))
+        """Return loss and perplexity, every token counted once; see `Problem.score`.
 
-    def exact_score(self, model: SequenceModel, split: str, batch_size: int = 20, ranks: Ranks = ALONE) -> Score:
-        """The score as counts and nats; it does not depend on the batch size, the rows side by side.
+        Perplexity per word is left out where the text has no words.
+        """
+        score = self.exact_score(model, split, ranks)
+        metrics = {
+            "loss": score.loss,
+            "perplexity": score.perplexity,
+            "word_perplexity": score.word_perplexity,
+            "bits_per_character": score.bits_per_character,
+            "bits_per_byte": score.bits_per_byte,
+            "unknown_share": score.unknown_share,
+        }
+        return {name: value for name, value in metrics.items() if value is not None}
+
+    def exact_score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> Score:
+        """Return the score of a split as counts and nats.
 
         Raises:
             InputError: the corpus has no such split.
         """
         assert isinstance(model, LanguageModel), "as build_model makes it"
-        return score_split(model, self.files, split, batch_size, ranks)
+        file = self.files[split]
+        nats = evaluate(
+            model,
+            torch.from_numpy(file.array.astype("int64")),
+            self.files.eos_id,
+            batch_size=_SCORED_ROWS,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            all_reduce=ranks.all_reduce,
+        )
+        words = file.words if file.has_words else None
+        unknown = file.unknown
+        return Score(nats, file.tokens, words, file.characters, file.bytes, unknown.replaced, unknown.nats)
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Problem.state_dict`."""
+        """Return the position in the stream; see `Problem.state_dict`."""
         return {"position": self._stream.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `Problem.load_state_dict`."""
+        """Go on from a position; see `Problem.load_state_dict`."""
         self._stream.position = state["position"]

@@ -1,0 +1,123 @@
+"""A model in training, and one update of it."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.config.build.gradient import build_estimator
+from sgrnn.config.build.model import interfaces_of
+from sgrnn.config.build.optimizer import build_optimizer, choose_device
+from sgrnn.config.recipe import Recipe
+from sgrnn.estimators import Step
+from sgrnn.span import Span
+from sgrnn.training.distributed import Ranks
+from sgrnn.training.problems.problem import Problem
+
+
+@final
+class Learner:
+    """A model with its gradient estimator, their optimizers, and the state that is carried from span to span.
+
+    torch's random generator belongs to it, too: it is seeded here, and `state_dict` holds where it stands.
+
+    Args:
+        recipe: of the run.
+        problem: what is learned; it is started with the estimator's lookahead.
+        ranks: the processes that train the model together.
+    """
+
+    def __init__(self, recipe: Recipe, problem: Problem, ranks: Ranks) -> None:
+        settings = recipe.training
+        self._settings, self._ranks = settings, ranks
+        self.device = choose_device(settings.device, ranks.local_rank, ranks.local_world_size)
+        torch.manual_seed(settings.seed)
+        self.model = problem.build_model().to(self.device)
+        self.estimator = build_estimator(recipe, self.model, problem.updates_per_epoch, ranks.all_reduce)
+        self.estimator.to(self.device)
+        optimizer = build_optimizer(recipe.optimizer, self.model)
+        assert optimizer is not None, "a model has parameters"
+        self._optimizer = optimizer
+        self._synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, self.estimator)
+        problem.start(self.estimator.lookahead)
+        self.state = self.model.initial_state(ranks.local_rows(settings.batch_size))
+        ranks.reseed(settings.seed, update=0)
+        self.model.train()
+
+    def learn(self, span: Span, learning_rate: float) -> tuple[Step, Tensor]:
+        """Make one update; return the step, its metrics averaged over processes, and the norm of the gradient.
+
+        Args:
+            span: all rows.
+            learning_rate: of the model.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        span = self._ranks.share(span).to(self.device)
+        step = self.estimator.backward(self.model, self.model.loss, span, self.state)
+        self.state = step.state
+        gradients = [*_gradients(self.model), *_gradients(self.estimator)]
+        self._ranks.average([*gradients, step.loss, *step.metrics.values()])
+        norm = _clip(self.model, self._settings.clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self._synthesizer_optimizer is not None:
+            if self._settings.synthesizer_clip is not None:
+                _clip(self.estimator, self._settings.synthesizer_clip)
+            self._synthesizer_optimizer.step()
+            self._synthesizer_optimizer.zero_grad()
+        return step, norm
+
+    def is_finite(self) -> bool:
+        """Return whether all parameters of the model are finite."""
+        return all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
+
+    def interface_metrics(self) -> dict[str, float]:
+        """Return how good the interfaces between levels are: running means, so that the latest will do."""
+        return {
+            f"interface_{level}_{name}": float(value)
+            for level, interface in interfaces_of(self.model).items()
+            for name, value in interface.metrics().items()
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all but the model that training goes on from; every process calls it and gets that of all rows."""
+        on_gpu = self.device.type == "cuda"
+        return {
+            "estimator": self.estimator.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "synthesizer_optimizer": self._synthesizer_optimizer and self._synthesizer_optimizer.state_dict(),
+            "state": self._ranks.gather_state(self.state),
+            "random": self._ranks.stack(torch.get_rng_state()),
+            "random_cuda": self._ranks.stack(torch.cuda.get_rng_state(self.device)) if on_gpu else None,
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any], update: int) -> None:
+        """Go on where a learner of as many processes stood, to the bit, or one of more or fewer but for dropout.
+
+        Args:
+            saved: with what `state_dict` gave, perhaps among other things.
+            update: the update it was saved after.
+        """
+        self.estimator.load_state_dict(saved["estimator"])
+        self._optimizer.load_state_dict(saved["optimizer"])
+        if self._synthesizer_optimizer is not None:
+            self._synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])
+        self.state = self._ranks.share_state(saved["state"], self._settings.batch_size)
+        self._ranks.reseed(self._settings.seed, update)
+        if (random := self._ranks.own_of_stack(saved["random"])) is not None:
+            torch.set_rng_state(random.cpu())
+        if self.device.type == "cuda" and (random := self._ranks.own_of_stack(saved["random_cuda"])) is not None:
+            torch.cuda.set_rng_state(random.cpu(), self.device)
+
+
+def _gradients(module: nn.Module) -> list[Tensor]:
+    return [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+
+
+def _clip(module: nn.Module, limit: float | None) -> Tensor:
+    """Shrink the module's gradient to the limit, if there is one; return its norm before."""
+    if limit is None:
+        return nn.utils.get_total_norm(_gradients(module))
+    return nn.utils.clip_grad_norm_(module.parameters(), limit)
