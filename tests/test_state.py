@@ -47,7 +47,7 @@ STATES: dict[str, Callable[[], State]] = {
     "dict": lambda: {"b": numbers(ROWS, 2), "a": (numbers(3, 2, ROWS, 2), torch.arange(ROWS).view(ROWS, 1))},
     "named tuple": lambda: Memory(numbers(1, ROWS, 3), torch.arange(ROWS).view(ROWS, 1)),
 }
-DEEP = ["list", "dict", "named tuple"]  # of all kinds of nests, with counters and layers
+DEEP = ["dict", "named tuple"]  # of all kinds of nests, with counters and layers
 any_state = pytest.mark.parametrize("make", [STATES[kind] for kind in DEEP], ids=DEEP)
 
 

@@ -100,7 +100,6 @@ def test_a_model_made_for_so_many_rows_alone_is_not_refused() -> None:
     ("inputs", "state", "message"),
     [
         ((4, ROWS, 4), (1, ROWS, SIZE), r"inputs must be \(time, batch, 3\), got \(4, 3, 4\)"),
-        ((4, ROWS), (1, ROWS, SIZE), r"inputs must be \(time, batch, 3\), got \(4, 3\)"),
         ((1, ROWS, SIZE), (2, ROWS, SIZE), r"state must be \(1, 3, 3\), \(layers, batch, hidden\), got \(2, 3, 3\)"),
     ],
 )

@@ -45,7 +45,6 @@ def per_row(outputs: Tensor, targets: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("name", "loss", "shape"),
     [
-        ("full", lambda outputs, targets: (outputs - targets).square().mean(), r"\(\)"),
         ("truncated", lambda outputs, targets: (outputs - targets).square(), r"\(6, 3, 3\)"),
         ("synthetic", per_row, r"\(3,\)"),
     ],

@@ -20,7 +20,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 import sgrnn
-from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import GradientEstimator, SyntheticGradients, TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import leaves, state_size
 from sgrnn.synthesizers import MLPSynthesizer
@@ -98,13 +98,12 @@ def test_targets_of_zero_tell_nothing_of_quality() -> None:
 
 
 ESTIMATORS: dict[str, Callable[[nn.Module], GradientEstimator]] = {
-    "full": lambda model: BPTT(),
     "truncated": lambda model: TruncatedBPTT(WINDOW),
     "synthetic": lambda model: SyntheticGradients(WINDOW, MLPSynthesizer(state_size(make_state(model)))).double(),
 }
 
 
-@pytest.mark.parametrize(("name", "core"), [("full", "GRU-1"), ("truncated", "LSTM-2"), ("synthetic", "LSTM-2")])
+@pytest.mark.parametrize(("name", "core"), [("truncated", "GRU-1"), ("synthetic", "LSTM-2")])
 def test_the_cell_norm_is_that_of_the_last_tensor_and_nothing_of_a_step_holds_a_graph(name: str, core: str) -> None:
     model = make_core(core)
     step = ESTIMATORS[name](model).backward(model, squared_error, make_span(STEPS), make_state(model))

@@ -24,7 +24,7 @@ def trained(synthesizer: Any) -> Any:
 
 
 # A gradient below 6e-8 is 0 in float16, whoever computes it.
-@pytest.mark.parametrize(("precision", "scale"), [(torch.float16, 1e3), (torch.bfloat16, 1e-4), (torch.bfloat16, 1e8)])
+@pytest.mark.parametrize(("precision", "scale"), [(torch.float16, 1e3), (torch.bfloat16, 1e8)])
 def test_half_precision_spoils_no_running_mean(precision: torch.dtype, scale: float) -> None:
     metrics = []
     for dtype in (torch.float32, precision):
@@ -78,9 +78,7 @@ def test_a_synthesizer_works_in_its_own_precision(kind: str, own: torch.dtype) -
 @pytest.mark.parametrize(
     ("kind", "inside"),
     [
-        ("truncated", True),
         ("exact", True),
-        ("exact", False),
         ("synthesizer", False),
         ("adjoint_synthesizer", True),
         ("mlp_synthesizer", False),

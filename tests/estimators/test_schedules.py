@@ -35,7 +35,7 @@ def test_chance_has_its_probability_and_gives_the_same_at_the_same_time() -> Non
         assert [Bernoulli(probability, seed=4)(time) for time in range(1000)] != drawn
 
 
-@pytest.mark.parametrize(("period", "growth"), [(5, 1), (0.5, 3), (0.3, 1.1)])
+@pytest.mark.parametrize(("period", "growth"), [(5, 1), (0.3, 1.1)])
 def test_a_restarted_cosine_follows_the_published_formula(period: float, growth: float) -> None:
     """eta = eta_min + (eta_max - eta_min)(1 + cos(pi T_cur / T_i)) / 2, T_i = T_0 T_mult^i (SGDR, section 3)."""
     cycles, floor = WarmRestarts(period, growth), 0.01

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import exp, inf, log
+from typing import Any
 
 import pytest
 import torch
@@ -118,7 +119,7 @@ def test_every_token_counts_once() -> None:
         (5, {"chunk": 0}, "chunk must be at least 1, got 0"),
     ],
 )
-def test_nothing_to_read_is_refused(tokens: int, options: dict[str, int], message: str) -> None:
+def test_nothing_to_read_is_refused(tokens: int, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         evaluate(make_language_model(), make_tokens(tokens), FIRST, **options)
 

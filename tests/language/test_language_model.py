@@ -146,7 +146,6 @@ def test_a_synthesizer_sees_tokens_as_the_model_does_standardized_and_held_const
     ("options", "size"),
     [
         ({}, 4 * 32),
-        ({"projection": None}, 4 * 2 * SIZE),
         ({"lookahead": 7, "projection": 2}, 7 * 2),
         ({"lookahead": 0}, 0),
     ],

@@ -5,36 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from models import gradients, make_hierarchy, make_span, make_state, squared_error
+from given import make_oracle
+from models import gradients
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
 from sgrnn.synthesizers import Interface, Lookahead, MLPSynthesizer
 from sgrnn.synthesizers.interface import alongside
 
 ROWS, FEATURES = 6, 4
-
-
-class Given(nn.Module):
-    """In the place of a synthesizer: predicts what it is given, in the interface's units."""
-
-    def __init__(self, answers: list[Tensor]) -> None:
-        super().__init__()
-        self.answers, self.interface = answers, []
-        self.weight = nn.Parameter(torch.ones((), dtype=torch.float64))
-
-    def forward(self, message: Tensor, known: object = None) -> Tensor:
-        (interface,) = self.interface
-        return (self.weight * self.answers.pop(0) / interface.predictor.mean_square.sqrt()).unsqueeze(1)
-
-
-def make_oracle(answers: list[Tensor]) -> Interface:
-    given = Given(answers)
-    interface = Interface(given, shrinkage=False).double()
-    interface.predictor.mean_square.fill_(0.09)
-    given.interface.append(interface)
-    return interface
 
 
 def make(seed: int = 0) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
@@ -175,23 +154,19 @@ def test_it_may_know_what_the_sender_does_not() -> None:
     assert not torch.equal(*found)
 
 
-@pytest.mark.parametrize(
-    ("shape", "grad"), [((ROWS, FEATURES + 1), True), ((ROWS, FEATURES + 1), False), ((1, ROWS, FEATURES), True)]
-)
+@pytest.mark.parametrize(("shape", "grad"), [((ROWS, FEATURES + 1), False), ((1, ROWS, FEATURES), True)])
 def test_a_message_of_another_size_is_refused(shape: tuple[int, ...], grad: bool) -> None:
     message = rf"message must be (rows, {FEATURES}), as the synthesizer predicts for, got {shape}"
     with torch.set_grad_enabled(grad), pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Interface(MLPSynthesizer(FEATURES))(torch.zeros(shape))
 
 
-def test_a_synthesizer_of_ones_own_that_tells_no_size_is_for_any_matrix() -> None:
+def test_a_synthesizer_that_names_no_size_is_for_any_matrix_that_it_predicts_for() -> None:
     interface = Interface(OwnSynthesizer())
     assert interface(torch.ones(ROWS, 2))[0].shape == (ROWS, 2)
     with pytest.raises(ValueError, match=r"^message must be \(rows, features\), got \(3,\)$"):
         interface(torch.zeros(3))
 
-
-def test_a_synthesizer_that_predicts_for_another_size_is_refused() -> None:
     message = r"^message must be \(rows, features\) as the synthesizer predicts for it, \(6, 1\), got \(6, 4\)$"
     with pytest.raises(ValueError, match=message):
         Interface(OwnSynthesizer(1))(torch.zeros(ROWS, FEATURES))
@@ -252,57 +227,3 @@ def test_alongside_a_tensor_a_reply_goes_backwards_once() -> None:
     tensor, message = torch.randn(3, 2, requires_grad=True), torch.randn(3, 2, requires_grad=True)
     (5 * alongside(tensor, message.sum())).sum().backward()
     assert_identical((tensor.grad, message.grad), (torch.full((3, 2), 5.0), torch.ones(3, 2)))
-
-
-def run_hierarchy(interface: Interface | None, steps: int = 11) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Gradients of all parameters, and what arrives at the summaries that go up."""
-    core = make_hierarchy(1, 4, interfaces=[interface])
-    read: list[Tensor] = []
-
-    def keep(level: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if given[0].requires_grad:
-            given[0].retain_grad()
-        read.append(given[0])
-
-    core.levels[1].register_forward_pre_hook(keep)
-    span = make_span(steps)
-    outputs, state = core(span.inputs, make_state(core))
-    (squared_error(outputs, span.targets).sum() + state["messages"][0].sum()).backward()
-    return gradients(core), [torch.zeros_like(one[0]) if one.grad is None else one.grad[0] for one in read]
-
-
-def test_between_levels_the_exact_gradient_makes_no_difference() -> None:
-    expected, exact = run_hierarchy(None)
-    assert len(exact) > 11 / 4, "rows tick at different steps"
-    found, _ = run_hierarchy(make_oracle(exact))
-    assert_close(found, expected)
-
-
-def test_between_levels_the_fast_one_need_not_wait() -> None:
-    answer = torch.randn(3, 3, dtype=torch.float64)
-    interface = make_oracle([answer])
-    core = make_hierarchy(1, 4, interfaces=[interface])
-    assert not set(core.parameters()) & set(interface.parameters()), "they have an optimizer of their own"
-    state = make_state(core)
-    state["phase"] = torch.full_like(state["phase"], 3)
-    span = make_span(1)
-    TruncatedBPTT(1).backward(core, squared_error, span, state)  # the slow level ticks at its end, and tells none of it
-    without = make_hierarchy(1, 4)
-    TruncatedBPTT(1).backward(without, squared_error, span, state)
-    first = state["fast"]
-    outputs, _ = without.levels[0](torch.cat([span.inputs, state["messages"][0][None]], dim=-1), first)
-    ((state["summaries"][0] + outputs[0]) / 4 * answer).sum().backward()
-    assert_close(gradients(core), gradients(without))
-
-
-def test_between_levels_it_is_trained_by_the_policys_backward_pass() -> None:
-    interface = Interface(MLPSynthesizer(3, (5,))).double()
-    core = make_hierarchy(1, 4, interfaces=[interface])
-    for estimator in (
-        BPTT(),
-        SyntheticGradients(3, MLPSynthesizer(15)).double(),
-        SyntheticGradients(2, MLPSynthesizer(15), parallel=True).double(),
-    ):
-        interface.zero_grad()
-        estimator.backward(core, squared_error, make_span(12), make_state(core))
-        assert any(gradient.any() for gradient in gradients(interface).values())
