@@ -111,7 +111,8 @@ def test_a_copied_model_is_read_by_the_copied_estimator() -> None:
     estimator = SyntheticGradients(3, MLPSynthesizer(2 * SIZE, lookahead=1, feature_size=2 * SIZE)).double()
     copied_estimator, copied_model = copy.deepcopy((estimator, model))
     calls = []
-    copied_model.step_features = lambda *steps: calls.append(1) or model.step_features(*steps)
+    watched: Any = copied_model
+    watched.step_features = lambda *steps: calls.append(1) or model.step_features(*steps)
     copied_estimator.backward(copied_model, copied_model.loss, make_text(STEPS), make_state(model))
     estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
     assert calls == [1]
