@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 _REMEDY = (
-    "pad sequences of different length and mark where each begins (starts) or ends, and put several inputs of a step "
-    "side by side in one tensor"
+    "pad sequences of different length and mark where each begins (is_first) or ends (is_last), and put several inputs "
+    "of a step side by side in one tensor"
 )
 
 
@@ -20,9 +20,9 @@ class Span:
     Args:
         inputs: (S, B, ...) what the model reads.
         targets: (S, B, ...) what the loss compares its outputs with.
-        starts: (S, B) bool or None; True where the row begins a new sequence at this step. The state of that
+        is_first: (S, B) bool or None; True where the row begins a new sequence at this step. The state of that
             row is replaced by the initial state before the step, and no gradient crosses.
-        ends: (B,) bool or None; True where the row's sequence ends with the span's last step, so that no
+        is_last: (B,) bool or None; True where the row's sequence ends with the span's last step, so that no
             gradient comes from beyond it.
         future: the steps that follow the span, as far as a lookahead needs them; None where there are none. A
             synthesizer with a lookahead needs them at every span but one at which all rows end.

@@ -11,6 +11,7 @@ from sgrnn.estimators import GradientEstimator, Loss, Step
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, map_state, to_matrix, where_rows
+from sgrnn.synthesizers import Synthesizer
 
 SIZE = 3  # features of inputs, outputs and states, so that a core alone is a model
 ROWS = 3
@@ -217,7 +218,7 @@ def gradients_by_hand(
     return gradients(model), totals, state
 
 
-class Table(nn.Module):
+class Table(Synthesizer):
     """In the place of a synthesizer: its predictions are its parameters, whatever it is asked.
 
     The gradient of a parameter then says what the prediction was trained towards.

@@ -1,16 +1,36 @@
-"""Spans refuse what does not fit together, and say what would."""
+"""Spans refuse what does not fit together, and are sliced and joined without losing a mark."""
 
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
 import torch
 from tolerances import assert_identical
+from torch import Tensor
 
 from sgrnn.span import Span
 
+ROWS = 3
 
-def ints(*shape: int) -> torch.Tensor:
+
+def ints(*shape: int) -> Tensor:
     return torch.zeros(shape, dtype=torch.long)
+
+
+def marked_span(seed: int, steps: int = 6, first: int = 0, future: Span | None = None) -> Span:
+    """Every input another number; some rows begin in the midst, some end."""
+    generator = torch.Generator().manual_seed(seed)
+    numbers = first + torch.arange(steps * ROWS).view(steps, ROWS)
+    is_first = torch.rand(steps, ROWS, generator=generator) < 0.2
+    return Span(numbers, -numbers, is_first, torch.rand(ROWS, generator=generator) < 0.5, future)
+
+
+def assert_same_span(found: Span | None, expected: Span | None) -> None:
+    assert (found is None) == (expected is None)
+    if found is not None and expected is not None:
+        assert_identical([found.inputs, found.targets], [expected.inputs, expected.targets])
+        assert_identical([found.marked_first(), found.is_last], [expected.marked_first(), expected.is_last])
+        assert_same_span(found.future, expected.future)
 
 
 def test_steps_and_rows_are_the_first_two_sizes() -> None:
@@ -22,31 +42,117 @@ def test_steps_and_rows_are_the_first_two_sizes() -> None:
     ("inputs", "options", "message"),
     [
         (ints(5), {}, r"inputs must be \(steps, rows, ...\) with steps >= 1, got \(5,\)"),
-        (ints(0, 3), {}, r"inputs must be \(steps, rows, ...\) with steps >= 1, got \(0, 3\)"),
-        (ints(5, 3), {"targets": ints(5, 2)}, r"targets must begin with \(5, 3\) like inputs, got \(5, 2\)"),
+        (ints(5, 0), {}, r"inputs must be \(steps, rows, ...\) with rows >= 1, got \(5, 0\)"),
         (ints(5, 3), {"targets": ints(4, 3, 2)}, r"targets must begin with \(5, 3\) like inputs, got \(4, 3\)"),
-        (ints(5, 3), {"is_first": ints(4, 3).bool()}, r"is_first must begin with \(5, 3\) like inputs, got \(4, 3\)"),
         (ints(5, 3), {"is_first": ints(5).bool()}, r"is_first must begin with \(5, 3\) like inputs, got \(5,\)"),
         (ints(5, 3), {"is_last": ints(5).bool()}, r"is_last must begin with \(3,\) like inputs, got \(5,\)"),
+        (ints(5, 3), {"is_last": ints(3)}, "is_last must be bool, got torch.int64"),
         (ints(5, 3), {"future": Span(ints(2, 4), ints(2, 4))}, "future must have 3 rows, got 4"),
+        (
+            ints(5, 3),
+            {"future": Span(ints(2, 3).float(), ints(2, 3))},
+            r"future.inputs must be of the kind of inputs, steps of \(3,\) in torch.int64, got \(3,\) in torch.float32",
+        ),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(inputs: torch.Tensor, options: dict[str, Any], message: str) -> None:
-    targets = options.pop("targets", inputs)
+def test_sizes_that_do_not_fit_are_refused(inputs: Tensor, options: dict[str, Any], message: str) -> None:
+    targets = options.get("targets", inputs)
     with pytest.raises(ValueError, match=f"^{message}$"):
-        Span(inputs, targets, **options)
+        Span(**{"inputs": inputs, "targets": targets} | options)
 
 
-def test_a_move_to_another_device_takes_everything_along() -> None:
-    is_first, is_last = torch.ones(5, 3, dtype=torch.bool), torch.ones(3, dtype=torch.bool)
-    span = Span(ints(5, 3), ints(5, 3), is_first, is_last, future=Span(ints(2, 3), ints(2, 3)))
+def test_several_inputs_of_a_step_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"^inputs must be a tensor \(steps, rows, ...\), got a tuple: pad sequences"):
+        Span((ints(5, 3), ints(5, 3)), ints(5, 3))  # pyright: ignore[reportArgumentType]  (as somebody might)
+
+
+def test_a_move_and_a_choice_of_rows_take_everything_along() -> None:
+    span = marked_span(0, future=marked_span(1))
     moved = span.to(torch.device("meta"))
-    assert moved.future is not None
     for part, original in ((moved, span), (moved.future, span.future)):
-        assert original is not None
         for name in ("inputs", "targets", "is_first", "is_last"):
             tensor, before = getattr(part, name), getattr(original, name)
-            assert (tensor is None) == (before is None)
-            assert tensor is None or (tensor.is_meta and tensor.shape == before.shape and tensor.dtype == before.dtype)
-    same = span.to(torch.device("cpu"))
-    assert_identical([same.inputs, same.is_first], [span.inputs, span.is_first])
+            assert tensor.is_meta
+            assert (tensor.shape, tensor.dtype) == (before.shape, before.dtype)
+    chosen = span.rows(1, 3)
+    for part, original in ((chosen, span), (chosen.future, span.future)):
+        assert part is not None
+        assert original is not None
+        assert original.is_first is not None
+        assert original.is_last is not None
+        assert_identical([part.inputs, part.targets], [original.inputs[:, 1:], original.targets[:, 1:]])
+        assert_identical([part.is_first, part.is_last], [original.is_first[:, 1:], original.is_last[1:]])
+
+
+def test_what_follows_a_slice_in_the_span_is_its_future() -> None:
+    span = marked_span(3, future=marked_span(4, first=100))
+    assert span.is_first is not None
+    for (start, stop), lookahead in product([(0, 2), (2, 4), (1, 5), (3, 6), (0, 6)], [None, 0, 2]):
+        part = span.slice(start, stop, lookahead)
+        assert_identical([part.inputs, part.targets], [span.inputs[start:stop], span.targets[start:stop]])
+        assert_identical(part.marked_first(), span.is_first[start:stop])
+        if stop == span.steps:
+            assert part.is_last is span.is_last
+            assert part.future is span.future
+            continue
+        assert part.is_last is None, "the rows go on in the span"
+        end = span.steps if lookahead is None else min(stop + lookahead, span.steps)
+        assert (part.future is None) == (end == stop)
+        if part.future is not None:
+            assert_identical(part.future.inputs, span.inputs[stop:end])
+            assert_identical(part.future.marked_first(), span.is_first[stop:end])
+            assert part.future.future is None
+
+
+def test_slices_that_are_joined_are_the_span() -> None:
+    for seed, edges in product(range(5), ([0, 6], [0, 2, 4, 6], [0, 1, 5, 6])):
+        span = marked_span(seed, future=marked_span(seed + 10, first=100))
+        assert_same_span(Span.join([span.slice(start, stop) for start, stop in pairwise(edges)]), span)
+
+
+def test_where_a_joined_span_ends_the_next_begins() -> None:
+    numbers = ints(2, ROWS)
+    ended = torch.tensor([True, False, True])
+    first, second = Span(numbers, numbers, is_last=ended), Span(numbers, numbers, is_last=~ended)
+    joined = Span.join([first, second])
+    assert joined.marked_first().tolist() == [[False] * 3, [False] * 3, [True, False, True], [False] * 3]
+    assert_identical(joined.is_last, ~ended)
+    assert first.is_first is None
+    assert Span.join([Span(numbers, numbers)] * 2).is_first is None
+
+
+def test_rows_go_on_where_no_sequence_begins_or_ends() -> None:
+    for seed in range(8):
+        future = None if seed % 2 else marked_span(seed + 20, first=100)
+        span, edges = marked_span(seed, future=future), [1, 2, 4, 6]
+        assert span.is_first is not None
+        assert span.is_last is not None
+        expected = []
+        for edge in edges:
+            for row in range(ROWS):
+                if edge < span.steps:
+                    expected.append(not span.is_first[edge, row])
+                else:
+                    begins = future is not None and future.is_first is not None and bool(future.is_first[0, row])
+                    expected.append(not span.is_last[row] and not begins)
+        continuing = span.continuing(edges)
+        assert continuing is not None
+        assert continuing.tolist() == expected
+
+
+def test_windows_are_unbroken_where_no_sequence_begins_after_their_first_step() -> None:
+    span = Span(ints(6, ROWS), ints(6, ROWS), ints(6, ROWS).bool())
+    assert span.is_first is not None
+    assert span.unbroken([0, 2, 4, 6]) is None
+    span.is_first[2, 0] = True  # a window's own first step
+    assert span.unbroken([0, 2, 4, 6]) is None
+    span.is_first[3, 1] = span.is_first[5, 2] = True
+    unbroken = span.unbroken([0, 2, 4, 6])
+    assert unbroken is not None
+    assert unbroken.flatten().tolist() == [True, True, True, True, False, True, True, True, False]
+    assert unbroken.shape == (9, 1)
+
+
+def test_without_marks_all_rows_go_on_unbroken() -> None:
+    span = Span(ints(4, ROWS), ints(4, ROWS), future=Span(ints(2, ROWS), ints(2, ROWS)))
+    assert (span.continuing([0, 2, 4]), span.unbroken([0, 2, 4])) == (None, None)

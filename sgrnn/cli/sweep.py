@@ -56,6 +56,7 @@ def sweep(
     Example: sgrnn sweep quickstart --space space.yaml --study sweeps/mine --trials 30 --training.epochs=2
     """
     from sgrnn.config.files import load_recipe
+    from sgrnn.sweep.space import read_space
 
     given = overrides_of(context)
 
@@ -64,7 +65,7 @@ def sweep(
 
     base = load(())
     try:
-        from sgrnn.sweep.space import read_space
+        tried = read_space(space, load)
         from sgrnn.sweep.sweep import Sweep
     except ModuleNotFoundError as error:
         if error.name != "optuna":
@@ -79,7 +80,6 @@ def sweep(
     from sgrnn.training.problems.opening import new_problem
     from sgrnn.training.run import free_folder
 
-    tried = read_space(space, load)
     choose_device(base.training.device)
     new_problem(base, data_folder(data))  # or every trial would fail for want of it
     folder = study or free_folder(Path(recipe).stem, "sweeps")

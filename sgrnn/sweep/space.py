@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import reduce
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import PositiveFloat, ValidationError
 from pydantic import model_validator as check
 
@@ -23,10 +22,13 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.config.section import Section
 from sgrnn.errors import InputError
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 Load = Callable[[Sequence[str]], Recipe]  # a recipe with overrides
 
 
-Space = dict[str, BaseDistribution]  # by field; choices are JSON
+Space = dict[str, "BaseDistribution"]  # by field; choices are JSON
 
 
 class Range(Section):
@@ -78,7 +80,7 @@ def override(field: str, value: Any) -> str:
     return f"--{field}={chosen if isinstance(chosen, str) else json.dumps(chosen)}"
 
 
-def _field(field: str, value: Any, where: str, load: Load) -> BaseDistribution:
+def _field(field: str, value: Any, where: str, load: Load) -> "BaseDistribution":
     if "." not in field:
         raise InputError(f"{where}: {field} is no recipe field with its section, such as gradient.window")
     if isinstance(value, list):
@@ -90,6 +92,8 @@ def _field(field: str, value: Any, where: str, load: Load) -> BaseDistribution:
             raise InputError(f"{where}: {field} takes numbers, texts, lists and mappings, got {value!r}") from None
         for choice in values:
             _checked(field, choice, where, load)
+        from optuna.distributions import CategoricalDistribution
+
         return CategoricalDistribution(values)
     if not isinstance(value, dict):
         raise InputError(
@@ -103,6 +107,8 @@ def _field(field: str, value: Any, where: str, load: Load) -> BaseDistribution:
     ends = [_at(_checked(field, json.dumps(end), where, load), field) for end in (given.low, given.high)]
     if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
         raise InputError(f"{where}: {field} takes no numbers, so it has no range: give a list of choices")
+    from optuna.distributions import FloatDistribution, IntDistribution  # only where the file is good so far
+
     if not all(isinstance(end, int) for end in ends):
         return FloatDistribution(given.low, given.high, given.log, given.step)
     if given.step is not None and given.step != int(given.step):

@@ -55,7 +55,7 @@ def train(name):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
-    with processes(jobs=2) as pool:
+    with processes(jobs=2, threads=1) as pool:
         list(pool.map(train, ["first", "second"]))
 """
 

@@ -1,4 +1,4 @@
-"""Unrolling: where a span is cut, what stands at the boundaries, how sequences begin."""
+"""Running a span as windows: where it is cut, which states its boundaries have, how sequences begin."""
 
 from typing import Any
 
@@ -23,10 +23,9 @@ from sgrnn.cores.dropout import Dropout
 from sgrnn.estimators import TruncatedBPTT
 from sgrnn.estimators.unroll import run, unroll
 from sgrnn.span import Span
-from sgrnn.state import State, batch_size, concatenate, leaves, to_matrix
+from sgrnn.state import batch_size, concatenate, leaves, to_matrix
 
 STEPS = 7
-CORE_NAMES = ["LSTM-2", "nn.GRU-2", "own"]
 
 
 class Sum(nn.Module):
@@ -37,50 +36,49 @@ class Sum(nn.Module):
         return {"total": totals, "parts": (inputs, totals[..., :1])}, totals[-1]
 
 
-@pytest.mark.parametrize("parallel", [False, True])
+def test_a_span_is_cut_every_window_steps_and_at_its_end() -> None:
+    model = make_core("LSTM-1")
+    for window, boundaries in [(1, [*range(8)]), (3, [0, 3, 6, 7]), (7, [0, 7]), (100, [0, 7]), (None, [0, 7])]:
+        for parallel in (False, True):
+            windows = unroll(model, make_span(STEPS), make_state(model), window, parallel)
+            assert windows.boundaries == boundaries
+
+
+INSIDE, AT_BOUNDARY = [(0, 0), (2, 1), (6, 2)], [(0, 0), (3, 1)]
+
+
 @pytest.mark.parametrize(
-    ("window", "edges"),
+    ("core", "window", "is_first", "parallel"),
     [
-        (1, [0, 1, 2, 3, 4, 5, 6, 7]),
-        (3, [0, 3, 6, 7]),
-        (4, [0, 4, 7]),
-        (7, [0, 7]),
-        (100, [0, 7]),
-        (None, [0, 7]),
+        ("LSTM-2", 3, AT_BOUNDARY, True),
+        ("LSTM-2", None, INSIDE, False),
+        ("nn.GRU-2", 1, INSIDE, True),
+        ("nn.GRU-2", 5, None, False),
+        ("own", 3, None, True),
+        ("own", 3, INSIDE, True),
     ],
 )
-def test_a_span_is_cut_every_window_steps_and_at_its_end(window: int | None, edges: list[int], parallel: bool) -> None:
-    model = make_core("LSTM-1")
-    unrolled = unroll(model, make_span(STEPS), make_state(model), window, parallel)
-    assert unrolled.edges == edges
-
-
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("is_first", [None, [(0, 0), (3, 1)], [(0, 0), (2, 1), (6, 2)]])
-@pytest.mark.parametrize("window", [1, 3, 5, None])
-@pytest.mark.parametrize("core", CORE_NAMES)
 def test_outputs_and_boundaries_are_those_of_a_run_step_by_step(
     core: str, window: int | None, is_first: list[tuple[int, int]] | None, parallel: bool
 ) -> None:
     model, span = make_core(core), make_span(STEPS, is_first=is_first)
     state = make_state(model)
-    unrolled = unroll(model, span, state, window, parallel)
-    expected = torch.zeros(STEPS, ROWS, dtype=torch.float64)
+    windows = unroll(model, span, state, window, parallel)
     total, states = run_by_hand(model, squared_error, span, state)
-    wanted = [states[edge] for edge in unrolled.edges]
-    assert_close(to_matrix(unrolled.boundaries), to_matrix(concatenate(wanted)))
-    assert_close(leaves(unrolled.last), leaves(states[-1]))
-    assert not any(tensor.requires_grad for tensor in leaves((unrolled.last, unrolled.boundaries)))
-    assert_close(squared_error(unrolled.outputs, span.targets).sum(), total)
-    assert unrolled.outputs.shape[:2] == expected.shape
+    wanted = [states[boundary] for boundary in windows.boundaries]
+    assert_close(to_matrix(windows.boundary_states), to_matrix(concatenate(wanted)))
+    assert_close(leaves(windows.final_state), leaves(states[-1]))
+    assert not any(tensor.requires_grad for tensor in leaves((windows.final_state, windows.boundary_states)))
+    assert_close(squared_error(windows.outputs, span.targets).sum(), total)
+    assert windows.outputs.shape[:2] == (STEPS, ROWS)
 
 
 @pytest.mark.parametrize("parallel", [False, True])
 def test_first_states_are_leaves_and_last_states_hang_on_them(parallel: bool) -> None:
     model = make_core("own")
-    unrolled = unroll(model, make_span(STEPS), make_state(model), 3, parallel)
-    assert [batch_size(state) for state in unrolled.firsts] == ([2 * ROWS, ROWS] if parallel else [ROWS] * 3)
-    for first, last in zip(unrolled.firsts, unrolled.lasts, strict=True):
+    windows = unroll(model, make_span(STEPS), make_state(model), 3, parallel)
+    assert [batch_size(state) for state in windows.initial_states] == ([2 * ROWS, ROWS] if parallel else [ROWS] * 3)
+    for first, last in zip(windows.initial_states, windows.final_states, strict=True):
         assert all(tensor.is_leaf for tensor in leaves(first))
         assert first["fast"].requires_grad
         assert not first["count"].requires_grad
@@ -89,33 +87,35 @@ def test_first_states_are_leaves_and_last_states_hang_on_them(parallel: bool) ->
         assert gradient.any(dim=1).all()
 
 
-@pytest.mark.parametrize(("window", "blocks"), [(2, 1), (4, 1), (5, 4)])
-def test_left_to_choose_small_windows_run_as_one_batch(window: int, blocks: int) -> None:
+def test_left_to_choose_small_windows_run_as_one_batch() -> None:
     model = make_core("own")
     inputs = torch.zeros(20, 32, SIZE, dtype=torch.float64)
-    span = Span(inputs, inputs)
-    assert len(unroll(model, span, make_state(model, 32), window, parallel=None).blocks) == blocks
+    span, state = Span(inputs, inputs), make_state(model, 32)
+    assert [len(unroll(model, span, state, window, parallel=None).blocks) for window in (2, 4, 5)] == [1, 1, 4]
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_no_gradient_crosses_a_boundary(parallel: bool) -> None:
+def test_no_gradient_crosses_a_boundary_nor_changes_the_given_state(parallel: bool) -> None:
     model = make_core("GRU-1")
-    span = make_span(6)
+    span, state = make_span(6), make_state(model)
+    before = state.clone()
     span.inputs.requires_grad_()
-    unrolled = unroll(model, span, make_state(model), 2, parallel)
-    (gradient,) = torch.autograd.grad(unrolled.outputs[3].sum(), span.inputs)
+    windows = unroll(model, span, state, 2, parallel)
+    assert_identical(state, before)
+    assert not state.requires_grad
+    (gradient,) = torch.autograd.grad(windows.outputs[3].sum(), span.inputs)
     assert gradient.any(dim=-1).any(dim=-1).tolist() == [False, False, True, True, False, False]
 
 
 def test_rows_of_a_batch_of_windows_are_windows_first() -> None:
     model = Sum()
     span = make_span(6)
-    unrolled = unroll(model, span, torch.zeros(ROWS, SIZE, dtype=torch.float64), 2, parallel=True)
+    windows = unroll(model, span, torch.zeros(ROWS, SIZE, dtype=torch.float64), 2, parallel=True)
     sums = span.inputs.cumsum(dim=0)
-    assert_close(unrolled.outputs, {"total": sums, "parts": (span.inputs, sums[..., :1])})
+    assert_close(windows.outputs, {"total": sums, "parts": (span.inputs, sums[..., :1])})
     zero = torch.zeros(ROWS, SIZE, dtype=torch.float64)
-    assert_close(unrolled.boundaries, torch.cat([zero, sums[1], sums[3], sums[5]]))
-    assert_close(unrolled.lasts[0], torch.cat([sums[1], sums[3], sums[5]]))
+    assert_close(windows.boundary_states, torch.cat([zero, sums[1], sums[3], sums[5]]))
+    assert_close(windows.final_states[0], torch.cat([sums[1], sums[3], sums[5]]))
 
 
 def test_a_model_without_initial_state_begins_at_zeros() -> None:
@@ -140,13 +140,13 @@ def test_a_beginning_that_is_learned_gets_its_gradient_from_the_rows_that_start(
     assert [gradient is not None and bool(gradient.any()) for gradient in per_row] == [False, True, False]
 
 
-@pytest.mark.parametrize("is_first", [None, torch.zeros(STEPS, ROWS, dtype=torch.bool)])
-def test_without_a_start_the_model_runs_once_over_all_steps(is_first: Tensor | None) -> None:
+def test_where_no_sequence_begins_the_model_runs_once_over_all_steps() -> None:
     calls = []
     model = Sum()
     model.register_forward_pre_hook(lambda module, arguments: calls.append(arguments[0].shape[0]))
-    run(model, make_span(STEPS).inputs, torch.zeros(ROWS, SIZE), is_first)
-    assert calls == [STEPS]
+    for is_first in (None, torch.zeros(STEPS, ROWS, dtype=torch.bool)):
+        run(model, make_span(STEPS).inputs, torch.zeros(ROWS, SIZE), is_first)
+    assert calls == [STEPS, STEPS]
 
 
 @pytest.mark.parametrize("module", [nn.Dropout(0.5), nn.LSTM(SIZE, SIZE, 2, dropout=0.5)])
@@ -170,12 +170,3 @@ def test_after_a_span_dropout_draws_anew() -> None:
     assert not torch.equal(first.loss, second.loss)
     for module in model.modules():
         assert not isinstance(module, Dropout) or (module.recording, module.replaying) == (None, None)
-
-
-def test_the_given_state_is_not_changed() -> None:
-    model = make_core("own")
-    state = make_state(model)
-    before: State = [tensor.clone() for tensor in leaves(state)]
-    unroll(model, make_span(STEPS, is_first=[(0, 0)]), state, 2, parallel=True)
-    assert_identical(leaves(state), before)
-    assert not any(tensor.requires_grad for tensor in leaves(state))

@@ -1,25 +1,25 @@
 """The language model: its parts are where it says, and its loss is the negative log-probability of a token."""
 
 from collections.abc import Callable
+from math import log
 from typing import Any
 
 import pytest
 import torch
 from models import ROWS, SIZE, VOCABULARY, OwnCore, gradients, make_language_model, make_state, make_text
 from tolerances import assert_close, assert_identical
-from torch import nn
+from torch import Tensor, nn
 
 from sgrnn.cores import GRU, LSTM
 from sgrnn.cores.dropout import recorded_masks
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import leaves, state_size
-from sgrnn.synthesizers.lookahead import Lookahead, LookaheadEncoder, RecurrentLookahead, TokenFeatures
+from sgrnn.synthesizers import Lookahead
 
 STEPS = 5
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("tied", "training"), [(True, False), (False, True)])
 def test_the_loss_is_minus_the_log_of_the_softmax_at_the_target(tied: bool, training: bool) -> None:
     model = make_language_model(tied=tied).train(training)
     text = make_text(STEPS)
@@ -84,10 +84,9 @@ def test_tying_layers_of_other_sizes_is_refused() -> None:
         LanguageModel(10, 4, LSTM(4, 6), 6, tied=True)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_all_parameters_are_drawn_from_the_initial_range(tied: bool) -> None:
+def test_all_parameters_are_drawn_from_the_initial_range() -> None:
     torch.manual_seed(0)
-    model = LanguageModel(100, 40, LSTM(40, 40, 2), 40, tied=tied, initial_range=0.03)
+    model = LanguageModel(100, 40, LSTM(40, 40, 2), 40, tied=True, initial_range=0.03)
     for name, parameter in model.named_parameters():
         assert parameter.abs().max() <= 0.03, name
         assert parameter.abs().max() > 0.025, name
@@ -125,14 +124,14 @@ def test_bfloat16_products_are_near_in_training_and_exact_in_evaluation() -> Non
             assert_identical(gradients(coarse), gradients(exact))
 
 
-def standardized(vector: torch.Tensor) -> torch.Tensor:
+def standardized(vector: Tensor) -> Tensor:
     return (vector - vector.mean()) / (vector.var(correction=0) + 1e-5).sqrt()
 
 
 def test_a_synthesizer_sees_tokens_as_the_model_does_standardized_and_held_constant() -> None:
     model = make_language_model()
     text = make_text(STEPS)
-    features = model.token_features(text.inputs, text.targets)
+    features = model.step_features(text.inputs, text.targets)
     assert features.shape == (STEPS, ROWS, 2 * SIZE)
     assert not features.requires_grad
     read = standardized(model.embedding.weight[text.inputs[2, 1]])
@@ -144,60 +143,60 @@ def test_a_synthesizer_sees_tokens_as_the_model_does_standardized_and_held_const
 
 
 @pytest.mark.parametrize(
-    ("options", "encoder", "size"),
+    ("options", "size"),
     [
-        ({}, LookaheadEncoder, 4 * 32),
-        ({"projection": None}, LookaheadEncoder, 4 * 2 * SIZE),
-        ({"lookahead": 7, "projection": 2}, LookaheadEncoder, 7 * 2),
-        ({"lookahead": 3, "recurrent": 5}, RecurrentLookahead, 5),
-        ({"lookahead": 3, "own_embedding": 2, "projection": None}, LookaheadEncoder, 3 * 2 * 2),
-        ({"lookahead": 3, "own_embedding": 2, "recurrent": 5}, RecurrentLookahead, 5),
+        ({}, 4 * 32),
+        ({"lookahead": 7, "projection": 2}, 7 * 2),
+        ({"lookahead": 0}, 0),
     ],
 )
-def test_it_makes_perceptrons_that_fit_it(
-    options: dict[str, Any], encoder: type[LookaheadEncoder] | type[RecurrentLookahead], size: int
-) -> None:
+def test_it_makes_perceptrons_that_fit_it(options: dict[str, Any], size: int) -> None:
     model = make_language_model()
-    synthesizer = model.mlp_synthesizer(**options)
-    reader = synthesizer.encoder
-    assert isinstance(reader, LookaheadEncoder | RecurrentLookahead)
-    assert type(reader) is encoder
-    assert reader.output_size == size
-    assert synthesizer.lookahead == reader.steps == options.get("lookahead", 4)
-    if "own_embedding" in options:
-        assert isinstance(reader.features, TokenFeatures)
-        assert reader.features.feature_size == 2 * options["own_embedding"]
-    else:
-        assert reader.features == model.token_features
-    assert synthesizer.last.out_features == 2 * 2 * SIZE  # two layers of hidden and cell
-    shared = {id(parameter) for parameter in model.parameters()}
-    assert not any(id(parameter) in shared for parameter in synthesizer.parameters())
+    synthesizer = model.mlp_synthesizer(**options, hidden_sizes=(9, 8), auxiliary=True)
+    state_features = 2 * 2 * SIZE  # two layers of hidden and cell
+    assert synthesizer.input_size == state_features + size
+    assert synthesizer.lookahead == options.get("lookahead", 4)
+    assert synthesizer.feature_size == 2 * SIZE
+    assert [layer.out_features for layer in synthesizer.hidden if isinstance(layer, nn.Linear)] == [9, 8]
+    assert synthesizer.last.out_features == 2 * state_features
 
 
-@pytest.mark.parametrize("make_core", [lambda: LSTM(SIZE, 5, 2), lambda: GRU(SIZE, 5), lambda: OwnCore()])
-@pytest.mark.parametrize("options", [{}, {"lookahead": 3, "hidden_size": 9, "rank": 6, "projection": 4, "near": 1}])
+@pytest.mark.parametrize(
+    ("make_core", "options"),
+    [
+        (lambda: LSTM(SIZE, 5, 2), {}),
+        (lambda: GRU(SIZE, 5), {"lookahead": 3, "hidden_size": 9, "rank": 6, "projection": 4, "near": 1}),
+        (OwnCore, {"lookahead": 2}),
+    ],
+)
 def test_it_makes_synthesizers_that_fit_it(options: dict[str, Any], make_core: Callable[[], nn.Module]) -> None:
     core = make_core()
     output_size = SIZE if isinstance(core, OwnCore) else 5
     model = LanguageModel(VOCABULARY, SIZE, core, output_size)
     synthesizer = model.synthesizer(**options)
-    steps, rank = options.get("lookahead", 8), options.get("rank", 32)
+    steps, rank, near = options.get("lookahead", 8), options.get("rank", 32), options.get("near", 2)
     assert synthesizer.lookahead == steps
-    assert synthesizer.features == model.input_features
-    assert synthesizer.error_projection.shape == (steps, output_size, rank)
-    assert synthesizer.input_projection.shape == (options.get("near", 2), SIZE, options.get("projection", 32))
+    assert synthesizer.output_projection.shape == (steps, output_size, rank)
+    assert synthesizer.input_projection.shape == (near, SIZE, options.get("projection", 32))
     assert synthesizer.state_projection.out_features == options.get("hidden_size", 128)
-    assert len(synthesizer.gain) == options.get("near", 2)
+    assert len(synthesizer.gain) == near
     state = model.initial_state(ROWS)
-    text = make_text(steps)
-    lookahead = Lookahead(text.inputs, text.targets, None, torch.randn(steps, ROWS, output_size))
+    features = model.input_features(make_text(near).inputs)
+    lookahead = Lookahead(features, None, torch.randn(steps, ROWS, output_size))
     assert synthesizer(state, lookahead).shape == (ROWS, 1, state_size(state))
-    shared = {id(parameter) for parameter in model.parameters()}
-    assert not any(id(parameter) in shared for parameter in synthesizer.parameters())
+    adjoint = model.adjoint_synthesizer(4)
+    assert (adjoint.window, adjoint.lookahead, adjoint.feature_size) == (4, 4, SIZE)
 
 
-def test_without_lookahead_a_perceptron_sees_the_state_alone() -> None:
-    synthesizer = make_language_model().mlp_synthesizer(0, hidden_sizes=(9, 8), auxiliary=True)
-    assert synthesizer.encoder is None
-    assert [layer.out_features for layer in synthesizer.hidden if isinstance(layer, nn.Linear)] == [9, 8]
-    assert synthesizer.heads == 2
+def test_an_overridden_or_bare_output_layer_is_that_of_the_loss() -> None:
+    class Flat(LanguageModel):
+        def logits(self, outputs: Tensor) -> Tensor:
+            return 0 * super().logits(outputs)
+
+    model = Flat(VOCABULARY, SIZE, LSTM(SIZE, SIZE), SIZE)
+    tokens = torch.zeros(4, ROWS, dtype=torch.long)
+    outputs, _ = model(tokens, model.initial_state(ROWS))
+    assert_close(model.loss(outputs, tokens), torch.full((4, ROWS), log(VOCABULARY)))
+    bare = make_language_model(LSTM(SIZE, SIZE), dtype=torch.float32)
+    bare.output = nn.Linear(SIZE, VOCABULARY, bias=False)
+    assert bare.loss(outputs, tokens).shape == (4, ROWS)

@@ -1,0 +1,210 @@
+"""Models hand back outputs and a state, and leave the state that they are given alone, or are refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from models import ROWS, SIZE, gradients, make_core, make_span, make_state, squared_error
+from tolerances import assert_close
+from torch import Tensor, nn
+
+from sgrnn.cores import LSTM, initial_state
+from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.online import RTRL
+from sgrnn.estimators.schedules import Constant
+from sgrnn.span import Span
+from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
+
+STEPS = 6
+
+
+def synthetic(state_size: int, **options: Any) -> SyntheticGradients:
+    torch.manual_seed(1)
+    synthesizer = ErrorSynthesizer(state_size, SIZE, SIZE, lookahead=3)
+    for parameter in synthesizer.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return SyntheticGradients(3, synthesizer, shrinkage=False, **options).double()
+
+
+def estimators(state_size: int) -> dict[str, GradientEstimator]:
+    return {
+        "full": BPTT(),
+        "truncated, one batch": TruncatedBPTT(3, parallel=True),
+        "synthetic": synthetic(state_size),
+        "synthetic, one batch": synthetic(state_size, parallel=True),
+        "mixed": Mixed(synthetic(state_size, trace_decay=0.5), Constant(0.5)),
+        "exact": ExactAhead(3, 3),
+    }
+
+
+def make_whole(steps: int = STEPS) -> Span:
+    return make_span(steps + 3).slice(0, steps)
+
+
+class Counted(nn.Module):
+    """Counts its steps in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(SIZE, SIZE)
+
+    def forward(self, inputs: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        outputs, hidden = self.rnn(inputs, state["hidden"])
+        steps = state["steps"]
+        steps += len(inputs)
+        return outputs, {"hidden": hidden, "steps": steps}
+
+
+@pytest.mark.parametrize("name", ["truncated, one batch", "mixed", "exact"])
+def test_a_counter_that_is_counted_in_place_counts_every_step_once(name: str) -> None:
+    estimator = estimators(SIZE)[name]
+    model = Counted().double()
+    state = {"hidden": torch.zeros(1, ROWS, SIZE).double(), "steps": torch.zeros(ROWS, 1, dtype=torch.long)}
+    given, counts = state["steps"], []
+    for _ in range(3):
+        state = estimator.backward(model, squared_error, make_whole(), state).state
+        counts.append(state["steps"].flatten().tolist())
+    assert counts == [[6] * ROWS, [12] * ROWS, [18] * ROWS]
+    assert not given.any(), "the caller's own tensor stays what it was"
+
+
+class InPlace(nn.Module):
+    """Writes its state in place, or behind autograd's back."""
+
+    def __init__(self, hidden: bool) -> None:
+        super().__init__()
+        self.rnn, self.is_hidden = nn.GRU(SIZE, SIZE), hidden
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, after = self.rnn(inputs, state)
+        (state.data if self.is_hidden else state).copy_(after.detach())
+        return outputs, after
+
+
+@pytest.mark.parametrize(("name", "hidden"), [("full", True), ("truncated, one batch", False), ("synthetic", False)])
+def test_a_state_that_is_written_in_place_is_refused(name: str, hidden: bool) -> None:
+    estimator = estimators(SIZE)[name]
+    with pytest.raises(ValueError, match=r"writes into the state that it is given.*clone it before"):
+        estimator.backward(InPlace(hidden).double(), squared_error, make_whole(), torch.ones(1, ROWS, SIZE).double())
+
+
+class PlainCell(nn.Module):
+    """Would broadcast a state of one row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.keep = nn.Linear(SIZE, SIZE), nn.Linear(SIZE, SIZE)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = []
+        for step in inputs:
+            state = torch.tanh(self.read(step) + self.keep(state))
+            outputs.append(state)
+        return torch.stack(outputs), state
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda outputs, state: outputs, r"model must return \(outputs, state\), got a Tensor"),
+        (lambda outputs, state: (outputs, state, state), r"model must return \(outputs, state\), got a tuple of 3"),
+        (lambda outputs, state: (outputs[-1:], state), r"outputs \(time, batch, ...\), here \(6, 3, ...\)"),
+        (lambda outputs, state: (outputs, torch.cat([state, state], dim=-1)), r"of the shape it was given, \(3, 3\)"),
+        (lambda outputs, state: (outputs, (state, state)), "a state of as many tensors as it was given, 1, got 2"),
+        (lambda outputs, state: (outputs, state.long()), "a state of the kind it was given, torch.float64"),
+    ],
+)
+def test_a_model_must_hand_back_outputs_and_state(returned: Callable[[Tensor, Tensor], Any], message: str) -> None:
+    class Odd(PlainCell):
+        def forward(self, inputs: Tensor, state: Tensor) -> Any:
+            return returned(*super().forward(inputs, state))
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        BPTT().backward(Odd().double(), squared_error, make_whole(), torch.zeros(ROWS, SIZE).double())
+
+
+@pytest.mark.parametrize("estimator", [TruncatedBPTT(3), synthetic(SIZE), RTRL()])
+def test_a_state_of_other_rows_is_refused(estimator: GradientEstimator) -> None:
+    with pytest.raises(ValueError, match=r"state holds 1 row, the span 3: state must be .* got \(1, 3\)"):
+        estimator.backward(PlainCell().double(), squared_error, make_whole(), torch.zeros(1, SIZE).double())
+
+
+class InDict(nn.Module):
+    """Its state in a dict, handed back in this order or the other."""
+
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.lstm, self.turned = nn.LSTM(SIZE, SIZE), turned
+
+    def forward(self, inputs: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        outputs, (hidden, cell) = self.lstm(inputs, (state["h"], state["c"]))
+        return outputs, {"c": cell, "h": hidden} if self.turned else {"h": hidden, "c": cell}
+
+
+@pytest.mark.parametrize("name", ["synthetic, one batch", "mixed", "exact"])
+def test_the_order_of_a_dict_means_nothing(name: str) -> None:
+    results = []
+    for turned in (False, True):
+        model = InDict(turned).double()
+        hidden, cell = make_state(model.lstm)
+        estimators(2 * SIZE)[name].backward(model, squared_error, make_whole(), {"h": hidden, "c": cell})
+        results.append(gradients(model))
+    assert_close(results[1], results[0])
+
+
+def test_one_tensor_in_a_tuple_is_the_tensor() -> None:
+    class InTuple(PlainCell):
+        def forward(self, inputs: Tensor, state: Tensor) -> Any:
+            outputs, after = super().forward(inputs, state)
+            return outputs, (after,)
+
+    step = synthetic(SIZE).backward(InTuple().double(), squared_error, make_whole(), torch.zeros(ROWS, SIZE).double())
+    assert step.state.shape == (ROWS, SIZE)
+
+
+@pytest.mark.parametrize(("estimator", "state"), [(BPTT(), ()), (TruncatedBPTT(2, parallel=True), {})])
+def test_a_model_without_a_state_is_trained(estimator: GradientEstimator, state: Any) -> None:
+    class FeedForward(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(SIZE, SIZE)
+
+        def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+            return self.linear(inputs), state
+
+    model = FeedForward().double()
+    span = make_span(STEPS, is_first=[(0, 0), (3, 1)])
+    step = estimator.backward(model, squared_error, span, state)
+    loss = squared_error(model.linear(span.inputs), span.targets).mean()
+    assert step.state == state
+    assert_close(step.loss, loss.detach())
+    assert_close(model.linear.weight.grad, torch.autograd.grad(loss, model.linear.weight)[0])
+    for other in (SyntheticGradients(2, MLPSynthesizer(SIZE)), ExactAhead(2, 3)):
+        with pytest.raises(ValueError, match="must carry a floating-point state"):
+            other.backward(model, squared_error, make_whole(), state)
+
+
+class Wrapped(nn.Module):
+    """A model around a core, without its methods."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return self.inner(inputs, state)
+
+
+def test_a_wrapper_does_not_hide_the_state_in_which_sequences_begin() -> None:
+    core, span = make_core("own"), make_span(STEPS, is_first=[(2, 1)])
+    expected = TruncatedBPTT(2).backward(core, squared_error, span, make_state(core))
+    wrapped = nn.DataParallel(core)
+    assert_close(TruncatedBPTT(2).backward(wrapped, squared_error, span, make_state(core)).loss, expected.loss)
+    assert_close(initial_state(wrapped, 2), initial_state(core, 2))
+    with pytest.raises(ValueError, match=r"Wrapped has no initial_state\(batch_size\) and its part inner has one"):
+        TruncatedBPTT(2).backward(Wrapped(core), squared_error, span, make_state(core))
+    lstm = LSTM(SIZE, SIZE).double()
+    TruncatedBPTT(2).backward(Wrapped(lstm), squared_error, span, make_state(lstm))
