@@ -150,7 +150,7 @@ def test_exact_gradients_of_steps_that_are_no_numbers_are_left_out(place: str) -
 
 def test_online_estimators_get_rid_of_what_is_not_finite() -> None:
     core = LSTM(SIZE, SIZE).double()
-    for estimator in (RTRL(), BPLambda(2 * SIZE, learning_rate=0.1, lambda_=0.9), SnAp1()):
+    for estimator in (RTRL(), BPLambda(2 * SIZE, learning_rate=0.1, trace_decay=0.9), SnAp1()):
         estimator.double().backward(core, squared_error, make_span(4), make_state(core))
         pattern = estimator.pattern.clone() if isinstance(estimator, SnAp1) else None
         span = make_span(4)
