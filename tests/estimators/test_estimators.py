@@ -176,7 +176,8 @@ def test_every_estimator_can_be_looked_at_without_a_trace(name: str) -> None:
     estimator.backward(model, squared_error, span, state)
     before = [gradients(model), gradients(estimator), {n: b.clone() for n, b in estimator.named_buffers()}]
     random = torch.get_rng_state()
-    seen = estimator.look(model, squared_error, span, state)
+    other = make_span(STEPS + 3, seed=5).slice(0, STEPS)
+    seen = estimator.look(model, squared_error, other, state)
     assert_identical([gradients(model), gradients(estimator), dict(estimator.named_buffers())], before)
     assert_identical(torch.get_rng_state(), random)
     windows = len(seen.boundaries) - 1

@@ -169,5 +169,8 @@ def test_features_with_a_graph_do_not_train_the_model(kind: str) -> None:
             nn.init.normal_(parameter, std=0.3)
         estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
         results.append((gradients(model), gradients(estimator)))
+        seen = watched(model, model.loss, make_text(STEPS), make_state(model), sees_targets=True)
+        assert seen.features is not None
+        assert not seen.features.requires_grad
     assert_identical(results[0], results[1])
     assert any(gradient.any() for gradient in results[0][1].values())

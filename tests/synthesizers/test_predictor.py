@@ -8,7 +8,7 @@ from models import Table
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.synthesizers import GradientPredictor, Shrinkage
+from sgrnn.synthesizers import Boundaries, GradientPredictor, Shrinkage
 
 ROWS, FEATURES = 5, 4
 MASKS = [None, torch.tensor([True, False, True, True, False]), torch.zeros(ROWS, dtype=torch.bool), None]
@@ -126,6 +126,27 @@ def test_the_means_are_those_of_the_rows_of_all_processes() -> None:
     assert_close(gradient / 2, expected[:2])  # the mean over two processes
     assert_close(shared, metrics)
     assert_close(dict(predictor.named_buffers()), dict(whole.named_buffers()))
+
+
+def test_where_a_sequence_ends_nothing_is_predicted_nor_injected() -> None:
+    table, continuing = Table(3 * 2, FEATURES, heads=2), torch.tensor([True, True, False, True, True, False])
+    asked = []
+
+    def inject(gradient: Tensor, states: Any, rows: Tensor | None) -> Tensor:
+        asked.append((gradient, states, rows))
+        return 2 * gradient
+
+    at = Boundaries(draw(4, 6, FEATURES), continuing, None, batch_size=2)
+    predictor = GradientPredictor(table).double()
+    predictor.mean_square.fill_(9)
+    predictions = predictor.predict(at, inject)
+    expected = table.values.detach()[2:, 0] * continuing[2:].unsqueeze(1)
+    assert_identical(predictions.after, expected)
+    assert_identical(predictions.injected, 6 * expected)
+    assert_identical(predictions.trainable.detach(), table.values.detach()[:4])
+    assert predictions.trainable.requires_grad
+    ((_, states, rows),) = asked
+    assert_identical([states, rows], [at.states[2:], continuing[2:]])
 
 
 def test_what_is_read_is_in_the_precision_of_the_parameters() -> None:
