@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.cores import GRU, LSTM, RNN, HierarchicalCore, initial_state
-from sgrnn.estimators import GradientEstimator, Loss, Step
+from sgrnn.estimators import GradientEstimator, Loss, Step, SyntheticGradients
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, map_state, to_matrix, where_rows
-from sgrnn.synthesizers import Synthesizer
+from sgrnn.synthesizers import Lookahead, Synthesizer
 
 SIZE = 3  # features of inputs, outputs and states, so that a core alone is a model
 ROWS = 3
@@ -55,14 +55,16 @@ def make_hierarchy(*periods: int, kind: Any = LSTM, seed: int = 0, **options: An
     return HierarchicalCore(levels, periods, **options).double()
 
 
-LAYERS = (1, 2, 3)
-CORES: dict[str, Callable[[], nn.Module]] = {
-    **{f"LSTM-{layers}": lambda layers=layers: LSTM(SIZE, SIZE, layers) for layers in LAYERS},
-    **{f"GRU-{layers}": lambda layers=layers: GRU(SIZE, SIZE, layers) for layers in LAYERS},
-    **{f"RNN-{layers}": lambda layers=layers: RNN(SIZE, SIZE, layers) for layers in LAYERS},
-    **{f"nn.LSTM-{layers}": lambda layers=layers: nn.LSTM(SIZE, SIZE, layers) for layers in LAYERS},
-    **{f"nn.GRU-{layers}": lambda layers=layers: nn.GRU(SIZE, SIZE, layers) for layers in LAYERS},
-    **{f"nn.RNN-{layers}": lambda layers=layers: nn.RNN(SIZE, SIZE, layers) for layers in LAYERS},
+CORES = (
+    "LSTM-2", "GRU-2", "RNN-3", "nn.LSTM-2", "nn.GRU-1", "nn.RNN-1", "hierarchy 1, 4", "hierarchy 1, 2, 3",
+    "own",
+)  # fmt: skip
+"""Names of cores, at least one of each kind: a class and its number of layers, or levels with their periods."""
+
+_LAYERED: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "LSTM": LSTM, "GRU": GRU, "RNN": RNN, "nn.LSTM": nn.LSTM, "nn.GRU": nn.GRU, "nn.RNN": nn.RNN,
+}  # fmt: skip
+_OTHERS: dict[str, Callable[[], nn.Module]] = {
     "hierarchy 1, 4": lambda: make_hierarchy(1, 4),
     "hierarchy 1, 2, 3": lambda: make_hierarchy(1, 2, 3, kind=GRU),
     "own": OwnCore,
@@ -70,15 +72,18 @@ CORES: dict[str, Callable[[], nn.Module]] = {
 
 
 def make_core(name: str, seed: int = 0) -> nn.Module:
-    """A core of CORES in float64, always the same for a seed."""
+    """A core in float64, named as in CORES but with any number of layers; always the same for a seed."""
     torch.manual_seed(seed)
-    return CORES[name]().double()
+    if name in _OTHERS:
+        return _OTHERS[name]().double()
+    kind, layers = name.split("-")
+    return _LAYERED[kind](SIZE, SIZE, int(layers)).double()
 
 
 def make_language_model(
     core: nn.Module | None = None, dtype: torch.dtype = torch.float64, seed: int = 0, **options: Any
 ) -> LanguageModel:
-    """A language model of VOCABULARY tokens, with large weights so that its losses differ; an LSTM unless told."""
+    """A language model of VOCABULARY tokens, with weights so large that its losses differ; by default an LSTM."""
     torch.manual_seed(seed)
     options = {"initial_range": 0.8, "output_precision": dtype} | options
     return LanguageModel(VOCABULARY, SIZE, core or LSTM(SIZE, SIZE, 2), SIZE, **options).to(dtype)
@@ -132,7 +137,7 @@ def mark(steps: int, rows: int, places: Iterable[tuple[int, int]] | None) -> Ten
 def divide(span: Span, lengths: Sequence[int], *, futures: bool = False) -> list[Span]:
     """Consecutive spans of these lengths.
 
-    That a row's next span starts a sequence is told to the span before by its `is_last`, or else by its `future`.
+    Where a row's next span begins a sequence, the span before says so by its `is_last`, or else by its `future`.
     """
     assert sum(lengths) == span.steps
     parts: list[Span] = []
@@ -160,10 +165,10 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def gradients(module: nn.Module) -> dict[str, Tensor]:
     """Copies of the gradients of all parameters, by name."""
-    found = {}
-    for name, parameter in module.named_parameters():
-        found[name] = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
-    return found
+    return {
+        name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+        for name, parameter in module.named_parameters()
+    }
 
 
 def train_on(
@@ -219,20 +224,32 @@ def gradients_by_hand(
 
 
 class Table(Synthesizer):
-    """In the place of a synthesizer: its predictions are its parameters, whatever it is asked.
+    """A synthesizer whose predictions are its parameters, whatever it is asked.
 
     The gradient of a parameter then says what the prediction was trained towards.
     """
 
     def __init__(self, rows: int, features: int, heads: int = 1, seed: int = 3) -> None:
         super().__init__()
+        self.state_size = features
         generator = torch.Generator().manual_seed(seed)
         values = torch.randn(rows, heads, features, dtype=torch.float64, generator=generator)
         self.values = nn.Parameter(values)
 
-    def forward(self, state: State, lookahead: Any = None) -> Tensor:
+    def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
         assert to_matrix(state).shape == (self.values.shape[0], self.values.shape[2])
         return self.values * 1  # a graph, as a true synthesizer has
+
+
+def as_if_trained(estimator: SyntheticGradients, std: float = 0.5) -> SyntheticGradients:
+    """Give an estimator random weights, in float64, and a shrinkage of 0.8, so that all it does shows."""
+    torch.manual_seed(5)
+    estimator.double()
+    for parameter in estimator.parameters():
+        nn.init.normal_(parameter, std=std)
+    estimator.predictor.shrinkage.dot.fill_(0.4)
+    estimator.predictor.shrinkage.square.fill_(0.5)
+    return estimator
 
 
 class LinearCore(nn.Module):
@@ -253,5 +270,5 @@ class LinearCore(nn.Module):
 
 
 def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """A loss of which the errors are outputs - targets."""
+    """A loss of which the output gradients are outputs - targets."""
     return (outputs - targets).square().sum(dim=-1) / 2

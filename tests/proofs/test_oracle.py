@@ -1,12 +1,10 @@
 """With the exact gradient of the future in place of a prediction, short windows train like the whole sequence."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from models import (
-    CORES,
     ROWS,
     SIZE,
     divide,
@@ -26,39 +24,36 @@ from sgrnn.cores import initial_state
 from sgrnn.estimators import BPTT, Loss, Step, SyntheticGradients
 from sgrnn.span import Span
 from sgrnn.state import State, floating_leaves, to_matrix
-from sgrnn.synthesizers.lookahead import Lookahead
+from sgrnn.synthesizers import GradientPredictor, Lookahead, Synthesizer
 
 STEPS = 11
 LAYOUTS = {  # window, lengths of the spans
-    "one step, one span": (1, [11]),
-    "ragged, one span": (3, [11]),
-    "whole, one span": (11, [11]),
-    "one step, three spans": (1, [4, 4, 3]),
-    "ragged, three spans": (3, [5, 5, 1]),
-    "even, two spans": (2, [6, 5]),
-    "longer than the spans": (20, [4, 7]),
+    "one span": (3, [11]),
+    "windows of a step": (1, [4, 4, 3]),
+    "short last windows": (3, [5, 5, 1]),
+    "even windows": (2, [6, 5]),
+    "whole spans": (20, [4, 7]),
 }
 STARTS = {
-    "no starts": None,
-    "starts at edges": [(0, 0), (6, 0), (6, 2)],
-    "starts anywhere": [(0, 2), (1, 1), (4, 0), (5, 0), (5, 2), (10, 1)],
+    "none": None,
+    "boundaries": [(0, 0), (6, 0), (6, 2)],
+    "anywhere": [(0, 2), (1, 1), (4, 0), (5, 0), (5, 2), (10, 1)],
 }
 NONSENSE = 77.0
 
 
-class Oracle(nn.Module):
-    """In the place of a synthesizer: says the exact gradient, and nonsense where a sequence ends."""
+class Oracle(Synthesizer):
+    """Predict the exact gradient, and nonsense where a sequence ends."""
 
     def __init__(self, states: list[Tensor], answers: list[Tensor]) -> None:
         super().__init__()
         self.states, self.answers = states, answers
-        self.lookahead, self.sees_errors = 0, False
-        self.scale: Callable[[], Tensor]
+        self.predictor: GradientPredictor
 
-    def forward(self, state: State, lookahead: Lookahead | None) -> Tensor:
-        assert (lookahead is not None and lookahead.errors is not None) is self.sees_errors
+    def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
+        assert (lookahead is not None and lookahead.output_gradients is not None) is self.sees_output_gradients
         assert_close(to_matrix(state), self.states.pop(0))
-        return (self.answers.pop(0) / self.scale()).unsqueeze(1)
+        return (self.answers.pop(0) / self.predictor.scale).unsqueeze(1)
 
 
 def make_oracle(model: nn.Module, loss: Loss, whole: Span, state: State, window: int, lengths: list[int]) -> Oracle:
@@ -74,9 +69,9 @@ def make_oracle(model: nn.Module, loss: Loss, whole: Span, state: State, window:
     wanted, answers = [], []
     begin = 0
     for length in lengths:
-        edges = [*range(begin, begin + length, window), begin + length]
-        wanted.append(torch.cat([to_matrix(states[edge]).detach() for edge in edges]))
-        answers.append(torch.cat([futures[edge] for edge in edges]))
+        boundaries = [*range(begin, begin + length, window), begin + length]
+        wanted.append(torch.cat([to_matrix(states[step]).detach() for step in boundaries]))
+        answers.append(torch.cat([futures[step] for step in boundaries]))
         begin += length
     return Oracle(wanted, answers)
 
@@ -90,16 +85,16 @@ def assert_same_as_full(
     *,
     parallel: bool = False,
     futures: bool = False,
-    errors_ahead: int = 0,
+    lookahead: int = 0,
 ) -> list[Step]:
     state = make_state(model, whole.batch_size)
     expected, (full,) = train_on(BPTT(), model, loss, [whole], state)
     oracle = make_oracle(model, loss, whole, state, window, lengths)
-    oracle.lookahead, oracle.sees_errors = errors_ahead, errors_ahead > 0
+    oracle.lookahead, oracle.sees_output_gradients = lookahead, lookahead > 0
     estimator = SyntheticGradients(
         window, oracle, remove_mean=False, remove_radial=False, shrinkage=False, parallel=parallel
     ).double()
-    oracle.scale = estimator.mean_square.sqrt
+    object.__setattr__(oracle, "predictor", estimator.predictor)  # whose part it is
     found, steps = train_on(estimator, model, loss, divide(whole, lengths, futures=futures), state)
     assert not oracle.answers, "every span was asked about"
     assert_close(found, expected)
@@ -112,40 +107,41 @@ def assert_same_as_full(
 ALL_END = torch.ones(ROWS, dtype=torch.bool)
 
 
-@pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("core", CORES)
-def test_exact_gradients_at_the_boundaries_make_any_window_full(core: str, window: int, lengths: list[int]) -> None:
-    model = make_core(core)
-    assert_same_as_full(model, squared_error, make_span(STEPS, is_last=ALL_END), window, lengths)
-
-
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
-@pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("core", ["LSTM-2", "GRU-1", "nn.LSTM-2", "hierarchy 1, 4", "hierarchy 1, 2, 3", "own"])
-def test_the_same_with_sequences_that_start_and_end_inside_and_windows_run_as_one_batch(
-    core: str, window: int, lengths: list[int], is_first: list[tuple[int, int]] | None, parallel: bool
+@pytest.mark.parametrize(
+    ("core", "layout", "starts", "parallel"),
+    [
+        ("LSTM-2", "one span", "none", False),
+        ("nn.GRU-1", "one span", "boundaries", True),
+        ("GRU-2", "one span", "anywhere", False),
+        ("RNN-3", "windows of a step", "none", True),
+        ("nn.LSTM-2", "windows of a step", "boundaries", False),
+        ("hierarchy 1, 4", "windows of a step", "anywhere", True),
+        ("LSTM-2", "short last windows", "none", True),
+        ("hierarchy 1, 2, 3", "short last windows", "boundaries", True),
+        ("own", "short last windows", "anywhere", False),
+        ("hierarchy 1, 4", "even windows", "none", True),
+        ("own", "even windows", "boundaries", True),
+        ("nn.RNN-1", "even windows", "anywhere", True),
+        ("hierarchy 1, 2, 3", "whole spans", "none", False),
+        ("LSTM-2", "whole spans", "anywhere", True),
+    ],
+)
+def test_exact_gradients_at_the_boundaries_make_any_window_full(
+    core: str, layout: str, starts: str, parallel: bool
 ) -> None:
-    model = make_core(core)
-    whole = make_span(STEPS, is_first=is_first, is_last=ALL_END)
-    assert_same_as_full(model, squared_error, whole, window, lengths, parallel=parallel)
+    whole = make_span(STEPS, is_first=STARTS[starts], is_last=ALL_END)
+    assert_same_as_full(make_core(core), squared_error, whole, *LAYOUTS[layout], parallel=parallel)
 
 
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
-def test_the_same_for_a_language_model_whose_loss_has_parameters(
-    window: int, lengths: list[int], tied: bool, parallel: bool
-) -> None:
-    model = make_language_model(tied=tied)
-    whole = make_text(STEPS, is_first=STARTS["starts at edges"], is_last=ALL_END)
-    assert_same_as_full(model, model.loss, whole, window, lengths, parallel=parallel)
+def test_so_they_do_for_a_language_model_whose_loss_has_parameters() -> None:
+    model = make_language_model()
+    whole = make_text(STEPS, is_first=STARTS["boundaries"], is_last=ALL_END)
+    assert_same_as_full(model, model.loss, whole, *LAYOUTS["short last windows"], parallel=True)
 
 
-@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
-def test_the_same_where_it_is_the_future_that_tells_of_an_end(is_first: list[tuple[int, int]] | None) -> None:
-    whole = make_span(STEPS, is_first=is_first, is_last=ALL_END)
-    assert_same_as_full(make_core("GRU-2"), squared_error, whole, *LAYOUTS["even, two spans"], futures=True)
+def test_so_they_do_where_it_is_the_future_that_tells_of_an_end() -> None:
+    whole = make_span(STEPS, is_first=STARTS["boundaries"], is_last=ALL_END)
+    assert_same_as_full(make_core("GRU-2"), squared_error, whole, *LAYOUTS["even windows"], futures=True)
 
 
 class Outputs(nn.Module):
@@ -170,35 +166,42 @@ def loss_of_nest(outputs: dict[str, Any], targets: Tensor) -> Tensor:
     return squared_error(first, targets) + first.square().prod(dim=-1) + (second * targets).sum(dim=-1)
 
 
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("is_first", STARTS.values(), ids=STARTS)
-@pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
-def test_the_same_for_outputs_that_are_a_nest_of_which_the_loss_reads_a_part(
-    window: int, lengths: list[int], is_first: list[tuple[int, int]] | None, parallel: bool
+@pytest.mark.parametrize(
+    ("layout", "starts", "parallel"), [("one span", "none", True), ("short last windows", "anywhere", False)]
+)
+def test_so_they_do_for_outputs_that_are_a_nest_of_which_the_loss_reads_a_part(
+    layout: str, starts: str, parallel: bool
 ) -> None:
-    whole = make_span(STEPS, is_first=is_first, is_last=ALL_END)
-    assert_same_as_full(Outputs(), loss_of_nest, whole, window, lengths, parallel=parallel)
+    whole = make_span(STEPS, is_first=STARTS[starts], is_last=ALL_END)
+    assert_same_as_full(Outputs(), loss_of_nest, whole, *LAYOUTS[layout], parallel=parallel)
 
 
-@pytest.mark.parametrize("parallel", [False, True])
-@pytest.mark.parametrize("steps", [1, 3, 20])
-@pytest.mark.parametrize(("window", "lengths"), LAYOUTS.values(), ids=LAYOUTS)
-def test_the_same_where_the_errors_ahead_are_asked_for(
-    window: int, lengths: list[int], steps: int, parallel: bool
+@pytest.mark.parametrize(
+    ("kind", "layout", "lookahead", "parallel"),
+    [
+        ("text", "short last windows", 3, True),
+        ("vectors", "windows of a step", 20, False),
+        ("nest", "even windows", 1, True),
+    ],
+)
+def test_so_they_do_where_output_gradients_ahead_are_asked_for(
+    kind: str, layout: str, lookahead: int, parallel: bool
 ) -> None:
-    for model, loss, make in (
-        (language_model := make_language_model(tied=True), language_model.loss, make_text),
-        (make_core("LSTM-2"), squared_error, make_span),
-        (Outputs(), loss_of_nest, make_span),
-    ):
-        whole = make(STEPS, is_first=STARTS["starts anywhere"], is_last=ALL_END)
-        options: dict[str, Any] = {"parallel": parallel, "futures": True, "errors_ahead": steps}
-        assert_same_as_full(model, loss, whole, window, lengths, **options)
+    language_model = make_language_model(tied=True)
+    model, loss, make = {
+        "text": (language_model, language_model.loss, make_text),
+        "vectors": (make_core("LSTM-2"), squared_error, make_span),
+        "nest": (Outputs(), loss_of_nest, make_span),
+    }[kind]
+    whole = make(STEPS, is_first=STARTS["anywhere"], is_last=ALL_END)
+    assert_same_as_full(
+        model, loss, whole, *LAYOUTS[layout], parallel=parallel, futures=True, lookahead=lookahead
+    )  # fmt: skip
 
 
 def test_then_the_predictions_are_what_arrives() -> None:
-    whole = make_span(STEPS, is_first=STARTS["starts anywhere"], is_last=ALL_END)
-    steps = assert_same_as_full(make_core("LSTM-2"), squared_error, whole, *LAYOUTS["ragged, three spans"])
+    whole = make_span(STEPS, is_first=STARTS["anywhere"], is_last=ALL_END)
+    steps = assert_same_as_full(make_core("LSTM-2"), squared_error, whole, *LAYOUTS["short last windows"])
     ones = torch.ones(3, dtype=torch.float64)
     assert_close(torch.stack([step.metrics["target_r2"] for step in steps]), ones)
     assert_close(torch.stack([step.metrics["target_cosine"] for step in steps]), ones)

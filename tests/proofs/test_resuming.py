@@ -1,4 +1,4 @@
-"""The same seed gives the same training bit for bit, and so does one that was saved half way and loaded."""
+"""Training of one seed is the same bit for bit, also where it was saved half way and loaded."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -11,7 +11,7 @@ from tolerances import assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.schedules import Alternate, Bernoulli, Ramp, WarmRestarts
 from sgrnn.state import State
@@ -19,34 +19,18 @@ from sgrnn.state import State
 ESTIMATORS = {
     "full": lambda model: BPTT(),
     "truncated": lambda model: TruncatedBPTT(3, parallel=True),
-    "synthetic": lambda model: SyntheticGradients(3, model.synthesizer(4)),
+    "exact ahead": lambda model: ExactAhead(3, 2),
+    "synthetic": lambda model: SyntheticGradients(
+        3, model.synthesizer(5, hidden_size=8, rank=4, projection=3), discount=0.8, remove_mean=True, shuffle=True,
+        parallel=True, ema_decay=0.8,
+    ),
     "adjoint": lambda model: SyntheticGradients(3, model.adjoint_synthesizer(3), parallel=True),
-    "perceptron": lambda model: SyntheticGradients(3, model.mlp_synthesizer(4)),
-    "synthetic, all at once": lambda model: SyntheticGradients(
-        3,
-        model.synthesizer(5, hidden_size=8, rank=4, projection=3),
-        discount=0.8,
-        remove_mean=True,
-        follow_rate=0.3,
-        follow_every=2,
-        shuffle=True,
-        parallel=True,
-        ema_decay=0.8,
+    "perceptron": lambda model: SyntheticGradients(
+        2, model.mlp_synthesizer(3, hidden_sizes=(8,), auxiliary=True), discount=0.9, trace_decay=0.3, ema_decay=0.9
     ),
-    "perceptron, all at once": lambda model: SyntheticGradients(
-        2,
-        model.mlp_synthesizer(3, hidden_sizes=(8,), own_embedding=2, recurrent=4, auxiliary=True),
-        discount=0.9,
-        remove_mean=True,
-        follow_rate=0.5,
-        follow_every=3,
-        parallel=True,
-        ema_decay=0.9,
-    ),
-    "by turns": lambda model: Mixed(SyntheticGradients(3, model.synthesizer(4)), Alternate(WarmRestarts(2))),
-    "by turns, doubling, learning always": lambda model: Mixed(
+    "by turns": lambda model: Mixed(
         SyntheticGradients(3, model.synthesizer(4), parallel=True), Alternate(WarmRestarts(0.5, 2), first=1.0),
-        real_window=3, learn_always=True, updates_per_unit=3,
+        real_window=3, updates_per_unit=3,
     ),
     "by chance, grounded": lambda model: Mixed(
         SyntheticGradients(2, model.synthesizer(4)), Bernoulli(0.6, seed=2), ground_every=2, ground_window=4
@@ -64,8 +48,9 @@ class Training:
     """Ten updates, as a user writes them."""
 
     def __init__(self, kind: str, seed: int, core: nn.Module | None = None) -> None:
-        core = core or LSTM(SIZE, SIZE, 2, dropout=0.2)
-        self.model = make_language_model(core, torch.float32, seed, dropout=0.2)
+        dropout = 0.0 if kind == "exact ahead" else 0.2  # which it refuses
+        core = core or LSTM(SIZE, SIZE, 2, dropout=dropout)
+        self.model = make_language_model(core, torch.float32, seed, dropout=dropout)
         self.estimator: GradientEstimator = ESTIMATORS[kind](self.model)
         self.optimizers = [torch.optim.Adam(self.model.parameters(), 1e-2)]
         if list(self.estimator.parameters()):
@@ -106,27 +91,19 @@ def train(kind: str, seed: int, core: nn.Module | None = None) -> Training:
     return training
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
-def test_the_same_seed_gives_the_same_losses_figures_and_parameters(kind: str) -> None:
-    first, second, other = (train(kind, seed) for seed in (1, 1, 2))
-    assert_identical(first.seen, second.seen)
-    assert_identical(first.saved(), second.saved())
-    assert not torch.equal(first.seen[-1]["loss"], other.seen[-1]["loss"])
-
-
-@pytest.mark.parametrize("kind", ESTIMATORS)
-@pytest.mark.parametrize("saved_after", [3, 5, 8])
+@pytest.mark.parametrize(("kind", "saved_after"), [*zip(ESTIMATORS, [3, 5, 8] * 3, strict=True)])
 def test_ten_updates_are_some_a_save_a_load_and_the_rest(kind: str, saved_after: int) -> None:
     assert_resumes(kind, saved_after)
 
 
-@pytest.mark.parametrize("kind", ["truncated", "synthetic"])
-@pytest.mark.parametrize("saved_after", range(1, 10))
+@pytest.mark.parametrize(("kind", "saved_after"), [("truncated", 1), ("synthetic", 3)])
 def test_a_hierarchy_resumes_at_any_phase(kind: str, saved_after: int) -> None:
+    """Spans of 6 steps end in the midst of periods of 4 and 5."""
     assert_resumes(kind, saved_after, lambda: make_hierarchy(1, 4, 5))
 
 
 def assert_resumes(kind: str, saved_after: int, make_core: Callable[[], nn.Module | None] = lambda: None) -> None:
+    """Train twice with one seed, the second time with a pause, after which a training of another seed goes on."""
     whole = train(kind, 1, make_core())
     half = Training(kind, 1, make_core())
     half.update(range(saved_after))
@@ -134,6 +111,7 @@ def assert_resumes(kind: str, saved_after: int, make_core: Callable[[], nn.Modul
     torch.save(half.saved(), file)
     file.seek(0)
     resumed = Training(kind, 2, make_core())
+    assert not torch.equal(resumed.model.embedding.weight, half.model.embedding.weight)
     resumed.load(torch.load(file, weights_only=True))
     resumed.update(range(saved_after, 10))
     assert_identical(half.seen + resumed.seen, whole.seen)

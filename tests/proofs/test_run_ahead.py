@@ -1,0 +1,138 @@
+"""The model is run beyond a span as far as is wanted, and nothing that trains is changed by it."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from models import ROWS, SIZE, gradients, make_language_model, make_state, make_text
+from output_gradients import (
+    BOUNDS,
+    STEPS,
+    Layout,
+    Recorder,
+    assert_handed_over,
+    gradients_step_by_step,
+    make,
+    make_data,
+)
+from tolerances import assert_identical
+from torch import Tensor
+
+from sgrnn.cores import LSTM
+from sgrnn.cores.dropout import Dropout
+from sgrnn.estimators import Loss, SyntheticGradients, TruncatedBPTT
+from sgrnn.models.language_model import LanguageModel
+from sgrnn.span import Span
+from sgrnn.synthesizers import Lookahead
+
+
+class Run(NamedTuple):
+    """Steps ahead that a synthesizer was asked about, and the number of steps in each run of the core."""
+
+    asked: Lookahead
+    ran: list[int]
+
+
+def run_estimator(layout: Layout, ahead: int | None, **rest: Any) -> Run:
+    model = make_language_model()
+    recorder, ran = Recorder(layout.lookahead), list[int]()
+    handle = model.core.register_forward_pre_hook(lambda core, arguments: ran.append(len(arguments[0])))
+    estimator = SyntheticGradients(layout.window, recorder, run_ahead=ahead).double()
+    estimator.backward(model, model.loss, make_data("language model", layout.future, **rest), make_state(model))
+    handle.remove()
+    return Run(recorder.seen[0], ran)
+
+
+@pytest.mark.parametrize(("ahead", "rows"), [(1, "all go on"), (2, "begin, also ahead")])
+def test_run_so_many_steps_ahead_it_is_as_if_no_more_of_the_future_were_known(ahead: int, rows: str) -> None:
+    longer = run_estimator(Layout(3, 4, 5), ahead, **BOUNDS[rows])
+    expected = run_estimator(Layout(3, 4, ahead), None, **BOUNDS[rows])
+    assert_identical(vars(longer.asked), vars(expected.asked))
+    assert longer.ran == expected.ran
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(1, 1), (9, 4)])
+def test_the_model_is_run_no_further_than_run_ahead_and_than_is_seen(ahead: int, expected: int) -> None:
+    assert sum(run_estimator(Layout(3, 4, 6), ahead).ran) == STEPS + expected
+
+
+def test_run_no_step_ahead_it_needs_no_future_and_knows_those_within_the_span() -> None:
+    model, loss = make("language model")
+    layout, state = Layout(3, 4, 0), make_state(model)
+    whole = make_text(STEPS)
+    expected, _ = gradients_step_by_step(model, loss, [whole], state)
+    unit = expected.square().mean().sqrt()
+    for span in (whole, Span(whole.inputs, whole.targets)):
+        recorder = Recorder(layout.lookahead)
+        SyntheticGradients(layout.window, recorder, run_ahead=0).double().backward(model, loss, span, state)
+        (seen,) = recorder.seen
+        assert_handed_over(seen, Span(whole.inputs, whole.targets), layout, expected, unit)
+        assert seen.valid is not None
+        assert not seen.valid[:, -ROWS:].any(), "nothing at the span's end"
+        assert seen.valid[0, :-ROWS].all()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_parameters_are_as_free_or_frozen_afterwards_as_they_were(fails: bool) -> None:
+    model = make_language_model()
+    model.embedding.requires_grad_(False)
+    model.output.bias.requires_grad_(False)
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        if fails and targets.shape[0] != STEPS:
+            raise RuntimeError("interrupted")
+        return model.loss(outputs, targets)
+
+    estimator = SyntheticGradients(3, model.synthesizer(3)).double()
+    for _ in range(2):
+        if fails:
+            with pytest.raises(RuntimeError, match="interrupted"):
+                estimator.backward(model, loss, make_text(STEPS), make_state(model))
+        else:
+            estimator.backward(model, loss, make_text(STEPS), make_state(model))
+    assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == before
+    assert {name for name, one in model.named_parameters() if one.grad is not None} <= {
+        name for name in before if before[name]
+    }
+
+
+def noisy(model: LanguageModel, noise: Dropout) -> Loss:
+    return lambda outputs, targets: model.loss(noise(outputs), targets)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_running_ahead_leaves_no_trace_where_the_loss_draws_at_random_too(parallel: bool) -> None:
+    """A fresh synthesizer injects nothing, so that two spans train as truncation does, bit for bit."""
+    noise = Dropout(0.4)
+    outcomes = []
+    for kind in ("synthetic", "truncated"):
+        model = make_language_model(LSTM(SIZE, SIZE, 2, dropout=0.3), dropout=0.3)
+        synthetic = SyntheticGradients(3, model.synthesizer(4, rank=3, hidden_size=5), parallel=parallel).double()
+        estimator = synthetic if kind == "synthetic" else TruncatedBPTT(3, parallel=parallel)
+        state, steps = make_state(model), []
+        loss = noisy(model, noise)
+        torch.manual_seed(9)
+        for seed in (2, 3):
+            span = make_text(STEPS, seed=seed)
+            step = estimator.backward(model, loss, span, state)
+            state = step.state
+            steps.append((step.loss, step.state))
+        outcomes.append((gradients(model), steps, torch.rand(3)))
+    assert_identical(outcomes[0], outcomes[1])
+
+
+def test_running_ahead_needs_no_gradient_and_leaves_none() -> None:
+    """Where nothing is learned in the span, what runs ahead teaches nothing either."""
+    model = make_language_model(tied=True)
+    span = make_text(STEPS)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return model.loss(outputs, targets) * (0.0 if targets.shape[0] == STEPS else 1.0)
+
+    recorder = Recorder(4)
+    SyntheticGradients(3, recorder).double().backward(model, loss, span, make_state(model))
+    ahead = recorder.seen[0].output_gradients
+    assert ahead is not None
+    assert ahead.any()
+    assert not any(gradient.any() for gradient in gradients(model).values())
