@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from sgrnn.estimators import BPTT, SyntheticGradients
 from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.mixture import Mixture
 from sgrnn.estimators.schedules import Constant
-from sgrnn.estimators.synthetic import Mixture
 from sgrnn.span import Span
 from sgrnn.synthesizers import AdjointSynthesizer, Lookahead
 

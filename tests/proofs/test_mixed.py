@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from sgrnn.cores import LSTM
 from sgrnn.estimators import BPTT, GradientEstimator, Loss, Step, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.mixed import Mixed
+from sgrnn.estimators.mixture import Mixture
 from sgrnn.estimators.schedules import Alternate, Bernoulli, Constant, Ramp, WarmRestarts
-from sgrnn.estimators.synthetic import Mixture
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import State

@@ -16,7 +16,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.estimators import BPTT, SyntheticGradients
-from sgrnn.estimators.synthetic import Mixture
+from sgrnn.estimators.mixture import Mixture
 from sgrnn.span import Span
 from sgrnn.state import State, detach, floating_leaves, state_size, to_matrix
 
