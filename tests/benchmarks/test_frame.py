@@ -71,7 +71,7 @@ def test_runs_of_other_settings_have_other_names() -> None:
 
 
 @contextmanager
-def threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
+def threads(jobs: int, number: int) -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(jobs) as pool:
         yield pool
 
