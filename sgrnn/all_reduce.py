@@ -1,4 +1,4 @@
-"""A batch whose rows several processes share: what a library class has to know of the others is one function.
+"""Means and rows of a batch that several processes share, by one function that sums over the processes.
 
 `AllReduce` sums a tensor over the processes, and every process calls it in the same places. Whatever is a mean over
 rows, a running scale or the state that one row hands on to the next can be made of it; nothing here knows
@@ -16,7 +16,7 @@ AllReduce = Callable[[Tensor], Tensor]  # of the same shape on all processes -> 
 
 
 def mean(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
-    """The mean of all entries, those that the other processes hold included."""
+    """Return the mean of all entries, over all processes."""
     if all_reduce is None:
         return values.mean()
     sums = all_reduce(torch.stack([values.sum(), values.new_full((), values.numel())]))
@@ -24,13 +24,13 @@ def mean(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
 
 
 def gather_rows(state: State, rank: int, world_size: int, all_reduce: AllReduce | None) -> State:
-    """The rows of all processes, in order, on each of them.
+    """Return the rows of all processes, in order of rank, on each of them.
 
     Args:
         state: as many rows as every other process has.
         rank: the number of this process, from 0.
-        world_size: how many there are.
-        all_reduce: their sum; None for one process.
+        world_size: number of processes.
+        all_reduce: sums over the processes; None for one process.
     """
 
     def gather(tensor: Tensor) -> Tensor:

@@ -10,4 +10,4 @@ class InputError(ValueError):
 
 
 class ProcessLost(Exception):
-    """Another process of the run has ended, or does not answer."""
+    """Loss of another process of the run, which has ended or does not answer."""

@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first asked for, so that `sgrnn --help` need not load torch."""
+"""Import of public names at their first use, so that `sgrnn --help` need not load torch."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def importer(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make the `__getattr__` of a package (PEP 562).
+    """Return a `__getattr__` for a package, which imports each public name at its first use (PEP 562).
 
     Args:
-        package: its name.
-        homes: by module of the package the public names that it holds, with blanks between them; a module under its
-            own name is itself public.
+        package: name of the package.
+        homes: for each module of the package its public names, with blanks between them; a module listed under its own
+            name is itself public.
 
     >>> importer("collections", {"abc": "Sequence Mapping"})("Mapping").__name__
     'Mapping'

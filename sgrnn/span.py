@@ -1,4 +1,4 @@
-"""A span: the steps between two parameter updates, and what training may know of the steps after them."""
+"""A span: the steps between two parameter updates, with the steps after them that training may look at."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +18,8 @@ class Span:
     """S consecutive steps of B rows of data, time first.
 
     Args:
-        inputs: (S, B, ...) what the model reads.
-        targets: (S, B, ...) what the loss compares its outputs with.
+        inputs: (S, B, ...) read by the model.
+        targets: (S, B, ...) for the loss to compare the model's outputs with.
         is_first: (S, B) bool or None; True where the row begins a new sequence at this step. The state of that
             row is replaced by the initial state before the step, and no gradient crosses.
         is_last: (B,) bool or None; True where the row's sequence ends with the span's last step, so that no
@@ -84,7 +84,7 @@ class Span:
         return self.inputs.shape[1]
 
     def slice(self, start: int, stop: int, lookahead: int | None = None) -> "Span":
-        """Return the steps from `start` up to `stop`, without copies; what follows them in the span is their future.
+        """Return the steps from `start` up to `stop` as a span whose future is the steps after them, without copies.
 
         Args:
             start, stop: steps into the span, 0 <= start < stop <= S.
@@ -101,12 +101,12 @@ class Span:
         return Span(self.inputs[start:stop], self.targets[start:stop], is_first, None, future)
 
     def with_future(self, future: "Span | None") -> "Span":
-        """Return the same steps before another future."""
+        """Return a span of the same steps with another future."""
         return replace(self, future=future)
 
     @staticmethod
     def join(spans: "Sequence[Span]") -> "Span":
-        """Return consecutive spans of the same rows as one, with the last one's ends and future.
+        """Join consecutive spans of the same rows into one, with the `is_last` and the future of the last.
 
         Where the rows of a span end, those of the next begin new sequences.
         """
@@ -124,7 +124,7 @@ class Span:
         return Span(inputs, targets, is_first, spans[-1].is_last, spans[-1].future)
 
     def continuing(self, boundaries: Sequence[int]) -> Tensor | None:
-        """Return which rows' sequences go on across each boundary, (len(boundaries) x B,) bool; None where all do.
+        """True where a row's sequence goes on across a boundary, (len(boundaries) x B,) bool; None where all do.
 
         Args:
             boundaries: steps into the span, of which the last is S.
@@ -142,7 +142,7 @@ class Span:
         return ~closed.flatten()
 
     def unbroken(self, boundaries: Sequence[int]) -> Tensor | None:
-        """Return the windows' rows in which no sequence begins after the first step, (K x B, 1); None where none does.
+        """True where no sequence begins in a row of a window after its first step, (K x B, 1); None where none does.
 
         Args:
             boundaries: the K + 1 boundaries of the windows, as steps into the span.
@@ -153,11 +153,11 @@ class Span:
         return ~broken.view(-1, 1) if bool(broken.any()) else None
 
     def rows(self, start: int, stop: int) -> "Span":
-        """Return the same steps of the rows from `start` up to `stop`."""
+        """Return the span of the rows from `start` up to `stop`."""
         return self._map(lambda steps: steps[:, start:stop], lambda rows: rows[start:stop])
 
     def to(self, device: torch.device) -> "Span":
-        """Return the same span on another device."""
+        """Return the span with its tensors on another device."""
         return self._map(lambda steps: steps.to(device), lambda rows: rows.to(device))
 
     def _map(self, of_steps: Callable[[Tensor], Tensor], of_rows: Callable[[Tensor], Tensor]) -> "Span":
@@ -170,7 +170,7 @@ class Span:
         )
 
     def marked_first(self) -> Tensor:
-        """Return `is_first` as a tensor (S, B), also where it is None."""
+        """Return `is_first` as a tensor (S, B), all False where it is None."""
         if self.is_first is None:
             return torch.zeros(self.steps, self.batch_size, dtype=torch.bool, device=self.inputs.device)
         return self.is_first

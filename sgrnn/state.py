@@ -66,12 +66,12 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def detach(state: State) -> State:
-    """Return the same values, cut off from the graph that computed them."""
+    """Return the state cut off from the graph that computed it."""
     return map_state(Tensor.detach, state)
 
 
 def cut(state: State) -> State:
-    """Return the same values as the leaves of a new graph: after a backward pass their ``.grad`` is the boundary's."""
+    """Return the state with its tensors as leaves of a new graph, to whose ``.grad`` a backward pass adds."""
     return map_state(lambda tensor: tensor.detach().requires_grad_(tensor.is_floating_point()), state)
 
 
@@ -93,14 +93,14 @@ def rows(state: State, start: int, stop: int | None) -> State:
 
 
 def take_rows(state: State, chosen: Tensor | None) -> State:
-    """Return the rows of these numbers (n,); with None, or a mask (batch,), all of them."""
+    """Return the rows at these indices (n,); with None, or a mask (batch,), all rows."""
     if chosen is None or chosen.dtype == torch.bool:
         return state
     return map_state(lambda tensor: tensor.index_select(-2, chosen), state)
 
 
 def put_rows(state: State, chosen: Tensor | None, taken: State) -> State:
-    """Return the state with what became of the rows that `take_rows` took; of a mask's, where it is True."""
+    """Put rows that `take_rows` took back into a state, at the same indices or where the same mask is True."""
     if chosen is None:
         return taken
     if chosen.dtype == torch.bool:
@@ -109,7 +109,7 @@ def put_rows(state: State, chosen: Tensor | None, taken: State) -> State:
 
 
 def to_matrix(state: State) -> Tensor:
-    """Return the floating-point part of a state as one (batch, features) matrix."""
+    """Return the floating-point tensors of a state as one (batch, features) matrix."""
     return join([tensor.movedim(-2, 0) for tensor in floating_leaves(state)])
 
 
@@ -119,7 +119,7 @@ def join(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def from_matrix(matrix: Tensor, like: State) -> list[Tensor]:
-    """Undo `to_matrix`: a (batch, features) matrix as tensors shaped like the floating-point leaves of a state."""
+    """Undo `to_matrix`: split a (batch, features) matrix into tensors shaped like a state's floating-point leaves."""
     shapes = [tensor.movedim(-2, 0).shape[1:] for tensor in floating_leaves(like)]
     parts = matrix.split([shape.numel() for shape in shapes], dim=1)
     return [part.unflatten(1, shape).movedim(0, -2) for part, shape in zip(parts, shapes, strict=True)]
@@ -131,6 +131,6 @@ def state_size(state: State) -> int:
 
 
 def trailing_size(state: State, width: int) -> int:
-    """Count the features of a row's last tensors, as far back as they are vectors of this width."""
+    """Count the features of a row in the last floating-point tensors that all are vectors of this width."""
     vectors = takewhile(lambda tensor: tensor.shape[-1] == width, reversed(floating_leaves(state)))
     return sum(tensor.numel() // tensor.shape[-2] for tensor in vectors)

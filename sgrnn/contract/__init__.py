@@ -1,1 +1,1 @@
-"""Demands on anybody's model: outputs and a state handed back, laid out time first, nothing else changed."""
+"""Checks that a user's model returns outputs and a state, time first, and changes nothing else."""

@@ -1,4 +1,4 @@
-"""Buffers of a model that a computation aside must leave as they are."""
+"""Protection of a model's buffers during extra passes, which must leave them unchanged."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def kept_buffers(model: nn.Module) -> Iterator[Callable[[], str | None]]:
 
 
 def same_values(now: Tensor | None, before: Tensor) -> bool:
-    """Tell whether a tensor has the shape and values of another, NaN counted as a value."""
+    """True where a tensor has the shape and values of another, NaN counted as a value."""
     if now is None or now.shape != before.shape:
         return False
     return torch.equal(now, before) or bool(((now == before) | (now.isnan() & before.isnan())).all())

@@ -1,7 +1,7 @@
-"""The contract between a model and whoever runs it: outputs and a state handed back, and nothing else changed.
+"""Calls of a user's model, checked: it must return outputs and a state of the same kind, and change nothing else.
 
-``model(inputs, state) -> (outputs, state)`` may be anybody's module. What it does that a gradient estimator cannot
-honour would show as a wrong number and nothing else, so it is looked for and refused with the reason.
+``model(inputs, state) -> (outputs, state)`` may be any module. A violation that went unnoticed would show as a wrong
+number and nothing else, so each is looked for, and refused with the reason.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ from sgrnn.state import State, leaves, map_state
 
 
 class Caller:
-    """Runs a model window by window and holds it to the contract, at the cost of a few comparisons a span.
+    """Run a model window by window, checking its first call against the contract.
 
-    What a model does at one window it does at all: the first call is looked at. States keep their precision, whatever
+    A model is taken to treat all windows alike, so that one check is enough. States keep their precision, whatever
     autocast, around the estimator or inside the model, makes of them; counters are handed over as copies, so that a
     model may count in place.
 
@@ -80,7 +80,7 @@ def _restored(after: State, before: State) -> State:
 
 
 def _like(after: State, before: State) -> State:
-    """Return what a model handed back, in the structure of what it was given: a dict in that order, one tensor for one.
+    """Return a state after a call in the structure of that before: a dict in that order, one tensor for one.
 
     Raises:
         ValueError: it is a state of other tensors.

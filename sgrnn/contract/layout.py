@@ -1,4 +1,4 @@
-"""The layout of what a model reads and carries: time first, the batch before the last axis of a state."""
+"""The layout of inputs and states: inputs time first, the batch as the axis before the last of a state."""
 
 from collections.abc import Iterable, Iterator
 from weakref import WeakSet
@@ -17,13 +17,13 @@ _layout_known: WeakSet[nn.Module] = WeakSet()
 
 
 def require_fit(model: nn.Module, span: Span, state: State, windows: Iterable[int] = (1,)) -> None:
-    """Refuse a state of other rows than the span's, and a model that reads them in another order.
+    """Refuse a state whose number of rows is not the span's, and a model that takes another axis for the batch.
 
     Args:
         model: ``model(inputs, state) -> (outputs, state)``.
         span: the data.
         state: the state before the span.
-        windows: steps of the calls that are to be made.
+        windows: lengths, in steps, of the calls that are to be made.
 
     Raises:
         TypeError: a core is bidirectional or reads the batch first.
@@ -55,7 +55,7 @@ def _require_rows(state: State, expected: int) -> None:
 
 
 def require_time_first(core: nn.Module) -> None:
-    """Refuse one of torch's recurrent modules that sees the future, or takes rows for steps.
+    """Refuse one of torch's recurrent modules that is bidirectional or reads the batch first.
 
     Raises:
         TypeError: it is bidirectional or reads the batch first.
@@ -65,7 +65,7 @@ def require_time_first(core: nn.Module) -> None:
 
 
 def _cores_of(model: nn.Module) -> Iterator[nn.Module]:
-    """The module, what torch's wrappers hold in it, and the cores of this package's models."""
+    """Yield the module, the modules inside torch's wrappers, and the cores of this package's models."""
     yield model
     ours = _is_ours(model)
     names = ("core",) if ours else ("module", "_orig_mod") if type(model).__module__.startswith("torch.") else ()
@@ -84,12 +84,12 @@ def _is_ours(model: nn.Module) -> bool:
 
 
 def _may_be_read_otherwise(rows: int, state: State, windows: Iterable[int]) -> bool:
-    """Tell whether the shapes of state and calls alone do not tell which axis is the batch."""
+    """True where the shapes of state and calls leave open which axis is the batch."""
     return rows in windows or any(rows in (*tensor.shape[:-2], tensor.shape[-1]) for tensor in leaves(state))
 
 
 def _try_one_row_more(model: nn.Module, span: Span, state: State) -> None:
-    """Find out by a call with one row more, in the layout of the contract and, if that fails, in others.
+    """Detect another layout by a call with one row more, in that of the contract and, if that fails, in others.
 
     Where none works nothing is known, and nothing refused: the model may be made for so many rows and no others.
 
@@ -128,5 +128,5 @@ def _works(model: nn.Module, inputs: Tensor, state: State) -> bool:
 
 
 def _one_more(tensor: Tensor, axis: int) -> Tensor:
-    """The tensor with its first row again, behind the others."""
+    """Return the tensor with a copy of its first row appended."""
     return torch.cat([tensor, tensor.narrow(axis, 0, 1)], dim=axis).detach()

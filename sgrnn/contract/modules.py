@@ -1,4 +1,4 @@
-"""Modules as they may come: whether one does what its class defines, and in which precision and where."""
+"""Properties of any module: a call that is its class's own, precision and device, mode, and methods inside wrappers."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from torch.nn.modules.module import _has_any_global_hook
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module], parameters: Collection[str]) -> bool:
-    """Tell whether a call of a module is what its class defines and nothing else.
+    """True where a call of a module runs the forward of its class and nothing else.
 
-    It is not with hooks, with a forward of its own, parametrized, quantized, or with parameters added or replaced.
+    False with hooks, with a forward of its own, parametrized, quantized, or with parameters added or replaced.
 
     Args:
         module: the module.
@@ -30,7 +30,7 @@ def is_plain(module: nn.Module, kind: type[nn.Module], parameters: Collection[st
 
 
 def tensor_of(module: nn.Module) -> Tensor:
-    """Return a tensor in the precision and on the device of a module, for others to be made like it.
+    """Return a tensor in the precision and on the device of a module, for new tensors to be made like it.
 
     A quantized module may have no parameters: it is float32 outside, on the CPU.
     """
@@ -54,7 +54,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def method_of(module: nn.Module, name: str) -> Callable[..., Any] | None:
-    """Return a module's method, or that of the module inside torch's wrappers; None if there is none.
+    """Return the method of this name of a module or of the module inside torch's wrappers; None if there is none.
 
     ``DistributedDataParallel`` holds its module as `module`, a compiled one as `_orig_mod`.
     """

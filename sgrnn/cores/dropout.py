@@ -62,7 +62,7 @@ def recorded_masks(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def replayed_masks(model: nn.Module, windows: int) -> Iterator[None]:
-    """Use the recorded masks of so many windows again, joined along the batch, the axis before the last."""
+    """Replay the recorded masks of K windows inside this context, joined along the batch, the axis before the last."""
     modules = _dropouts(model)
     for module in modules:
         masks, module.recording = module.recording or [], None
@@ -77,7 +77,7 @@ def replayed_masks(model: nn.Module, windows: int) -> Iterator[None]:
 
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Switch all dropout off inside this context, in whichever mode the model is."""
+    """Switch all dropout of a model off inside this context, also in training mode."""
     rates: list[tuple[nn.Module, str, float]] = []
     for module in model.modules():
         if isinstance(module, Dropout | nn.modules.dropout._DropoutNd):
@@ -94,12 +94,12 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def own_masks(model: nn.Module) -> str | None:
-    """Return the name of a module that drops out by masks which cannot be recorded; None if there is none."""
+    """Return the name of a module whose dropout masks cannot be recorded; None if there is none."""
     return next((name for name, module in _drawing(model) if not isinstance(module, Dropout)), None)
 
 
 def require_no_dropout(model: nn.Module, reason: str) -> None:
-    """Refuse a model that drops out.
+    """Refuse a model with dropout that is switched on.
 
     Raises:
         ValueError: it does; the message names the module.

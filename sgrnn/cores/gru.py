@@ -1,4 +1,4 @@
-"""Gated recurrent units."""
+"""The core of gated recurrent units."""
 
 from torch import nn
 

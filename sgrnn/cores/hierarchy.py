@@ -1,4 +1,4 @@
-"""Levels of recurrent cores that tick at different rates."""
+"""The core whose levels, cores themselves, tick at different rates."""
 
 from collections.abc import Sequence
 from math import lcm
@@ -18,7 +18,7 @@ _Value = TypeVar("_Value")
 
 
 class HierarchicalCore(nn.Module):
-    """Recurrent levels of which the k-th ticks at every p_k-th step of a sequence, itself a core.
+    """Core of recurrent levels, of which the k-th takes a step (ticks) at every p_k-th step of a sequence.
 
     At step t = 1, 2, ... of a row's sequence, from the fastest level up, each that ticks (p_k divides t):
 
@@ -120,7 +120,7 @@ class HierarchicalCore(nn.Module):
         return self._run(inputs, state, chunks(self.periods, state["phase"], inputs.shape[0]))
 
     def forward_plain(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run a window as `forward` does, by operations that do not depend on the phases.
+        """Run a window, with the results of `forward`, by operations that do not depend on the phases.
 
         Every level runs at every step, and its outputs are dropped where it does not tick, so that ``torch.func`` can
         transform it. Slow, and without interfaces.

@@ -1,4 +1,4 @@
-"""Long short-term memory."""
+"""The core of long short-term memory."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""The simple recurrent network."""
+"""The core of the simple recurrent network."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""When the levels of a hierarchy tick, from the phases of the rows."""
+"""The ticks of a hierarchy's levels, computed from the phases of the rows."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class Tick(NamedTuple):
-    """A step that one level takes.
+    """A step that one level of a hierarchy takes, in some or all rows.
 
     Args:
-        level: which.
-        rows: those that take it, as `sgrnn.state.take_rows` takes them; None for all.
+        level: number of the level, 0 for the fastest.
+        rows: rows that take the step, as `sgrnn.state.take_rows` takes them; None for all.
         phase: (rows or 1, 1) how many steps their sequences have gone, modulo the cycle.
     """
 
@@ -25,7 +25,7 @@ Chunks = Iterator[tuple[int, Sequence[Tick]]]  # up to which step the fastest le
 
 
 def check_periods(levels: int, periods: Sequence[int]) -> None:
-    """Refuse periods that do not fit so many levels.
+    """Refuse periods that do not fit the number of levels.
 
     Raises:
         ValueError: there are too few levels, or periods are not whole, not positive, decrease or do not begin with 1.
@@ -57,7 +57,7 @@ def require_whole(name: str, value: object, least: int, unit: str) -> None:
 
 
 def chunks(periods: Sequence[int], phase: Tensor, steps: int) -> Chunks:
-    """Divide steps into chunks, each up to a step at which level 1 of any row ticks.
+    """Divide a window into chunks, each up to a step at which a level above the fastest ticks in any row.
 
     Args:
         periods: of the levels, in steps.
@@ -83,9 +83,9 @@ def chunks(periods: Sequence[int], phase: Tensor, steps: int) -> Chunks:
 
 
 def single_steps(periods: Sequence[int], phase: Tensor, steps: int) -> Chunks:
-    """Let all levels tick at every step, the rows that truly do as a mask; arguments as for `chunks`.
+    """Divide a window into single steps, at each of which all levels tick, with a mask of the rows that truly do.
 
-    Which operations these ticks lead to does not depend on the phase.
+    The operations that follow from these ticks do not depend on the phase. Arguments as for `chunks`.
     """
     for step in range(1, steps + 1):
         now = phase + step
@@ -93,7 +93,7 @@ def single_steps(periods: Sequence[int], phase: Tensor, steps: int) -> Chunks:
 
 
 def ticks_below(periods: Sequence[int], tick: Tick, device: torch.device) -> Tensor | int:
-    """Count the ticks of the level below in the period that ends with a tick."""
+    """Count the ticks of the level below since this level's last tick, up to the given one."""
     period, below = periods[tick.level], periods[tick.level - 1]
     if period % below == 0:
         return period // below

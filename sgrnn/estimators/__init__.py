@@ -1,4 +1,5 @@
-"""Gradient estimators: what crosses a boundary backwards when a span is trained on.
+"""Gradient estimators: each runs a span and fills the gradients of the parameters, with a choice of what crosses
+boundaries backwards.
 
 Every estimator has one method, ``backward(model, loss, span, state) -> Step``, which runs one span, fills the
 gradients of the model's parameters (and of the estimator's own, if it has any), and returns the state to go on from.

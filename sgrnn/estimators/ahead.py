@@ -1,4 +1,4 @@
-"""Running a model beyond a span, to know the output gradients there."""
+"""Running a model beyond a span, for the output gradients of the steps there."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,7 +15,7 @@ from sgrnn.state import State, cut, floating_leaves
 
 
 def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
-    """Run the steps after a span, and return the model's outputs with the gradient of their summed loss."""
+    """Run the steps after a span, and return the outputs, with the gradient of their summed loss in ``.grad``."""
     # What the next span draws at random, and what it makes of statistics, stays what it was.
     with forked_random(future.inputs), kept_buffers(model):
         with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
@@ -29,7 +29,7 @@ def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -
 
 @contextmanager
 def held_constant(model: nn.Module) -> Iterator[None]:
-    """Inside this context the model's parameters learn nothing."""
+    """Hold the model's parameters constant inside this context: they need no gradient."""
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in learned:
         parameter.requires_grad_(False)
@@ -41,7 +41,7 @@ def held_constant(model: nn.Module) -> Iterator[None]:
 
 
 def first_steps(future: Span | None, steps: int) -> Span | None:
-    """Return the first steps of a future; None if there are none."""
+    """Return the first steps of a span's future; None if there are none."""
     if future is None or steps == 0:
         return None
     is_first = None if future.is_first is None else future.is_first[:steps]
@@ -49,12 +49,12 @@ def first_steps(future: Span | None, steps: int) -> Span | None:
 
 
 def require_future(span: Span, steps: int, subject: str) -> None:
-    """Refuse a span of which some rows go on, and nobody says how.
+    """Refuse a span without a future where steps ahead are needed and some rows go on.
 
     Args:
         span: the span.
-        steps: how far beyond it is to be looked; 0 for not at all.
-        subject: of the message: who looks.
+        steps: number of steps that are needed beyond the span; 0 for none.
+        subject: beginning of the message, which names who needs them.
 
     Raises:
         ValueError: there is no future.
@@ -67,5 +67,5 @@ def require_future(span: Span, steps: int, subject: str) -> None:
 
 
 def forked_random(like: Tensor) -> AbstractContextManager[None]:
-    """Inside this context random generators, those of the tensor's device too, may be used, and are put back after."""
+    """Put the random generators, those of the tensor's device too, back to their states at the end of this context."""
     return torch.random.fork_rng([like.device] if like.is_cuda else [])

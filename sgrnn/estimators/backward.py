@@ -1,4 +1,4 @@
-"""Backwards through the windows of a span, from the loss and from what is injected at their ends."""
+"""The backward pass through the windows of a span, from the loss and from the gradients injected at their ends."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +16,9 @@ from sgrnn.state import at_least_float32, batch_size, floating_leaves, from_matr
 def backpropagate(
     windows: Windows, outputs: Any, injected: Tensor | None = None, carried: Sequence[float] = ()
 ) -> None:
-    """Backwards through all windows: from the outputs by the loss, from the last states by what is injected there.
+    """Back-propagate through all windows, from the output gradients and from the gradients injected at last states.
 
-    Inputs that came with a graph of their own are handed what arrived at them at the end.
+    Where the inputs have a graph of their own, the backward pass goes on through it at the end.
 
     Args:
         windows: the windows.
@@ -50,7 +50,7 @@ def backpropagate(
 
 
 def _output_roots(windows: Windows, outputs: Any) -> list[list[tuple[Tensor, Tensor]]]:
-    """For every block its outputs that have a graph, with what the loss left at the leaves."""
+    """Return for every block its outputs that have a graph, each with its output gradient."""
     roots: list[list[tuple[Tensor, Tensor]]] = [[] for _ in windows.blocks]
     blocks = zip(*map(floating_leaves, windows.blocks), strict=True)
     for attached, leaf in zip(blocks, floating_leaves(outputs), strict=True):
@@ -73,7 +73,7 @@ def initial_gradients(windows: Windows) -> Tensor:
 
 @torch.no_grad()
 def injected_share(injected: Tensor, outputs: Any, all_reduce: AllReduce | None) -> Tensor:
-    """Norm of what is injected over that of this and the gradients at the outputs together."""
+    """Return the norm of the injected gradients, divided by the norm of these and the output gradients together."""
     flat = [at_least_float32(each).flatten() for each in (injected, *gradients(outputs))]
     squares = torch.stack([each.dot(each) for each in flat])
     if all_reduce is not None:

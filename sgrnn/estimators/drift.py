@@ -1,4 +1,4 @@
-"""Drift control: what is removed from a prediction before it is injected.
+"""Drift control: removes components of a prediction that could feed on themselves, before it is injected.
 
 A bootstrapped predictor learns from targets that it takes part in, so that any direction which the core's own
 Jacobian hands back unchanged can feed on itself: above all one common to all rows, and the direction of the state
@@ -15,7 +15,7 @@ from sgrnn.state import State, at_least_float32, floating_leaves, from_matrix, j
 
 
 def remove_mean(gradient: Tensor, rows: Tensor | None = None, all_reduce: AllReduce | None = None) -> Tensor:
-    """Remove the mean over the rows (R, features), or over those marked True (R,).
+    """Subtract from a gradient (R, features) its mean over the rows, or over those marked True (R,).
 
     One row alone is left as it is: there is nothing to tell what is common from what is its own. With `all_reduce` the
     rows are those of all processes that share the batch.
@@ -31,7 +31,7 @@ def remove_mean(gradient: Tensor, rows: Tensor | None = None, all_reduce: AllRed
 
 
 def remove_radial(gradient: Tensor, state: State) -> Tensor:
-    """Remove each row's component along the state itself, tensor by tensor and layer by layer.
+    """Subtract from a gradient its component along each row's state, tensor by tensor and layer by layer.
 
     What is left turns the state's vectors but neither grows nor shrinks them.
 

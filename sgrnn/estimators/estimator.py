@@ -1,4 +1,4 @@
-"""Gradient estimators, and what they hand back."""
+"""The base of gradient estimators, and their results."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from sgrnn.state import State, to_matrix
 
 @dataclass(frozen=True)
 class Step:
-    """Results of one span.
+    """Results of running an estimator on one span: loss, next state and metrics.
 
     Args:
         loss: mean loss per step and row, a detached scalar.
@@ -54,7 +54,7 @@ class GradientEstimator(nn.Module, ABC):
     Attributes:
         window: T, steps back-propagated together; None for a whole span.
         lookahead: how many steps beyond a span it sees (`Span.future`).
-        predicts: whether it predicts what crosses a boundary.
+        predicts: True for an estimator that predicts the gradients that cross a boundary.
     """
 
     window: int | None = None
@@ -63,7 +63,7 @@ class GradientEstimator(nn.Module, ABC):
 
     @abstractmethod
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """Run a span, add to the gradients of the model's and the estimator's parameters, and go on.
+        """Run a span, add to the gradients of model and estimator, and return loss, next state and metrics.
 
         Args:
             model: ``model(inputs, state) -> (outputs, state)``.
@@ -76,9 +76,9 @@ class GradientEstimator(nn.Module, ABC):
         """
 
     def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
-        """Return the gradients that would cross the boundaries of a span; nothing is trained, and no gradient changed.
+        """Return the gradients that would cross the boundaries of a span, without training or changing any gradient.
 
-        Zeros, where nothing crosses them.
+        They are zeros for an estimator that lets nothing cross.
 
         Args:
             model, loss, span, state: as in `backward`.
@@ -90,7 +90,7 @@ class GradientEstimator(nn.Module, ABC):
 
 
 def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Tensor) -> BoundaryGradients:
-    """Join what is known of the windows of a span with the gradients at their boundaries."""
+    """Return the gradients at the boundaries of a span's windows, together with the boundaries and states."""
     return BoundaryGradients(
         windows.boundaries, windows.boundary_states, predicted, injected, span.continuing(windows.boundaries),
         windows.final_state,
@@ -98,7 +98,7 @@ def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Ten
 
 
 def positive(name: str, value: int) -> int:
-    """Return a number of steps.
+    """Return a number of steps, after checking that it is at least 1.
 
     Raises:
         ValueError: it is less than 1.

@@ -1,4 +1,4 @@
-"""Exact gradients of the next few steps at every boundary: what a synthesizer that sees as far can at best predict."""
+"""Truncated back-propagation with exact gradients ahead, the best that a synthesizer of that lookahead can predict."""
 
 from typing import Any, final
 
@@ -45,7 +45,7 @@ class ExactAhead(GradientEstimator):
         self.parallel = parallel
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """Run a span, fill the gradients of the model, and go on; see `GradientEstimator.backward`.
+        """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the span has no future, or the model has dropout.
@@ -72,7 +72,7 @@ class ExactAhead(GradientEstimator):
     def _gradients(
         self, model: nn.Module, loss: Loss, span: Span, windows: Windows, outputs: Any, first: int
     ) -> Tensor:
-        """(rows, features) at all boundaries from the first-th on, of each row's summed loss."""
+        """Return exact gradients of rows' summed losses, (rows, features), at the boundaries from the first-th on."""
         require_future(span, self.lookahead, "exact gradients reach")
         span, tokens = span.with_future(first_steps(span.future, self.lookahead)), span.steps * span.batch_size
         parts = [output_gradients(outputs) * tokens]
@@ -97,7 +97,7 @@ class ExactAhead(GradientEstimator):
 
 
 def _require_same_when_run_again(model: nn.Module) -> None:
-    """Refuse a model whose steps run again, all boundaries at once, are others.
+    """Refuse a model that gives other results when it runs again, all boundaries as one batch.
 
     Raises:
         ValueError: it drops out, or normalizes by statistics of its batch.

@@ -1,4 +1,4 @@
-"""Features of steps ahead that a synthesizer reads, taken from the model that is trained at each call.
+"""Features of the steps ahead for a synthesizer, read from the model at each call.
 
 So neither a synthesizer nor an estimator holds the model: a copy of it, or what is saved of it, is its own parts alone.
 """
@@ -26,8 +26,8 @@ def read_features(model: nn.Module, synthesizer: Synthesizer, span: Span, ahead:
     synthesizer that sees targets; without such a method inputs, and targets beside them, that are vectors already.
 
     Args:
-        model: that is trained.
-        synthesizer: that reads.
+        model: the model that is trained.
+        synthesizer: the synthesizer that reads the features.
         span: with its future.
         ahead: the steps.
 
@@ -74,7 +74,7 @@ def require_fit(synthesizer: Synthesizer, model: nn.Module, state: State) -> Non
 
 
 def require_size(expected: int | None, state: State) -> None:
-    """Refuse a state that a synthesizer does not predict for.
+    """Refuse a state of another size than a synthesizer predicts for, or without a floating-point tensor.
 
     Raises:
         ValueError: the state has other sizes, or holds no floating-point tensor.
@@ -89,7 +89,7 @@ def require_size(expected: int | None, state: State) -> None:
 
 
 def _vectors(steps: Tensor) -> Tensor:
-    """(steps, rows, features) of steps that are numbers or vectors."""
+    """Return steps that are numbers or vectors as (steps, rows, features)."""
     if not steps.is_floating_point():
         raise ValueError(
             f"a synthesizer cannot read steps in {steps.dtype}: give the model a method input_features(inputs), or "

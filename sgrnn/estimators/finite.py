@@ -1,4 +1,4 @@
-"""Taking boundaries out at which something is not a finite number."""
+"""Exclusion of the boundaries at which a value is not finite."""
 
 from torch import Tensor
 
@@ -7,12 +7,12 @@ from sgrnn.synthesizers.lookahead import Lookahead
 
 
 def is_finite(*tensors: Tensor) -> bool:
-    """Tell whether tensors hold finite numbers alone; False now and then where the sum of such overflows."""
+    """True where all values are finite; also False where finite values overflow in their sum."""
     return all(bool(tensor.sum().isfinite()) for tensor in tensors if tensor.is_floating_point())
 
 
 def finite_rows(matrix: Tensor, continuing: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Zero what is not finite, and mark its rows as ended.
+    """Zero the values of a matrix that are not finite, and mark their rows as ended.
 
     Args:
         matrix: (R, features).
@@ -27,7 +27,7 @@ def finite_rows(matrix: Tensor, continuing: Tensor | None) -> tuple[Tensor, Tens
 
 
 def finite_states(states: State, continuing: Tensor | None) -> tuple[State, Tensor | None]:
-    """Zero what is not finite in states of R rows, and mark its rows as ended."""
+    """Zero the values of a state of R rows that are not finite, and mark their rows as ended."""
     if is_finite(*floating_leaves(states)):
         return states, continuing
     finite = to_matrix(states).isfinite().all(dim=1)
@@ -35,7 +35,7 @@ def finite_states(states: State, continuing: Tensor | None) -> tuple[State, Tens
 
 
 def finite_lookahead(lookahead: Lookahead, continuing: Tensor | None) -> tuple[Lookahead, Tensor | None]:
-    """Zero what is not finite in the steps ahead of R rows, and mark the rows that have such a step as ended.
+    """Zero the values of a lookahead of R rows that are not finite, and mark the rows with such a step as ended.
 
     Where output gradients are seen, targets are not: a NaN among these may be a mark that the loss masks out.
     """

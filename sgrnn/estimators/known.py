@@ -1,4 +1,4 @@
-"""Facts known at the boundaries of a span's windows, gathered for a synthesizer to read."""
+"""Inputs of a synthesizer, gathered at the boundaries of a span's windows."""
 
 from typing import Any, final
 
@@ -20,7 +20,7 @@ from sgrnn.synthesizers.running_means import RunningMeans
 
 @final
 class BoundaryReader(RunningMeans):
-    """Gather what is known at boundaries, output gradients in units of their running root mean square.
+    """Gather the inputs of a synthesizer at boundaries, output gradients in units of their running root mean square.
 
     Args:
         lookahead: steps of a span's future that are looked at; as many is the model run beyond the span where the
@@ -37,12 +37,12 @@ class BoundaryReader(RunningMeans):
     def read(
         self, predictor: GradientPredictor, model: nn.Module, loss: Loss, span: Span, windows: Windows, outputs: Any
     ) -> Boundaries:
-        """Gather what is known at the boundaries; where it is not finite, the rows count as ended.
+        """Gather states and lookahead at the boundaries; rows in which they are not finite count as ended.
 
         Args:
-            predictor: that is to read it.
+            predictor: whose synthesizer is to read them.
             model, loss, span: as in `GradientEstimator.backward`.
-            windows: of the span.
+            windows: the span's forward pass.
             outputs: the leaves that the loss was computed from, with its gradient.
 
         Raises:
@@ -64,7 +64,7 @@ class BoundaryReader(RunningMeans):
         self, predictor: GradientPredictor, synthesizer: Synthesizer, model: nn.Module, loss: Loss, span: Span,
         windows: Windows, outputs: Any,
     ) -> tuple[Lookahead, bool]:  # fmt: skip
-        """Gather what is known of the steps ahead, and tell whether all of it is finite.
+        """Gather the lookahead at the boundaries, and True where all of its values are finite.
 
         The mean square of the output gradients takes in those of this span.
         """

@@ -1,4 +1,4 @@
-"""Real and synthetic gradients by turns or blended, by a schedule."""
+"""The estimator that alternates or blends real and synthetic gradients by a schedule."""
 
 from typing import Any, final
 
@@ -17,7 +17,7 @@ from sgrnn.state import State
 
 @final
 class Mixed(GradientEstimator):
-    """Ask a schedule, span by span, how much of what crosses a boundary is to be synthetic.
+    """Mix real and synthetic gradients at the boundaries, by the share that a schedule gives for each span.
 
     A share of 1 is `SyntheticGradients` and a share of 0 is `TruncatedBPTT` with the real window, to the bit and at its
     cost. In between, what crosses a boundary inside a real window is share x synthetic + (1 - share) x the gradient
@@ -74,7 +74,7 @@ class Mixed(GradientEstimator):
         self.synthetic_spans = 0
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """Run a span by the share that the schedule gives; see `GradientEstimator.backward`.
+        """Run a span with the share of synthetic gradients that the schedule gives; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the schedule gives no share.
@@ -94,7 +94,7 @@ class Mixed(GradientEstimator):
         return Step(step.loss, step.state, {**step.metrics, "share": torch.full_like(step.loss, share)})
 
     def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
-        """Return what the synthetic part would have cross the boundaries, whatever the schedule says."""
+        """Return the gradients that `synthetic` alone would let cross the boundaries, whatever the schedule's share."""
         return self.synthetic.look(model, loss, span, state)
 
     def _grounded(self, share: float) -> Mixture:
@@ -105,11 +105,11 @@ class Mixed(GradientEstimator):
         return Mixture(share, window, real)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return what has to be saved besides parameters and buffers: the clocks."""
+        """Return the counts of updates and of synthetic spans, which are saved besides parameters and buffers."""
         return {"update": self.update, "synthetic_spans": self.synthetic_spans}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state of `get_extra_state`."""
+        """Restore the counts that `get_extra_state` returned."""
         self.update, self.synthetic_spans = state["update"], state["synthetic_spans"]
 
     def extra_repr(self) -> str:

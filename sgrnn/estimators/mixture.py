@@ -1,4 +1,4 @@
-"""Make-up of what crosses the boundaries of one span: synthetic gradients, real ones, or both."""
+"""The mixture of synthetic and real gradients at the boundaries of one span."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class Mixture:
     real_window: int | None = None
 
     def require_fit(self, window: int) -> None:
-        """Refuse a share out of range, and a real window that is none of so many windows of T steps.
+        """Refuse a share out of range, and a real window that is no multiple of the window.
 
         Raises:
-            ValueError: it is.
+            ValueError: one of the two is.
         """
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be in (0, 1], got {self.share}")
@@ -33,9 +33,9 @@ class Mixture:
             raise ValueError(f"real_window must be a multiple of the window, {window} steps, got {real}")
 
     def carries(self, window: int, trace_decay: float) -> bool:
-        """Tell whether gradients are carried from a window to the one before it.
+        """True where gradients are carried from a window to the one before it.
 
-        If they are, windows run in order, one by one: what arrives from the next must have been gone through.
+        Where they are, windows run in order, one by one: what arrives from the next must have been gone through.
         """
         real = self.real_window
         return self.share * trace_decay > 0 or (self.share < 1 and (real is None or real > window))

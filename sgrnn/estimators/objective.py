@@ -1,4 +1,4 @@
-"""The objective and its gradients: what every estimator does with a loss."""
+"""The objective, a span's mean loss, and its gradients at outputs and states."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,7 +13,7 @@ Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
 
 
 def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
-    """Mean of a loss over steps and rows.
+    """Return the mean of a loss over steps and rows.
 
     Raises:
         ValueError: the loss is not one number per step and row.
@@ -28,7 +28,7 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
 
 
 def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Backwards from tensors with their gradients.
+    """Back-propagate from tensors, given the gradient at each.
 
     Raises:
         ValueError: the graph has been gone through already, by a loss that reaches into it.
@@ -45,7 +45,7 @@ def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
 
 
 def gradients(state: State) -> list[Tensor]:
-    """Return the gradients that a backward pass left at the leaves, zero where nothing arrived."""
+    """Return the ``.grad`` of a state's floating-point tensors, zeros where there is none."""
     return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in floating_leaves(state)]
 
 
@@ -56,7 +56,7 @@ def output_gradients(outputs: Any) -> Tensor:
 
 
 def norms(state: State) -> dict[str, Tensor]:
-    """Mean over rows of the norm of the state's last tensor, ``cell_norm``: an LSTM's cell drifts first."""
+    """Return the metric ``cell_norm``, the mean over rows of the norm of the state's last tensor, an LSTM's cell."""
     cell = next(reversed(leaves(state)), None)
     if cell is None or not cell.is_floating_point():
         return {}

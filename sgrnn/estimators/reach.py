@@ -19,7 +19,7 @@ _REMEDY = (
 def require_reach(model: nn.Module, initial_states: Sequence[State], final_states: Sequence[State]) -> None:
     """Refuse a model whose last states do not lead back to its parameters.
 
-    What is injected there would go nowhere, and synthetic gradients be plain truncation, whatever the figures say.
+    What is injected there would go nowhere, and synthetic gradients be plain truncation, whatever the metrics show.
 
     Args:
         model: that ran; one without parameters has nothing to be reached.
@@ -47,7 +47,7 @@ def require_attached(model: nn.Module, final_states: Sequence[State]) -> None:
 
 
 def injectable(windows: Windows) -> Tensor | None:
-    """(K x B, features) 1 where a window's last state has a graph, 0 where the model cut it; None for all 1."""
+    """Return 1 where a window's last state has a graph, 0 where the model cut it, (K x B, features); None for all 1."""
     if all(tensor.requires_grad for last in windows.final_states for tensor in floating_leaves(last)):
         return None
     return torch.cat(
@@ -59,7 +59,7 @@ def injectable(windows: Windows) -> Tensor | None:
 
 
 def _leads_on(last: list[Tensor], first: State) -> bool:
-    """Tell whether the graph behind some tensors holds a leaf that is none of the window's first state."""
+    """True where the graph behind some tensors holds a leaf that is none of the window's first state."""
     own = {id(tensor) for tensor in floating_leaves(first)}
     waiting = [tensor.grad_fn for tensor in last]
     seen = set(waiting)

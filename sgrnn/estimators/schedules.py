@@ -1,7 +1,7 @@
 """Schedules: the share of the synthetic gradient in what crosses a boundary, as a function of time.
 
 A schedule is any function from time to a share in [0, 1]: 1 leaves everything to the synthesizer, 0 to the real
-gradient. Those here are pure: what they say depends on the time alone, so that a run that is resumed goes on as if it
+gradient. Those here are pure: their value depends on the time alone, so that a run that is resumed goes on as if it
 had never stopped. Time is counted in whatever unit the user counts it: updates, epochs.
 """
 
@@ -16,13 +16,13 @@ _ROUNDING = 1e-9  # that a cycle of 0.1 ends at 0.3 where 3 x 0.1 does not
 
 @dataclass(frozen=True)
 class WarmRestarts:
-    """Periods one after another, each `growth` times as long as the one before: the clock of warm restarts.
+    """Cycles one after another, each `growth` times as long as the one before: the clock of warm restarts.
 
     A learning rate annealed within each cycle and a schedule that switches between them (`Alternate`) may share one.
 
     Args:
-        period: length of the first.
-        growth: 1 for periods of equal length, 2 for doubling ones (Loshchilov & Hutter 2017, SGDR: T_0 and T_mult).
+        period: length of the first cycle.
+        growth: 1 for cycles of equal length, 2 for doubling ones (Loshchilov & Hutter 2017, SGDR: T_0 and T_mult).
     """
 
     period: float
@@ -35,7 +35,7 @@ class WarmRestarts:
             raise ValueError(f"growth must be at least 1, got {self.growth}")
 
     def position(self, time: float) -> tuple[int, float]:
-        """The number of the cycle that a time falls in, from 0, and the share of it that has passed.
+        """Return the number of the cycle that a time falls in, from 0, and the share of it that has passed.
 
         >>> [WarmRestarts(5, growth=2).position(time) for time in (0, 4, 5, 10, 15)]
         [(0, 0.0), (0, 0.8), (1, 0.0), (1, 0.5), (2, 0.0)]
@@ -50,7 +50,7 @@ class WarmRestarts:
         return number, max(time - start, 0.0) / length
 
     def annealed(self, time: float, lowest: float = 0.0) -> float:
-        """The factor on a learning rate that falls by half a cosine within each cycle (SGDR, equation 5).
+        """Return the factor on a learning rate that falls by half a cosine within each cycle (SGDR, equation 5).
 
         >>> [round(WarmRestarts(4).annealed(time, lowest=0.1), 3) for time in (0, 2, 3.999, 4)]
         [1.0, 0.55, 0.1, 1.0]
@@ -60,7 +60,7 @@ class WarmRestarts:
 
 @dataclass(frozen=True)
 class Constant:
-    """Constant share."""
+    """Share that does not change with time."""
 
     share: float = 1.0
 
@@ -68,16 +68,16 @@ class Constant:
         _check("share", self.share)
 
     def __call__(self, time: float) -> float:
-        """The share."""
+        """Return the share at a time."""
         return self.share
 
 
 @dataclass(frozen=True)
 class Alternate:
-    """Real and synthetic gradients by turns, for a cycle each (Shang & Zhang 2019).
+    """Alternation of real and synthetic gradients, for a cycle each (Shang & Zhang 2019).
 
     Args:
-        cycles: when the source changes.
+        cycles: the clock; at the end of each cycle the source changes.
         first: share in the first cycle; it is 1 minus this in the next.
 
     >>> alternate = Alternate(WarmRestarts(2))
@@ -92,19 +92,19 @@ class Alternate:
         _check("first", self.first)
 
     def __call__(self, time: float) -> float:
-        """The share."""
+        """Return the share at a time."""
         return 1 - self.first if self.cycles.position(time)[0] % 2 else self.first
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """From one share to another, along a line or half a cosine.
+    """A share that goes from one value to another, along a line or half a cosine.
 
     Args:
-        stop: when it arrives.
-        start: when it sets out.
-        before: share until then.
-        after: share once it has arrived.
+        stop: time at which it ends.
+        start: time at which it begins.
+        before: share until `start`.
+        after: share from `stop` on.
         shape: ``linear`` or ``cosine``.
 
     >>> ramp = Ramp(stop=4)
@@ -127,7 +127,7 @@ class Ramp:
             raise ValueError(f"shape must be linear or cosine, got {self.shape!r}")
 
     def __call__(self, time: float) -> float:
-        """The share."""
+        """Return the share at a time."""
         passed = min(max((time - self.start) / (self.stop - self.start), 0.0), 1.0)
         if self.shape == "cosine":
             passed = 1 - half_cosine(passed)
@@ -136,12 +136,12 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Bernoulli:
-    """Synthetic with a probability, real otherwise, drawn anew for every time it is asked about.
+    """Share of 1 with a probability, otherwise 0, drawn anew for every time.
 
     The draw depends on seed and time alone, so that the same time always gives the same answer.
 
     Args:
-        probability: of synthetic gradients.
+        probability: of a share of 1.
         seed: of the draws.
     """
 
@@ -152,12 +152,12 @@ class Bernoulli:
         _check("probability", self.probability)
 
     def __call__(self, time: float) -> float:
-        """The share: 0 or 1."""
+        """Return the share at a time, 0 or 1."""
         return float(Random(f"{self.seed} {float(time)!r}").random() < self.probability)
 
 
 def half_cosine(passed: float) -> float:
-    """From 1 at 0 down to 0 at 1."""
+    """Return half a cosine of the share that has passed, which falls from 1 at 0 to 0 at 1."""
     return (1 + cos(pi * passed)) / 2
 
 

@@ -1,4 +1,4 @@
-"""Synthetic gradients: `SyntheticGradients.backward` is the algorithm."""
+"""Truncated back-propagation with synthetic gradients at the boundaries."""
 
 from collections.abc import Sequence
 from typing import final
@@ -118,12 +118,12 @@ class SyntheticGradients(GradientEstimator):
 
     @property
     def synthesizer(self) -> Synthesizer:
-        """The predictor's synthesizer, M."""
+        """The synthesizer, M, that predicts and is trained."""
         assert isinstance(self.predictor.synthesizer, Synthesizer), "as it was made"
         return self.predictor.synthesizer
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """Run a span, fill the gradients of model and synthesizer, and go on; see `GradientEstimator.backward`.
+        """Run a span, and add to the gradients of model and synthesizer; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the synthesizer does not fit the model, or the span has no future.
@@ -131,7 +131,7 @@ class SyntheticGradients(GradientEstimator):
         return self.backward_mixed(model, loss, span, state, SYNTHETIC)
 
     def backward_mixed(self, model: nn.Module, loss: Loss, span: Span, state: State, mixture: Mixture) -> Step:
-        """Do as `backward`, with real gradients in the mixture.
+        """Run a span as `backward` does, with the mixture's shares of synthetic and real gradients.
 
         Raises:
             ValueError: besides, a share or a window of the mixture is out of range.
@@ -185,7 +185,7 @@ class SyntheticGradients(GradientEstimator):
         return at_boundaries(windows, span, predicted, predictions.injected)
 
     def _inject(self, gradient: Tensor, states: State, continuing: Tensor | None) -> Tensor:
-        """Make of predictions, (R, features), the gradient that crosses there: control drift, discount, shrink."""
+        """Turn predictions (R, features) into injected gradients, by drift control, discount and shrinkage."""
         if self.shuffle:
             gradient = gradient[torch.randperm(gradient.shape[0], device=gradient.device)]
         if self.remove_mean:
@@ -205,7 +205,7 @@ class SyntheticGradients(GradientEstimator):
         return torch.cat([share * (1 - self.trace_decay) * inner, share * last])
 
     def _arrived(self, injected: Tensor, target: Tensor, carried: Sequence[float], batch_size: int) -> Tensor:
-        """Sum what came across each window's end, (K x B, features): what was injected, and what was carried over."""
+        """Return the gradient that crossed each window's end, injected and carried together, (K x B, features)."""
         arrived = torch.zeros_like(target) + injected
         for boundary, factor in enumerate(carried, start=1):
             here, there = slice((boundary - 1) * batch_size, boundary * batch_size), boundary * batch_size

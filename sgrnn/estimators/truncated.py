@@ -27,7 +27,7 @@ class TruncatedBPTT(GradientEstimator):
         self.parallel = parallel
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """Run a span, fill the gradients of the model, and go on; see `GradientEstimator.backward`."""
+        """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`."""
         return _truncated(model, loss, span, state, self.window, self.parallel)
 
     def extra_repr(self) -> str:
@@ -39,7 +39,7 @@ class BPTT(GradientEstimator):
     """Back-propagation through the whole span: the window is as long as the span."""
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
-        """Run a span, fill the gradients of the model, and go on; see `GradientEstimator.backward`."""
+        """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`."""
         return _truncated(model, loss, span, state, None, False)
 
 

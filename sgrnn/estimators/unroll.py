@@ -1,4 +1,4 @@
-"""Running a span forwards as windows: the graph is cut at every boundary between two of them."""
+"""The forward pass of a span, in windows between which the graph is cut."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -32,9 +32,9 @@ class Windows:
             order of the windows.
         final_states: the windows' last states, attached to the graph, in the same blocks.
         final_state: the state after the span, B rows, detached.
-        model: that ran.
-        inputs: those that the windows read, a leaf of the graph, where the span's came with a graph of their own.
-        origin: these, with their graph.
+        model: the model that ran.
+        inputs: the inputs that the windows read, a leaf, where the span's have a graph of their own; else None.
+        origin: the span's inputs, with their graph if they have one.
     """
 
     blocks: list[Any]
@@ -48,7 +48,7 @@ class Windows:
 
     @property
     def outputs(self) -> Any:
-        """(S, B, ...) the outputs of all windows."""
+        """The outputs of all windows, joined to (S, B, ...)."""
         return self.blocks[0] if len(self.blocks) == 1 else map_state(lambda *parts: torch.cat(parts), *self.blocks)
 
     @property
@@ -58,7 +58,7 @@ class Windows:
 
 
 def unroll(model: nn.Module, span: Span, state: State, window: int | None, parallel: bool | None = False) -> Windows:
-    """Run a span in windows of at most `window` steps; the last may be shorter, None makes it one window.
+    """Run a span in windows of `window` steps, of which the last may be shorter; None makes it one window.
 
     Within a span the weights do not change, so that the windows do not depend on each other backwards. With
     `parallel`, the full windows run once without a graph, to obtain their first states, and then as one batch of
@@ -129,11 +129,11 @@ def run(model: nn.Module | Caller, inputs: Tensor, state: State, is_first: Tenso
     """Run a model over some steps, putting rows that begin a new sequence back to the initial state.
 
     Args:
-        model: ``model(inputs, state) -> (outputs, state)``, or who calls it. Without a method
+        model: ``model(inputs, state) -> (outputs, state)``, or a `Caller` of it. Without a method
             ``initial_state(batch_size)`` its sequences begin with a state of zeros.
         inputs: (time, batch, ...).
         state: the state before the first step.
-        starts: (time, batch) bool or None, as in `Span`.
+        is_first: (time, batch) bool or None, as in `Span`.
     """
     caller = model if isinstance(model, Caller) else Caller(model)
     if is_first is None or not (begin := is_first.any(dim=1)).any():
@@ -155,7 +155,7 @@ def _run(caller: Caller, span: Span, start: int, stop: int, state: State) -> tup
 
 
 def batch_statistics(model: nn.Module) -> str | None:
-    """The name of a module that normalizes by statistics over its batch; None if there is none in training mode."""
+    """Return the name of a module that normalizes by batch statistics; None if there is none in training mode."""
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
             return name or "the model"
@@ -171,10 +171,10 @@ def _starts_inside(is_first: Tensor | None, window: int) -> bool:
 
 
 def _fold(steps: Tensor, windows: int) -> Tensor:
-    """(windows x time, batch, ...) -> (time, windows x batch, ...)."""
+    """Reshape (windows x time, batch, ...) to (time, windows x batch, ...)."""
     return steps.unflatten(0, (windows, -1)).transpose(0, 1).flatten(1, 2)
 
 
 def _unfold(steps: Tensor, windows: int) -> Tensor:
-    """(time, windows x batch, ...) -> (windows x time, batch, ...)."""
+    """Reshape (time, windows x batch, ...) to (windows x time, batch, ...)."""
     return steps.unflatten(1, (windows, -1)).transpose(0, 1).flatten(0, 1)

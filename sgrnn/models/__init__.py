@@ -1,1 +1,1 @@
-"""Models whose output layer belongs to the loss, how they are scored, and the text that they write."""
+"""Models whose output layer belongs to the loss, the exact score of a text, and the generation of text."""

@@ -8,9 +8,9 @@ from torch.autograd.function import once_differentiable
 
 
 def output_loss(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, precision: torch.dtype) -> Tensor:
-    """The cross-entropy of each target under softmax(features weightᵀ + bias), in nats.
+    """Return the cross-entropy of each target under softmax(features weightᵀ + bias), in nats.
 
-    The same as ``F.cross_entropy(F.linear(...), reduction="none")``. For N rows over V words the N x V buffer of
+    Equal to ``F.cross_entropy(F.linear(...), reduction="none")``. For N rows over V words the N x V buffer of
     probabilities becomes, by one subtraction a row, that of the loss's gradient, where the separate steps take four
     such buffers and pass over them twice as often. At V = 10,000 that is what a training step on a CPU spends its time
     on.

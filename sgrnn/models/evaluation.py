@@ -1,4 +1,4 @@
-"""Exact evaluation: every token of a text counted once, the state carried from the first to the last."""
+"""Exact evaluation of a language model: every token of a text counted once, the state carried from first to last."""
 
 from dataclasses import dataclass
 from math import exp, log
@@ -24,7 +24,7 @@ class Score:
         bytes: the same in UTF-8; None for as many as characters.
         unknown: tokens that are `<unk>` in the place of something that the vocabulary lacks.
         unknown_nats: negative log-probability of what these stand for, given that they are `<unk>`
-            (`sgrnn.data.spelling`). It counts in all figures of the original text, or the smallest vocabulary would
+            (`sgrnn.data.spelling`). It counts in all metrics of the original text, or the smallest vocabulary would
             have the best.
     """
 
@@ -43,12 +43,12 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """Per token; comparable only between models of one tokenizer."""
+        """Perplexity per token, comparable only between models of one tokenizer."""
         return _exp(self.loss)
 
     @property
     def unknown_share(self) -> float:
-        """Share of the tokens that are `<unk>` in the place of something else."""
+        """Share of the tokens that are `<unk>` for something that the vocabulary lacks."""
         return self.unknown / self.tokens
 
     @property
@@ -58,17 +58,17 @@ class Score:
 
     @property
     def word_perplexity(self) -> float | None:
-        """Per word of the original text, whatever the tokens were; None where it has no words."""
+        """Perplexity per word of the original text, whatever the tokens were; None where it has no words."""
         return None if self.words is None else _exp(self.text_nats / self.words)
 
     @property
     def bits_per_character(self) -> float:
-        """Per character of the original text, whatever the tokens were."""
+        """Bits per character of the original text, whatever the tokens were."""
         return self.text_nats / log(2) / self.characters
 
     @property
     def bits_per_byte(self) -> float:
-        """Per byte of the original text in UTF-8, whatever the tokens were."""
+        """Bits per byte of the original text in UTF-8, whatever the tokens were."""
         return self.text_nats / log(2) / (self.characters if self.bytes is None else self.bytes)
 
 
@@ -83,7 +83,7 @@ def evaluate(
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
 ) -> float:
-    """The negative log-probability of a text, in nats, every token predicted from all that came before it.
+    """Return the negative log-probability of a text, in nats, every token predicted from all that came before it.
 
     Args:
         model, tokens, first, batch_size, chunk, rank, world_size, all_reduce: as `token_losses` takes them.
@@ -116,7 +116,7 @@ def token_losses(
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
 ) -> Tensor:
-    """The negative log-probability of each token of a text, (N,) in nats, predicted from all that came before it.
+    """Return the negative log-probability of each token of a text, (N,) in nats, predicted from all those before it.
 
     The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
     That state is found by running all rows again until their ends no longer change: a recurrent network forgets
@@ -130,7 +130,7 @@ def token_losses(
         batch_size: rows run side by side, by each process.
         chunk: steps run at once; bounds the memory.
         rank: the number of this process, from 0, where several share the text.
-        world_size: how many there are; all of them call this at once, and get the same.
+        world_size: number of processes; all of them call this at once, and get the same result.
         all_reduce: sums over them (`sgrnn.all_reduce`).
 
     Raises:
@@ -151,14 +151,14 @@ def token_losses(
     padding = tokens.new_zeros(all_rows * length - len(tokens))
 
     def own(steps: Tensor) -> Tensor:
-        """The rows of this process, (time, batch)."""
+        """Return the rows of this process, (time, batch)."""
         return steps.view(all_rows, length)[first_row:last_row].t()
 
     inputs = own(torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]))
     targets = own(torch.cat([tokens, padding]))
 
     def handed_on(is_last: State) -> State:
-        """Every row begins where the one before it ended, the first in the initial state."""
+        """Return the states in which rows begin: those in which the rows before ended, the first the initial state."""
         return concatenate([model.initial_state(1), rows(gather_rows(is_last, rank, world_size, all_reduce), 0, -1)])
 
     with evaluating(model):

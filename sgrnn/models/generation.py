@@ -1,4 +1,4 @@
-"""Text from a trained model, one token at a time."""
+"""Generation of text by a language model, one token at a time."""
 
 from collections.abc import Iterator
 from math import isnan

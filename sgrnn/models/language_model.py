@@ -1,4 +1,4 @@
-"""A recurrent language model: embedding, core, output layer."""
+"""The language model: embedding, core, output layer."""
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from sgrnn.state import State, at_least_float32
 
 
 class LanguageModel(SequenceModel):
-    """Predicts the next token from all that came before.
+    """Recurrent model that predicts the next token from all those before it.
 
     As a model for a gradient estimator it reads tokens and gives features; `loss` holds the output layer, so that it
     runs once per span however many windows the span has.
@@ -22,7 +22,7 @@ class LanguageModel(SequenceModel):
         embedding_size: features per input token; what the core reads.
         core: recurrent core with inputs of `embedding_size` and outputs of `output_size`.
         output_size: features of the core's outputs.
-        tied: whether input and output layer share one matrix (Press & Wolf 2017); sizes must then agree.
+        tied: True for one matrix shared by embedding and output layer (Press & Wolf 2017); sizes must then agree.
         dropout: on the embeddings and on the core's outputs (Zaremba et al. 2014).
         initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
             defaults, and draws the embedding from (-0.1, 0.1).
@@ -66,16 +66,16 @@ class LanguageModel(SequenceModel):
             self.output.weight = self.embedding.weight
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read tokens (time, batch); returns features (time, batch, output_size), not yet logits, and the state."""
+        """Read tokens (time, batch), and return features (time, batch, output_size), not yet logits, and the state."""
         outputs, state = self.core(self.dropout(self.embedding(inputs)), state)
         return self.dropout(outputs), state
 
     def logits(self, outputs: Tensor) -> Tensor:
-        """Unnormalized log-probabilities (..., vocabulary_size) of the next token."""
+        """Return unnormalized log-probabilities (..., vocabulary_size) of the next token, from features."""
         return self.output(outputs)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy of each target token, (time, batch), in nats, in float32 at least."""
+        """Return the cross-entropy of each target token, (time, batch), in nats, in float32 at least."""
         own = type(self).logits is LanguageModel.logits
         if not own or not is_plain(self.output, nn.Linear, ("weight", "bias")):
             logits = at_least_float32(self.logits(outputs))
@@ -85,7 +85,7 @@ class LanguageModel(SequenceModel):
         return losses.view_as(targets)
 
     def input_features(self, inputs: Tensor) -> Tensor:
-        """Return what a synthesizer sees of the tokens that are read: their embeddings, held constant and standardized.
+        """Return the standardized embeddings of the input tokens, without a graph, for a synthesizer to read.
 
         Standardized (a layer norm without parameters), as the state is: the embeddings of a young model are small,
         and beside a standardized state they would go unnoticed.
@@ -99,7 +99,7 @@ class LanguageModel(SequenceModel):
         return _standardized(self.embedding, inputs)
 
     def step_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the features of the tokens that are read, and beside them those of the targets' output embeddings.
+        """Return the standardized embeddings of inputs and targets side by side, the latter from the output layer.
 
         Args:
             inputs, targets: tokens (steps, rows).

@@ -1,4 +1,4 @@
-"""A core with a linear layer on top: the model for a task."""
+"""The model for a task: a core with a linear output layer."""
 
 from collections.abc import Callable
 from typing import final
@@ -12,10 +12,12 @@ from sgrnn.state import State
 
 @final
 class Readout(SequenceModel):
-    """A model for a gradient estimator that reads vectors: ``model(inputs, state) -> (the core's outputs, state)``.
+    """Model that reads vectors and answers by a linear layer on a core's outputs.
+
+    ``model(inputs, state)`` gives the core's outputs, `predict` the answers.
 
     The linear layer belongs to the loss, so that output gradients are as wide as the vectors of the state, as
-    `ErrorSynthesizer` needs them to carry them from unit to unit. What the model says is `predict(outputs)`.
+    `ErrorSynthesizer` needs them to carry them from unit to unit.
 
     >>> import torch
     >>> from sgrnn.cores import LSTM
@@ -30,8 +32,8 @@ class Readout(SequenceModel):
     Args:
         core: recurrent core; a ``torch.nn.LSTM``, ``GRU`` or ``RNN`` too.
         core_size: features of the core's outputs.
-        output_size: features of what the model says; targets have one more, as those of a `Task`.
-        loss: of what the model says, ``loss(predictions, targets) -> (time, batch)``, as `Task.loss`.
+        output_size: features of an answer; targets have one more, as those of a `Task`.
+        loss: of the answers, ``loss(answers, targets) -> (time, batch)``, as `Task.loss`.
         input_size: features of an input step; None for the core's attribute of that name.
     """
 
@@ -54,7 +56,7 @@ class Readout(SequenceModel):
         self._loss = loss
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read (time, batch, input_size); returns outputs (time, batch, core_size) and the state after them."""
+        """Read inputs (time, batch, input_size), and return the core's outputs (time, batch, core_size) and state."""
         return self.core(inputs, state)
 
     def predict(self, outputs: Tensor) -> Tensor:
@@ -62,7 +64,7 @@ class Readout(SequenceModel):
         return self.output(outputs)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The task's loss (time, batch) of what the model says."""
+        """Return the task's loss (time, batch) of the answers."""
         return self._loss(self.predict(outputs), targets)
 
     def input_features(self, inputs: Tensor) -> Tensor:

@@ -11,11 +11,11 @@ from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesi
 
 
 class SequenceModel(nn.Module, ABC):
-    """A core with an output layer that belongs to the loss.
+    """Base of models: a core with an output layer that belongs to the loss.
 
     As a model for a gradient estimator it gives the core's outputs, and `loss` holds the output layer. So the layer
-    runs once per span however many windows the span has, and the errors are as wide as the vectors of the state, which
-    is what a synthesizer that carries them back from unit to unit needs.
+    runs once per span however many windows the span has, and output gradients are as wide as the vectors of the
+    state, as a synthesizer that carries them back from unit to unit needs them.
 
     Attributes:
         core: the recurrent core.
@@ -35,26 +35,26 @@ class SequenceModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read inputs (time, batch, ...); returns features (time, batch, output_size) and the state after them."""
+        """Read inputs (time, batch, ...), and return features (time, batch, output_size) and the state after them."""
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss (time, batch) of features, the output layer's share included."""
+        """Return the loss (time, batch) of features, with the output layer applied to them."""
 
     @abstractmethod
     def input_features(self, inputs: Tensor) -> Tensor:
-        """Return what a synthesizer sees of inputs (steps, rows, ...): (steps, rows, input_size), without a graph."""
+        """Return features (steps, rows, input_size) of inputs (steps, rows, ...) for a synthesizer, without graph."""
 
     @abstractmethod
     def step_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what a synthesizer sees of inputs and targets (steps, rows, ...): (steps, rows, step_size)."""
+        """Return features (steps, rows, step_size) of inputs and targets (steps, rows, ...) for a synthesizer."""
 
     def initial_state(self, batch_size: int) -> State:
         """Return the core's state before its first step."""
         return initial_state(self.core, batch_size)
 
     def synthesizer(self, lookahead: int = 8, **options: Any) -> ErrorSynthesizer:
-        """Make a synthesizer that fits this model: the output gradients ahead, carried back by learned Jacobians.
+        """Make an `ErrorSynthesizer` that fits this model.
 
         Args:
             lookahead: steps ahead that it sees.
@@ -63,7 +63,7 @@ class SequenceModel(nn.Module, ABC):
         return ErrorSynthesizer(**self._sizes(), lookahead=lookahead, **options)
 
     def adjoint_synthesizer(self, window: int, **options: Any) -> AdjointSynthesizer:
-        """Make a synthesizer that fits this model: a learned backward pass through windows of this many steps.
+        """Make an `AdjointSynthesizer` that fits this model, for windows of this many steps.
 
         Args:
             window: T, that of the estimator.
@@ -74,7 +74,7 @@ class SequenceModel(nn.Module, ABC):
     def mlp_synthesizer(
         self, lookahead: int = 4, *, projection: int | None = 32, **options: Any
     ) -> MLPSynthesizer:  # fmt: skip
-        """Make a perceptron that fits this model: it sees the steps ahead, for where no step ahead can be run.
+        """Make an `MLPSynthesizer` that fits this model, for where the model cannot be run ahead.
 
         Args:
             lookahead: steps ahead that it sees; 0 for the state alone.

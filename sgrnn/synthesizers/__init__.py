@@ -1,6 +1,6 @@
-"""Synthesizers: predictors of the gradient that the future would send to a state, and who trains them.
+"""Synthesizers: modules that predict the gradient of the future loss with respect to a state, and their training.
 
-`Synthesizer` is what one must be, `GradientPredictor` what trains it, `Interface` a predictor between two modules.
+`Synthesizer` is their base, `GradientPredictor` trains one, `Interface` is a predictor between two modules.
 """
 
 from sgrnn.synthesizers.adjoint import AdjointSynthesizer

@@ -1,4 +1,4 @@
-"""A learned backward pass: from each boundary to the one before it."""
+"""The synthesizer with a learned backward pass from each boundary to the one before it."""
 
 from dataclasses import dataclass
 from typing import final
@@ -27,13 +27,13 @@ class WindowJacobians:
     gates: Tensor
 
     def rows(self, start: int, stop: int | None) -> "WindowJacobians":
-        """Return some of the rows, counted as Python slices count."""
+        """Return the rows from start up to stop, counted as Python slices count."""
         return WindowJacobians(self.own[start:stop], self.gains[start:stop], self.gates[start:stop])
 
 
 @final
 class AdjointSynthesizer(JacobianSynthesizer):
-    """Carry back the output gradients of the next window, and what arrives at the window's end, by learned Jacobians.
+    """Predict by carrying back the next window's output gradients, and the gradient at its end, by learned Jacobians.
 
     With n = T, the window, and one term more than `ErrorSynthesizer`: with i the gradient that is injected at the next
     boundary,
@@ -101,7 +101,7 @@ class AdjointSynthesizer(JacobianSynthesizer):
         return (jacobians.own if following is None else self.carry(jacobians, following)).unsqueeze(1)
 
     def jacobians(self, state: State, lookahead: Lookahead) -> WindowJacobians:
-        """Compute all that does not depend on what arrives at the windows' ends."""
+        """Compute the learned Jacobians of R windows, and their own output gradients carried back by them."""
         hidden = self.read(state, lookahead)
         last = hidden[-1]  # it has seen the state and the inputs of the whole window
         gains = torch.addmm(self.next_gain_bias, last, self.next_gain)
@@ -109,7 +109,7 @@ class AdjointSynthesizer(JacobianSynthesizer):
         return WindowJacobians(self.carry_back(hidden, lookahead), gains, self.next_gate(last))
 
     def carry(self, jacobians: WindowJacobians, following: Tensor) -> Tensor:
-        """Predict (R, state_size) from what arrives at the windows' ends, (R, state_size)."""
+        """Predict (R, state_size) from the gradients (R, state_size) that arrive at the windows' ends."""
         arriving = following.unflatten(1, (1, self.vectors, -1))
         unit_to_unit = (jacobians.gains * arriving).sum(dim=2).flatten(1)
         return jacobians.own + unit_to_unit + self.next_last(jacobians.gates * self.next_projection(following))
@@ -140,7 +140,7 @@ class AdjointSynthesizer(JacobianSynthesizer):
         return Predictions(torch.cat(injected[::-1]), torch.cat(after[::-1]), jacobians.rows(0, windows * size))
 
     def trainable(self, predictions: Predictions, at: Boundaries, scale: Tensor, arrived: Tensor | None) -> Tensor:
-        """Predict again, with a graph, from what did arrive at the windows' ends; see `Synthesizer.trainable`."""
+        """Predict again, with a graph, from the gradients that crossed windows' ends; see `Synthesizer.trainable`."""
         assert arrived is not None, "the estimator tells what arrived where windows are chained"
         following = arrived / scale.clamp(min=1e-30)
         if at.unbroken is not None:

@@ -1,4 +1,4 @@
-"""The synthesizer of the next steps' output gradients alone."""
+"""The synthesizer that predicts from the next steps' output gradients alone."""
 
 from typing import final
 

@@ -1,4 +1,4 @@
-"""A message from one module to another, and a gradient for its sender that does not wait for the receiver's."""
+"""An interface between two modules: passes a message on, and predicts for its sender the receiver's gradient."""
 
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, final
@@ -64,19 +64,19 @@ class Interface(nn.Module):
 
     @property
     def message_size(self) -> int | None:
-        """Features of a message, as the synthesizer tells by its ``state_size``; None if it does not."""
+        """Features of a message, the synthesizer's ``state_size``; None for any number."""
         return getattr(self.predictor.synthesizer, "state_size", None)
 
     def forward(self, message: Tensor, known: Any = None) -> tuple[Tensor, Tensor]:
-        """Send a message.
+        """Pass a message on, cut off from its graph, and return with it a term for the sender's loss.
 
         Args:
             message: (rows, features), with the sender's graph.
-            known: what the synthesizer may know besides, such as a `sgrnn.Lookahead` of the rows.
+            known: further inputs of the synthesizer, such as a `sgrnn.Lookahead` of the rows.
 
         Returns:
-            what is received, the same values, whose backward pass trains the synthesizer and ends there; and the reply,
-            zero, whose backward pass gives the sender its synthetic gradient: add it to the sender's loss.
+            the received message, of the same values, whose backward pass trains the synthesizer and ends there; and the
+            reply, zero, whose backward pass gives the sender its synthetic gradient: add it to the sender's loss.
 
         Raises:
             ValueError: the message is no matrix, or the synthesizer predicts for another number of features.
@@ -103,13 +103,15 @@ class Interface(nn.Module):
     def metrics(self) -> dict[str, Tensor]:
         """Return metrics of the quality of the predictions: ``target_r2``, running, and ``shrinkage``.
 
-        The R² is with what arrived, before they were trained on it: the receiver's gradient as it is computed, with
-        what is injected into the receiver itself.
+        The R² is that of predictions, before they were trained, with the gradients that arrived from the receiver,
+        which include what is injected into the receiver itself.
         """
         return self.predictor.metrics()
 
     def learn(self, predicted: Tensor, arrived: Tensor) -> Tensor:
-        """Take in what arrived (rows, features); returns the gradient of the regression at what was predicted.
+        """Update the running means by a gradient that arrived, and return the regression's gradient at its prediction.
+
+        Both are (rows, features), as is the result.
 
         Rows that are not finite are left out.
         """
@@ -127,7 +129,7 @@ class Interface(nn.Module):
 
 
 def _detached(known: Any) -> Any:
-    """Cut what is known off from the graphs that computed it: the regression trains the synthesizer alone."""
+    """Cut a synthesizer's inputs off from their graphs: the regression trains the synthesizer alone."""
     if isinstance(known, Tensor):
         return known.detach()
     if isinstance(known, dict):
@@ -141,7 +143,7 @@ def _detached(known: Any) -> Any:
 
 
 def alongside(tensor: Tensor, reply: Tensor) -> Tensor:
-    """The tensor, through which a backward pass goes on to the reply as well, as if that had been added to the loss."""
+    """Return the tensor, linked to the reply so that a backward pass treats that as added to the loss."""
     return _Alongside.apply(tensor, reply)
 
 

@@ -1,4 +1,4 @@
-"""Output gradients of the next steps, carried back to a state by learned Jacobians."""
+"""Base of the synthesizers that carry the next steps' output gradients back to a state by learned Jacobians."""
 
 from abc import ABC
 
@@ -12,7 +12,7 @@ from sgrnn.synthesizers.synthesizer import Synthesizer, drawn, standardized
 
 
 class JacobianSynthesizer(Synthesizer, ABC):
-    """Carry the output gradients of the next n steps back to the state, by learned Jacobians.
+    """Predict by carrying the output gradients of the next n steps back to the state, by learned Jacobians.
 
     With d_j the gradient of the loss j steps ahead with respect to the model's outputs there, the future's gradient
     is a sum of J_jᵀ d_j, and the Jacobian J_j depends on the state and on the inputs up to step j alone. The
@@ -86,7 +86,7 @@ class JacobianSynthesizer(Synthesizer, ABC):
         nn.init.zeros_(self.last.weight)
 
     def read(self, state: State, lookahead: Lookahead) -> Tensor:
-        """Compute what gains and gates are read off, (near, R, hidden_size): at step j of the state, inputs 1 to j."""
+        """Compute hidden units of gains and gates, (near, R, hidden_size): at step j of the state, inputs 1 to j."""
         assert lookahead.features is not None, "the estimator hands over features where the synthesizer reads steps"
         reduced = torch.bmm(lookahead.features.to(self.input_projection), self.input_projection)
         return F.relu(torch.bmm(reduced, self.input_weight).cumsum(dim=0) + self.state_projection(standardized(state)))
@@ -119,12 +119,12 @@ class JacobianSynthesizer(Synthesizer, ABC):
         return carried
 
     def _unit_to_unit(self, hidden: Tensor, gradients: Tensor) -> Tensor:
-        """Σ_j a_j * d_j, (R, aligned_size), d_j repeated for each of the state's vectors in their units."""
+        """Return Σ_j a_j * d_j, (R, aligned_size), d_j repeated for each of the state's vectors in their units."""
         gains = torch.baddbmm(self.gain_bias[: self.reads], hidden, self.gain)  # (near, R, aligned_size)
         near = _repeated_product(gains, gradients[: self.reads])
         return (near + _repeated_product(self.gain_bias[self.reads :], gradients[self.reads :])).flatten(1)
 
 
 def _repeated_product(gains: Tensor, gradients: Tensor) -> Tensor:
-    """Σ_j a_j * d_j for gains (steps, R or 1, repeats x output_size): (R, repeats, output_size)."""
+    """Return Σ_j a_j * d_j for gains (steps, R or 1, repeats x output_size): (R, repeats, output_size)."""
     return (gains.unflatten(2, (-1, gradients.shape[2])) * gradients.unsqueeze(2)).sum(dim=0)

@@ -1,4 +1,4 @@
-"""The steps after the boundaries of a span, and what a synthesizer sees of them.
+"""The steps after the boundaries of a span, as a synthesizer sees them.
 
 A calibrated model's future gradient has nearly zero mean given its state alone, so a synthesizer that sees only
 the state has almost nothing to predict. The steps that follow say which way the gradient will point. They are
@@ -17,7 +17,7 @@ from sgrnn.span import Span
 
 @dataclass(frozen=True)
 class Lookahead:
-    """Known facts about the next n steps at each of R boundary rows.
+    """Features and output gradients of the next n steps, for each of R rows at boundaries.
 
     Args:
         features: (reads, R, feature_size) of the first steps, as many as the synthesizer reads; None if it reads none.
@@ -32,14 +32,14 @@ class Lookahead:
     output_gradients: Tensor | None = None
 
     def rows(self, start: int, stop: int | None) -> "Lookahead":
-        """Return the same steps at some of the rows, counted as Python slices count."""
+        """Return the lookahead of the rows from start up to stop, counted as Python slices count."""
         parts = (self.features, self.valid, self.output_gradients)
         return Lookahead(*(None if part is None else part[:, start:stop] for part in parts))
 
 
 @dataclass(frozen=True)
 class StepsAfter:
-    """Places of the next n steps after each boundary of a span, rows ordered boundary by boundary: R = boundaries x B.
+    """Indices of the next n steps after each boundary of a span, rows ordered boundary by boundary: R = boundaries x B.
 
     Args:
         places: (n, boundaries) steps into the span and its future, the last known one where a step is beyond that.
@@ -50,28 +50,28 @@ class StepsAfter:
     valid: Tensor | None
 
     def take(self, steps: Tensor) -> Tensor:
-        """Return what lies at the places in a tensor (steps, B, ...), as (n, R, ...)."""
+        """Index a tensor (steps, B, ...) by the places, to (n, R, ...)."""
         return steps[self.places].flatten(1, 2)
 
     def inputs(self, span: Span) -> Tensor:
-        """Return the inputs there, (n, R, ...), without a graph."""
+        """Return the inputs at these steps, (n, R, ...), without a graph."""
         parts = [each.inputs.detach() for each in (span, span.future) if each is not None]
         return self.take(torch.cat(parts))
 
     def targets(self, span: Span) -> Tensor:
-        """Return the targets there, (n, R, ...), without a graph."""
+        """Return the targets at these steps, (n, R, ...), without a graph."""
         parts = [each.targets.detach() for each in (span, span.future) if each is not None]
         return self.take(torch.cat(parts))
 
 
 def steps_after(span: Span, boundaries: Sequence[int], steps: int, *, within: bool = False) -> StepsAfter:
-    """Find the next steps after each boundary of a span.
+    """Return the indices of the next steps after each boundary of a span.
 
     Args:
         span: with its future.
         boundaries: as steps into the span.
         steps: n, how many steps to look at.
-        within: whether the steps from the next boundary on are not valid.
+        within: True to count the steps from the next boundary on as not valid.
     """
     known = span.steps + (0 if span.future is None else span.future.steps)
     places, in_reach = _places(tuple(boundaries), steps, known, within)
@@ -85,14 +85,14 @@ def steps_after(span: Span, boundaries: Sequence[int], steps: int, *, within: bo
 
 @lru_cache(maxsize=64)
 def _places(boundaries: tuple[int, ...], steps: int, known: int, within: bool) -> tuple[Tensor, Tensor | None]:
-    """(n, K + 1) the steps to look at, and which of them are known; None if all are. The same for most spans."""
+    """Return the indices of the steps ahead, and True where they are known, (n, K + 1); None where all are."""
     places = torch.arange(steps).unsqueeze(1) + torch.tensor(boundaries)
     in_reach = places < (torch.tensor([*boundaries[1:], known]) if within else known)
     return places.clamp(max=known - 1), None if bool(in_reach.all()) else in_reach
 
 
 def _same_sequence(span: Span, places: Tensor) -> Tensor | None:
-    """(n, R) True where no sequence begins between the boundary and the step; None where none begins at all."""
+    """True (n, R) where no sequence begins between the boundary and the step; None where none begins at all."""
     begins = [span.is_first, span.is_last, None if span.future is None else span.future.is_first]
     if all(marks is None for marks in begins):
         return None

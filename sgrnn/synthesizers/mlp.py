@@ -1,4 +1,4 @@
-"""A perceptron that predicts the gradient from the state and, if wanted, the steps ahead, as in the literature."""
+"""The synthesizer of the literature: a perceptron on the state and, with a lookahead, the steps ahead."""
 
 from itertools import pairwise
 from typing import final
@@ -28,9 +28,9 @@ class MLPSynthesizer(Synthesizer):
             targets, or else these themselves side by side, if they are vectors. Of no use without a lookahead.
         projection: features that each step ahead is reduced to by a learned linear map, one for each place; None
             leaves the features as they are.
-        standardize: whether the state tensors are standardized.
-        auxiliary: whether a second head predicts the gradient at the *next* boundary too (Jaderberg et al. 2016,
-            the auxiliary task), which shares all layers but the last with the first.
+        standardize: True to standardize the state tensors.
+        auxiliary: True for a second head that predicts the gradient at the *next* boundary (Jaderberg et al. 2016, the
+            auxiliary task) and shares all layers but the last with the first.
 
     Raises:
         ValueError: a lookahead that is negative, or without the size of its features.
@@ -84,7 +84,7 @@ class MLPSynthesizer(Synthesizer):
         return self.last(self.hidden(inputs.to(self.last.weight))).unflatten(1, (self.heads, -1))
 
     def encode(self, lookahead: Lookahead) -> Tensor:
-        """Lay the steps ahead side by side, each projected if it is to be: (R, lookahead x features)."""
+        """Return the features of the steps ahead, projected where that was asked for, side by side in each row."""
         features = lookahead.features
         assert features is not None, "the estimator hands over features where the synthesizer reads steps"
         if lookahead.valid is not None:

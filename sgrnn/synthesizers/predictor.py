@@ -1,4 +1,4 @@
-"""One predictor of gradients, for the boundaries of windows and for the interfaces between modules."""
+"""Scale, shrinkage and training of a synthesizer's predictions, at boundaries and at interfaces between modules."""
 
 from typing import final
 
@@ -40,7 +40,10 @@ class Shrinkage(RunningMeans):
         return (2 * self.dot - self.square) / self.power.clamp(min=1e-30)
 
     def update(self, dot: Tensor, square: Tensor, power: Tensor) -> None:
-        """Take in <prediction, target>, |prediction|² and |target|², summed over rows; not if one is not finite."""
+        """Update the running means of <prediction, target>, |prediction|² and |target|², each summed over rows.
+
+        Nothing is updated where one of the first two is not finite.
+        """
         finite = (dot + square).isfinite()
         for name, value in (("dot", dot), ("square", square), ("power", power)):
             self.take_in(name, value, 1 - self.ema_decay, finite)
@@ -48,14 +51,14 @@ class Shrinkage(RunningMeans):
 
 @final
 class GradientPredictor(RunningMeans):
-    """Predict gradients in units of their running scale, and learn from those that arrive.
+    """Scale and shrink the predictions of a synthesizer, and train it on the gradients that arrive.
 
     Predictions are divided by a running root mean square of their targets, so that a synthesizer works in units of its
     own, and are shrunk as far as past ones were wrong (`Shrinkage`). Running means are float32 at least.
 
     Args:
         synthesizer: M. Its parameters are this module's parameters.
-        shrinkage: whether predictions are shrunk; without, they are trusted from the first on.
+        shrinkage: True to shrink predictions; without, they are trusted from the first on.
         ema_decay: of the running means, per update.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): means and metrics are
             then those of all rows.
@@ -90,18 +93,18 @@ class GradientPredictor(RunningMeans):
 
     @property
     def trust(self) -> Tensor | float:
-        """Factor on predictions, in [0, 1]."""
+        """Shrinkage that predictions are multiplied by, in [0, 1]; 1 where they are not shrunk."""
         return self.shrinkage() if self.shrinks else 1.0
 
     def readable(self, tensor: Tensor) -> Tensor:
-        """Return a tensor in the precision that the synthesizer works in: that of its parameters, if it has any."""
+        """Convert a floating-point tensor to the precision of the synthesizer's parameters, if it has any."""
         if not tensor.is_floating_point():
             return tensor
         own = next((p.dtype for p in self.synthesizer.parameters() if p.is_floating_point()), tensor.dtype)
         return tensor.to(own)
 
     def weight(self, updates: Tensor) -> Tensor:
-        """Weight of the newest value in a running mean: a plain mean at first, later one that forgets."""
+        """Return the weight of the newest value in a running mean: a plain mean at first, later one that forgets."""
         return (1 / updates.clamp(min=1)).clamp(min=1 - self.ema_decay)
 
     def predict(self, at: Boundaries, inject: Inject) -> Predictions:
@@ -112,7 +115,7 @@ class GradientPredictor(RunningMeans):
     def learn(
         self, predicted: Tensor, target: Tensor, rows: Tensor | None = None, after: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Fill the gradients of the synthesizer's parameters, and of nothing else that its inputs may lead to.
+        """Add to the gradients of the synthesizer's parameters, and of nothing else that its inputs may lead to.
 
         Args:
             predicted, target, rows, after: as `regress`.
@@ -130,14 +133,14 @@ class GradientPredictor(RunningMeans):
     def regress(
         self, predicted: Tensor, target: Tensor, rows: Tensor | None = None, after: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Take in what arrived, and differentiate the mean squared error of what was predicted.
+        """Update the running means, and differentiate the mean squared difference of predictions and targets.
 
         Args:
             predicted: (R, heads, features) in units of the scale, made before: the first head is trained on `target`, a
                 second on `after`.
             target: (R, features) in true units, finite.
             rows: (R,) bool, the rows that count; None for all.
-            after: (R, features) what was predicted for the boundary that follows, in units of the scale.
+            after: (R, features) predictions at the boundary that follows, in units of the scale.
 
         Returns:
             the gradient at `predicted`, and the metrics ``target_r2`` and ``target_cosine`` of these predictions with
@@ -161,7 +164,7 @@ class GradientPredictor(RunningMeans):
     def _observe(
         self, predicted: Tensor, target: Tensor, rows: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor | float]:
-        """Update shrinkage and scale by predictions made before training on them, and tell how good they were.
+        """Update shrinkage and scale by predictions made before training on them, and return metrics of these.
 
         Returns:
             metrics, and how many rows count; where processes share a batch, in the mean over these.
@@ -193,7 +196,7 @@ class GradientPredictor(RunningMeans):
 
 
 def _quality(dot: Tensor, square: Tensor, power: Tensor) -> dict[str, Tensor]:
-    """R² and cosine of predictions p with targets g, from <p, g>, |p|² and |g|²."""
+    """Return R² and cosine of predictions p with targets g, from <p, g>, |p|² and |g|²."""
     tiny = torch.finfo(power.dtype).tiny
     return {
         "target_r2": torch.where(power > 0, (2 * dot - square) / power.clamp(min=tiny), 0),

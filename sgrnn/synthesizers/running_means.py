@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 
 class RunningMeans(nn.Module):
-    """Hold running means in buffers that stay float32 at least, whatever precision the module is moved to."""
+    """Module with running means in buffers that stay float32 at least, whatever precision the module is moved to."""
 
     def take_in(self, name: str, value: Tensor, weight: Tensor | float, where: Tensor | None = None) -> None:
-        """Move a running mean towards a value that is finite.
+        """Update a running mean by a value, unless that is not finite.
 
         Args:
             name: of the buffer.
             value: a scalar.
             weight: share of the value in the new mean.
-            where: a bool scalar, False to leave the mean as it is; None to look at the value.
+            where: a bool scalar, False to leave the mean as it is; None for where the value is finite.
         """
         mean = self.get_buffer(name)
         value = value.to(mean)

@@ -1,4 +1,4 @@
-"""Synthesizers: predictors of the gradient that the future would send to a state."""
+"""The base of synthesizers, and the data that goes into one and comes out of it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sgrnn.synthesizers.lookahead import Lookahead
 
 @dataclass(frozen=True)
 class Boundaries:
-    """Known facts at consecutive boundaries of a span of B rows, rows ordered boundary by boundary.
+    """Inputs of a synthesizer at consecutive boundaries of a span of B rows, rows ordered boundary by boundary.
 
     Args:
         states: R rows, detached.
@@ -33,7 +33,7 @@ class Boundaries:
     unbroken: Tensor | None = None
 
     def later(self) -> "Boundaries":
-        """Return all boundaries but the first, without lookahead: those that a gradient is injected at."""
+        """Return the boundaries that a gradient is injected at, all but the first, without lookahead."""
         continuing = None if self.continuing is None else self.continuing[self.batch_size :]
         return Boundaries(rows(self.states, self.batch_size, None), continuing, None, self.batch_size)
 
@@ -48,8 +48,8 @@ class Predictions:
 
     Args:
         injected: (K x B, features) the gradient that is injected at all boundaries but the first.
-        after: (K x B, features) the predictions there, in units of the target scale, without a graph.
-        trainable: what `Synthesizer.trainable` makes predictions of at all boundaries but the last, with a graph.
+        after: (K x B, features) the predictions at these boundaries, in units of the target scale, without a graph.
+        trainable: data with a graph, for `Synthesizer.trainable` to make predictions of at all boundaries but the last.
     """
 
     injected: Tensor
@@ -67,10 +67,10 @@ class Synthesizer(nn.Module, ABC):
     Attributes:
         state_size: features of a row of the state; None for any.
         lookahead: n, the steps ahead that are seen.
-        reads: of these the first ones whose features are read.
+        reads: the number of these steps, counted from the first, whose features are read.
         feature_size: features of such a step; None for any.
-        sees_targets: whether the features are those of inputs and targets, or of inputs alone.
-        sees_output_gradients: whether the gradients of the losses ahead with respect to the outputs there are seen.
+        sees_targets: True for features of inputs and targets, False for those of inputs alone.
+        sees_output_gradients: True for a synthesizer that reads the output gradients of the steps ahead.
         window: T, the only window that it predicts for, steps beyond it being unseen; None for any.
     """
 
@@ -127,7 +127,7 @@ class Synthesizer(nn.Module, ABC):
 
 
 def require_predictions(predicted: Tensor, states: State) -> None:
-    """Refuse predictions of another shape than the states have.
+    """Refuse predictions whose rows or features are not those of the states.
 
     Raises:
         ValueError: they are not (rows, heads, features).
@@ -141,11 +141,11 @@ def require_predictions(predicted: Tensor, states: State) -> None:
 
 
 def standardized(state: State) -> Tensor:
-    """(R, features): every tensor of a state to mean 0 and variance 1 over its features, layer by layer."""
+    """Scale every vector of a state to mean 0 and variance 1 over its features, and join them to (R, features)."""
     tensors = [tensor.movedim(-2, 0) for tensor in floating_leaves(state)]
     return join([F.layer_norm(tensor, tensor.shape[-1:]) for tensor in tensors])
 
 
 def drawn(steps: int, size: int, out_size: int) -> nn.Parameter:
-    """(steps, size, out_size) weights, uniform as ``nn.Linear`` draws its own, for each step its own."""
+    """Draw weights (steps, size, out_size), uniform as ``nn.Linear`` draws its own, for each step its own."""
     return nn.Parameter(torch.empty(steps, size, out_size).uniform_(-(size**-0.5), size**-0.5))

@@ -14,7 +14,7 @@ class Adding(Task):
     """Read a number at every step, and give at the last the sum of the two that were marked.
 
     Numbers are uniform in [0, 1). The first mark is at a step that each row draws anew from all that leave room for
-    the second, `lag` steps later. The loss is the squared error at the last step; always saying 1 costs 1/6.
+    the second, `lag` steps later. The loss is the squared error at the last step; always answering 1 costs 1/6.
 
     Inputs are the number and the mark, 0 or 1; the output is the sum.
 
@@ -44,7 +44,7 @@ class Adding(Task):
 
     @property
     def steps(self) -> int:
-        """S."""
+        """S, the number of steps."""
         return self._steps
 
     def _draw(self) -> tuple[Tensor, Tensor]:

@@ -52,12 +52,12 @@ class Copy(CurriculumTask):
 
     @property
     def length(self) -> int:
-        """N."""
+        """N, the number of vectors of the next episode."""
         return self.vectors
 
     @property
     def steps(self) -> int:
-        """2N + 2."""
+        """S = 2N + 2, the steps of the next episode."""
         return 2 * self.vectors + 2
 
     def advance(self) -> None:
@@ -76,7 +76,7 @@ class Copy(CurriculumTask):
 
 @final
 class RepeatCopy(CurriculumTask):
-    """Read N random bit vectors between two markers, then give them R times over and say that this is the end.
+    """Read N random bit vectors between two markers, then give them R times over and mark the end.
 
         step     0      1 ... N    N+1      N+2 ... (R+1)N+1         (R+1)N+2
         input    start  v_1...v_N  end, R   0                        0
@@ -131,12 +131,12 @@ class RepeatCopy(CurriculumTask):
 
     @property
     def length(self) -> int:
-        """(R + 1)N + 3."""
+        """Steps of the next episode, (R + 1)N + 3, by which results are reported."""
         return self.steps
 
     @property
     def steps(self) -> int:
-        """(R + 1)N + 3."""
+        """S = (R + 1)N + 3, the steps of the next episode."""
         return (self.repeats + 1) * self.vectors + 3
 
     def advance(self) -> None:
@@ -158,12 +158,12 @@ class RepeatCopy(CurriculumTask):
 
 
 def _random_vectors(generator: torch.Generator, vectors: int, batch_size: int, bits: int) -> Tensor:
-    """(vectors, batch_size, bits) of 0 and 1."""
+    """Draw bit vectors (vectors, batch_size, bits) of 0 and 1."""
     return torch.randint(0, 2, (vectors, batch_size, bits), generator=generator, dtype=torch.float32)
 
 
 def _read(vectors: Tensor, steps: int, end: float) -> Tensor:
-    """(steps, B, bits + 2): a start marker, the vectors, an end marker of this value, and nothing more."""
+    """Return inputs (steps, B, bits + 2): a start marker, the vectors, an end marker of this value, then zeros."""
     number, batch_size, bits = vectors.shape
     inputs = torch.zeros(steps, batch_size, bits + 2)
     inputs[0, :, bits] = 1

@@ -44,14 +44,14 @@ class CurriculumTask(Task):
         """Raise the difficulty by one step."""
 
     def observe(self, loss_in_bits: float) -> bool:
-        """Advance if the loss is under the threshold.
+        """Raise the difficulty by one step if the loss is under the threshold.
 
         Args:
             loss_in_bits: of the latest episode, per output bit of the steps with a target, over all rows, as
                 `loss_per_target` gives it.
 
         Returns:
-            True where it has advanced.
+            True where the difficulty was raised.
         """
         if not loss_in_bits < self.threshold:
             return False
@@ -59,10 +59,10 @@ class CurriculumTask(Task):
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `Task.state_dict` does, and the difficulty."""
+        """Return the state of `Task.state_dict`, with the difficulty."""
         return {**super().state_dict(), "vectors": self.vectors, "repeats": self.repeats}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as `Task.load_state_dict` does, at the difficulty of the state; the threshold is not part of it."""
+        """Restore the state of a task of the same arguments, difficulty included; the threshold is not part of it."""
         super().load_state_dict(state)
         self.vectors, self.repeats = state["vectors"], state["repeats"]

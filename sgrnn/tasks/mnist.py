@@ -81,7 +81,7 @@ class SequentialMNIST(Task):
 
     @property
     def steps(self) -> int:
-        """S: 784 by pixel, 28 by row."""
+        """S, the number of steps: 784 by pixel, 28 by row."""
         return _SIDE * _SIDE // self.input_size
 
     def _draw(self) -> tuple[Tensor, Tensor]:
@@ -96,11 +96,11 @@ class SequentialMNIST(Task):
         return inputs.contiguous(), targets
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `Task.state_dict` does, and the order of the present epoch."""
+        """Return the state of `Task.state_dict`, with the order of the present epoch."""
         return {**super().state_dict(), "order": self._order}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as `Task.load_state_dict` does, in the order of the state."""
+        """Restore the state of a task of the same arguments, the order of the epoch included."""
         super().load_state_dict(state)
         self._order = state["order"].cpu()
 

@@ -1,4 +1,4 @@
-"""One thing to be remembered for a set number of steps: the plainest test of how far back credit reaches."""
+"""The delayed-recall task: one token to be remembered for a set number of steps, to test how far credit reaches."""
 
 from typing import final
 
@@ -33,7 +33,7 @@ class DelayedRecall(Task):
     Args:
         lag: steps from the token to where it is asked for.
         batch_size: B, the number of rows.
-        tokens: how many there are; they are equally likely.
+        tokens: number of different tokens; they are equally likely.
         seed: of the episodes.
     """
 
@@ -46,7 +46,7 @@ class DelayedRecall(Task):
 
     @property
     def steps(self) -> int:
-        """S = lag + 1."""
+        """S = lag + 1, the number of steps."""
         return self.lag + 1
 
     def _draw(self) -> tuple[Tensor, Tensor]:

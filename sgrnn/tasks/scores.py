@@ -1,4 +1,4 @@
-"""Losses of tasks, and which outputs are right: one number or answer per step and row, zero where there is no target.
+"""Losses and correctness of a task's outputs, one value per step and row, zero or False where there is no target.
 
 Targets are (time, batch, output_size + 1): what the outputs should be, and in the last channel 1 where there is a
 target and 0 where the outputs may be anything. Mask and values are one tensor, so that a span divides both at once and
@@ -14,7 +14,7 @@ from sgrnn.span import Span
 
 
 def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean over the outputs of a step of the cross-entropy of its bits, in bits: guessing costs 1 bit.
+    """Return the cross-entropy of a step's bits, averaged over the bits, in bits: guessing costs 1 bit.
 
     Args:
         outputs: (time, batch, output_size) log-odds that a bit is 1.
@@ -42,7 +42,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the sum over the outputs of a step of their squared errors.
+    """Return the squared differences of outputs and targets, summed over the outputs of a step.
 
     Args:
         outputs: (time, batch, output_size).
@@ -84,7 +84,7 @@ def class_correct(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def loss_per_target(mean_loss: Tensor | float, episode: Span) -> float:
-    """Return the mean loss of the steps with a target, from that of all steps, which is what an estimator gives.
+    """Convert the mean loss over all steps, as estimators give it, to the mean over the steps with a target.
 
     Args:
         mean_loss: per step and row of the episode, as `sgrnn.Step.loss`. Of spans cut from the episode it is the mean

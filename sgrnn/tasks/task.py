@@ -1,4 +1,4 @@
-"""Tasks: episodes from a seed, a state to resume from, and the division of an episode into spans."""
+"""The base of tasks, which draw episodes from a seed, and the division of an episode into spans."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -10,7 +10,7 @@ from sgrnn.span import Span
 
 
 class Task(ABC):
-    """Source of endless episodes, for B rows at once; all rows of an episode begin and end together.
+    """Source of endless random episodes of B rows, which all begin and end together.
 
     Two tasks of the same arguments and the same seed draw the same episodes. The generator is the task's own: nothing
     else that is drawn at random changes them.
@@ -80,11 +80,11 @@ class Task(ABC):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that it takes to go on from here with the same episodes: tensors, numbers and strings."""
+        """Return the state from which the same episodes would follow: tensors, numbers and strings."""
         return {"task": repr(self), "episodes": self.episodes, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where a task of the same arguments stood; seeds may differ.
+        """Restore the state of a task of the same arguments, so that the same episodes follow; seeds may differ.
 
         Raises:
             ValueError: the state is that of another task.
@@ -129,7 +129,7 @@ def cut(episode: Span, steps: int, lookahead: int | None = None) -> list[Span]:
 
 
 def at_least(name: str, value: int, least: int) -> int:
-    """Return a value that is no smaller than the least.
+    """Return a value, after checking that it is not below the least.
 
     Raises:
         ValueError: it is smaller; names the argument.

@@ -1,4 +1,4 @@
-"""Gradient estimators that look back by carrying something forwards, and need no window: for small cores.
+"""Online gradient estimators for small cores, which carry tensors forwards instead of going back through a window.
 
 `RTRL`, `SnAp1` and `UORO` carry the influence of the parameters on the state: in full, sparse, at random.
 `BPLambda` carries the trace with which a synthesizer learns at every step.

@@ -12,7 +12,7 @@ from sgrnn.state import State, floating_leaves, to_matrix
 
 
 def gradient_at_state(outputs: State, after: State, before: State, output_gradients: list[Tensor]) -> Tensor | None:
-    """Carry the gradient at the outputs back to the state after the step, and no further.
+    """Carry the output gradient of a step back to the state after it, and no further.
 
     Args:
         outputs, after: of one step, attached to its graph.
@@ -49,9 +49,10 @@ def gradient_at_state(outputs: State, after: State, before: State, output_gradie
 
 @contextmanager
 def outputs_from_state(model: nn.Module) -> Iterator[None]:
-    """Let this package's and torch's recurrent layers compute the outputs of a single step from the state they return.
+    """Make recurrent layers return as the outputs of a single step a view of the state they return, in this context.
 
-    Both are copies of the same numbers otherwise, and no gradient goes from the one to the other.
+    Layers are this package's and torch's. Otherwise outputs and state are copies of the same numbers, and no gradient
+    goes from the one to the other.
     """
 
     def wrapped(module: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""BP(lambda): a synthesizer that learns at every step, by temporal differences with a trace.
+"""BP(lambda): synthetic gradients without a window, by a synthesizer that learns at every step with a trace.
 
 Letters in shapes: S steps, B rows, N features of a row's state, M of its outputs.
 """
@@ -17,7 +17,7 @@ from sgrnn.state import State, to_matrix
 
 
 class BPLambda(CarryingEstimator):
-    """Accumulate BP(lambda) (Pemberton & Costa 2024), synthetic gradients without a window.
+    """Synthetic gradients without a window, by accumulate BP(lambda) (Pemberton & Costa 2024).
 
     With h_t the state as one vector, J_t = dh_t/dh_{t-1} and the linear synthesizer g(h) = theta h + b, at every step:
 
@@ -170,7 +170,7 @@ class BPLambda(CarryingEstimator):
 
 
 def _continuing(span: Span) -> Tensor:
-    """(S, B, 1), True where the row's sequence goes on after the step, False where it ends with it."""
+    """True (S, B, 1) where the row's sequence goes on after the step, False where it ends with it."""
     continuing = span.continuing(range(span.steps + 1))
     if continuing is None:
         return torch.ones(span.steps, span.batch_size, 1, dtype=torch.bool, device=span.inputs.device)
@@ -178,7 +178,7 @@ def _continuing(span: Span) -> Tensor:
 
 
 def _differentiate_beginning(run: UnrolledSteps) -> None:
-    """Carry what arrived where sequences begin on to what is learned of the state in which they do."""
+    """Carry the gradients at the first states of sequences on to the parameters of the initial state."""
     if run.beginning is None:
         return
     initial = to_matrix(run.beginning)

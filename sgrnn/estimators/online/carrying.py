@@ -1,4 +1,4 @@
-"""Estimators that carry tensors from span to span, row by row."""
+"""Base of the estimators that carry tensors from span to span, row by row."""
 
 from abc import ABC
 from typing import Any
@@ -13,7 +13,7 @@ class CarryingEstimator(GradientEstimator, ABC):
     """Estimator with buffers that are saved with its state and sized when it first sees a model and a batch."""
 
     def carry(self, name: str, dtype: torch.dtype | None = None) -> None:
-        """Register a buffer that is carried, empty until `fit`."""
+        """Register a buffer that is carried from span to span, empty until `fit` gives it a shape."""
         self.register_buffer(name, torch.zeros(0, dtype=dtype))
 
     def fit(self, shapes: dict[str, tuple[int, ...]], like: Tensor, all_begin: bool) -> None:
@@ -22,8 +22,8 @@ class CarryingEstimator(GradientEstimator, ABC):
         A row in which something is not finite begins from zero again, or it would never be rid of it.
 
         Args:
-            shapes: by name of the buffer.
-            like: in whose precision and on whose device.
+            shapes: shape of each buffer, by name.
+            like: tensor whose precision and device they take.
             all_begin: True where all rows begin a sequence, so that nothing carried is lost.
 
         Raises:

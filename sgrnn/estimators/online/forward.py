@@ -1,4 +1,4 @@
-"""Forward mode: gradients from the influence of the parameters on the state, carried from step to step.
+"""Base of the estimators that carry the influence of the parameters on the state from step to step.
 
 Let o_t, s_t = model(x_t, s_{t-1}; theta), L_t the loss of o_t, d_t = dL_t/do_t and P_t = ds_t/dtheta the influence of
 the parameters, used in all steps up to t, on the state. Then
@@ -26,7 +26,7 @@ from sgrnn.state import State, to_matrix
 
 
 class ForwardEstimator(CarryingEstimator, ABC):
-    """Estimator that runs a span forwards, takes the direct part backwards step by step, and carries the influence on.
+    """Estimator that carries the influence of the parameters on the state forwards, and goes back one step alone.
 
     theta is what the state depends on (`state_step`): the parameters of an output layer inside the model need
     no influence, and those of one inside the loss are no concern of an estimator.

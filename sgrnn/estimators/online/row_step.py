@@ -52,7 +52,7 @@ class RowStep:
         return to_matrix(after)[0], _flat(floating_leaves(outputs), state)
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
-        """Return (P,) as tensors by the names and in the shapes of the parameters."""
+        """Split theta (P,) into tensors by the names and in the shapes of the parameters."""
         parts = theta.split([shape.numel() for shape in self.shapes.values()])
         return {name: part.view(shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)}
 

@@ -1,4 +1,4 @@
-"""Real-time recurrent learning with a sparse influence."""
+"""SnAp-1: real-time recurrent learning with a sparse influence."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""A span run forwards with its graph cut before every step, so that no gradient goes back more than one."""
+"""The forward pass of a span with its graph cut before every step, so that no gradient goes back more than one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -74,12 +74,12 @@ class UnrolledSteps:
         return [to_matrix(gradients(before)) for before in self.initial_states]
 
     def output_gradients(self) -> Tensor:
-        """Return (S, B, output_size), the gradient that the loss left at the outputs."""
+        """Return the output gradients that the loss left, (S, B, output_size)."""
         return output_gradients(self.outputs)
 
 
 def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
-    """Run a span step by step.
+    """Run a span step by step, the graph cut before each step.
 
     Args:
         model: ``model(inputs, state) -> (outputs, state)``. Without a method ``initial_state(batch_size)`` its

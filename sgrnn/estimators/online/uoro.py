@@ -1,4 +1,4 @@
-"""Real-time recurrent learning with the influence as a random outer product."""
+"""UORO: real-time recurrent learning with the influence as a random outer product."""
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class UORO(ForwardEstimator):
         return (2 * drawn - 1).to(self.state_vector)
 
     def get_extra_state(self) -> dict[str, Tensor]:
-        """Return what is saved besides buffers: the state of the generator of the random signs."""
+        """Return the state of the generator of the random signs, which is saved besides buffers."""
         return {"generator": self.generator.get_state()}
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
