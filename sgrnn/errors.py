@@ -4,7 +4,7 @@
 class InputError(ValueError):
     """Bad input: a file, a field or an argument that the user can mend.
 
-    The message names the file or field, what was expected and what was found, and what to do next. The
+    The message names the file or field, what was expected, what was there, and what to do next. The
     command line prints it without a traceback and exits with status 2.
     """
 

@@ -41,9 +41,9 @@ class Span:
 
     def __post_init__(self) -> None:
         for name in ("inputs", "targets"):
-            found = getattr(self, name)
-            if not isinstance(found, Tensor):
-                raise TypeError(f"{name} must be a tensor (steps, rows, ...), got a {type(found).__name__}: {_REMEDY}")
+            tensor = getattr(self, name)
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"{name} must be a tensor (steps, rows, ...), got a {type(tensor).__name__}: {_REMEDY}")
         steps_and_rows = self.inputs.shape[:2]
         if len(steps_and_rows) < 2 or 0 in steps_and_rows:
             least = "rows" if len(steps_and_rows) == 2 and steps_and_rows[0] else "steps"

@@ -38,9 +38,9 @@ def map_state(function: Callable[..., Any], *states: State) -> State:
 
 def leaves(state: State) -> list[Tensor]:
     """Return the state's tensors, in order."""
-    found: list[Tensor] = []
-    map_state(found.append, state)
-    return found
+    tensors: list[Tensor] = []
+    map_state(tensors.append, state)
+    return tensors
 
 
 def floating_leaves(state: State) -> list[Tensor]:

@@ -83,8 +83,8 @@ class ExactAhead(GradientEstimator):
         if not is_finite(*parts, *(each.inputs for each in (span, span.future) if each is not None)):
             seen, continuing = finite_lookahead(seen, None)
         inputs, arriving = seen.features, seen.output_gradients
-        assert inputs is not None, "they were handed over"
-        assert arriving is not None, "they were handed over"
+        assert inputs is not None, "given to Lookahead above"
+        assert arriving is not None, "given to Lookahead above"
         if seen.valid is not None:
             arriving = arriving * seen.valid.unsqueeze(-1)
         states, continuing = finite_states(rows(windows.boundary_states, first * span.batch_size, None), continuing)
@@ -119,7 +119,7 @@ def _carried_back(model: nn.Module, inputs: Tensor, arriving: Tensor, state: Sta
     reached = [leaf for leaf in reached if leaf.requires_grad]
     if not reached:
         return torch.zeros_like(to_matrix(first))
-    found = torch.autograd.grad(
+    carried = torch.autograd.grad(
         reached, floating_leaves(first), arrived, allow_unused=True, materialize_grads=True
     )  # fmt: skip
-    return to_matrix(list(found))
+    return to_matrix(list(carried))

@@ -23,8 +23,8 @@ class BoundaryReader(RunningMeans):
     """Gather the inputs of a synthesizer at boundaries, output gradients in units of their running root mean square.
 
     Args:
-        lookahead: steps of a span's future that are looked at; as many is the model run beyond the span where the
-            synthesizer sees output gradients.
+        lookahead: steps of a span's future that are looked at; where the synthesizer sees output gradients, the model
+            is run over these steps.
     """
 
     output_square: Tensor
@@ -49,7 +49,7 @@ class BoundaryReader(RunningMeans):
             ValueError: the span has no future.
         """
         synthesizer, boundaries = predictor.synthesizer, windows.boundaries
-        assert isinstance(synthesizer, Synthesizer), "at boundaries"
+        assert isinstance(synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
         continuing = span.continuing(boundaries)
         states, continuing = finite_states(map_state(predictor.readable, windows.boundary_states), continuing)
         lookahead = None

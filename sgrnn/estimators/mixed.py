@@ -23,17 +23,18 @@ class Mixed(GradientEstimator):
     cost. In between, what crosses a boundary inside a real window is share x synthetic + (1 - share) x the gradient
     that arrives from the next window; at its end, where no gradient arrives, it is share x synthetic.
 
-    **Grounding**: in one of so many spans that are not left to real gradients alone, the synthetic gradients are those
+    **Grounding**: in every `ground_every`-th of the spans with a share above 0, the synthetic gradients are those
     of a longer window, with true gradients over more steps for the synthesizer to learn from, and for the model.
 
     Metrics: those of the estimator that ran, and ``share``.
 
     Args:
         synthetic: with its window T and its synthesizer.
-        schedule: from time to share (`sgrnn.estimators.schedules`).
-        real_window: of the real gradients, a multiple of T; None for the whole span, T for none across boundaries.
-        ground_every: of so many spans with a share above 0 one is grounded; None for none.
-        ground_window: steps of its window. A real window is rounded up to a multiple of it in such a span.
+        schedule: function from time to share (`sgrnn.estimators.schedules`).
+        real_window: steps that real gradients are carried over, a multiple of T; None for the whole span, T for none
+            across boundaries.
+        ground_every: number of spans with a share above 0 of which the last is grounded; None to ground none.
+        ground_window: window of a grounded span, in steps, to a multiple of which a real window is there rounded up.
         updates_per_unit: updates in a unit of the schedule's time: 1, or those of an epoch.
     """
 
@@ -51,7 +52,7 @@ class Mixed(GradientEstimator):
     ) -> None:
         super().__init__()
         window = synthetic.window
-        assert window is not None, "as it was made"
+        assert window is not None, "SyntheticGradients always has a window"
         if real_window is not None and (real_window < 1 or real_window % window):
             raise ValueError(f"real_window must be a multiple of the window, {window} steps, got {real_window}")
         if (ground_every is None) != (ground_window is None):
@@ -70,7 +71,7 @@ class Mixed(GradientEstimator):
         self.ground_every, self.ground_window = ground_every, ground_window
         self.updates_per_unit = updates_per_unit
         self.lookahead = synthetic.lookahead
-        self.update = 0  # of which the schedule is asked next
+        self.update = 0  # number of the next update, the schedule's time
         self.synthetic_spans = 0
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:

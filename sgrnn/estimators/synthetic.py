@@ -62,7 +62,7 @@ class SyntheticGradients(GradientEstimator):
         discount: factor on the injected gradient. As one backward pass serves both, it is the discount of the
             bootstrap and the injection scale (0.1 in public implementations) at once.
         remove_mean: remove the mean, over all boundaries and rows of the span together, of what is injected; with an
-            `AdjointSynthesizer`, which is asked at one boundary after the other, over the rows at each by itself.
+            `AdjointSynthesizer`, which predicts at one boundary after the other, over the rows at each by itself.
         remove_radial: remove what is injected along the state itself.
         shrinkage: multiply by `sgrnn.Shrinkage`; without, predictions are trusted from the first update.
         shuffle: give every row the prediction made for another one, at any boundary; with an `AdjointSynthesizer` at
@@ -70,7 +70,7 @@ class SyntheticGradients(GradientEstimator):
             otherwise. What is injected enters the targets, so that the synthesizer of such a run learns from shuffled
             predictions: they are another synthesizer's, not those of a run without this in other rows.
         parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
-        ema_decay: of the running means (target scale and shrinkage), per update.
+        ema_decay: decay of the running means (target scale and shrinkage), per update.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): running means, shrinkage,
             the mean that is removed and the metrics above are then those of all rows, and the mean over the processes
             of the synthesizer's gradients is its gradient, as that of the model's is the model's. `shuffle` stays
@@ -119,7 +119,7 @@ class SyntheticGradients(GradientEstimator):
     @property
     def synthesizer(self) -> Synthesizer:
         """The synthesizer, M, that predicts and is trained."""
-        assert isinstance(self.predictor.synthesizer, Synthesizer), "as it was made"
+        assert isinstance(self.predictor.synthesizer, Synthesizer), "checked when the estimator was made"
         return self.predictor.synthesizer
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
@@ -138,7 +138,7 @@ class SyntheticGradients(GradientEstimator):
         """
         require_fit(self.synthesizer, model, state)
         window = self.window if mixture.window is None else positive("window", mixture.window)
-        assert window is not None, "as it was made"
+        assert window is not None, "checked when the estimator was made"
         self._require_window(window)
         mixture.require_fit(window)
         carries = mixture.carries(window, self.trace_decay)

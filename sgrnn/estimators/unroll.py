@@ -88,11 +88,11 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
                 f"windows as one batch would have other batch statistics than windows in order, and {name} takes them: "
                 "parallel must be False"
             )
-        found: list[State] = []
+        firsts: list[State] = []
         before = state
         with torch.no_grad(), recorded_masks(model), kept_buffers(model) as changed:
             for start in range(0, folded * window, window):
-                found.append(state)
+                firsts.append(state)
                 _, state = _run(caller, span, start, start + window, state)
             name = changed()
         if name is not None:
@@ -101,10 +101,10 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
                     f"the model changes its buffer {name} when it runs, and would twice where windows run as one "
                     "batch: parallel must be False"
                 )
-            with replayed_masks(model, folded):  # to be drawn anew
+            with replayed_masks(model, folded):  # drops the recorded masks, so that they are drawn anew
                 pass
             return unroll(model, given, before, window)
-        first = cut(concatenate(found))
+        first = cut(concatenate(firsts))
         inputs = _fold(span.inputs[: folded * window], folded)
         is_first = None if span.is_first is None else _fold(span.is_first[: folded * window], folded)
         with replayed_masks(model, folded):

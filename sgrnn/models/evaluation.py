@@ -119,7 +119,7 @@ def token_losses(
     """Return the negative log-probability of each token of a text, (N,) in nats, predicted from all those before it.
 
     The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
-    That state is found by running all rows again until their ends no longer change: a recurrent network forgets
+    That state is computed by running all rows again until their ends no longer change: a recurrent network forgets
     its beginning, so that two passes nearly always do, and after `batch_size` passes it is exact whatever the
     network does. The result therefore does not depend on `batch_size` but for rounding.
 
@@ -143,7 +143,7 @@ def token_losses(
         rank, world_size, all_reduce = 0, 1, None
     device = tensor_of(model).device
     tokens = tokens.to(device)
-    # Rows as long as whole cycles of a core with clocks hand these on as they found them: two passes for it as well.
+    # A hierarchy's phase is the same at both ends of a row of whole cycles, so that two passes do for it as well.
     cycle = getattr(model.core, "cycle", 1)
     all_rows = min(world_size * batch_size, len(tokens))
     first_row, last_row = rank * all_rows // world_size, (rank + 1) * all_rows // world_size
@@ -157,9 +157,9 @@ def token_losses(
     inputs = own(torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]))
     targets = own(torch.cat([tokens, padding]))
 
-    def handed_on(is_last: State) -> State:
+    def handed_on(ends: State) -> State:
         """Return the states in which rows begin: those in which the rows before ended, the first the initial state."""
-        return concatenate([model.initial_state(1), rows(gather_rows(is_last, rank, world_size, all_reduce), 0, -1)])
+        return concatenate([model.initial_state(1), rows(gather_rows(ends, rank, world_size, all_reduce), 0, -1)])
 
     with evaluating(model):
         beginnings = model.initial_state(all_rows)
@@ -175,15 +175,15 @@ def token_losses(
                 steps = slice(start, start + chunk)
                 outputs, state = model(inputs[steps], state)
                 losses.append(model.loss(outputs, targets[steps]).double())
-            found = handed_on(state)
-            if _close(found, beginnings):
+            ends = handed_on(state)
+            if _close(ends, beginnings):
                 break
-            beginnings = found
+            beginnings = ends
         return gather_rows(torch.cat(losses).t(), rank, world_size, all_reduce).flatten()[: len(tokens)]
 
 
-def _close(found: State, expected: State) -> bool:
-    return all(_equal_but_for_rounding(a, b) for a, b in zip(leaves(found), leaves(expected), strict=True))
+def _close(state: State, expected: State) -> bool:
+    return all(_equal_but_for_rounding(a, b) for a, b in zip(leaves(state), leaves(expected), strict=True))
 
 
 def _equal_but_for_rounding(found: Tensor, expected: Tensor) -> bool:

@@ -112,5 +112,5 @@ class LanguageModel(SequenceModel):
 
 @torch.no_grad()
 def _standardized(embedding: nn.Embedding | nn.Linear, tokens: Tensor) -> Tensor:
-    found = F.embedding(tokens, embedding.weight)
-    return F.layer_norm(found, found.shape[-1:])
+    vectors = F.embedding(tokens, embedding.weight)
+    return F.layer_norm(vectors, vectors.shape[-1:])

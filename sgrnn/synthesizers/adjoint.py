@@ -96,7 +96,7 @@ class AdjointSynthesizer(JacobianSynthesizer):
         Returns:
             (R, 1, state_size), in the same units.
         """
-        assert lookahead is not None, "the estimator hands over a lookahead where the synthesizer asks for one"
+        assert lookahead is not None, "a synthesizer with a lookahead is called with one"
         jacobians = self.jacobians(state, lookahead)
         return (jacobians.own if following is None else self.carry(jacobians, following)).unsqueeze(1)
 
@@ -119,7 +119,7 @@ class AdjointSynthesizer(JacobianSynthesizer):
 
         See `Synthesizer.predict`.
         """
-        assert at.lookahead is not None, "the estimator hands over a lookahead where the synthesizer asks for one"
+        assert at.lookahead is not None, "a synthesizer with a lookahead is called with one"
         size = at.batch_size
         jacobians = self.jacobians(at.states, at.lookahead)
         windows = len(jacobians.own) // size - 1
@@ -141,7 +141,7 @@ class AdjointSynthesizer(JacobianSynthesizer):
 
     def trainable(self, predictions: Predictions, at: Boundaries, scale: Tensor, arrived: Tensor | None) -> Tensor:
         """Predict again, with a graph, from the gradients that crossed windows' ends; see `Synthesizer.trainable`."""
-        assert arrived is not None, "the estimator tells what arrived where windows are chained"
+        assert arrived is not None, "windows are chained by the gradients that crossed their ends"
         following = arrived / scale.clamp(min=1e-30)
         if at.unbroken is not None:
             following = following * at.unbroken

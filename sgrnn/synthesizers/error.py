@@ -16,8 +16,8 @@ class ErrorSynthesizer(JacobianSynthesizer):
         M(s, lookahead) = Σ_j  a_j * d_j  +  W_j (g_j * P_j d_j)
 
     (`JacobianSynthesizer` has the parts.) An output gradient is what the literature on error back-propagation calls an
-    error. M is zero where no errors are made, and zero in the mean wherever the model's own predictive distribution
-    holds; and where errors do not foretell each other, it is bootstrapped without a loop (docs/algorithm.md).
+    error. M is zero where they are, and zero in the mean wherever the model's own predictive distribution holds; and
+    where they do not foretell each other, it is bootstrapped without a loop (docs/algorithm.md).
 
     Args:
         state_size, output_size, feature_size, aligned_size: as `JacobianSynthesizer`.
@@ -48,5 +48,5 @@ class ErrorSynthesizer(JacobianSynthesizer):
 
     def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
         """Predict from R rows, (R, 1, state_size); see `Synthesizer.forward`."""
-        assert lookahead is not None, "the estimator hands over a lookahead where the synthesizer asks for one"
+        assert lookahead is not None, "a synthesizer with a lookahead is called with one"
         return self.carry_back(self.read(state, lookahead), lookahead).unsqueeze(1)

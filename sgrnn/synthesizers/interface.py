@@ -38,9 +38,8 @@ class Interface(nn.Module):
         synthesizer: M, as `sgrnn.synthesizers` describes, of a state that is the message: a module
             ``synthesizer(message, known) -> (rows, heads, features)``, of which the first head counts;
             ``MLPSynthesizer(features)`` for one. Its last layer zero, the sender begins without a gradient.
-        shrinkage: multiply by `sgrnn.Shrinkage`; without, predictions are trusted from the first
-            on.
-        ema_decay: of the running means (scale of the gradients, shrinkage), per message that is answered.
+        shrinkage: multiply by `sgrnn.Shrinkage`; without, predictions are trusted from the first on.
+        ema_decay: decay of the running means (scale of the gradients, shrinkage), per message that is answered.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`), each with as many rows
             and a loss that is a mean over its own. Running means, shrinkage and metrics are then those of all rows.
             Each message sent with gradients and each answer is then a message between the processes: all of them must
@@ -91,7 +90,7 @@ class Interface(nn.Module):
         with without_autocast(sent.device):
             readable = self.predictor.readable(sent.nan_to_num(0, 0, 0))
             predicted = at_least_float32(self.predictor.synthesizer(readable, _detached(known))[:, 0])
-        if predicted.shape != sent.shape:  # by a synthesizer that does not say what it is for
+        if predicted.shape != sent.shape:  # by a synthesizer without the attribute state_size
             raise ValueError(
                 f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
                 f"{tuple(sent.shape)}"

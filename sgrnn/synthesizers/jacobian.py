@@ -27,16 +27,16 @@ class JacobianSynthesizer(Synthesizer, ABC):
     Args:
         state_size: features of a row of the state, as `sgrnn.state.state_size` counts them.
         output_size: features of the model's outputs at a step.
-        feature_size: features of the model's inputs at a step: those that its method ``input_features`` gives, or else
-            the inputs themselves, if they are vectors.
+        feature_size: features of the model's inputs at a step, as its method ``input_features`` computes them; without
+            that method, the features of the inputs themselves.
         lookahead: n.
         hidden_size: units of the network that computes gains and gates.
         rank: dimensions that output gradients cross units through, at each step.
         projection: features that a step's inputs are reduced to first.
         near: steps whose Jacobians depend on the state and the inputs; those of steps further ahead are constants.
-        aligned_size: so many features, the last of a row of the state, are vectors in the units of the outputs, to
-            which output gradients are also carried unit by unit; None for all of the state if it divides into such
-            vectors, else none of it.
+        aligned_size: number of features, the last of a row of the state, that are vectors in the units of the outputs:
+            to these, output gradients are also carried unit by unit. None for all of the state if it divides into
+            such vectors, else none of it.
 
     Raises:
         ValueError: a number is out of range.
@@ -87,7 +87,7 @@ class JacobianSynthesizer(Synthesizer, ABC):
 
     def read(self, state: State, lookahead: Lookahead) -> Tensor:
         """Compute hidden units of gains and gates, (near, R, hidden_size): at step j of the state, inputs 1 to j."""
-        assert lookahead.features is not None, "the estimator hands over features where the synthesizer reads steps"
+        assert lookahead.features is not None, "the lookahead has features where the synthesizer reads some"
         reduced = torch.bmm(lookahead.features.to(self.input_projection), self.input_projection)
         return F.relu(torch.bmm(reduced, self.input_weight).cumsum(dim=0) + self.state_projection(standardized(state)))
 
@@ -102,7 +102,7 @@ class JacobianSynthesizer(Synthesizer, ABC):
             ValueError: the model's outputs have other sizes.
         """
         gradients = lookahead.output_gradients
-        assert gradients is not None, "the estimator hands them over where the synthesizer asks for them"
+        assert gradients is not None, "the lookahead has output gradients where the synthesizer reads them"
         if gradients.shape[2] != self.output_projection.shape[1]:
             raise ValueError(
                 f"output_size must be {gradients.shape[2]}, the features of the model's outputs at a step, got "

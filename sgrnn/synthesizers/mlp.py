@@ -24,8 +24,8 @@ class MLPSynthesizer(Synthesizer):
             2 x num_layers x hidden_size.
         hidden_sizes: units of each hidden layer; none at all makes the synthesizer linear.
         lookahead: steps ahead that it sees; 0 for the state alone.
-        feature_size: features of a step ahead: those that the model's method ``step_features`` gives of inputs and
-            targets, or else these themselves side by side, if they are vectors. Of no use without a lookahead.
+        feature_size: features of a step ahead, as the model's method ``step_features`` computes them from inputs and
+            targets; without that method, the features of both side by side. Of no use without a lookahead.
         projection: features that each step ahead is reduced to by a learned linear map, one for each place; None
             leaves the features as they are.
         standardize: True to standardize the state tensors.
@@ -73,7 +73,7 @@ class MLPSynthesizer(Synthesizer):
         """Predict from R rows, (R, heads, state_size); see `Synthesizer.forward`."""
         inputs = standardized(state) if self.standardize else to_matrix(state)
         if self.lookahead:
-            assert lookahead is not None, "the estimator hands over a lookahead where the synthesizer asks for one"
+            assert lookahead is not None, "a synthesizer with a lookahead is called with one"
             inputs = torch.cat([inputs, self.encode(lookahead)], dim=1)
         if inputs.shape[1] != self.input_size:
             own = self.last.out_features // self.heads
@@ -86,7 +86,7 @@ class MLPSynthesizer(Synthesizer):
     def encode(self, lookahead: Lookahead) -> Tensor:
         """Return the features of the steps ahead, projected where that was asked for, side by side in each row."""
         features = lookahead.features
-        assert features is not None, "the estimator hands over features where the synthesizer reads steps"
+        assert features is not None, "the lookahead has features where the synthesizer reads some"
         if lookahead.valid is not None:
             features = features * lookahead.valid.unsqueeze(-1)
         if self.projection is not None:

@@ -15,10 +15,10 @@ class Shrinkage(RunningMeans):
     """Factor in [0, 1] with which predictions are closest to their targets in the mean square.
 
     alpha = clip(E<prediction, target> / E|prediction|^2, 0, 1), from running means over past updates, of
-    predictions made before they were trained on. An untrained predictor is shut out and a trained one let in.
+    predictions made before they were trained on. Predictions of an untrained predictor are so shrunk to nothing.
 
     Args:
-        ema_decay: of the running means, per update.
+        ema_decay: decay of the running means, per update.
     """
 
     dot: Tensor
@@ -59,7 +59,7 @@ class GradientPredictor(RunningMeans):
     Args:
         synthesizer: M. Its parameters are this module's parameters.
         shrinkage: True to shrink predictions; without, they are trusted from the first on.
-        ema_decay: of the running means, per update.
+        ema_decay: decay of the running means, per update.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): means and metrics are
             then those of all rows.
 
@@ -109,7 +109,7 @@ class GradientPredictor(RunningMeans):
 
     def predict(self, at: Boundaries, inject: Inject) -> Predictions:
         """Predict at the boundaries of a span, as `Synthesizer.predict` does."""
-        assert isinstance(self.synthesizer, Synthesizer), "at boundaries"
+        assert isinstance(self.synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
         return self.synthesizer.predict(at, self.scale, inject)
 
     def learn(
@@ -149,7 +149,7 @@ class GradientPredictor(RunningMeans):
         metrics, count = self._observe(self.scale * predicted[:, 0], target, rows)
         wanted = (target / self.scale.clamp(min=1e-30)).unsqueeze(1)
         if predicted.shape[1] == 2:
-            assert after is not None, "what the second head is trained on"
+            assert after is not None, "a second head is trained on the predictions at the boundary that follows"
             wanted = torch.cat([wanted, after.unsqueeze(1)], dim=1)
         weight = predicted.new_ones(()) / count / predicted.shape[2]
         if rows is not None:

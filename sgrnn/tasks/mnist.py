@@ -112,7 +112,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         (n, 28, 28) images or (n,) labels.
 
     Raises:
-        InputError: missing, damaged, or no such file; names what was expected and what was found.
+        InputError: the file is missing, damaged or of another format; the message says which.
     """
     try:
         content = path.read_bytes()

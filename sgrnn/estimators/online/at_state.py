@@ -63,7 +63,7 @@ def outputs_from_state(model: nn.Module) -> Iterator[None]:
             hidden = after[0] if isinstance(after, tuple) else after
             return hidden[-1:] if outputs.shape[0] == 1 else outputs, after
 
-        vars(module)["forward"] = from_state  # found before the method of its class
+        vars(module)["forward"] = from_state  # an attribute of the instance goes before the method of its class
         return module
 
     kinds = (torch.nn.LSTM.forward, torch.nn.GRU.forward, torch.nn.RNN.forward, StackedCore.forward)

@@ -23,7 +23,7 @@ class RowStep:
     Args:
         model: ``model(inputs, state) -> (outputs, state)``.
         like: a state of the model, for its structure.
-        parameters: of the model, by name, those that theta consists of; all others are held constant.
+        parameters: parameters of the model, by name, that theta consists of; all others are held constant.
     """
 
     def __init__(self, model: nn.Module, like: State, parameters: Mapping[str, Tensor]) -> None:
@@ -194,7 +194,7 @@ def plain_operations(model: nn.Module) -> Iterator[None]:
     try:
         for backend in backends:
             backend.enabled = False
-        for module in hierarchies:  # found before the method of its class
+        for module in hierarchies:  # an attribute of the instance goes before the method of its class
             vars(module)["forward"] = module.forward_plain
         yield
     finally:
