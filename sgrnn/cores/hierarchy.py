@@ -104,7 +104,7 @@ class HierarchicalCore(nn.Module):
         }
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run a window.
+        """Run the core over a window, and return its outputs and the state after it.
 
         Args:
             inputs: (time, batch, input_size).

@@ -58,7 +58,7 @@ class StackedCore(nn.Module, ABC):
         return tensor_of(self).new_zeros(self.num_layers, batch_size, self.hidden_size)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run a window.
+        """Run the core over a window, and return its outputs and the state after it.
 
         Args:
             inputs: (time, batch, input_size).

@@ -38,7 +38,7 @@ class Score:
 
     @property
     def loss(self) -> float:
-        """Nats per token."""
+        """Loss in nats per token."""
         return self.nats / self.tokens
 
     @property

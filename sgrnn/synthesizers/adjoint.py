@@ -85,7 +85,7 @@ class AdjointSynthesizer(JacobianSynthesizer):
         nn.init.zeros_(self.next_last.weight)
 
     def forward(self, state: State, lookahead: Lookahead | None = None, following: Tensor | None = None) -> Tensor:
-        """Predict from R rows.
+        """Predict the gradient at the state, for each of R rows.
 
         Args:
             state: R rows.

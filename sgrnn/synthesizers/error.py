@@ -47,6 +47,6 @@ class ErrorSynthesizer(JacobianSynthesizer):
         )  # fmt: skip
 
     def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
-        """Predict from R rows, (R, 1, state_size); see `Synthesizer.forward`."""
+        """Predict the gradient at the state for each of R rows, (R, 1, state_size); see `Synthesizer.forward`."""
         assert lookahead is not None, "a synthesizer with a lookahead is called with one"
         return self.carry_back(self.read(state, lookahead), lookahead).unsqueeze(1)

@@ -70,7 +70,7 @@ class MLPSynthesizer(Synthesizer):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
-        """Predict from R rows, (R, heads, state_size); see `Synthesizer.forward`."""
+        """Predict the gradient at the state for each of R rows, (R, heads, state_size); see `Synthesizer.forward`."""
         inputs = standardized(state) if self.standardize else to_matrix(state)
         if self.lookahead:
             assert lookahead is not None, "a synthesizer with a lookahead is called with one"

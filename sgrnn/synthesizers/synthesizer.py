@@ -84,7 +84,7 @@ class Synthesizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
-        """Predict from R rows.
+        """Predict the gradient at the state, for each of R rows.
 
         Args:
             state: R rows.

@@ -100,7 +100,7 @@ class SequentialMNIST(Task):
         return {**super().state_dict(), "order": self._order}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state of a task of the same arguments, the order of the epoch included."""
+        """Restore the state of a task of the same arguments, with the order of its epoch."""
         super().load_state_dict(state)
         self._order = state["order"].cpu()
 

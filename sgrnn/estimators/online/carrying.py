@@ -17,7 +17,7 @@ class CarryingEstimator(GradientEstimator, ABC):
         self.register_buffer(name, torch.zeros(0, dtype=dtype))
 
     def fit(self, shapes: dict[str, tuple[int, ...]], like: Tensor, all_begin: bool) -> None:
-        """Make the carried buffers zeros of these shapes, unless they have these shapes already.
+        """Give the carried buffers these shapes, with zeros, unless they have them already.
 
         A row in which something is not finite begins from zero again, or it would never be rid of it.
 

@@ -47,7 +47,7 @@ class UnrolledSteps:
         return self.is_first[0] is not None and bool(self.is_first[0].all())
 
     def differentiate(self, injected: list[Tensor] | None = None) -> None:
-        """Go backwards through all steps, each on its own.
+        """Back-propagate through all steps, each on its own.
 
         The gradients of the outputs are read from `outputs`; what arrives at the states before the steps is left in
         their ``.grad`` (`arrived`), and does not reach what is learned of the initial state.
