@@ -52,6 +52,13 @@ def test_a_batch_first_core_inside_is_refused_for_how_it_is_used_and_not_for_wha
         TruncatedBPTT(ROWS).backward(Careless().double(), squared_error, span, state)
 
 
+def test_a_batch_first_core_inside_is_refused_where_a_window_has_as_many_steps_as_rows() -> None:
+    """The state's sizes tell its batch: only the inputs may be read either way."""
+    state = torch.zeros(1, 4, SIZE).double()
+    with pytest.raises(ValueError, match=r"takes the first axis for the batch \(batch_first\)"):
+        TruncatedBPTT(4).backward(Careless().double(), squared_error, make_span(8, 4), state)
+
+
 class StateBatchFirst(nn.Module):
     """Holds its state (batch, layers, hidden)."""
 

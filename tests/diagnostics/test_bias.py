@@ -113,6 +113,12 @@ def test_the_equivalent_window_in_words() -> None:
         assert made_up([[error] * 3, [0.5] * 3, [0.2] * 3, [0.1] * 3]).equivalent_window_text() == text
 
 
+def test_a_bias_shows_after_as_many_updates_as_bring_the_noise_down_to_it() -> None:
+    """The noise of one update is as large as the reference; that of the mean of n falls with the root of n."""
+    bias = made_up([[0.2] * 3, [0.5] * 3, [0.1] * 3, [2.0] * 3])
+    assert bias.updates_to_show().flatten().tolist() == pytest.approx([25, 4, 100, 0.25])
+
+
 def test_what_is_not_known_is_said_so() -> None:
     wild = made_up([[0.6, 0.1, 0.01], [0.5] * 3, [0.2] * 3, [0.1] * 3])
     value, error = wild.equivalent_window()

@@ -32,9 +32,9 @@ def spans_of(number: int, steps: int, rows: int) -> tuple[list[Span], Tensor]:
     return [Span(each, each) for each in inputs], torch.randn(rows, SIZE, dtype=torch.float64, generator=generator)
 
 
-def health_of(function: Any) -> Any:
+def health_of(function: Any, rows: int = 40) -> Any:
     core = LinearCore()
-    spans, state = spans_of(6, 2, 40)
+    spans, state = spans_of(6, 2, rows)
     return measure_health(bare(1, Function(function)), core, half_squared_error, spans, state)
 
 
@@ -46,6 +46,15 @@ def test_predictions_that_are_common_to_all_rows_random_or_along_the_state() -> 
     assert float(random.common.value[0]) < 0.1
     assert float(random.radial.value[0]) == pytest.approx(1 / SIZE, abs=0.1)
     assert float(health_of(lambda state: -3 * state).radial.value[0]) == pytest.approx(1), "it would grow the state"
+
+
+def test_what_few_rows_have_in_common_is_counted_between_different_rows() -> None:
+    """Half of 12 predictions are (2, 0, 0), the others (0, 1, 0): of 11 others 5 are along with each."""
+
+    def by_turns(state: Tensor) -> Tensor:
+        return torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=state.dtype).repeat(len(state) // 2, 1)
+
+    assert float(health_of(by_turns, rows=4).common.value[0]) == pytest.approx((5 / 11) ** 0.5)
 
 
 def test_norms_are_those_of_the_states_at_the_boundaries() -> None:
