@@ -62,6 +62,7 @@ class ExactAhead(GradientEstimator):
 
     def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
+        _require_same_when_run_again(model)
         with torch.no_grad():
             windows = unroll(model, span, state, self.window)
         outputs = cut(windows.outputs)

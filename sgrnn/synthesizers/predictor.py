@@ -42,9 +42,9 @@ class Shrinkage(RunningMeans):
     def update(self, dot: Tensor, square: Tensor, power: Tensor) -> None:
         """Update the running means of <prediction, target>, |prediction|² and |target|², each summed over rows.
 
-        Nothing is updated where one of the first two is not finite.
+        Nothing is updated where one of them is not finite.
         """
-        finite = (dot + square).isfinite()
+        finite = (dot + square + power).isfinite()
         for name, value in (("dot", dot), ("square", square), ("power", power)):
             self.take_in(name, value, 1 - self.ema_decay, finite)
 

@@ -114,3 +114,5 @@ def test_a_missing_future_and_dropout_are_refused() -> None:
     dropping = LSTM(SIZE, SIZE, 2, dropout=0.5).double()
     with pytest.raises(ValueError, match=r"must be without dropout, got 0\.5 in dropout"):
         ExactAhead(2, 5).backward(dropping, squared_error, make_span(STEPS, is_last=ENDED), make_state(dropping))
+    with pytest.raises(ValueError, match=r"must be without dropout, got 0\.5 in dropout"):
+        ExactAhead(2, 5).look(dropping, squared_error, make_span(STEPS, is_last=ENDED), make_state(dropping))

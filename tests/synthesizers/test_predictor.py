@@ -53,6 +53,7 @@ def test_shrinkage_takes_in_no_infinity() -> None:
     for bad in (float("nan"), float("inf")):
         shrinkage.update(torch.tensor(bad), torch.tensor(1.0), torch.tensor(1.0))
         shrinkage.update(torch.tensor(1.0), torch.tensor(bad), torch.tensor(1.0))
+        shrinkage.update(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(bad))
     assert shrinkage() == 0.5
     assert all(buffer.isfinite() for buffer in shrinkage.buffers())
 
