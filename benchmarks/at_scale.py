@@ -1,4 +1,4 @@
-"""What an update costs on paper, from the parameters of the models and synthesizers as they are in code.
+"""Cost of an update on paper, from the numbers of parameters of the models and synthesizers in the code.
 
     python benchmarks/at_scale.py [--quick] [--json FILE]
 
@@ -26,12 +26,12 @@ PLACE = ("model", "synthesizer", "window")
 
 
 def count(module: torch.nn.Module) -> int:
-    """Count its parameters."""
+    """Count the parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def on_paper(layers: int, units: int, vocabulary: int, window: int, kind: str) -> Record:
-    """Return one line of the table; operations are per token, bytes per update and process."""
+    """Return one line of the table of costs; operations are per token, bytes per update and process."""
     with torch.device("meta"):
         core = LSTM(units, units, layers)
         model = LanguageModel(vocabulary, units, core, units)

@@ -38,7 +38,7 @@ class Setting:
 
     @property
     def tokens(self) -> int:
-        """The tokens of an update."""
+        """Number of tokens in an update."""
         return self.span * self.batch
 
 
@@ -95,7 +95,7 @@ def plain_loop(setting: Setting, compiled: bool = False, low: bool = False) -> U
 
 
 def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesizer: int) -> Update:
-    """Return the same training with this package.
+    """Return the training step of `plain_loop`, with this package and a gradient estimator.
 
     Args:
         setting: the model, and how it is trained.
@@ -156,7 +156,7 @@ def shape(text: str) -> tuple[int, int]:
 
 
 def random_text(setting: Setting) -> np.ndarray:
-    """Draw tokens enough for the longest span."""
+    """Draw enough random tokens for the longest span."""
     kind = np.uint16 if setting.vocabulary <= 1 << 16 else np.uint32
     return np.random.default_rng(0).integers(0, setting.vocabulary, 400 * setting.tokens).astype(kind)
 

@@ -131,7 +131,7 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """The name of its folder or file: texts as they are, numbers after their field, flags where they are set."""
+        """Name of the condition's files: texts as they are, numbers after their field, flags where they are set."""
         parts: list[str] = []
         for key, value in self.fields.items():
             if isinstance(value, bool):
@@ -161,7 +161,7 @@ def train_recipes(
 
 
 def score_of(rows: list[Record], metric: str, figure: str, best: bool = True) -> Record:
-    """Return how a run went; a value of None if it diverged.
+    """Return the score of a run; its value is None if it diverged.
 
     Args:
         rows: what it logged.
@@ -202,7 +202,7 @@ def _run(train: Callable[..., Record], condition: Condition, path: Path) -> None
 def best_settings(
     records: Iterable[Record], place: Sequence[str], settings: Sequence[str], score: Callable[[Record], float]
 ) -> list[Record]:
-    """For every place the records of the settings with the highest median score, of equal ones the first."""
+    """Return for every place the records of the setting with the highest median score, of equal ones the first."""
     groups: dict[tuple, dict[tuple, list[Record]]] = {}
     for record in records:
         where, tried = (tuple(record[name] for name in names) for names in (place, settings))

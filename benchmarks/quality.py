@@ -71,7 +71,7 @@ def plan(asked: argparse.Namespace) -> list[Condition]:
 
 
 def score(condition: Condition, rows: list[Record]) -> Record:
-    """Return how a run went; to convergence the best epoch counts, as early stopping takes it, else the last."""
+    """Return the score of a run: of the best epoch if trained to convergence, by early stopping, else of the last."""
     assert condition.recipe is not None
     name, training = condition.fields["task"], condition.recipe.training
     found = score_of(rows, TASKS[name].name, TASKS[name].figure, best="convergence" in name)
@@ -79,7 +79,7 @@ def score(condition: Condition, rows: list[Record]) -> Record:
 
 
 def key(record: Record) -> tuple:
-    """Return what a line of a table is about."""
+    """Return the fields of a record that identify a line of a table."""
     return tuple(record[name] for name in PLACE)
 
 

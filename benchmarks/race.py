@@ -36,7 +36,7 @@ class Timing(NamedTuple):
 
 
 class Race(Generic[Key]):
-    """Processes that take so many updates whenever asked.
+    """Processes, one for each contender, that make a number of updates on request.
 
     Args:
         setting: the model, and how it is trained.
@@ -50,7 +50,7 @@ class Race(Generic[Key]):
         self.pipes: dict[Key, Connection] = {}
         self.processes: list[Any] = []
         self.failed: dict[Key, str] = {}
-        """Why those do not work here that do not."""
+        """Reason why a contender does not work here, for each that failed."""
         for key, entrant in entrants.items():
             self.pipes[key], theirs = context.Pipe()
             arguments = (theirs, entrant.contender, setting, entrant.threads)
@@ -134,7 +134,7 @@ def waiting(way: str | None) -> Iterator[None]:
 
 @contextmanager
 def busy(number: int) -> Iterator[list[Popen[bytes]]]:
-    """So many processes that compute without end."""
+    """Run so many processes that compute without end inside this context."""
     processes = [Popen([sys.executable, "-c", "while True: sum(range(1000))"]) for _ in range(number)]
     try:
         yield processes

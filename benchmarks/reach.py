@@ -83,7 +83,7 @@ def build_estimator(method: str, window: int, hidden_size: int, task: Curriculum
 
 
 def open_forget_gates(core: sgrnn.LSTM) -> None:
-    """Put their biases to 1, so that a state is kept for some steps before it has been learned what to keep."""
+    """Set the biases of an LSTM's forget gates to 1, so that a new model keeps its state for some steps."""
     with torch.no_grad():
         for name, parameter in core.named_parameters():
             if "bias_ih" in name:
@@ -138,7 +138,7 @@ def reached(mastered: list[list[float]], budget: float, column: int) -> int:
 
 
 def records_of(condition: Condition, result: Record) -> list[Record]:
-    """Return what was reached within either budget."""
+    """Return a record of the length reached within each budget."""
     fields, used = condition.fields, result["used"]
     extra = {"episodes": used["episodes"], "target_r2": used["target_r2"]}
     return [
@@ -193,7 +193,7 @@ def draw(records: list[Record]) -> Figure:
 
 
 def synthesizer_rates(method: str, window: int, asked: Sequence[float] | None) -> Iterable[float]:
-    """Return those to be tried; 0 for a method that has no synthesizer."""
+    """Return the synthesizer's learning rates to try; 0 for a method that has no synthesizer."""
     if method in (*WHOLE, "truncated"):
         return [0.0]
     return dict.fromkeys(asked or [SHORT_RATE if window <= SHORT else RATE])

@@ -38,7 +38,7 @@ RATES = {"": ("o", "-"), "half": ("^", "--"), "doubling": ("s", ":")}  # one cos
 
 
 def cumulative_seconds(recipe: Recipe, scores: list[Record], real: float, own: float) -> list[float]:
-    """Return when a run stood at each evaluation, by what an update costs while its share is 0 and while it is not."""
+    """Return a run's seconds at each evaluation, from the cost of an update with and without synthetic gradients."""
     schedule, found, total, update = build_source(recipe), [], 0.0, 0
     for row in scores:
         unit = row["update"] / row["epoch"] if time_unit(recipe) == "epochs" else 1

@@ -96,7 +96,7 @@ def least_seconds(setting: Setting) -> float:
 
 
 def multiply_adds(setting: Setting) -> int:
-    """Return those of a step of all rows, forwards."""
+    """Return the multiply-adds of a forward step of all rows."""
     layers = setting.layers * 2 * setting.hidden * 4 * setting.hidden
     return setting.batch * (layers + setting.hidden * setting.vocabulary)
 

@@ -39,7 +39,7 @@ class Task(NamedTuple):
 
     @property
     def figure(self) -> str:
-        """What the number is called in the log."""
+        """Name of the task's metric in the log."""
         return self.name.replace("validation", "valid").replace(" ", "_")
 
 

@@ -22,7 +22,7 @@ ROWS = 4000  # streams of digits scored at the end
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained, and how."""
+    """Models, method and learning rates of a training."""
 
     method: str
     rate: float
@@ -67,7 +67,7 @@ class Digits:
         self.generator = torch.Generator().manual_seed(seed)
 
     def draw(self) -> Stream:
-        """The next stream."""
+        """Return the next stream."""
         ticks, period, rows = self.shape
         chosen = torch.randint(len(self.labels), self.shape, generator=self.generator)
         labels = self.labels[chosen]
@@ -103,7 +103,7 @@ class Fast(nn.Module):
         return torch.cat([targets.to(inputs.dtype), inputs[..., -1:]], dim=-1)
 
     def loss(self, outputs: Tensor, odd: Tensor) -> Tensor:
-        """Cross-entropy (time, batch) of the odd digits so far."""
+        """Return the cross-entropy (time, batch) of the odd digits so far."""
         return F.cross_entropy(self.count(outputs).flatten(0, 1), odd.flatten(), reduction="none").view_as(odd)
 
 
@@ -119,17 +119,17 @@ class Slow(nn.Module):
         return self.core.initial_state(batch_size)
 
     def forward(self, messages: Tensor, state: sgrnn.State) -> tuple[Tensor, sgrnn.State]:
-        """Unnormalized log-probabilities (ticks, batch, counts) of the threes so far."""
+        """Return unnormalized log-probabilities (ticks, batch, counts) of the threes so far."""
         outputs, state = self.core(messages, state)
         return self.count(outputs), state
 
     def loss(self, messages: Tensor, total: Tensor) -> Tensor:
-        """Mean cross-entropy."""
+        """Return the mean cross-entropy of the threes so far."""
         scores, _ = self(messages, self.initial_state(messages.shape[1]))
         return F.cross_entropy(scores.flatten(0, 1), total.flatten())
 
     def error(self, scores: Tensor, total: Tensor) -> Tensor:
-        """The gradient (batch, features) of one tick's loss of each row at the output of the core."""
+        """Return the gradient (batch, features) of one tick's loss of each row at the output of the core."""
         return (scores.softmax(dim=-1) - F.one_hot(total, scores.shape[-1])) @ self.count.weight
 
 
@@ -156,7 +156,7 @@ class Pair:
         self.updates = 0  # of the fast network
 
     def learn(self, stream: Stream, share: float = 1.0) -> None:
-        """One stream, at this share of the learning rates."""
+        """Learn from one stream, at this share of the learning rates."""
         for module, optimizer in self.optimizers.items():
             rate = self.setting.slow_rate if module is self.slow else self.setting.rate
             optimizer.param_groups[0]["lr"] = share * rate
@@ -168,7 +168,7 @@ class Pair:
             self._step(module)
 
     def _wait(self, stream: Stream) -> None:
-        """All in one graph, or the fast network's cut at its messages."""
+        """Learn from a stream in one graph, or with the fast network's graph cut at its messages."""
         messages, losses, state = [], [], self.state
         for inputs, odd in zip(*(part.split(self.setting.period) for part in stream[:2]), strict=True):
             if self.setting.method == "waiting":
@@ -182,7 +182,7 @@ class Pair:
         self.updates += 1
 
     def _go_on(self, stream: Stream) -> None:
-        """The fast network is updated by its own loss and the interface's reply, the slow one after its last tick."""
+        """Update the fast network by its own loss and the interface's reply, the slow one after its last tick."""
         period, window = self.setting.period, 1 if self.setting.method == "every step" else self.setting.period
         steps, received = len(stream.odd), []
         self.remembered = self.slow.initial_state(stream.odd.shape[1])
@@ -238,7 +238,7 @@ class Pair:
 
     @torch.no_grad()
     def score(self, stream: Stream) -> tuple[float, float]:
-        """The share of right counts: of threes at all ticks, of odd digits at all messages."""
+        """Return the shares of right counts: of threes at all ticks, of odd digits at all messages."""
         state = self.fast.initial_state(stream.odd.shape[1])
         outputs, _ = self.fast(stream.inputs, state)
         sent = outputs[self.setting.period - 1 :: self.setting.period]

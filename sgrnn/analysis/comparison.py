@@ -1,4 +1,4 @@
-"""Runs side by side, each at its best."""
+"""Table of runs side by side, each by its best evaluation."""
 
 from sgrnn.training.best import best_record
 from sgrnn.training.run import Run
@@ -36,7 +36,7 @@ def table_of(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
 
 
 def cautions(runs: list[Run]) -> list[str]:
-    """Say which of the table's metrics are not to be compared between these runs."""
+    """Return warnings of those metrics in the table that must not be compared between these runs."""
     texts = [run for run in runs if run.recipe.data is not None]
     notes = []
     if 0 < len(texts) < len(runs) or len({run.recipe.task.kind for run in runs if run.recipe.task is not None}) > 1:
@@ -59,7 +59,7 @@ def cautions(runs: list[Run]) -> list[str]:
 
 
 def without_evaluation(runs: list[Run]) -> list[str]:
-    """Say of every run that has no evaluation what it is waiting for."""
+    """Return a sentence for every run without an evaluation: when its first one is due."""
     return [
         f"{run.folder} has no evaluation yet: the first is at the end of an epoch, or after training.evaluate_every "
         f"updates; if it was stopped, go on with `sgrnn resume {run.folder}`"

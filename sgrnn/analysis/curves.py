@@ -100,7 +100,7 @@ def draw_metric(axes: Axes, runs: Sequence[Run], name: str, suffix: str = "", li
 
 
 def include(axes: Axes, *levels: float) -> None:
-    """Widen the upright axis to levels that give its curves a meaning, such as 0 and 1."""
+    """Widen the vertical axis to include reference levels, such as 0 and 1."""
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, *(level - 0.05 for level in levels)), max(high, *(level + 0.05 for level in levels)))
 

@@ -92,7 +92,7 @@ def _measure(trained: Trained, horizon: int, spans: int) -> dict[str, Any]:
 
 
 def write_diagnosis(run: Run, metrics: dict[str, Any]) -> Path:
-    """Keep the metrics in the run folder.
+    """Write the metrics of a diagnosis to the run folder.
 
     Raises:
         InputError: they cannot be written.
@@ -103,7 +103,7 @@ def write_diagnosis(run: Run, metrics: dict[str, Any]) -> Path:
 
 
 def read_diagnosis(run: Run) -> dict[str, Any] | None:
-    """Return the metrics that were kept; None if there are none.
+    """Return the metrics that `write_diagnosis` wrote to the run folder; None if there are none.
 
     Raises:
         InputError: the file is damaged.

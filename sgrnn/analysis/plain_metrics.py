@@ -43,7 +43,7 @@ def health_metrics(health: Health) -> dict[str, Any]:
 
 
 def plain(estimate: Estimate) -> dict[str, Any]:
-    """Return a metric and its standard error, by name."""
+    """Return an estimate as a dict of plain numbers: the metric and its standard error."""
     return {"value": numbers(estimate.value), "error": numbers(estimate.error)}
 
 

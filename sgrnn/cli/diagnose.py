@@ -150,7 +150,7 @@ def _estimate(estimate: dict[str, Any], form: str = ".3f") -> str:
 
 
 def _steps(estimate: dict[str, Any]) -> str:
-    """Say a number of steps, with a word where so many spans do not tell it."""
+    """Return a number of steps as text, with a note where the spans are too few to know it."""
     from sgrnn.diagnostics.estimates import is_unknown
 
     value, error = estimate["value"], estimate["error"]

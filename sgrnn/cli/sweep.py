@@ -129,7 +129,7 @@ def _outcome(result: "Result") -> str:
 
 
 def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> None:
-    """The table of all trials, the best first, and their figure."""
+    """Print the table of all trials, the best first, and draw their figure."""
     from sgrnn.analysis.comparison import cautions
     from sgrnn.sweep.results import write_figures
     from sgrnn.training.run import Run

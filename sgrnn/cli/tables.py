@@ -14,7 +14,7 @@ _FRAME = 3  # a line, and a blank on either side
 
 
 def figures_table(first: str, *headings: str, title: str, left: int = 0) -> Table:
-    """Make a table of names on the left and figures on the right.
+    """Make a table with names on the left and numbers on the right.
 
     Args:
         first: the heading of the names.

@@ -82,5 +82,5 @@ def resume(run: RunArgument, data: DataOption = None) -> None:
 
 
 def _is_alone() -> bool:
-    """Return whether a mistake may be reported at once, there being no other process that must know of it first."""
+    """Return True where a mistake may be reported at once, because no other process must know of it first."""
     return "RANK" not in os.environ

@@ -15,9 +15,9 @@ class TokenizerConfig(Section):
 
     kind: TokenizerKind = "word"
     vocabulary_size: PositiveInt | None = None
-    """bpe, unigram: pieces; word: the most frequent words kept, all if left out."""
+    """Number of pieces (bpe, unigram), or of the most frequent words kept (word; all if left out)."""
     min_count: PositiveInt = 1
-    """word, character: what is rarer becomes `<unk>`."""
+    """Least count of a word or character that is kept (word, character); rarer ones become `<unk>`."""
 
     @check(mode="after")
     def _options_fit_kind(self) -> Self:
@@ -31,9 +31,9 @@ class DataConfig(Section):
     corpus: Literal["ptb", "ptb-char", "wikitext-2", "python-docs", "text"]
     tokenizer: TokenizerConfig = TokenizerConfig()
     train: Path | None = None
-    """corpus `text`: the file to train on, relative to the recipe."""
+    """File to train on, relative to the recipe (corpus `text`)."""
     valid: Path | None = None
-    """corpus `text`: left out, the last `valid_fraction` of `train`."""
+    """File to validate on (corpus `text`); if left out, the last `valid_fraction` of `train`."""
     test: Path | None = None
     valid_fraction: Fraction = 0.05
     test_fraction: Fraction = 0.05

@@ -21,7 +21,7 @@ class TruncatedBPTTConfig(Section):
     kind: Literal["truncated"] = "truncated"
     window: PositiveInt
     parallel: bool | None = None
-    """Whether the windows of a span run as one batch; null for where that is faster, with interfaces never."""
+    """Run the windows of a span as one batch; null for where that is faster, never with interfaces."""
 
 
 class ExactAheadConfig(Section):
@@ -32,7 +32,7 @@ class ExactAheadConfig(Section):
     lookahead: PositiveInt = 8
     """Steps beyond each window."""
     parallel: bool | None = None
-    """Of `truncated`."""
+    """Run the windows of a span as one batch; null for where that is faster, never with interfaces."""
 
 
 class SyntheticGradientsConfig(Section):
@@ -57,7 +57,7 @@ class SyntheticGradientsConfig(Section):
     shuffle: bool = False
     """A control: every row gets the prediction for another, and the synthesizer learns from what that does."""
     parallel: bool | None = None
-    """Of `truncated`."""
+    """Run the windows of a span as one batch; null for where that is faster, never with interfaces."""
     source: Annotated[SourceConfig, Field(discriminator="kind")] = ConstantSourceConfig()
     """Where the gradient at a boundary comes from, over time: the synthesizer, or back-propagation (real)."""
     real_window: PositiveInt | None = None
@@ -90,9 +90,9 @@ class BPLambdaConfig(Section):
 
     kind: Literal["bp_lambda"] = "bp_lambda"
     learning_rate: PositiveFloat
-    """Of the synthesizer, which `synthesizer_optimizer` does not train."""
+    """Learning rate of the synthesizer, which `synthesizer_optimizer` does not train."""
     discount: Share = 1.0
-    """Of the future's gradient."""
+    """Discount of the gradient of later steps."""
     trace_decay: Share = 1.0
     """lambda of TD(lambda): 0 bootstraps from the next step alone, 1 from none but the last."""
     injection_scale: NonNegativeFloat = 1.0

@@ -18,7 +18,7 @@ class LevelConfig(Section):
     message_size: PositiveInt | None = None
     """Features of the message to the level below; null for all outputs."""
     interface: bool = False
-    """Whether the outputs that it reads come through an interface, which gives the level below a synthetic gradient."""
+    """Read the outputs of the level below through an interface, which gives that level a synthetic gradient."""
 
 
 class ModelConfig(Section):
@@ -30,13 +30,13 @@ class ModelConfig(Section):
     slower_levels: tuple[LevelConfig, ...] = ()
     """Levels above this core, which ticks at every step: together a hierarchy."""
     embedding_size: PositiveInt | None = None
-    """Null for `hidden_size`."""
+    """Features of the embedding; null for `hidden_size`."""
     tied: bool = False
-    """Whether embedding and output layer share one matrix."""
+    """Share one matrix between embedding and output layer."""
     dropout: Fraction = 0.0
-    """On embeddings, between layers and on the last layer's outputs."""
+    """Dropout on embeddings, between layers and on the last layer's outputs."""
     initial_range: PositiveFloat | None = None
-    """All parameters are drawn uniformly from plus or minus this; null for torch's defaults (embedding: 0.1)."""
+    """Bound of all parameters, drawn uniformly from plus or minus it; null for torch's defaults (embedding: 0.1)."""
 
     @check(mode="after")
     def _sizes_fit(self) -> Self:

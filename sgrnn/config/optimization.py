@@ -75,7 +75,7 @@ class WarmRestartsConfig(Section):
     period: PositiveFloat
     """Epochs to the first restart."""
     growth: Annotated[float, Field(ge=1)] = 1.0
-    """Of each period over the one before: 2 doubles it."""
+    """Ratio of each period to the one before: 2 doubles it."""
     floor: Fraction = 0.0
 
 

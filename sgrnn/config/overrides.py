@@ -109,5 +109,5 @@ def _read(schema: type[BaseModel] | None, field: tuple[str, ...], text: str) -> 
 
 
 def _has_length(token: Any) -> bool:
-    """True where there is anything of a token in the text: of the end of a block, for example, there is not."""
+    """Return True where a YAML token covers any text; the end of a block, for example, does not."""
     return token.end_mark.index > token.start_mark.index

@@ -45,7 +45,7 @@ def rate_factor(schedule: ScheduleConfig, epoch: float, epochs: int, losses: Seq
 def rate_jump(
     before: Recipe, now: Recipe, update: int, updates_per_epoch: int, losses: Sequence[float]
 ) -> tuple[float, float] | None:
-    """Return the jump of the learning rate where a run goes on with another length than it was trained by.
+    """Return the jump of the learning rate where a run is resumed with another length than it was trained with.
 
     Args:
         before: the recipe that the run was trained by.

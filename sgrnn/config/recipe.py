@@ -27,7 +27,7 @@ class Recipe(Section):
     optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = AdamConfig()
     synthesizer_optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = AdamConfig()
     schedule: Annotated[ScheduleConfig, Field(discriminator="kind")] = ConstantRateConfig()
-    """Of the model's learning rate; the synthesizer's stays as it is."""
+    """Schedule of the model's learning rate; the synthesizer's stays as it is."""
     training: TrainingConfig
     sample: SampleConfig = SampleConfig()
 

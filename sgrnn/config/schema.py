@@ -50,7 +50,7 @@ def kinds(options: list[type[BaseModel]]) -> str:
 
 
 def takes_text(annotation: Any) -> bool:
-    """Tell whether all that a field takes are texts: words, paths, or one of several names.
+    """Return True where a field takes only texts: words, paths, or one of several names.
 
     >>> takes_text(Path | None), takes_text(Literal["cpu", "cuda"]), takes_text(int | None)
     (True, True, False)
@@ -64,7 +64,7 @@ def takes_text(annotation: Any) -> bool:
 
 
 def takes_nothing(annotation: Any) -> bool:
-    """Tell whether a field may be null."""
+    """Return True where a field may be null."""
     return NoneType in _members(annotation)
 
 

@@ -24,7 +24,7 @@ class AlternateConfig(Section):
     every: PositiveFloat
     """Length of the first turn."""
     growth: Annotated[float, Field(ge=1)] = 1.0
-    """Of each turn's length over that of the one before."""
+    """Ratio of each turn's length to that of the turn before."""
     unit: Unit = "epochs"
     first: Source = "real"
 

@@ -15,7 +15,7 @@ class ErrorSynthesizerConfig(Section):
     hidden_size: PositiveInt = 128
     """Units of the network that computes the gates."""
     rank: PositiveInt = 32
-    """Of the learned Jacobian of each step ahead."""
+    """Rank of the learned Jacobian of each step ahead."""
     projection: PositiveInt = 32
     """Features that each input ahead is reduced to."""
     near: PositiveInt = 2
@@ -29,7 +29,7 @@ class AdjointSynthesizerConfig(Section):
     hidden_size: PositiveInt = 128
     """Units of the network that computes gains and gates."""
     rank: PositiveInt = 32
-    """Of the learned Jacobian."""
+    """Rank of the learned Jacobian."""
     projection: PositiveInt = 32
     """Features that each input of a window is reduced to."""
     near: PositiveInt | None = None
@@ -46,7 +46,7 @@ class MLPSynthesizerConfig(Section):
     projection: PositiveInt | None = 32
     """Features that each step ahead is reduced to; null for all."""
     auxiliary: bool = False
-    """Whether a second head predicts the gradient at the next boundary, too (Jaderberg et al. 2016)."""
+    """Predict the gradient at the next boundary, too, by a second head (Jaderberg et al. 2016)."""
 
 
 SynthesizerConfig = ErrorSynthesizerConfig | AdjointSynthesizerConfig | MLPSynthesizerConfig

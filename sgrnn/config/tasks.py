@@ -12,7 +12,7 @@ class MnistConfig(Section):
 
     kind: Literal["mnist"] = "mnist"
     by: Literal["pixel", "row"] = "pixel"
-    """Pixels of a step: one, or a row of them."""
+    """Pixels that are read in a step: one, or a row of them."""
 
 
 class _Drawn(Section):
@@ -24,11 +24,11 @@ class _Drawn(Section):
 
 
 class _Grown(_Drawn):
-    """A task of vectors to be given again, which grows as it is mastered."""
+    """A task of vectors to be repeated, which grows as it is mastered."""
 
     bits: PositiveInt = 8
     vectors: PositiveInt = 1
-    """At first."""
+    """Number at the beginning of training."""
     threshold: PositiveFloat = 0.15
     """Loss in bits per output bit under which an episode counts as mastered."""
 
@@ -44,9 +44,9 @@ class RepeatCopyConfig(_Grown):
 
     kind: Literal["repeat-copy"] = "repeat-copy"
     repeats: PositiveInt = 1
-    """At first."""
+    """Number at the beginning of training."""
     repeats_scale: PositiveInt = 10
-    """The number of repeats that is shown as 1."""
+    """Number of repeats that the model's input shows as 1."""
 
 
 class AddingConfig(_Drawn):
@@ -54,7 +54,7 @@ class AddingConfig(_Drawn):
 
     kind: Literal["adding"] = "adding"
     lag: PositiveInt
-    """Steps from one to the other."""
+    """Steps from one marked number to the other."""
     steps: PositiveInt | None = None
     """Steps of an episode, more than the lag; null for twice the lag."""
 
@@ -64,7 +64,7 @@ class RecallConfig(_Drawn):
 
     kind: Literal["recall"] = "recall"
     lag: PositiveInt
-    """Steps in between."""
+    """Steps between reading a token and naming it."""
     tokens: Annotated[int, Field(ge=2)] = 8
     """Number of different tokens."""
 

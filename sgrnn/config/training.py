@@ -11,11 +11,11 @@ class DiagnosisConfig(Section):
     """Metrics that cost more than an update, measured now and then (`sgrnn.diagnostics`)."""
 
     every: PositiveInt
-    """Updates."""
+    """Updates between two diagnoses."""
     horizon: PositiveInt = 20
     """Steps ahead that the true gradient reaches."""
     spans: Annotated[int, Field(ge=2)] = 20
-    """The next spans, over which the metrics are averaged."""
+    """Number of next spans over which the metrics are averaged."""
 
 
 class TrainingConfig(Section):
@@ -29,9 +29,9 @@ class TrainingConfig(Section):
     """Stop after so many updates, whatever `epochs` says."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     output_precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the output layer's matrix products; parameters and states stay float32."""
+    """Precision of the output layer's matrix products; parameters and states stay float32."""
     core_precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the core's matrix products; parameters and states stay float32."""
+    """Precision of the core's matrix products; parameters and states stay float32."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the model's gradient; null for no limit."""
     synthesizer_clip: PositiveFloat | None = None

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written at once, and known by their digests, `algorithm:hexadecimal`."""
+"""Files that are complete or absent, never half written, and their digests, `algorithm:hexadecimal`."""
 
 import errno
 import hashlib
@@ -65,6 +65,6 @@ def make_folder(folder: Path) -> Path:
 
 
 def remedy(error: Exception) -> str:
-    """Say what to do about a file that cannot be written."""
+    """Return advice on a file that cannot be written."""
     barred = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     return "allow writing there" if barred else "free disk space"

@@ -64,7 +64,7 @@ class Corpus:
         return len(self._words(text)) + text.count("\n")
 
     def has_words(self) -> bool:
-        """Tell whether a perplexity per word has any sense: by the train text's words between blanks.
+        """Return True where a perplexity per word makes sense, judged by the train text's words between blanks.
 
         They must be `LONGEST_WORDS` characters or less on average, and two or more of them stand in a line: a text that
         is written without blanks is one word a line.

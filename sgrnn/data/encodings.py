@@ -18,7 +18,7 @@ _WESTERN = 0.3  # of the bytes of a text in Latin letters are not ASCII, at most
 
 
 def conversion(content: bytes) -> str:
-    """Name the command that makes UTF-8 of a file, as far as its bytes tell what it is.
+    """Return the command that converts a file to UTF-8, its encoding guessed from the bytes where that is possible.
 
     >>> conversion("un été\\n".encode("latin-1"))
     '`iconv -f LATIN1 -t UTF-8` if its language is a Western European one'
@@ -38,7 +38,7 @@ def conversion(content: bytes) -> str:
 
 
 def wide_encoding(content: bytes) -> str | None:
-    """Guess which of UTF-16 and UTF-32 bytes are in, by their mark or else by what they would say; None for neither."""
+    """Guess whether bytes are UTF-16 or UTF-32, by their byte order mark or else by decoding them; None for neither."""
     for mark, name in _MARKS:
         if content.startswith(mark):
             return name
@@ -56,7 +56,7 @@ def wide_encoding(content: bytes) -> str | None:
 
 
 def wrong_share(text: str) -> float:
-    """Return the share of a text's characters, of the first ones, that nobody writes: above 0.05 it is no text."""
+    """Return the share of characters that no text contains among a text's first ones: above 0.05 it is no text."""
     sample = text[:_SAMPLE]
     known = {each: each == "\ufffd" or unicodedata.category(each) in _WRONG for each in set(sample) - set(_OF_TEXTS)}
     return sum(known.get(each, False) for each in sample) / max(len(sample), 1)

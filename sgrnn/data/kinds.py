@@ -13,7 +13,7 @@ TOKENIZER_KINDS: tuple[TokenizerKind, ...] = get_args(TokenizerKind)
 
 
 def require_fitting_options(kind: str, *, vocabulary_size: int | None, min_count: int) -> None:
-    """Refuse a kind that there is not, and options that a kind does not take.
+    """Raise an error for an unknown kind of tokenizer, or for options that the kind does not take.
 
     Raises:
         InputError: an unknown kind, an option that is missing or one that is not for this kind.

@@ -1,4 +1,4 @@
-"""The cost of saying what an `<unk>` stands for: without it the smallest vocabulary would predict a text best.
+"""Cost of spelling out what each `<unk>` stands for: without it the smallest vocabulary would predict a text best.
 
 A model of tokens says no more than that there is an `<unk>`, and the fewer words it knows, the easier that is to
 foresee. To be compared with models that say the whole text, it has to spell what it left out. It does so by the
@@ -76,7 +76,7 @@ class Spelling:
         self._replaced = -log(max(replaced, 1) / both) if written else 0.0
 
     def charge(self, text: str) -> Unknown:
-        """Count the `<unk>` of a text and what it costs to say what they stand for."""
+        """Return the number of `<unk>` in a text, and the cost of spelling out what they stand for."""
         replaced = self._tokenizer.unknown(text)
         written = replaced.pop(UNKNOWN, 0) if self._writes else 0
         nats = written * self._written

@@ -1,4 +1,4 @@
-"""The data folder: bring the catalog's files in, check them, say what is there.
+"""The data folder: fetch the catalog's files, check them, and list which are there.
 
 from sgrnn.data import data_folder, fetch
 fetch("ptb", data_folder())                          # download
@@ -24,7 +24,7 @@ _SEARCH_DEPTH = 3  # folders below the one the user names: enough for any usual 
 
 @dataclass(frozen=True)
 class Status:
-    """Files of one catalog entry in a data folder.
+    """State of one catalog entry's files in a data folder.
 
     Args:
         name: of the entry.

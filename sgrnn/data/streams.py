@@ -116,7 +116,7 @@ class TokenStream(Iterator[Span]):
         )  # fmt: skip
 
     def _tokens(self, first: int, end: int) -> Tensor:
-        """Return (end - first + 1, B): the input of step `first`, then the targets of all steps before `end`."""
+        """Return tokens (end - first + 1, B): the input of step `first`, then the targets of all steps before `end`."""
         tokens = np.empty((end - first + 1, self.batch_size), np.int64)
         tokens[0] = self._rows_BN[:, first - 1] if first else self._first_inputs_B
         tokens[1:] = self._rows_BN[:, first:end].T

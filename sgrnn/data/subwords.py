@@ -124,7 +124,7 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 def _explain(reason: str, vocabulary_size: int, lines: Sequence[str]) -> str:
-    """Say what to do about an error of the trainer's."""
+    """Return advice on an error of SentencePiece's trainer."""
     got = f"got {vocabulary_size:,}"
     if limit := re.search(r"value <= (\d+)", reason):
         return f"vocabulary_size must be at most {int(limit[1]):,} for this text, {got}; make it smaller"

@@ -98,7 +98,7 @@ def split_text(text: str, valid_fraction: float, test_fraction: float, source: s
 
 
 def _explain(text: str, mark: str, split: str, source: str) -> str:
-    """Say why a text cannot be cut in pieces of which none is empty, and what to do."""
+    """Return a message on why a text cannot be cut into pieces without an empty one, and what to do."""
     segments = [segment for segment in text.rstrip("\n").split(mark) if segment.strip()]
     longest = max(map(len, segments), default=0)
     files = "name separate files, data.valid and data.test"

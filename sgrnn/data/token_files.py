@@ -48,7 +48,7 @@ class TokenFile:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens."""
+        """Number of tokens in the split."""
         return len(self.array)
 
 
@@ -120,7 +120,7 @@ def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
 
 
 def _encode(corpus: Corpus, tokenizer: Tokenizer, target: Path) -> dict[str, dict[str, Any]]:
-    """Write the array of each split and return what is counted in its text."""
+    """Write the array of each split, and return the counts of its text."""
     number_type = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
     counts = {}
     spelling, has_words = Spelling(tokenizer, corpus.texts["train"]), corpus.has_words()

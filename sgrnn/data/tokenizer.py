@@ -18,7 +18,7 @@ EOS = "<eos>"
 """Name of the line end among words."""
 
 UNKNOWN = "<unk>"
-"""Name of whatever is not in the vocabulary."""
+"""Name of the token that stands for everything outside the vocabulary."""
 
 Tokens = NDArray[np.int32]
 
@@ -71,7 +71,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def unknown(self, text: str) -> Counter[str]:
-        """Count what of a text becomes `<unk>`: words, characters or pieces, an `<unk>` written there among them."""
+        """Count the words, characters or pieces of a text that become `<unk>`, including any `<unk>` written there."""
 
     @abstractmethod
     def _saved_form(self, folder: Path) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Tokenizer(ABC):
             file.write(json.dumps(form, ensure_ascii=False, indent=0).encode())
 
     def require(self, digest: str, source: str) -> None:
-        """Refuse to work with what another vocabulary produced.
+        """Raise an error if a digest is not that of this vocabulary.
 
         Args:
             digest: of the tokenizer that `source` was made with.

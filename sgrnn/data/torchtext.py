@@ -76,7 +76,7 @@ def tokenizer_from_vocab(vocab: "Vocab") -> WordTokenizer:
 
 
 def require_torchtext() -> None:
-    """Check that the extra is there.
+    """Raise an error if the extra `torchtext` is not installed.
 
     Raises:
         InputError: torchtext is absent or of another version.

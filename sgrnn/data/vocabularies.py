@@ -1,4 +1,4 @@
-"""Tokenizers that are a list: one entry per word, or per character."""
+"""Tokenizers whose vocabulary is a list of words or of characters."""
 
 import json
 import re
@@ -73,7 +73,7 @@ class WordTokenizer(Tokenizer):
         return Counter({word: count for word, count in counts.items() if word not in self._ids or word == UNKNOWN})
 
     def encode_prompt(self, text: str) -> Prompt:
-        """Turn a prompt into ids, and say which of its words the vocabulary lacks."""
+        """Turn a prompt into ids, and list which of its words the vocabulary lacks."""
         unknown = dict.fromkeys(word for word in text.split() if word not in self._ids)
         return super().encode_prompt(text)._replace(unknown=tuple(unknown))
 
@@ -159,7 +159,7 @@ class CharacterTokenizer(Tokenizer):
         return Counter({character: count for character, count in Counter(text).items() if character not in known})
 
     def encode_prompt(self, text: str) -> Prompt:
-        """Turn a prompt into ids, and say which of its characters the vocabulary lacks, if it has `<unk>` for them."""
+        """Turn a prompt into ids, and list which of its characters the vocabulary lacks, if it has `<unk>` for them."""
         prompt = super().encode_prompt(text)
         known = set(self.characters)
         return prompt._replace(unknown=tuple(dict.fromkeys(character for character in text if character not in known)))

@@ -1,4 +1,4 @@
-"""Agreement of what crosses a boundary with the true gradient of the steps that follow."""
+"""Agreement of the gradient injected at a boundary with the true gradient of the steps that follow."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

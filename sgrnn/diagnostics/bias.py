@@ -1,4 +1,4 @@
-"""Inner products of mean parameter gradients, and what they say of a gradient estimator's systematic error."""
+"""Systematic error of a gradient estimator, from inner products of mean parameter gradients."""
 
 import math
 from collections.abc import Callable
@@ -70,7 +70,7 @@ class Bias:
         return (self.noise / self._reference(self._all)).sqrt()
 
     def updates_to_show(self) -> Tensor:
-        """Number (contenders, tensors) of updates over which noise averages out to the size of the bias.
+        """Number (contenders, tensors) of updates after which averaged noise is as small as the bias.
 
         An optimizer that averages over fewer sees noise, and the bias hardly matters; infinite where there is none.
         """
@@ -101,7 +101,7 @@ class Bias:
         return self._leave_out(statistic)
 
     def equivalent_window_text(self) -> str:
-        """The equivalent window in words, never rounded up, with a note where it is not known.
+        """Return the equivalent window as text, never rounded up, with a note where it is not known.
 
         Raises:
             ValueError: no windows were compared.
@@ -123,7 +123,7 @@ class Bias:
         return text if known else f"{text} (which is not known from so few spans: take more)"
 
     def windows_around(self, most: int = 4) -> list[int]:
-        """Whole windows between the two that enclose the equivalent window; of many some, equally far apart in ratio.
+        """Return whole windows between the two that enclose the equivalent window, at most `most`, evenly spaced in ratio.
 
         Raises:
             ValueError: no windows were compared.
@@ -138,7 +138,7 @@ class Bias:
         return [round(below * ratio**place) for place in range(1, most + 1)]
 
     def joined(self, other: "Bias") -> "Bias":
-        """Join with the bias of the same estimator on the same spans beside other windows.
+        """Return this bias joined with that of the same estimator on the same spans against other windows.
 
         Raises:
             ValueError: windows are the same, or the spans or groups were not.
@@ -185,7 +185,7 @@ class Bias:
 
 
 def apart(products: Tensor, kept: Tensor) -> Tensor:
-    """Average inner products (..., G, G) over pairs of different groups, of those kept."""
+    """Return the average of inner products (..., G, G) over pairs of different groups, of those kept."""
     chosen = products[..., kept, :][..., kept]
     number = chosen.shape[-1]
     return (chosen.sum(dim=(-2, -1)) - chosen.diagonal(dim1=-2, dim2=-1).sum(dim=-1)) / (number * (number - 1))

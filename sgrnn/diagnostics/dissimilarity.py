@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def dissimilarities(states: Tensor) -> Tensor:
-    """The representational dissimilarity matrix of R states (R, features): 1 - the correlation of every two rows.
+    """Return the representational dissimilarities of R states (R, features): 1 - the correlation of every two rows.
 
     >>> dissimilarities(torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 2.0, 1.0]])).round(decimals=3)
     tensor([[0., 0., 2.],
@@ -20,7 +20,7 @@ def dissimilarities(states: Tensor) -> Tensor:
 
 
 def agreement(one: Tensor, other: Tensor) -> float:
-    """The rank correlation (Spearman) of two such matrices of the same inputs, over all pairs of rows.
+    """Return Spearman's rank correlation of two dissimilarity matrices of the same inputs, over all pairs of rows.
 
     1: what is near for the one network is near for the other; about 0: they have nothing in common. Not a number where
     all rows of one are equally far apart, as states that hold nothing are. Equal distances share the mean of their

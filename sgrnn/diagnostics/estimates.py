@@ -47,7 +47,7 @@ def spread(without: Tensor) -> Tensor:
 
 
 def is_unknown(value: float, error: float) -> bool:
-    """True where nothing is known of a positive metric: two standard errors are as much as the metric itself.
+    """Return True where a positive metric is lost in noise: two standard errors are as much as the metric itself.
 
     >>> is_unknown(8.1, 0.1), is_unknown(8.1, 21.6)
     (False, True)
@@ -56,5 +56,5 @@ def is_unknown(value: float, error: float) -> bool:
 
 
 def group_of(place: int, number: int, groups: int) -> int:
-    """Number of the group that a span belongs to, of so many groups of consecutive spans."""
+    """Return the index of the group that a span belongs to, of so many groups of consecutive spans."""
     return place * groups // number

@@ -80,7 +80,7 @@ def measure_health(
 
 
 def _sums(states: Tensor, predicted: Tensor) -> Tensor:
-    """(5,) the number of rows; summed over them |s|, |g|², the product with the mean of other rows, the square on s."""
+    """Return (5,): the rows, and sums over them: |s|, |g|², g times the mean g of other rows, |g along s|²."""
     rows = len(states)
     square = predicted.square().sum()
     others = (predicted.sum(dim=0).square().sum() - square) / max(rows - 1, 1)

@@ -10,7 +10,7 @@ from sgrnn.diagnostics.estimates import Estimate, jackknife
 
 
 def true_horizon(alignment: Alignment, share: float = 0.9) -> Estimate:
-    """Steps ahead within which this share of the true gradient lies, of the sum of the squares of its terms by lag.
+    """Return the steps ahead that hold this share of the true gradient, of the sum of the squares of its terms by lag.
 
     Of what lies within the last lag that was measured; a horizon near that says to measure further. Between the ends of
     two blocks it is interpolated.
@@ -22,7 +22,7 @@ def true_horizon(alignment: Alignment, share: float = 0.9) -> Estimate:
 
 
 def estimator_horizon(alignment: Alignment, share: float = 0.9, of: int = INJECTED) -> Estimate:
-    """Steps ahead within which this share lies of what ĝ has in common with the true gradient; 0 if it has nothing.
+    """Return the steps ahead that hold this share of what ĝ has in common with the true gradient; 0 if nothing.
 
     By the part of its square that its regression on the terms of the true gradient (`Alignment.share_by_lag`) explains.
     """

@@ -17,14 +17,14 @@ from sgrnn.synthesizers.interface import Interface
 
 @contextmanager
 def real_gradients(model: nn.Module) -> Iterator[None]:
-    """Let the real gradient pass between the model's levels, past all interfaces, inside this context."""
+    """Bypass the interfaces between the model's levels inside this context, so that the real gradient passes."""
     with _replaced(model, lambda interface: None):
         yield
 
 
 @contextmanager
 def copied_interfaces(model: nn.Module) -> Iterator[None]:
-    """Let copies of the model's interfaces predict and learn in their place inside this context.
+    """Replace the model's interfaces by copies, which predict and learn in their place, inside this context.
 
     Each process that measures has all rows before it: nothing is summed over processes.
     """
@@ -53,7 +53,7 @@ def _replaced(model: nn.Module, by: Callable[[Interface], Interface | None]) -> 
 
 @contextmanager
 def gradients_kept(model: nn.Module, loss: Loss, span: Span, state: State) -> Iterator[None]:
-    """Give every leaf that a backward pass through model and loss reaches its gradient back after this context.
+    """Restore, after this context, the `grad` of every leaf that a backward pass through model and loss reaches.
 
     Also those that are no parameters of the model, such as an output layer that the loss alone knows of. Inside, they
     begin without a gradient.

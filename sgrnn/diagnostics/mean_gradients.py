@@ -105,7 +105,7 @@ def measure_bias(
 
 
 def stretches(spans: Sequence[Span], steps: int) -> Iterator[list[Span]]:
-    """Take consecutive spans together until they have so many steps or all rows end; the rest is dropped."""
+    """Join consecutive spans into stretches of at least so many steps, or until all rows end; the rest is dropped."""
     taken: list[Span] = []
     for span in spans:
         taken.append(span)
@@ -132,7 +132,7 @@ class _Sums:
 def _long_window(
     model: nn.Module, loss: Loss, span: Span, state: State, horizon: int, parameters: dict[str, nn.Parameter]
 ) -> dict[str, Tensor]:
-    """Gradient of a span's mean loss, and of the effect of its steps on the loss of the steps beyond it."""
+    """Return the gradient of a span's mean loss, and of the effect of its steps on the loss of the steps beyond it."""
     _clear(parameters)
     windows = unroll(model, span, state, None)
     outputs = cut(windows.outputs)

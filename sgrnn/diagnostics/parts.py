@@ -8,7 +8,7 @@ WHOLE = "all"
 
 
 def state_parts(state: State) -> dict[str, slice]:
-    """Columns of `sgrnn.state.to_matrix`, by the name of what they hold; first of all the whole.
+    """Return the columns of `sgrnn.state.to_matrix` for each part of a state, by its name; the whole comes first.
 
     Two tensors of one shape are an LSTM's hidden and cell; what a dict holds has its keys before its name. A tensor of
     three axes has a part for each layer.

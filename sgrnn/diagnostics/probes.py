@@ -70,7 +70,7 @@ def probe_memory(model: nn.Module, tokens: Tensor, state: State, lags: Sequence[
 
 
 def _probe(features: Tensor, labels: Tensor, unseen: Tensor, answers: Tensor) -> tuple[float, float]:
-    """Accuracy on what was not seen, and that of the most frequent class."""
+    """Return the accuracy on examples not used for the fit, and that of always naming the most frequent class."""
     frequent = labels.bincount().argsort(descending=True)[:_CLASSES]
     place = torch.full((int(max(labels.max(), answers.max())) + 1,), len(frequent), dtype=torch.long)
     place[frequent.cpu()] = torch.arange(len(frequent))
@@ -84,7 +84,7 @@ def _probe(features: Tensor, labels: Tensor, unseen: Tensor, answers: Tensor) ->
 
 
 def _fit(features: Tensor, classes: Tensor, number: int, penalty: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean and scale of the features, weights, and the classes' shares."""
+    """Return mean and scale of the features, the weights, and the classes' shares."""
     mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-12)
     standard = (features - mean) / scale
     columns = nn.functional.one_hot(classes, number).to(features)

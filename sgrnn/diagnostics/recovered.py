@@ -27,7 +27,7 @@ def recovered_loss(
     points: int = 5,
     groups: int = 10,
 ) -> Estimate:
-    """R² of the loss that predictions add up to with the loss they are the gradient of; 1 for a true gradient.
+    """Return the R² between the loss that predicted gradients imply and the true loss; 1 for a true gradient.
 
     What would the next steps cost a row if it were in its neighbor's state? The difference is the integral of the
     gradient along any path between the two states; here of the predictions along a straight line, by Gauss-Legendre

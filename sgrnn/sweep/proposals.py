@@ -33,11 +33,11 @@ class Untried(TPESampler):
 
     @property
     def combinations(self) -> int | None:
-        """How many there are; None where there is no end of them."""
+        """Number of combinations of values in the space; None where it is infinite."""
         return None if self._sizes is None else prod(self._sizes)
 
     def tried(self, study: Study) -> set[tuple[int, ...]]:
-        """The combinations of all trials so far, by the places of their values."""
+        """Return the combinations of values that trials have used so far, each as the indices of its values."""
         return {
             tuple(_place(values, trial.params[field]) for field, values in self._space.items())
             for trial in study.get_trials(deepcopy=False)
@@ -45,7 +45,7 @@ class Untried(TPESampler):
         }
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Fields to be chosen together: in a finite space none, each is chosen in view of those before it."""
+        """Return fields to choose together: none in a finite space, where each is chosen in view of earlier ones."""
         return super().infer_relative_search_space(study, trial) if self._sizes is None else {}
 
     def sample_independent(
@@ -67,7 +67,7 @@ class Untried(TPESampler):
 
 
 def _size(values: BaseDistribution) -> int | None:
-    """The number of values; None for no end of them."""
+    """Return the number of values of a field; None where it is infinite."""
     match values:
         case CategoricalDistribution(choices=choices):
             return len(choices)
@@ -77,14 +77,14 @@ def _size(values: BaseDistribution) -> int | None:
 
 
 def _place(values: BaseDistribution, value: Any) -> int:
-    """The place of a value among all, where there is an end of them."""
+    """Return the index of a value among the finitely many of its field."""
     if isinstance(values, IntDistribution | FloatDistribution):
         return round((value - values.low) / (values.step or 1))
     return int(values.to_internal_repr(value))
 
 
 def _value(values: BaseDistribution, place: int) -> Any:
-    """The value at a place."""
+    """Return the value with an index among those of its field."""
     if isinstance(values, IntDistribution | FloatDistribution):
         return values.low + place * (values.step or 1)
     return values.to_external_repr(place)

@@ -41,7 +41,7 @@ class Result:
 
 
 def score_of(record: dict[str, Any]) -> float:
-    """Return the value that trials are judged by, the less the better.
+    """Return the score that trials are judged by; less is better.
 
     It is bits per character of a text, whatever its tokens, else the metric that a run is selected by. Bits per
     character count what every `<unk>` stands for, so that a small vocabulary is no advantage.
@@ -51,7 +51,7 @@ def score_of(record: dict[str, Any]) -> float:
 
 @contextmanager
 def figures_of(study: Study, unit: str) -> Iterator[dict[str, Figure]]:
-    """Draw the scores of complete trials: `history` as they came with the best so far, `fields` against each field.
+    """Draw the scores of complete trials: `history` in order, with the best so far, and `fields` against each field.
 
     Args:
         study: with the trials.

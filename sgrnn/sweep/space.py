@@ -37,9 +37,9 @@ class Range(Section):
     low: float
     high: float
     step: PositiveFloat | None = None
-    """Between two of them; null for 1 where they are whole, and else for any number."""
+    """Distance between neighbouring values; null for 1 where they are whole, else for any number."""
     log: bool = False
-    """Whether equal ratios are equally likely instead of equal differences."""
+    """Draw on a logarithmic scale: equal ratios are equally likely instead of equal differences."""
 
     @check(mode="after")
     def _is_a_range(self) -> Self:
@@ -75,7 +75,7 @@ def read_space(path: Path, load: Load) -> Space:
 
 
 def override(field: str, value: Any) -> str:
-    """Write what sets a field of a recipe to a number, or to a choice, which is JSON: of a text without its quotes."""
+    """Return the override that sets a field to a number or to a choice in JSON, texts without their quotes."""
     chosen = json.loads(value) if isinstance(value, str) else value
     return f"--{field}={chosen if isinstance(chosen, str) else json.dumps(chosen)}"
 

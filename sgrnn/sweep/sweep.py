@@ -44,7 +44,7 @@ _LIVES = 3
 
 @final
 class Sweep:
-    """A sweep's folder, made or joined.
+    """A sweep in its folder, which is created or, where it exists, joined.
 
     Args:
         folder: where it lies.
@@ -83,7 +83,7 @@ class Sweep:
 
     @contextmanager
     def take(self, trials: int) -> Iterator[Trial | None]:
-        """A trial that nobody else has, one left behind or a new one; None if there are so many, or no more, to try."""
+        """Lock and yield a trial: an abandoned or else a new one; None if `trials` exist or no combination is left."""
         taken, held = None, None
         with self._lock:  # or another process would find a trial between its beginning and its lock
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -109,19 +109,19 @@ class Sweep:
 
     @property
     def exhausted(self) -> int | None:
-        """How many combinations of values the space has, once all were tried; None before."""
+        """Number of combinations of values in the space once all of them were tried; None before."""
         combinations = self._sampler.combinations
         return None if combinations is None or len(self._sampler.tried(self.study)) < combinations else combinations
 
     def train(
         self, trial: Trial, data: Path, report: loop.Report, stop: Callable[[], bool], say: Callable[[str], None]
     ) -> Result:
-        """Train a trial that `take` gave, see `train_trial`, and return its result."""
+        """Train a trial that `take` yielded, by `train_trial`, and return its result."""
         train_trial(self.study, trial, self._folder(trial.number), self._load, data, report, stop, say)
         return self._result(trial.number)
 
     def results(self) -> list[Result]:
-        """All trials so far, oldest first."""
+        """Return the results of all trials so far, oldest first."""
         return [self._result(trial.number) for trial in self.study.get_trials(deepcopy=False)]
 
     def _result(self, number: int) -> Result:
@@ -139,7 +139,7 @@ class Sweep:
         return self.folder / "trials" / f"{number:04d}"
 
     def _held(self, number: int) -> FileLock | None:
-        """The lock of a trial, taken; None if another process holds it."""
+        """Return the lock of a trial after acquiring it; None if another process has it."""
         lock = FileLock(self.folder / "trials" / f".{number:04d}.lock", timeout=0)
         try:
             lock.acquire()
@@ -148,7 +148,7 @@ class Sweep:
         return lock
 
     def _reopened(self, number: int) -> Trial | None:
-        """A trial whose lock is held, to go on with; None if it has ended, or is given up."""
+        """Return a trial, already locked, to be continued; None if it has ended or is given up."""
         if self.study.get_trials(deepcopy=False)[number].state != TrialState.RUNNING:
             return None  # it ended before its lock was taken
         study = self._storage.get_study_id_from_name(_NAME)
@@ -180,7 +180,7 @@ class Sweep:
 
 
 def _journal(path: Path) -> JournalFileBackend:
-    """The study's file, without what a full disk or a machine that stopped has left of a last line.
+    """Return the study's journal, after removing a last line that a full disk or a crash left incomplete.
 
     Args:
         path: the whole path, or a lock that a killed process leaves would not be seen through.

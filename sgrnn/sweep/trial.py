@@ -1,4 +1,4 @@
-"""Training of one trial, as an ordinary run whose validations the study is told of."""
+"""Training of one trial: an ordinary run whose validation scores are reported to the study."""
 
 import math
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def train_trial(
     stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> None:
-    """Train a trial to its end, or what is left of it, and tell the study how it ended.
+    """Train a trial to its end, from its latest checkpoint if it has one, and report to the study how it ended.
 
     Args:
         study: that the trial is of.
@@ -110,7 +110,7 @@ def give_up(study: optuna.Study, trial: Trial, ended: str, reason: str) -> None:
 
 
 def _begun(folder: Path, say: Callable[[str], None]) -> bool:
-    """True where a trial has a run to go on with; a damaged one is moved away, so that the trial begins anew."""
+    """Return True where a trial has a run to continue; a damaged run is moved away, so that the trial begins anew."""
     if not (folder / "recipe.yaml").exists():
         return False
     try:
@@ -124,7 +124,7 @@ def _begun(folder: Path, say: Callable[[str], None]) -> bool:
 
 
 class _Judge:
-    """Report a trial's epochs to the study, and ask it whether there is any hope."""
+    """Report the score of each of a trial's epochs to the study, and ask it whether to stop the trial early."""
 
     def __init__(self, trial: Trial, known: FrozenTrial) -> None:
         self._trial, self._epochs = trial, set(known.intermediate_values)

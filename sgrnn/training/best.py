@@ -1,4 +1,4 @@
-"""A run at its best: the record of its best evaluation, the model that it keeps of it, and that model's text."""
+"""The best evaluation of a run: its record, the model in its checkpoint, and text drawn from that model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ def best_record(run: Run) -> dict[str, Any] | None:
 @final
 @dataclass(frozen=True)
 class Trained:
-    """A model as a run has trained it best.
+    """The model of a run's best checkpoint, with the problem that it was trained on.
 
     Args:
         run: the run.

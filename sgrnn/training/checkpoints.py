@@ -1,4 +1,4 @@
-"""Checkpoints: folders written aside and renamed, so that each is whole or not there.
+"""Checkpoints: folders written under a temporary name and then renamed, so that each is whole or not there.
 
 RUN/checkpoints/update-00001000/
     model.safetensors   the language model
@@ -43,7 +43,7 @@ class Checkpoint:
 
     @property
     def recipe(self) -> str:
-        """The resolved recipe, as YAML."""
+        """Resolved recipe of the run that wrote the checkpoint, as YAML."""
         return (self.folder / "recipe.yaml").read_text("utf-8")
 
     def load_model(self, model: nn.Module) -> None:
@@ -59,7 +59,7 @@ class Checkpoint:
             raise InputError(f"{path} does not fit the model of the recipe beside it: {error}") from None
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
-        """Return all else that training goes on from, its tensors on a device.
+        """Return the state of training beside the model's parameters, its tensors on a device.
 
         Raises:
             InputError: it holds anything but tensors, numbers and texts.

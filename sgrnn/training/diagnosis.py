@@ -33,7 +33,7 @@ def spans_ahead(problem: Problem, number: int, lookahead: int, horizon: int) -> 
 def passing_metrics(
     estimator: GradientEstimator, model: SequenceModel, problem: Problem, state: State, settings: DiagnosisConfig
 ) -> dict[str, float]:
-    """Measure the next spans for the log of a run; training goes on as if nothing had been measured.
+    """Return a diagnosis of the next spans as metrics for a run's log; training goes on as if nothing had happened.
 
     Returns:
         `true_cosine`, `true_r2`, `true_norm_ratio` of what is injected and the true gradient as far as the horizon, for

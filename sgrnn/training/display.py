@@ -53,7 +53,7 @@ class Display:
         self._live.stop()
 
     def __call__(self, record: dict[str, Any]) -> None:
-        """Show a record of the run."""
+        """Show a record of the run's log."""
         if "valid_loss" in record:
             self._console.print(
                 f"epoch {record['epoch']:.3g}: validation {score_text(record, 'valid_')}", highlight=False
@@ -91,7 +91,7 @@ class Display:
 
 
 def score_text(metrics: Mapping[str, float], prefix: str = "") -> str:
-    """Return a score in words.
+    """Return a score as a line of text.
 
     Args:
         metrics: as `Problem.score` gives them.
@@ -138,7 +138,7 @@ class TensorBoard:
         threading.excepthook = self._hook
 
     def __call__(self, record: dict[str, Any]) -> None:
-        """Write a record.
+        """Write a record of the run's log as events.
 
         Raises:
             InputError: it cannot be written, the disk being full for example.

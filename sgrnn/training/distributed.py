@@ -61,17 +61,17 @@ class Ranks:
 
     @property
     def all_reduce(self) -> AllReduce | None:
-        """A function that sums a tensor over the processes; None where there is one process."""
+        """Function that sums a tensor over the processes; None where there is one process."""
         return None if self.world_size == 1 else self._sum
 
     @property
     def leads(self) -> bool:
-        """True in the process that writes."""
+        """True in the first process, the only one that writes files."""
         return self.rank == 0
 
     @property
     def command(self) -> list[str]:
-        """The words of a shell that run the command ``sgrnn`` in as many processes."""
+        """Shell command that runs ``sgrnn`` in as many processes, as a list of words."""
         if self.world_size == 1:
             return ["sgrnn"]
         return ["torchrun", f"--nproc-per-node={self.local_world_size}", "-m", "sgrnn"]
@@ -108,7 +108,7 @@ class Ranks:
         return gather_rows(state, self.rank, self.world_size, self.all_reduce)
 
     def any(self, flag: bool) -> bool:
-        """Return whether the flag is true in any process."""
+        """Return True where the flag is true in any process."""
         return flag if self.world_size == 1 else bool(self._sum(torch.tensor(flag, dtype=torch.int32)))
 
     def average(self, tensors: Iterable[Tensor]) -> None:
@@ -127,7 +127,7 @@ class Ranks:
         return gather_rows(tensor.unsqueeze(0), self.rank, self.world_size, self.all_reduce)
 
     def own_of_stack(self, stacked: Tensor | None) -> Tensor | None:
-        """Return this process's row of a stack; None if as many processes did not make it, but for the first."""
+        """Return this process's row of a stack; None, but in the first process, if another number of them made it."""
         if stacked is None or not (self.leads or len(stacked) == self.world_size):
             return None
         # A copy, since torch reads a generator's state from where the storage begins, wherever the tensor does.
@@ -140,7 +140,7 @@ class Ranks:
 
     @contextmanager
     def leader_first(self) -> Iterator[list[str]]:
-        """Run a block in the first process, then in all others, which are sent what the first puts into the list.
+        """Run a block in the first process, then in all others, which receive the list that the first has filled.
 
         If the block fails in the first, which says why, the others end in silence with the same exit status.
         """
@@ -221,7 +221,7 @@ def _or_lost(send: Callable[[], Value]) -> Value:
 
 
 def _reason(error: Exception) -> str:
-    """Return torch.distributed's words, without the line of its source in front and its advice behind."""
+    """Return the message of a torch.distributed error, without the source line before it and the advice after it."""
     first_line = str(error).strip().partition("\n")[0]
     if first_line.startswith("["):
         first_line = first_line.partition("] ")[2]

@@ -70,11 +70,11 @@ class Learner:
         return step, norm
 
     def is_finite(self) -> bool:
-        """Return whether all parameters of the model are finite."""
+        """Return True where all parameters of the model are finite."""
         return all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
 
     def interface_metrics(self) -> dict[str, float]:
-        """Return how good the interfaces between levels are: running means, so that the latest will do."""
+        """Return running means of the quality of the interfaces between levels."""
         return {
             f"interface_{level}_{name}": float(value)
             for level, interface in interfaces_of(self.model).items()
@@ -82,7 +82,7 @@ class Learner:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all but the model that training goes on from; every process calls it and gets that of all rows."""
+        """Return the state of training beside the model, of all rows; every process has to call it."""
         on_gpu = self.device.type == "cuda"
         return {
             "estimator": self.estimator.state_dict(),
@@ -94,7 +94,7 @@ class Learner:
         }
 
     def load_state_dict(self, saved: Mapping[str, Any], update: int) -> None:
-        """Go on where a learner of as many processes stood, to the bit, or one of more or fewer but for dropout.
+        """Restore the state: to the bit with as many processes as before, with more or fewer except for dropout.
 
         Args:
             saved: with what `state_dict` gave, perhaps among other things.

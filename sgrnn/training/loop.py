@@ -87,7 +87,7 @@ def train(
 
 @final
 class _Training:
-    """A run in training: the four things that happen beside its updates.
+    """A run in training, with what happens beside its updates: logging, diagnosis, evaluation and saving.
 
     It begins where the latest checkpoint stands.
     """
@@ -106,7 +106,7 @@ class _Training:
 
     @property
     def epoch(self) -> float:
-        """Epochs so far."""
+        """Number of epochs trained so far, a fraction inside an epoch."""
         return self.progress.update / self._problem.updates_per_epoch
 
     def log_metrics(self, learning_rate: float) -> None:
@@ -126,7 +126,7 @@ class _Training:
         self._log(passing_metrics(self.learner.estimator, self.learner.model, self._problem, state, settings))
 
     def evaluate(self, ends_epoch: bool) -> bool:
-        """Log the score on the valid split; return whether it is the best so far.
+        """Log the score on the valid split, and return True where it is the best so far.
 
         Raises:
             Diverged: its loss is not finite.

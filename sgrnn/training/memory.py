@@ -1,4 +1,4 @@
-"""Keeping freed memory, on Linux with glibc."""
+"""Setting of the C library (glibc on Linux) that keeps freed memory for the next allocation."""
 
 import ctypes
 import sys

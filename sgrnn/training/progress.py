@@ -1,4 +1,4 @@
-"""Where a run in training stands: its updates, its evaluations, and the seconds spent on training."""
+"""Progress of a run in training: its updates, its evaluations, and the seconds spent on training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +21,12 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Seconds so far, those in which the clock stood still left out."""
+        """Seconds of training so far, without those in which the clock stood still."""
         return (perf_counter() if self._stopped is None else self._stopped) - self._began
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
-        """Let the clock stand still within: diagnoses, evaluations and saves are no training."""
+        """Stop the clock inside this context, since diagnoses, evaluations and saves are no training."""
         self._stopped = perf_counter()
         yield
         self._began += perf_counter() - self._stopped
@@ -36,7 +36,7 @@ class Clock:
 @final
 @dataclass
 class Progress:
-    """Where a run stands, as a checkpoint's progress.json keeps it.
+    """Updates, evaluations and seconds of a run so far, which a checkpoint keeps in progress.json.
 
     Args:
         update: updates so far.
@@ -62,7 +62,7 @@ class Progress:
         return cls(saved["update"], saved["scores"], saved["best_update"], saved["best_score"], Clock(saved["seconds"]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain numbers by name."""
+        """Return the progress as plain numbers by name, for a checkpoint."""
         return {
             "update": self.update,
             "seconds": self.clock.seconds,
@@ -72,11 +72,11 @@ class Progress:
         }
 
     def every(self, updates: int | None) -> bool:
-        """Return whether so many updates, or a multiple, are done; never for None."""
+        """Return True after every `updates` updates, never for None."""
         return updates is not None and self.update % updates == 0
 
     def add_score(self, score: float, ends_epoch: bool) -> bool:
-        """Take note of an evaluation; return whether it is the best so far."""
+        """Record an evaluation, and return True where it is the best so far."""
         if ends_epoch:
             self.scores.append(score)
         if self.best_score is not None and score >= self.best_score:
@@ -85,7 +85,7 @@ class Progress:
         return True
 
     def out_of_patience(self, patience: int | None) -> bool:
-        """Return whether so many epochs have ended since the best one; never for None."""
+        """Return True where `patience` epochs have ended since the best one; never for None."""
         if patience is None or not self.scores:
             return False
         return len(self.scores) - self.scores.index(min(self.scores)) > patience

@@ -89,12 +89,12 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of its checkpoints."""
+        """Folder of the run's checkpoints."""
         return self.folder / "checkpoints"
 
     @property
     def name(self) -> str:
-        """Its name in tables and figures."""
+        """Name of the run in tables and figures."""
         return str(self.folder)
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -110,7 +110,7 @@ class Run:
             yield record
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add a line to the record.
+        """Append a record to the run's log.
 
         Raises:
             InputError: it cannot be written, the disk being full for example.
@@ -129,7 +129,7 @@ class Run:
             file.writelines((json.dumps(record) + "\n").encode() for record in kept)
 
     def keep_texts(self, digests: Mapping[str, str]) -> None:
-        """Note the digests of the texts that it is scored on, if any.
+        """Write down the digests of the texts that the run is scored on, if any.
 
         Raises:
             InputError: as `log`.
@@ -139,7 +139,7 @@ class Run:
                 file.write((json.dumps(dict(digests), indent=1) + "\n").encode())
 
     def texts(self) -> dict[str, str]:
-        """Return the digests of the texts that it is scored on, by split; none for a task, or before it is trained.
+        """Return the digests of the texts that the run is scored on, by split; none for a task, or before training.
 
         Raises:
             InputError: the file is damaged.
@@ -156,7 +156,7 @@ class Run:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Yield the path of a file of the run that is written within.
+        """Yield a path of the run to be written inside this context.
 
         Raises:
             InputError: it cannot be written, the disk being full for example.

@@ -35,7 +35,7 @@ class RunningMetrics:
         self._updates += 1
 
     def require_finite(self, update: int) -> None:
-        """Refuse to go on if a loss or a gradient was not finite; `update` is the number of the last one.
+        """Raise `Diverged` if a loss or a gradient was not finite; `update` is the number of the last update.
 
         Raises:
             Diverged: it was not.

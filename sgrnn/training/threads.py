@@ -11,12 +11,12 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.training.distributed import ALONE, Ranks
 
 SMALL = 20_000_000
-"""Multiply-adds of a step, forwards, of all rows of a process: up to so many are for one thread."""
+"""Largest number of multiply-adds in a process's forward step for which one thread is used."""
 
 
 @contextmanager
 def threads_for(recipe: Recipe, build: Callable[[], nn.Module], ranks: Ranks = ALONE) -> Iterator[int]:
-    """Let torch compute with as many threads as fit a run within, and with as many as before afterwards.
+    """Set torch's number of threads to one that fits a run inside this context, and restore it afterwards.
 
     `training.threads` says how many, where it does; else the environment variable OMP_NUM_THREADS, where it is set;
     else `suitable_threads`. So it is a function of the recipe, the environment, the machine and the number of
@@ -64,7 +64,7 @@ def suitable_threads(products: int, available: int, processes: int = 1) -> int:
 
 
 def products(model: nn.Module) -> int:
-    """Return the multiply-adds of a step of one row, forwards: the weights of all matrices that are not only looked up.
+    """Return the multiply-adds of one row's forward step: the number of weights in matrices that are multiplied by.
 
     >>> products(nn.LSTM(8, 16))
     1536

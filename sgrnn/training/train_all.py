@@ -1,4 +1,4 @@
-"""Train many recipes, several at a time, each in a run folder of its own that can be gone on with."""
+"""Training of many recipes, several at a time, each in a run folder of its own that can be resumed."""
 
 import signal
 import sys
@@ -27,7 +27,7 @@ Record = dict[str, Any]
 def train_all(
     recipes: Mapping[str, Recipe], out: Path, jobs: int = 1, threads: int = 1
 ) -> Iterator[tuple[str, list[Record]]]:
-    """Train each recipe in a folder of its name under `out`, or what is left of it, and yield what its run recorded.
+    """Train or resume each recipe in a folder of its name under `out`, and yield the records of its run.
 
     Results come in the order of the recipes. A run that diverged yields no rows: that is a result too. Stopped, the
     runs go on where their last checkpoints are when called again.
@@ -52,7 +52,7 @@ def train_all(
 
 @contextmanager
 def processes(jobs: int, threads: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes to train in, none of which trains on when this one is stopped, by Ctrl-C or SIGTERM."""
+    """Yield a pool of processes to train in, which end when this process is stopped by Ctrl-C or SIGTERM."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     context = get_context("spawn")
     try:
@@ -75,7 +75,7 @@ def prepare_process(threads: int) -> None:
 
 
 def open_or_create(recipe: Recipe, folder: Path, data: Path) -> tuple[Run, Problem]:
-    """Open the run of a folder, or create one of the recipe where there is none; and what it learns.
+    """Open the run of a folder, or create one by the recipe where there is none, and return it with its problem.
 
     Raises:
         InputError: run, text or task are at fault.

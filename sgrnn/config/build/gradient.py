@@ -1,4 +1,4 @@
-"""The gradient estimator that a recipe describes."""
+"""Building of the gradient estimator that a recipe describes."""
 
 from torch import nn
 
@@ -109,7 +109,7 @@ def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -
 def build_synthetic(
     section: SyntheticGradientsConfig, model: SequenceModel, all_reduce: AllReduce | None = None
 ) -> SyntheticGradients:
-    """Return the estimator of synthetic gradients of a section `gradient`, whatever its source says."""
+    """Return the estimator of synthetic gradients of a section `gradient`, without regard to its source."""
     options = section.options("window", "synthesizer", *_OF_MIXED)
     options["parallel"] = in_parallel(section, model)
     return SyntheticGradients(section.window, build_synthesizer(section, model), **options, all_reduce=all_reduce)
@@ -118,7 +118,7 @@ def build_synthetic(
 def in_parallel(
     section: TruncatedBPTTConfig | ExactAheadConfig | SyntheticGradientsConfig, model: SequenceModel
 ) -> bool | None:
-    """Return whether the windows of a span run as one batch; None for where that is faster.
+    """Return True where the windows of a span run as one batch; None for where that is faster.
 
     An interface is answered once for every window, or once for all where they run as one batch. Which is faster depends
     on the rows of a process, and what is learned must not.

@@ -1,4 +1,4 @@
-"""The model that a recipe describes: of a text or for a task."""
+"""Building of the model that a recipe describes, of a text or for a task."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""The data that a recipe describes: episodes of a task, spans of a text."""
+"""Building of the data that a recipe describes: episodes of a task, or spans of a text."""
 
 from typing import Any
 

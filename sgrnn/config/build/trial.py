@@ -1,4 +1,4 @@
-"""The library's own rules, asked of its constructors before anything is trained."""
+"""Check of a recipe by the library's own constructors, before anything is trained."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

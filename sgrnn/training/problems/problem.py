@@ -14,7 +14,7 @@ from sgrnn.training.distributed import ALONE, Ranks
 
 
 class Problem(ABC):
-    """Spans to learn from, a model that reads them, and scores to select and to report it by.
+    """Spans to learn from, a model that reads them, and scores by which the model is selected and reported.
 
     Attributes:
         kind: what its identity is called in a checkpoint and in messages.
@@ -38,14 +38,14 @@ class Problem(ABC):
 
     @abstractmethod
     def start(self, lookahead: int) -> None:
-        """Begin with the first span; each is to know so many steps of what follows it, where there are any."""
+        """Begin with the first span; each span is to carry up to this many of the steps that follow it."""
 
     @abstractmethod
     def draw(self) -> Span:
         """Return the next span."""
 
     def observe(self, step: Step) -> dict[str, Tensor]:
-        """Take note of how the span that was drawn last went.
+        """Receive the result of learning from the span that was drawn last.
 
         Returns:
             Metrics beside those of the step, as scalars on its device.
@@ -74,7 +74,7 @@ class Problem(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a problem of the same identity stood, once it was started.
+        """Restore the state of a problem of the same identity, after `start`.
 
         Args:
             state: with what `state_dict` gave, perhaps among other things.
@@ -82,7 +82,7 @@ class Problem(ABC):
 
 
 def selection_score(metrics: Mapping[str, float], prefix: str = "") -> float:
-    """Return the number that a model is selected by, the less the better: its loss, or first of all the length.
+    """Return the number that a model is selected by, less being better: its loss, or first of all the length.
 
     A loss at a greater length counts for more than any at a smaller one, lengths being whole numbers.
 

@@ -146,7 +146,7 @@ class TaskProblem(Problem):
         return {"task": self._before, "spans_done": self._done, "loss": self._loss}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on inside an episode; see `Problem.load_state_dict`."""
+        """Restore the task and the position inside the present episode; see `Problem.load_state_dict`."""
         self.start(self._lookahead)
         self.task.load_state_dict(state["task"])
         if state["spans_done"]:

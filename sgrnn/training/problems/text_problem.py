@@ -97,5 +97,5 @@ class TextProblem(Problem):
         return {"position": self._stream.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a position; see `Problem.load_state_dict`."""
+        """Restore the position in the stream; see `Problem.load_state_dict`."""
         self._stream.position = state["position"]
