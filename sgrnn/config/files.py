@@ -210,7 +210,7 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
 
 
 def _lines(tree: CommentedMap, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int | None]]:
-    """Yield every key with its line, from 1; one that a merge (`<<`) brings in is left to the line of its section."""
+    """Yield every key with its line, from 1, except those that a merge (`<<`) brings in."""
     for key, value in tree.items():
         place = (*path, str(key))
         if key in (tree.lc.data or {}):

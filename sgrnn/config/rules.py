@@ -45,7 +45,7 @@ def _asks_for_more(section: Section, *others: str) -> bool:
 
 
 def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
-    """Yield fields that a task has no use for, and that are set."""
+    """Yield a message for each field that is set although a task has no use for it."""
     model, training, sample = recipe.model, recipe.training, recipe.sample
     for field, is_set in (
         ("model.embedding_size", model.embedding_size is not None),
@@ -59,7 +59,7 @@ def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
 
 
 def _steps_run_again(recipe: "Recipe") -> Iterator[str]:
-    """Yield what the estimators cannot do that take the model's steps twice."""
+    """Yield a message for each option that estimators which run the model's steps twice cannot support."""
     kind = recipe.gradient.kind
     if recipe.model.dropout > 0:
         yield (
@@ -75,7 +75,7 @@ def _steps_run_again(recipe: "Recipe") -> Iterator[str]:
 
 
 def _source_takes_turns(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:
-    """Yield sources of the gradient that would never change while the run lasts."""
+    """Yield a message for each source of the gradient that would never change during the run."""
     source, training = gradient.source, recipe.training
     if isinstance(source, AtRestartsConfig) and not isinstance(recipe.schedule, WarmRestartsConfig):
         yield (
@@ -96,7 +96,7 @@ def _source_takes_turns(recipe: "Recipe", gradient: SyntheticGradientsConfig) ->
 
 
 def _windows_fit(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:
-    """Yield windows of real and of grounded gradients that are longer than a span, or are never used."""
+    """Yield a message for each window of real or grounded gradients that exceeds a span or is never used."""
     for name, kind, never in (("real_window", "real", 1.0), ("ground_window", "synthetic", 0.0)):
         window = getattr(gradient, name)
         if window is None:

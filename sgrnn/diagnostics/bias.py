@@ -123,7 +123,7 @@ class Bias:
         return text if known else f"{text} (which is not known from so few spans: take more)"
 
     def windows_around(self, most: int = 4) -> list[int]:
-        """Return whole windows between the two that enclose the equivalent window, at most `most`, evenly spaced in ratio.
+        """Return at most `most` whole windows between the two around the equivalent window, evenly spaced in ratio.
 
         Raises:
             ValueError: no windows were compared.

@@ -84,28 +84,28 @@ class Sweep:
     @contextmanager
     def take(self, trials: int) -> Iterator[Trial | None]:
         """Lock and yield a trial: an abandoned or else a new one; None if `trials` exist or no combination is left."""
-        taken, held = None, None
+        taken, lock = None, None
         with self._lock:  # or another process would find a trial between its beginning and its lock
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                held = self._held(left.number)
-                if held is not None:
+                lock = self._acquire(left.number)
+                if lock is not None:
                     taken = self._reopened(left.number)
                     if taken is not None:
                         break
-                    held.release()
-                    held = None
+                    lock.release()
+                    lock = None
             else:
                 known = self.study.get_trials(deepcopy=False)
                 waiting = sum(trial.state == TrialState.WAITING for trial in known)
                 if len(known) - waiting < trials and (waiting or self.exhausted is None):
                     taken = self.study.ask(self.space)
-                    held = self._held(taken.number)
+                    lock = self._acquire(taken.number)
                     taken.set_user_attr(TAKEN, (1, None))
         try:
             yield taken
         finally:
-            if held is not None:
-                held.release()
+            if lock is not None:
+                lock.release()
 
     @property
     def exhausted(self) -> int | None:
@@ -138,8 +138,8 @@ class Sweep:
     def _folder(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:04d}"
 
-    def _held(self, number: int) -> FileLock | None:
-        """Return the lock of a trial after acquiring it; None if another process has it."""
+    def _acquire(self, number: int) -> FileLock | None:
+        """Acquire the lock of a trial and return it; None if another process has it."""
         lock = FileLock(self.folder / "trials" / f".{number:04d}.lock", timeout=0)
         try:
             lock.acquire()
