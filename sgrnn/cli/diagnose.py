@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sgrnn.cli.options import DataOption, RunArgument
-from sgrnn.cli.tables import figures_table, print_table
+from sgrnn.cli.tables import numbers_table, print_table
 
 _NEVER = 1e6  # updates: a bias of rounding errors shows after more
 
@@ -78,7 +78,7 @@ def _summary(metrics: dict[str, Any]) -> str:
 def _alignment(metrics: dict[str, Any]) -> Table:
     """Make a table with a row for each horizon h."""
     title = "what is injected at a boundary, against the true gradient of the next h steps"
-    table = figures_table("h", "cosine", "R²", "norm ratio", title=title)
+    table = numbers_table("h", "cosine", "R²", "norm ratio", title=title)
     parts = metrics["parts"][1:] if len(metrics["parts"]) > 2 else []
     for part in parts:
         table.add_column(f"R² {part}", justify="right", no_wrap=True)
@@ -92,7 +92,7 @@ def _alignment(metrics: dict[str, Any]) -> Table:
 def _contenders(metrics: dict[str, Any]) -> Table:
     """Make a table with a row for the estimator and each plain truncation."""
     title = "mean gradient of all parameters, against a long window's"
-    table = figures_table("", "relative error", "cosine", "shows after updates", title=title)
+    table = numbers_table("", "relative error", "cosine", "shows after updates", title=title)
     for place, contender in enumerate(metrics["contenders"]):
         error, cosine = (_at(metrics[key], place, 0) for key in ("relative_error", "cosine"))
         if metrics["cosine_outside"][place][0]:
@@ -105,7 +105,7 @@ def _contenders(metrics: dict[str, Any]) -> Table:
 def _tensors(metrics: dict[str, Any], own: int | None) -> Table:
     """Make a table with a row for each parameter: the estimator beside truncation at the same T, and the noise."""
     title = "relative error of the mean gradient, by parameter"
-    table = figures_table("parameter", "estimator", title=title)
+    table = numbers_table("parameter", "estimator", title=title)
     same = metrics["windows"].index(own) + 1 if own in metrics["windows"] else None
     if same is not None:
         table.add_column(f"truncated T={own}", justify="right", no_wrap=True)
@@ -118,7 +118,7 @@ def _tensors(metrics: dict[str, Any], own: int | None) -> Table:
 
 def _health(metrics: dict[str, Any]) -> Table:
     """Make a table with a column for each part of the state."""
-    table = figures_table("", *metrics["parts"], title="states and predictions at the boundaries")
+    table = numbers_table("", *metrics["parts"], title="states and predictions at the boundaries")
     for name, key in (
         ("norm of the state", "norm"),
         ("size of a prediction", "size"),

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from sgrnn.cli.options import DataOption, RunArgument
-from sgrnn.cli.tables import figures_table, print_table
+from sgrnn.cli.tables import numbers_table, print_table
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def compare(
     from sgrnn.analysis.curves import plot_curves
 
     headings, rows = table_of(opened)
-    table = figures_table(*headings, title="best on the validation split", left=1)
+    table = numbers_table(*headings, title="best on the validation split", left=1)
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sgrnn.cli.options import DataOption, RecipeArgument, overrides_of
 from sgrnn.cli.stopping import stop_requested
-from sgrnn.cli.tables import figures_table, print_table
+from sgrnn.cli.tables import numbers_table, print_table
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> No
     shown = [name for name in _FORMS if any(f"valid_{name}" in result.record for result in results)]
     headings = ("state", *space, *(_FORMS[name][0] for name in shown))
     title = f"{sweep.folder}, validation of each trial at its best, best first"
-    table = figures_table("trial", *headings, title=title, left=len(headings))
+    table = numbers_table("trial", *headings, title=title, left=len(headings))
     for result in best_first:
         values = [_shown(result.values.get(field, "")) for field in space]
         metrics = [

@@ -13,7 +13,7 @@ _FEWEST = 12  # letters of prose that a line of a cell holds at least
 _FRAME = 3  # a line, and a blank on either side
 
 
-def figures_table(first: str, *headings: str, title: str, left: int = 0) -> Table:
+def numbers_table(first: str, *headings: str, title: str, left: int = 0) -> Table:
     """Make a table with names on the left and numbers on the right.
 
     Args:

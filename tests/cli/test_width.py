@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from sgrnn.cli.tables import figures_table, print_table
+from sgrnn.cli.tables import numbers_table, print_table
 from sgrnn.config.files import shipped_recipes
 
 from .commands import Commands
@@ -115,7 +115,7 @@ def test_a_table_of_any_size_keeps_every_cell() -> None:
 def assert_keeps_every_cell(columns: int, length: int) -> None:
     file = StringIO()
     console = Console(width=columns, file=file, force_terminal=True, color_system=None)
-    table = figures_table("name", *(f"figure {number}" for number in range(9)), title="a title")
+    table = numbers_table("name", *(f"figure {number}" for number in range(9)), title="a title")
     names = ["x" * length + end for end in "ab"]
     for name in names:
         table.add_row(name, *(f"{name[-1]}{number}" for number in range(9)))
