@@ -11,3 +11,21 @@ class InputError(ValueError):
 
 class ProcessLost(Exception):
     """Loss of another process of the run, which has ended or does not answer."""
+
+
+def at_least(name: str, value: int, least: int, unit: str = "", *, kind: type[Exception] = ValueError) -> int:
+    """Return a number, after checking that it is not below the least that makes sense.
+
+    Args:
+        name: of the argument.
+        value: the number.
+        least: that it may be.
+        unit: of the least, for the message, such as "step".
+        kind: of the exception.
+
+    Raises:
+        ValueError: it is smaller; names the argument. An `InputError` where `kind` asks for that.
+    """
+    if value < least:
+        raise kind(f"{name} must be at least {least}{unit and ' '}{unit}, got {value}")
+    return value

@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from sgrnn.sweep.sweep import Sweep
     from sgrnn.training.loop import Report
 
-_FORMS = {
-    "bits_per_character": ("bits per character", "{:.3f}"),
-    "bits_per_byte": ("per byte", "{:.3f}"),
-    "unknown_share": ("<unk>", "{:.2%}"),
-    "perplexity": ("perplexity", "{:.2f}"),
-    "loss": ("loss", "{:.4f}"),
-    "accuracy": ("accuracy", "{:.2%}"),
-    "length": ("length", "{:.0f}"),
-}
-"""Of a score, the columns of the table: heading and form."""
-
 
 def sweep(
     context: typer.Context,
@@ -130,20 +119,20 @@ def _outcome(result: "Result") -> str:
 
 def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> None:
     """Print the table of all trials, the best first, and draw their figure."""
-    from sgrnn.analysis.comparison import cautions
+    from sgrnn.analysis.comparison import SCORES, cautions
     from sgrnn.sweep.results import write_figures
     from sgrnn.training.run import Run
 
     results = sweep.results()
     best_first = sorted(results, key=lambda result: math.inf if result.score is None else result.score)
-    shown = [name for name in _FORMS if any(f"valid_{name}" in result.record for result in results)]
-    headings = ("state", *space, *(_FORMS[name][0] for name in shown))
+    shown = [name for name in SCORES if any(f"valid_{name}" in result.record for result in results)]
+    headings = ("state", *space, *(SCORES[name][0] for name in shown))
     title = f"{sweep.folder}, validation of each trial at its best, best first"
     table = numbers_table("trial", *headings, title=title, left=len(headings))
     for result in best_first:
         values = [_shown(result.values.get(field, "")) for field in space]
         metrics = [
-            _FORMS[name][1].format(result.record[f"valid_{name}"]) if f"valid_{name}" in result.record else ""
+            SCORES[name][1].format(result.record[f"valid_{name}"]) if f"valid_{name}" in result.record else ""
             for name in shown
         ]
         table.add_row(str(result.number), result.state, *values, *metrics)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.modules import tensor_of
 from sgrnn.cores.dropout import Dropout
+from sgrnn.errors import at_least
 from sgrnn.state import State, leaves, map_state
 
 
@@ -37,8 +38,7 @@ class StackedCore(nn.Module, ABC):
             ("hidden_size", hidden_size),
             ("num_layers", num_layers),
         ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            at_least(name, value, 1)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         sizes = [input_size] + [hidden_size] * (num_layers - 1)
         self.layers = nn.ModuleList(self._layer(size, hidden_size) for size in sizes)

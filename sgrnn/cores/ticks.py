@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sgrnn.errors import at_least
+
 
 class Tick(NamedTuple):
     """A step that one level of a hierarchy takes, in some or all rows.
@@ -52,8 +54,7 @@ def require_whole(name: str, value: object, least: int, unit: str) -> None:
     """
     if not isinstance(value, int):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least} {unit}, got {value}")
+    at_least(name, value, least, unit)
 
 
 def chunks(periods: Sequence[int], phase: Tensor, steps: int) -> Chunks:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, at_least
 from sgrnn.span import Span
 
 
@@ -67,8 +67,7 @@ class TokenStream(Iterator[Span]):
             ("span_steps", span_steps, 1),
             ("lookahead", lookahead, 0),
         ):
-            if value < least:
-                raise InputError(f"{name} must be at least {least}, got {value}")
+            at_least(name, value, least, kind=InputError)
         steps = len(tokens) // batch_size
         if steps < span_steps:
             raise InputError(
@@ -92,9 +91,7 @@ class TokenStream(Iterator[Span]):
 
     @position.setter
     def position(self, position: int) -> None:
-        if position < 0:
-            raise InputError(f"position must be at least 0, got {position}")
-        self._position = position
+        self._position = at_least("position", position, 0, kind=InputError)
 
     @property
     def epoch(self) -> int:

@@ -22,7 +22,7 @@ import torch
 from sgrnn.data.streams import cut_span
 from sgrnn.data.tokenizer import EOS, UNKNOWN
 from sgrnn.data.vocabularies import WordTokenizer
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, at_least
 from sgrnn.span import Span
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def spans(iterator: "BPTTIterator", lookahead: int = 0) -> Iterator[Span]:
         InputError: torchtext is absent or another version, the text is too short, or lookahead is negative.
     """
     require_torchtext()
-    if lookahead < 0:
-        raise InputError(f"lookahead must be at least 0, got {lookahead}")
+    at_least("lookahead", lookahead, 0, kind=InputError)
     iterator = _whole(iterator)
     if len(iterator) < 1:
         tokens = len(iterator.dataset[0].text)

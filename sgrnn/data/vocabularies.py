@@ -11,7 +11,7 @@ import numpy as np
 
 from sgrnn.data.atomic import bytes_digest
 from sgrnn.data.tokenizer import EOS, UNKNOWN, Prompt, Tokenizer, Tokens
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, at_least
 
 
 @final
@@ -54,9 +54,9 @@ class WordTokenizer(Tokenizer):
         Raises:
             InputError: min_count below 1 or max_size below 3, or a text that holds the word `<eos>`.
         """
-        _require_at_least("min_count", min_count, 1)
+        at_least("min_count", min_count, 1, kind=InputError)
         if max_size is not None:
-            _require_at_least("max_size", max_size, 3)
+            at_least("max_size", max_size, 3, kind=InputError)
         _require_no_spelled_line_end(text, "the train text")
         counts = Counter(text.split())
         counts.pop(UNKNOWN, None)
@@ -135,7 +135,7 @@ class CharacterTokenizer(Tokenizer):
         Raises:
             InputError: min_count below 1.
         """
-        _require_at_least("min_count", min_count, 1)
+        at_least("min_count", min_count, 1, kind=InputError)
         counts = Counter(text)
         counts.pop("\n", None)
         special = ["\n"] if min_count == 1 else ["\n", UNKNOWN]
@@ -196,8 +196,3 @@ def _numbered(entries: Sequence[str], name: str) -> dict[str, int]:
 
 def _list_digest(kind: str, entries: Sequence[str]) -> str:
     return bytes_digest(json.dumps([kind, *entries]).encode())
-
-
-def _require_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(f"{name} must be at least {least}, got {value}")

@@ -95,14 +95,3 @@ def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Ten
         windows.boundaries, windows.boundary_states, predicted, injected, span.continuing(windows.boundaries),
         windows.final_state,
     )  # fmt: skip
-
-
-def positive(name: str, value: int) -> int:
-    """Return a number of steps, after checking that it is at least 1.
-
-    Raises:
-        ValueError: it is less than 1.
-    """
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1 step, got {value}")
-    return value

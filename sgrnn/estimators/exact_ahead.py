@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.cores.dropout import require_no_dropout
+from sgrnn.errors import at_least
 from sgrnn.estimators.ahead import first_steps, forked_random, forward_and_back, held_constant, require_future
 from sgrnn.estimators.backward import backpropagate
-from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, positive
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, mean_loss, norms, output_gradients
@@ -41,7 +42,7 @@ class ExactAhead(GradientEstimator):
 
     def __init__(self, window: int, lookahead: int, *, parallel: bool | None = False) -> None:
         super().__init__()
-        self.window, self.lookahead = positive("window", window), positive("lookahead", lookahead)
+        self.window, self.lookahead = at_least("window", window, 1, "step"), at_least("lookahead", lookahead, 1, "step")
         self.parallel = parallel
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:

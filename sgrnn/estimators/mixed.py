@@ -5,6 +5,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
+from sgrnn.errors import at_least
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.mixture import Mixture
 from sgrnn.estimators.objective import Loss
@@ -57,14 +58,13 @@ class Mixed(GradientEstimator):
             raise ValueError(f"real_window must be a multiple of the window, {window} steps, got {real_window}")
         if (ground_every is None) != (ground_window is None):
             raise ValueError("ground_every and ground_window go together: give both or neither")
-        if ground_every is not None and ground_every < 1:
-            raise ValueError(f"ground_every must be at least 1 span, got {ground_every}")
+        if ground_every is not None:
+            at_least("ground_every", ground_every, 1, "span")
         if ground_window is not None and ground_window < window:
             raise ValueError(f"ground_window must be at least the window, {window} steps, got {ground_window}")
         if ground_window is not None and synthetic.synthesizer.window is not None:
             raise ValueError("ground_every and ground_window need a synthesizer of any window: this one has its own")
-        if updates_per_unit < 1:
-            raise ValueError(f"updates_per_unit must be at least 1, got {updates_per_unit}")
+        at_least("updates_per_unit", updates_per_unit, 1)
         self.synthetic, self.schedule, self.window = synthetic, schedule, window
         self.real = BPTT() if real_window is None else TruncatedBPTT(real_window, parallel=synthetic.parallel)
         self.real_window = real_window

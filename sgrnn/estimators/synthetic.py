@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
 from sgrnn.contract.buffers import kept_buffers
+from sgrnn.errors import at_least
 from sgrnn.estimators import drift
 from sgrnn.estimators.backward import backpropagate, initial_gradients, injected_share
-from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, positive
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.known import BoundaryReader
@@ -102,9 +103,9 @@ class SyntheticGradients(GradientEstimator):
             raise ValueError(f"discount must be in [0, 1], got {discount}")
         if not 0 <= trace_decay <= 1:
             raise ValueError(f"trace_decay must be in [0, 1], got {trace_decay}")
-        if run_ahead is not None and run_ahead < 0:
-            raise ValueError(f"run_ahead must be at least 0 steps, got {run_ahead}")
-        self.window = positive("window", window)
+        if run_ahead is not None:
+            at_least("run_ahead", run_ahead, 0, "steps")
+        self.window = at_least("window", window, 1, "step")
         self.predictor = GradientPredictor(
             synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce
         )  # fmt: skip
@@ -137,7 +138,7 @@ class SyntheticGradients(GradientEstimator):
             ValueError: besides, a share or a window of the mixture is out of range.
         """
         require_fit(self.synthesizer, model, state)
-        window = self.window if mixture.window is None else positive("window", mixture.window)
+        window = self.window if mixture.window is None else at_least("window", mixture.window, 1, "step")
         assert window is not None, "checked when the estimator was made"
         self._require_window(window)
         mixture.require_fit(window)

@@ -4,8 +4,9 @@ from typing import final
 
 from torch import nn
 
+from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate
-from sgrnn.estimators.estimator import GradientEstimator, Step, positive
+from sgrnn.estimators.estimator import GradientEstimator, Step
 from sgrnn.estimators.objective import Loss, mean_loss, norms
 from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
@@ -23,7 +24,7 @@ class TruncatedBPTT(GradientEstimator):
 
     def __init__(self, window: int, *, parallel: bool | None = False) -> None:
         super().__init__()
-        self.window = positive("window", window)
+        self.window = at_least("window", window, 1, "step")
         self.parallel = parallel
 
     def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:

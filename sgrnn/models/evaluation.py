@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sgrnn.all_reduce import AllReduce, gather_rows
 from sgrnn.contract.modules import evaluating, tensor_of
+from sgrnn.errors import at_least
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import State, concatenate, leaves, map_state, rows
 
@@ -137,8 +138,7 @@ def token_losses(
         ValueError: no tokens, or a batch_size or chunk below 1.
     """
     for name, value in (("tokens", len(tokens)), ("batch_size", batch_size), ("chunk", chunk)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+        at_least(name, value, 1)
     if all_reduce is None or len(tokens) < world_size * batch_size:  # too short to share: everyone reads all of it
         rank, world_size, all_reduce = 0, 1, None
     device = tensor_of(model).device

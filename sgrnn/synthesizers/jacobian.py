@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sgrnn.errors import at_least
 from sgrnn.state import State
 from sgrnn.synthesizers.lookahead import Lookahead
 from sgrnn.synthesizers.synthesizer import Synthesizer, drawn, standardized
@@ -60,8 +61,7 @@ class JacobianSynthesizer(Synthesizer, ABC):
         super().__init__()
         if lookahead < 1:
             raise ValueError(f"lookahead must be at least 1 step, got {lookahead}: it sees nothing but what is ahead")
-        if near < 1:
-            raise ValueError(f"near must be at least 1 step, got {near}")
+        at_least("near", near, 1, "step")
         self.reads = near = min(near, lookahead)
         self.state_size, self.feature_size, self.lookahead = state_size, feature_size, lookahead
         self.state_projection = nn.Linear(state_size, hidden_size)

@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from sgrnn.errors import at_least
 from sgrnn.state import State, to_matrix
 from sgrnn.synthesizers.lookahead import Lookahead
 from sgrnn.synthesizers.synthesizer import Synthesizer, drawn, standardized
@@ -50,8 +51,7 @@ class MLPSynthesizer(Synthesizer):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        if lookahead < 0:
-            raise ValueError(f"lookahead must be at least 0 steps, got {lookahead}")
+        at_least("lookahead", lookahead, 0, "steps")
         if lookahead and feature_size is None:
             raise ValueError(f"feature_size must be given for a lookahead of {lookahead} steps")
         self.state_size, self.feature_size = state_size, feature_size

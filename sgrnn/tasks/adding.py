@@ -5,8 +5,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from sgrnn.errors import at_least
 from sgrnn.tasks.scores import squared_error
-from sgrnn.tasks.task import Task, at_least
+from sgrnn.tasks.task import Task
 
 
 @final

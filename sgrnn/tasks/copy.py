@@ -6,9 +6,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from sgrnn.errors import at_least
 from sgrnn.tasks.curriculum import CurriculumTask
 from sgrnn.tasks.scores import binary_cross_entropy, bits_correct
-from sgrnn.tasks.task import at_least
 
 
 @final

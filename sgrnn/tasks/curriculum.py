@@ -3,7 +3,8 @@
 from abc import abstractmethod
 from typing import Any
 
-from sgrnn.tasks.task import Task, at_least
+from sgrnn.errors import at_least
+from sgrnn.tasks.task import Task
 
 
 class CurriculumTask(Task):

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, at_least
 from sgrnn.tasks.scores import class_correct, cross_entropy
-from sgrnn.tasks.task import Task, at_least
+from sgrnn.tasks.task import Task
 
 By = Literal["pixel", "row"]
 

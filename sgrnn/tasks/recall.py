@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sgrnn.errors import at_least
 from sgrnn.tasks.scores import class_correct, cross_entropy
-from sgrnn.tasks.task import Task, at_least
+from sgrnn.tasks.task import Task
 
 
 @final

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgrnn.errors import at_least
 from sgrnn.span import Span
 
 
@@ -126,14 +127,3 @@ def cut(episode: Span, steps: int, lookahead: int | None = None) -> list[Span]:
         raise ValueError("episode must end all its rows, got one that goes on")
     starts = range(0, episode.steps, steps)
     return [episode.slice(start, min(start + steps, episode.steps), lookahead) for start in starts]
-
-
-def at_least(name: str, value: int, least: int) -> int:
-    """Return a value, after checking that it is not below the least.
-
-    Raises:
-        ValueError: it is smaller; names the argument.
-    """
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    return value

@@ -73,7 +73,7 @@ def test_trials_are_runs_with_a_table_figures_and_the_best(sgrnn: Commands) -> N
     assert [int(number) for number in table if number.isdigit()] == order, "the best comes first"
     for number, score in enumerate(scores):
         assert table[str(number)]["state"] == "complete"
-        assert table[str(number)]["bits per character"] == f"{score:.3f}"
+        assert table[str(number)]["bits/char"] == f"{score:.3f}"
         assert table[str(number)]["optimizer.learning_rate"] == f"{rates[number]:.4g}"
     best = runs[order[0]].folder
     assert f"best: {best}; next: sgrnn evaluate {best}\n" in output
