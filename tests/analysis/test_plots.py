@@ -118,6 +118,7 @@ def test_lags_below_the_noise_are_faint_marks(
     assert bars(axes) == [pytest.approx(each) for each in ends]
     straight = [line for line in axes.lines if len(y(line)) == 2]
     assert [x(line) if name == "norms" else y(line) for line in straight] == others
+    assert [line.get_linestyle() for line in straight] == ["-", ":"], "what is injected, and all of it, are dotted"
 
 
 def test_bias_stands_at_its_windows_beside_the_estimator(reports: list[RunReport]) -> None:

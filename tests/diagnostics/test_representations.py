@@ -65,3 +65,13 @@ def test_equal_distances_have_the_mean_of_their_ranks() -> None:
             matrix[i, j] = matrix[j, i] = value
     assert agreement(one, other) == pytest.approx(0.75**0.5)
     assert agreement(one, one) == pytest.approx(1)
+
+
+def test_a_tie_among_other_distances_lies_between_its_neighbors() -> None:
+    """Of six pairs two tie: ranks 1, 2.5, 2.5, 4, 5, 6 with 1 to 6, of which the squares sum to 17 and 17.5."""
+    one, other = torch.zeros(2, 4, 4)
+    pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
+    for matrix, values in ((one, (0.1, 0.2, 0.2, 0.3, 0.4, 0.5)), (other, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))):
+        for (i, j), value in zip(pairs, values, strict=True):
+            matrix[i, j] = matrix[j, i] = value
+    assert agreement(one, other) == pytest.approx((17 / 17.5) ** 0.5)

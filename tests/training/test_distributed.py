@@ -148,6 +148,16 @@ def test_with_the_same_number_it_goes_on_bit_for_bit_dropout_and_all(start: Star
     assert len({tuple(state.tolist()) for state in whole.saved["state"]["random"]}) == 2, "each drops other units"
 
 
+def test_no_two_of_several_processes_draw_the_same_and_the_first_draws_as_one_alone() -> None:
+    drawn = []
+    for ranks in (Ranks(), *(Ranks(rank, 3) for rank in range(3))):
+        torch.manual_seed(0)
+        ranks.reseed(0, update=5)
+        drawn.append(float(torch.rand(())))
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 3
+
+
 def average_and_fail_alone() -> None:
     with joined() as ranks:
         own = 1.0 + 2 * ranks.rank  # 1 and 3

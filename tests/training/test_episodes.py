@@ -11,7 +11,15 @@ from sgrnn import Step
 from sgrnn.config.files import parse_recipe
 from sgrnn.config.recipe import Recipe
 from sgrnn.errors import InputError
-from sgrnn.tasks import Copy, CurriculumTask, Readout, SequentialMNIST, loss_per_target, read_idx
+from sgrnn.tasks import (
+    Copy,
+    CurriculumTask,
+    Readout,
+    RepeatCopy,
+    SequentialMNIST,
+    loss_per_target,
+    read_idx,
+)
 from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.problems.task_problem import TaskProblem, read_digits
 from sgrnn.training.run import Run
@@ -148,6 +156,23 @@ def test_a_score_is_that_of_fresh_episodes_always_the_same_at_the_length_that_wa
     assert ("accuracy" in metrics) == (task != "adding")
     assert metrics.get("length") == getattr(problem.task, "length", None)
     assert 0 <= metrics.get("accuracy", 0) <= 1
+
+
+def test_a_score_is_the_mean_loss_of_the_targets_at_the_vectors_and_repeats_that_were_reached() -> None:
+    problem = TaskProblem(read("repeat-copy"), Path())
+    model = problem.build_model()
+    assert isinstance(problem.task, RepeatCopy)
+    problem.task.vectors, problem.task.repeats = 3, 2
+    fresh = RepeatCopy(100, bits=2, vectors=3, repeats=2, seed=2**32 - 1)
+    losses = []
+    with torch.no_grad():
+        for _ in range(10):
+            episode = fresh.draw()
+            outputs, _ = model(episode.inputs, model.initial_state(100))
+            losses.append(loss_per_target(model.loss(outputs, episode.targets).mean(), episode))
+    metrics = problem.score(model, "valid")
+    assert metrics["loss"] == pytest.approx(sum(losses) / 10, rel=1e-5)
+    assert metrics["length"] == 12
 
 
 def test_a_score_counts_every_image_once(stand_ins: Path) -> None:

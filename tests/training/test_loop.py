@@ -295,6 +295,14 @@ def test_after_a_kill_the_best_evaluation_is_still_there(start: Start) -> None:
     assert kept.progress["best_update"] == 5
 
 
+def test_of_equal_evaluations_the_first_is_the_best() -> None:
+    stands = progress.Progress(update=4)
+    assert stands.add_score(2.0, ends_epoch=False)
+    stands.update = 9
+    assert not stands.add_score(2.0, ends_epoch=True)
+    assert (stands.best_update, stands.best_score, stands.scores) == (4, 2.0, [2.0])
+
+
 def test_without_checkpoints_the_best_is_that_of_all_evaluations(start: Start) -> None:
     run = start("run").run
     assert best_record(run) is None
