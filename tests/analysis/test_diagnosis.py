@@ -6,13 +6,11 @@ from math import isfinite
 from pathlib import Path
 
 import pytest
-from models import make_language_model, make_text
 from training.tiny import Practice, Training, same
 
 from sgrnn.analysis.diagnosis import read_diagnosis, spans_ahead
 from sgrnn.config.files import parse_recipe
 from sgrnn.errors import InputError
-from sgrnn.estimators import BPTT, SyntheticGradients
 from sgrnn.training.run import Run
 
 Start = Callable[..., Training]
@@ -90,26 +88,3 @@ def test_a_damaged_file_is_refused(start: Start) -> None:
         read_diagnosis(run)
     (run.folder / "diagnosis.json").write_text(json.dumps({"spans": 2}))
     assert read_diagnosis(run) == {"spans": 2}
-
-
-def test_the_share_is_that_of_all_that_enters_the_core() -> None:
-    model = make_language_model()
-    estimator = SyntheticGradients(2, model.synthesizer(2), remove_radial=False).double()
-    for parameter in estimator.parameters():
-        parameter.data.uniform_(-1, 1)
-    estimator.predictor.shrinkage.dot.fill_(1)
-    estimator.predictor.shrinkage.square.fill_(1)
-    span, state = make_text(4), model.initial_state(3)
-    injected = estimator.look(model, model.loss, span, state).injected / (4 * 3)
-    seen = []
-    outputs_of = model.loss
-
-    def loss(outputs, targets):
-        if outputs.shape[0] == 4:
-            seen.append(outputs)
-        return outputs_of(outputs, targets)
-
-    step = estimator.backward(model, loss, span, state)
-    whole = (injected.square().sum() + seen[0].grad.square().sum()).sqrt()
-    assert float(step.metrics["injected_share"]) == pytest.approx(float(injected.norm() / whole))
-    assert "injected_share" not in BPTT().backward(model, model.loss, span, state).metrics

@@ -132,7 +132,7 @@ def test_a_hopeless_trial_is_pruned_when_others_have_shown_what_can_be_had(sgrnn
 
 def begin(sgrnn: Commands, trial: int) -> Running:
     """A process that is in the midst of a trial."""
-    running = sgrnn.process(*command("--trials", 2, "--training.max_updates=150", "--training.checkpoint_every=5"))
+    running = sgrnn.process(*command("--trials", 2, "--training.max_updates=400", "--training.checkpoint_every=5"))
     wait_until(running, lambda: logged(Path(f"mine/trials/{trial:04d}")) > 10)
     return running
 
@@ -164,7 +164,7 @@ def test_processes_share_a_sweep_and_what_a_killed_one_leaves_is_gone_on_with(sg
     assert (ended.status, ended.err) == (0, "")
     assert states(ended.out) == {0: "complete", 1: "complete"}, "the other took it up"
     updates = [record["update"] for record in Run.open(Path("mine/trials/0000")).records() if "loss" in record]
-    assert updates[-1] == 150
+    assert updates[-1] == 400
     assert updates == sorted(set(updates)), "from where it stood"
 
 
@@ -229,7 +229,7 @@ def test_ctrl_c_stops_and_says_how_to_go_on(sgrnn: Commands) -> None:
     assert states(ended.out) == {0: "running"}
     again = ended.out.splitlines()[-1].removeprefix("stopped; go on with: ")
     assert again == (
-        "sgrnn sweep tiny.yaml --space space.yaml --study mine --trials 2 --training.max_updates=150 "
+        "sgrnn sweep tiny.yaml --space space.yaml --study mine --trials 2 --training.max_updates=400 "
         "--training.checkpoint_every=5"
     )
     assert states(sgrnn.well(*again.split()[1:])) == {0: "complete", 1: "complete"}

@@ -20,7 +20,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 import sgrnn
-from sgrnn.estimators import GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import leaves, state_size
 from sgrnn.synthesizers import MLPSynthesizer
@@ -180,3 +180,26 @@ def test_an_error_synthesizer_learns_on_a_bare_core_that_reads_vectors() -> None
         metrics = estimator.backward(core, squared_error, span, state).metrics
         optimizer.step()
     assert metrics["target_r2"] > 0.9
+
+
+def test_the_share_is_that_of_all_that_enters_the_core() -> None:
+    model = make_language_model()
+    estimator = SyntheticGradients(2, model.synthesizer(2), remove_radial=False).double()
+    for parameter in estimator.parameters():
+        parameter.data.uniform_(-1, 1)
+    estimator.predictor.shrinkage.dot.fill_(1)
+    estimator.predictor.shrinkage.square.fill_(1)
+    span, state = make_text(4), model.initial_state(3)
+    injected = estimator.look(model, model.loss, span, state).injected / (4 * 3)
+    seen = []
+    outputs_of = model.loss
+
+    def loss(outputs, targets):
+        if outputs.shape[0] == 4:
+            seen.append(outputs)
+        return outputs_of(outputs, targets)
+
+    step = estimator.backward(model, loss, span, state)
+    whole = (injected.square().sum() + seen[0].grad.square().sum()).sqrt()
+    assert float(step.metrics["injected_share"]) == pytest.approx(float(injected.norm() / whole))
+    assert "injected_share" not in BPTT().backward(model, model.loss, span, state).metrics
