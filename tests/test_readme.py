@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import sgrnn
+from sgrnn.config.files import parse_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -15,6 +16,14 @@ DIAGNOSTICS = (ROOT / "docs" / "diagnostics.md").read_text("utf-8")
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README + DIAGNOSTICS, re.DOTALL))
 def test_every_python_example_in_the_readme_and_on_diagnostics_runs(code: str) -> None:
     exec(compile(code, "example", "exec"), {"__name__": "example"})
+
+
+def test_every_gradient_section_in_the_readme_is_one_of_a_recipe() -> None:
+    rest = "task: {kind: copy}\nmodel: {hidden_size: 4}\noptimizer: {kind: adam}\ntraining: {epochs: 9}\n"
+    sections = re.findall(r"`(gradient: \{.+?\})`", README, re.DOTALL)
+    assert len(sections) >= 2
+    for section in sections:
+        parse_recipe(rest + section, section)
 
 
 def test_the_pictures_on_diagnostics_exist() -> None:

@@ -73,6 +73,7 @@ class Score:
         return self.text_nats / log(2) / (self.characters if self.bytes is None else self.bytes)
 
 
+@torch.no_grad()
 def evaluate(
     model: LanguageModel,
     tokens: Tensor,
@@ -85,39 +86,6 @@ def evaluate(
     all_reduce: AllReduce | None = None,
 ) -> float:
     """Return the negative log-probability of a text, in nats, every token predicted from all that came before it.
-
-    Args:
-        model, tokens, first, batch_size, chunk, rank, world_size, all_reduce: as `token_losses` takes them.
-
-    Raises:
-        ValueError: no tokens, or a batch_size or chunk below 1.
-    """
-    losses = token_losses(
-        model,
-        tokens,
-        first,
-        batch_size=batch_size,
-        chunk=chunk,
-        rank=rank,
-        world_size=world_size,
-        all_reduce=all_reduce,
-    )
-    return float(losses.sum())
-
-
-@torch.no_grad()
-def token_losses(
-    model: LanguageModel,
-    tokens: Tensor,
-    first: int,
-    *,
-    batch_size: int = 20,
-    chunk: int = 50,
-    rank: int = 0,
-    world_size: int = 1,
-    all_reduce: AllReduce | None = None,
-) -> Tensor:
-    """Return the negative log-probability of each token of a text, (N,) in nats, predicted from all those before it.
 
     The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
     That state is computed by running all rows again until their ends no longer change: a recurrent network forgets
@@ -179,7 +147,8 @@ def token_losses(
             if _close(ends, beginnings):
                 break
             beginnings = ends
-        return gather_rows(torch.cat(losses).t(), rank, world_size, all_reduce).flatten()[: len(tokens)]
+        every = gather_rows(torch.cat(losses).t(), rank, world_size, all_reduce)
+        return float(every.flatten()[: len(tokens)].sum())
 
 
 def _close(state: State, expected: State) -> bool:

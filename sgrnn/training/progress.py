@@ -28,9 +28,11 @@ class Clock:
     def standing_still(self) -> Iterator[None]:
         """Stop the clock inside this context, since diagnoses, evaluations and saves are no training."""
         self._stopped = perf_counter()
-        yield
-        self._began += perf_counter() - self._stopped
-        self._stopped = None
+        try:
+            yield
+        finally:
+            self._began += perf_counter() - self._stopped
+            self._stopped = None
 
 
 @final

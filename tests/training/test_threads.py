@@ -118,8 +118,8 @@ for _ in range(32):
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="for glibc")
 def test_freed_memory_is_handed_out_again_without_page_faults() -> None:
     ended = run([executable, "-c", FAULTS], capture_output=True, text=True, check=True)
     faults = [int(line) for line in ended.stdout.split()]
-    assert sum(faults[-8:]) < 50, f"the heap has grown by then: {faults}"
+    # Elsewhere than on Linux it promises nothing but to do no harm.
+    assert sys.platform != "linux" or sum(faults[-8:]) < 50, f"the heap has grown by then: {faults}"
