@@ -1,11 +1,14 @@
 """The base of gradient estimators, and their results."""
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from sgrnn.cores import first_state
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.span import Span
@@ -49,7 +52,14 @@ class BoundaryGradients:
 
 
 class GradientEstimator(nn.Module, ABC):
-    """Estimate the gradient of a span's loss. A module, since it may have parameters and a state to save.
+    """Estimate the gradient of a span's loss with respect to a model's parameters.
+
+    A module, since it may have parameters and a state to save. Model and loss are no parts of it: its parameters and
+    what is saved of it are its own alone, and a copy of it is one for the same model, unless that is copied with it.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``.
+        loss: ``loss(outputs, targets) -> (time, batch)``, a loss per step and row, not averaged.
 
     Attributes:
         window: T, steps back-propagated together; None for a whole span.
@@ -60,33 +70,58 @@ class GradientEstimator(nn.Module, ABC):
     window: int | None = None
     lookahead: int = 0
     predicts: bool = False
+    model: nn.Module
+    loss: Loss
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got a {type(model).__name__}")
+        if not callable(loss):
+            raise TypeError(f"loss must be a function of outputs and targets, got a {type(loss).__name__}")
+        vars(self).update(model=model, loss=loss)  # past nn.Module, which would register them as parts
 
     @abstractmethod
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, add to the gradients of model and estimator, and return loss, next state and metrics.
 
         Args:
-            model: ``model(inputs, state) -> (outputs, state)``.
-            loss: ``loss(outputs, targets) -> (time, batch)``, a loss per step and row, not averaged.
             span: the data.
-            state: the state before the span; a graph behind it is ignored.
+            state: the state before the span, whose graph is ignored; None for the one in which sequences begin.
 
         Raises:
             ValueError: the loss is not one number per step and row, or reaches into the model's graph past its outputs.
         """
 
-    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+    def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span, without training or changing any gradient.
 
         They are zeros for an estimator that lets nothing cross.
 
         Args:
-            model, loss, span, state: as in `backward`.
+            span, state: as in `backward`.
         """
         with torch.no_grad():
-            windows = unroll(model, span, state, self.window)
+            windows = unroll(self.model, span, self.begin(span, state), self.window)
         zeros = torch.zeros_like(to_matrix(windows.boundary_states))
         return at_boundaries(windows, span, zeros, zeros[span.batch_size :])
+
+    def begin(self, span: Span, state: State) -> State:
+        """Return the state before a span: the one given, or that in which sequences begin.
+
+        Raises:
+            ValueError: no state is given, and the model does not say in which its sequences begin.
+        """
+        return first_state(self.model, span.inputs) if state is None else state
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        for shared in (self.model, self.loss, getattr(self.loss, "__self__", self.model)):
+            if not hasattr(shared, "__func__"):  # a method is copied as one of the copied model's
+                memo.setdefault(id(shared), shared)
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        return copied
 
 
 def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Tensor) -> BoundaryGradients:

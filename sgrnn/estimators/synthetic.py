@@ -50,6 +50,7 @@ class SyntheticGradients(GradientEstimator):
     target are not finite takes no part: nothing is injected there and nothing learned.
 
     Args:
+        model, loss: as `GradientEstimator`.
         window: T, steps back-propagated together.
         synthesizer: M. Its parameters are this estimator's parameters.
         run_ahead: steps that the model is run beyond the span, to know the output gradients there too; None for as
@@ -82,9 +83,11 @@ class SyntheticGradients(GradientEstimator):
 
     def __init__(
         self,
+        model: nn.Module,
+        loss: Loss,
         window: int,
-        synthesizer: Synthesizer,
         *,
+        synthesizer: Synthesizer,
         run_ahead: int | None = None,
         trace_decay: float = 0.0,
         discount: float = 1.0,
@@ -96,7 +99,7 @@ class SyntheticGradients(GradientEstimator):
         ema_decay: float = 0.99,
         all_reduce: AllReduce | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(model, loss)
         if not isinstance(synthesizer, Synthesizer):
             raise TypeError(f"synthesizer must be a sgrnn.Synthesizer, got a {type(synthesizer).__name__}")
         if not 0 <= discount <= 1:
@@ -123,21 +126,22 @@ class SyntheticGradients(GradientEstimator):
         assert isinstance(self.predictor.synthesizer, Synthesizer), "checked when the estimator was made"
         return self.predictor.synthesizer
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of model and synthesizer; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the synthesizer does not fit the model, or the span has no future.
         """
-        return self.backward_mixed(model, loss, span, state, SYNTHETIC)
+        return self.backward_mixed(span, state, SYNTHETIC)
 
-    def backward_mixed(self, model: nn.Module, loss: Loss, span: Span, state: State, mixture: Mixture) -> Step:
+    def backward_mixed(self, span: Span, state: State, mixture: Mixture) -> Step:
         """Run a span as `backward` does, with the mixture's shares of synthetic and real gradients.
 
         Raises:
             ValueError: besides, a share or a window of the mixture is out of range.
         """
-        require_fit(self.synthesizer, model, state)
+        state = self.begin(span, state)
+        require_fit(self.synthesizer, self.model, state)
         window = self.window if mixture.window is None else at_least("window", mixture.window, 1, "step")
         assert window is not None, "checked when the estimator was made"
         self._require_window(window)
@@ -145,13 +149,13 @@ class SyntheticGradients(GradientEstimator):
         carries = mixture.carries(window, self.trace_decay)
         tokens = span.steps * span.batch_size
 
-        windows = unroll(model, span, state, window, False if carries else self.parallel)
+        windows = unroll(self.model, span, state, window, False if carries else self.parallel)
         # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
         # depend on the gradients at the outputs.
         outputs = cut(windows.outputs)
-        objective = mean_loss(loss, outputs, span)
+        objective = mean_loss(self.loss, outputs, span)
         objective.backward()
-        known = self.reader.read(self.predictor, model, loss, span, windows, outputs)
+        known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
         with without_autocast(span.inputs.device):
             scale = self.predictor.scale
             predictions = self.predictor.predict(known, self._inject)
@@ -169,15 +173,16 @@ class SyntheticGradients(GradientEstimator):
             metrics["injected_share"] = injected_share(injected, outputs, self.predictor.all_reduce)
         return Step(objective.detach(), windows.final_state, {**metrics, **norms(windows.final_state)})
 
-    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+    def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
-        require_fit(self.synthesizer, model, state)
+        state = self.begin(span, state)
+        require_fit(self.synthesizer, self.model, state)
         with torch.no_grad():
-            windows = unroll(model, span, state, self.window)
+            windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)
-        torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
+        torch.autograd.backward(mean_loss(self.loss, outputs, span), inputs=floating_leaves(outputs))
         with kept_buffers(self):
-            known = self.reader.read(self.predictor, model, loss, span, windows, outputs)
+            known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
             with torch.no_grad(), without_autocast(span.inputs.device):
                 scale = self.predictor.scale
                 predictions = self.predictor.predict(known, self._inject)

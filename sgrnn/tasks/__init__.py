@@ -7,7 +7,7 @@ while task.length < 20:
     episode = task.draw()
     total = 0.0
     for span in cut(episode, steps=10, lookahead=estimator.lookahead):
-        step = estimator.backward(model, model.loss, span, state)   # fills .grad
+        step = estimator.backward(span, state)   # fills .grad
         ...                                                     # step the optimizers
         state = step.state
         total += float(step.loss) * span.steps
