@@ -137,7 +137,7 @@ def _long_window(
     mean_loss(loss, outputs, span).backward()
     future, there = steps_after(span, [span.steps], horizon)
     beyond = future_gradients(model, loss, future, there, windows.final_state, [horizon])[0]
-    backpropagate(windows, outputs, beyond / (span.steps * span.batch_size))
+    backpropagate(windows, outputs, beyond / span.size)
     return _gradients(parameters)
 
 

@@ -12,7 +12,7 @@ from sgrnn.cores import first_state
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.span import Span
-from sgrnn.state import State, to_matrix
+from sgrnn.state import State, leaves, to_matrix
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,14 @@ class GradientEstimator(nn.Module, ABC):
     def begin(self, span: Span, state: State) -> State:
         """Return the state before a span: the one given, or that in which sequences begin.
 
+        A state of other rows is of no more use where all of the span's begin anew.
+
         Raises:
             ValueError: no state is given, and the model does not say in which its sequences begin.
         """
+        if state is not None and span.is_first is not None and bool(span.is_first[0].all()):
+            tensors = leaves(state)
+            state = state if all(t.dim() > 1 and t.shape[-2] == span.batch_size for t in tensors) else None
         return first_state(self.model, span.inputs) if state is None else state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

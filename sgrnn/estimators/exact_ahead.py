@@ -16,8 +16,8 @@ from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, mean_loss, norms, output_gradients
 from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
-from sgrnn.span import Span
-from sgrnn.state import State, cut, floating_leaves, rows, to_matrix
+from sgrnn.span import Span, Steps
+from sgrnn.state import State, cut, floating_leaves, leaves, rows, to_matrix
 from sgrnn.synthesizers.lookahead import Lookahead, steps_after
 
 
@@ -62,7 +62,7 @@ class ExactAhead(GradientEstimator):
         objective = mean_loss(self.loss, outputs, span)
         objective.backward()
         exact = self._gradients(span, windows, outputs, first=1)
-        backpropagate(windows, outputs, exact / (span.steps * span.batch_size))
+        backpropagate(windows, outputs, exact / span.size)
         return Step(objective.detach(), windows.final_state, norms(windows.final_state))
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
@@ -78,13 +78,15 @@ class ExactAhead(GradientEstimator):
     def _gradients(self, span: Span, windows: Windows, outputs: Any, first: int) -> Tensor:
         """Return exact gradients of rows' summed losses, (rows, features), at the boundaries from the first-th on."""
         require_future(span, self.lookahead, "exact gradients reach")
-        span, tokens = span.with_future(first_steps(span.future, self.lookahead)), span.steps * span.batch_size
+        span, tokens = span.with_future(first_steps(span.future, self.lookahead)), span.size
         parts = [output_gradients(outputs) * tokens]
         if span.future is not None:
             parts.append(output_gradients(forward_and_back(self.model, self.loss, span.future, windows.final_state)))
         ahead = steps_after(span, windows.boundaries[first:], self.lookahead)
         seen, continuing = Lookahead(ahead.inputs(span), ahead.valid, ahead.take(torch.cat(parts))), None
-        if not is_finite(*parts, *(each.inputs for each in (span, span.future) if each is not None)):
+        if not is_finite(
+            *parts, *(steps for each in (span, span.future) if each is not None for steps in leaves(each.inputs))
+        ):
             seen, continuing = finite_lookahead(seen, None)
         inputs, arriving = seen.features, seen.output_gradients
         assert inputs is not None, "given to Lookahead above"
@@ -112,10 +114,10 @@ def _require_same_when_run_again(model: nn.Module) -> None:
                          "batch statistics")  # fmt: skip
 
 
-def _carried_back(model: nn.Module, inputs: Tensor, arriving: Tensor, state: State) -> Tensor:
+def _carried_back(model: nn.Module, inputs: Steps, arriving: Tensor, state: State) -> Tensor:
     """Carry what arrives at the outputs of some steps, (steps, R, output_size), back to the state before them."""
     first = cut(state)
-    with forked_random(inputs), kept_buffers(model), torch.enable_grad(), held_constant(model):
+    with forked_random(arriving.device), kept_buffers(model), torch.enable_grad(), held_constant(model):
         outputs, _ = Caller(model)(inputs, first)
     reached = floating_leaves(outputs)
     parts = arriving.split([leaf[0, 0].numel() for leaf in reached], dim=2)

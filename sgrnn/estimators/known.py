@@ -12,7 +12,7 @@ from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span
-from sgrnn.state import map_state
+from sgrnn.state import leaves, map_state
 from sgrnn.synthesizers import Boundaries, GradientPredictor, Lookahead, Synthesizer
 from sgrnn.synthesizers.lookahead import steps_after
 from sgrnn.synthesizers.running_means import RunningMeans
@@ -71,12 +71,12 @@ class BoundaryReader(RunningMeans):
         span = span.with_future(first_steps(span.future, self.lookahead))
         ahead = steps_after(span, windows.boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
         spans = [span] if span.future is None else [span, span.future]
-        known = [each.inputs for each in spans]
+        known = [steps for each in spans for steps in leaves(each.inputs)]
         if synthesizer.sees_targets:
-            known += [each.targets for each in spans]
+            known += [steps for each in spans for steps in leaves(each.targets)]
         seen = None
         if synthesizer.sees_output_gradients:
-            own = output_gradients(outputs) * (span.steps * span.batch_size)
+            own = output_gradients(outputs) * span.size
             parts = [own]
             if span.future is not None:
                 parts.append(output_gradients(forward_and_back(windows.model, loss, span.future, windows.final_state)))

@@ -1,7 +1,7 @@
 """Truncated back-propagation with synthetic gradients at the boundaries."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from sgrnn.estimators.backward import backpropagate, initial_gradients, injected
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
+from sgrnn.estimators.fitting import fitting_synthesizer
 from sgrnn.estimators.known import BoundaryReader
 from sgrnn.estimators.mixture import SYNTHETIC, Mixture
 from sgrnn.estimators.objective import Loss, mean_loss, norms
@@ -52,7 +53,11 @@ class SyntheticGradients(GradientEstimator):
     Args:
         model, loss: as `GradientEstimator`.
         window: T, steps back-propagated together.
-        synthesizer: M. Its parameters are this estimator's parameters.
+        synthesizer: M. Its parameters are this estimator's parameters. None for one that fits the model: what its
+            method ``synthesizer(lookahead)`` makes, or an `ErrorSynthesizer` in the precision (float32 at least) and on
+            the device of the model.
+        lookahead: n, the steps ahead that such a synthesizer sees; None for 8.
+        example: some inputs (time, batch, ...), for a model whose first layer does not tell what it reads.
         run_ahead: steps that the model is run beyond the span, to know the output gradients there too; None for as
             many as the synthesizer sees. With 0 one that sees them knows those inside the span, predicts nothing at its
             end, and needs no `Span.future`. One that sees none is not concerned. Random generators and the model's
@@ -87,7 +92,9 @@ class SyntheticGradients(GradientEstimator):
         loss: Loss,
         window: int,
         *,
-        synthesizer: Synthesizer,
+        synthesizer: Synthesizer | None = None,
+        lookahead: int | None = None,
+        example: Any = None,
         run_ahead: int | None = None,
         trace_decay: float = 0.0,
         discount: float = 1.0,
@@ -100,8 +107,12 @@ class SyntheticGradients(GradientEstimator):
         all_reduce: AllReduce | None = None,
     ) -> None:
         super().__init__(model, loss)
-        if not isinstance(synthesizer, Synthesizer):
+        if synthesizer is None:
+            synthesizer = fitting_synthesizer(model, 8 if lookahead is None else lookahead, example)
+        elif not isinstance(synthesizer, Synthesizer):
             raise TypeError(f"synthesizer must be a sgrnn.Synthesizer, got a {type(synthesizer).__name__}")
+        elif lookahead is not None or example is not None:
+            raise ValueError("lookahead and example are for the synthesizer that is made where none is given")
         if not 0 <= discount <= 1:
             raise ValueError(f"discount must be in [0, 1], got {discount}")
         if not 0 <= trace_decay <= 1:
@@ -147,7 +158,7 @@ class SyntheticGradients(GradientEstimator):
         self._require_window(window)
         mixture.require_fit(window)
         carries = mixture.carries(window, self.trace_decay)
-        tokens = span.steps * span.batch_size
+        tokens = span.size
 
         windows = unroll(self.model, span, state, window, False if carries else self.parallel)
         # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
@@ -156,7 +167,7 @@ class SyntheticGradients(GradientEstimator):
         objective = mean_loss(self.loss, outputs, span)
         objective.backward()
         known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
-        with without_autocast(span.inputs.device):
+        with without_autocast(span.device):
             scale = self.predictor.scale
             predictions = self.predictor.predict(known, self._inject)
             injected = self._mixed(predictions.injected / tokens, windows, span.batch_size, mixture.share)
@@ -183,7 +194,7 @@ class SyntheticGradients(GradientEstimator):
         torch.autograd.backward(mean_loss(self.loss, outputs, span), inputs=floating_leaves(outputs))
         with kept_buffers(self):
             known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
-            with torch.no_grad(), without_autocast(span.inputs.device):
+            with torch.no_grad(), without_autocast(span.device):
                 scale = self.predictor.scale
                 predictions = self.predictor.predict(known, self._inject)
                 before = self.synthesizer.trainable(predictions, known, scale, predictions.injected)

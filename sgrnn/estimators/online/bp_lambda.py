@@ -107,7 +107,7 @@ class BPLambda(CarryingEstimator):
         self.fit({"trace": (span.batch_size, size, size, size + 1)}, self.weight, run.all_begin)
         objective = mean_loss(self.loss, run.outputs, span)
         objective.backward()
-        tokens = span.steps * span.batch_size
+        tokens = span.size
         with torch.no_grad():
             step = RowStep(self.model, run.final_state, {})
             injected, differences = self._learn(step, run, span, run.output_gradients() * tokens)
@@ -175,7 +175,7 @@ def _continuing(span: Span) -> Tensor:
     """True (S, B, 1) where the row's sequence goes on after the step, False where it ends with it."""
     continuing = span.continuing(range(span.steps + 1))
     if continuing is None:
-        return torch.ones(span.steps, span.batch_size, 1, dtype=torch.bool, device=span.inputs.device)
+        return torch.ones(span.steps, span.batch_size, 1, dtype=torch.bool, device=span.device)
     return continuing.view(-1, span.batch_size, 1)[1:]
 
 
