@@ -55,7 +55,8 @@ class GradientEstimator(nn.Module, ABC):
     """Estimate the gradient of a span's loss with respect to a model's parameters.
 
     A module, since it may have parameters and a state to save. Model and loss are no parts of it: its parameters and
-    what is saved of it are its own alone, and a copy of it is one for the same model, unless that is copied with it.
+    what is saved of it are its own alone. A deep copy of it is one for the same model and loss, or for their copies
+    where these were copied before it in the same `copy.deepcopy`.
 
     Args:
         model: ``model(inputs, state) -> (outputs, state)``.
@@ -120,12 +121,14 @@ class GradientEstimator(nn.Module, ABC):
         return first_state(self.model, span.inputs) if state is None else state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        for shared in (self.model, self.loss, getattr(self.loss, "__self__", self.model)):
-            if not hasattr(shared, "__func__"):  # a method is copied as one of the copied model's
-                memo.setdefault(id(shared), shared)
+        of_loss = getattr(self.loss, "__self__", self.loss)  # a method is copied with what it is a method of
+        shared = {id(each): each for each in (self.model, of_loss) if id(each) not in memo}
+        memo.update(shared)
         copied = self.__class__.__new__(self.__class__)
         memo[id(self)] = copied
         vars(copied).update(copy.deepcopy(vars(self), memo))
+        for each in shared:  # which are still to be copied where they come later
+            del memo[each]
         return copied
 
 
