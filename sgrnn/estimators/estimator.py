@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
@@ -102,23 +102,29 @@ class GradientEstimator(nn.Module, ABC):
         Args:
             span, state: as in `backward`.
         """
+        span, state = self.begin(span, state)
         with torch.no_grad():
-            windows = unroll(self.model, span, self.begin(span, state), self.window)
+            windows = unroll(self.model, span, state, self.window)
         zeros = torch.zeros_like(to_matrix(windows.boundary_states))
         return at_boundaries(windows, span, zeros, zeros[span.batch_size :])
 
-    def begin(self, span: Span, state: State) -> State:
-        """Return the state before a span: the one given, or that in which sequences begin.
+    def begin(self, span: Span, state: State) -> tuple[Span, State]:
+        """Return a span and the state before it; without one given, all rows begin a sequence, and are marked so.
 
         A state of other rows is of no more use where all of the span's begin anew.
 
         Raises:
             ValueError: no state is given, and the model does not say in which its sequences begin.
         """
-        if state is not None and span.is_first is not None and bool(span.is_first[0].all()):
+        if state is None:
+            is_first = span.marked_first().clone()
+            is_first[0] = True
+            return replace(span, is_first=is_first), first_state(self.model, span.inputs)
+        if span.is_first is not None and bool(span.is_first[0].all()):
             tensors = leaves(state)
-            state = state if all(t.dim() > 1 and t.shape[-2] == span.batch_size for t in tensors) else None
-        return first_state(self.model, span.inputs) if state is None else state
+            if any(tensor.dim() < 2 or tensor.shape[-2] != span.batch_size for tensor in tensors):
+                state = first_state(self.model, span.inputs)
+        return span, state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         of_loss = getattr(self.loss, "__self__", self.loss)  # a method is copied with what it is a method of

@@ -55,7 +55,7 @@ class ExactAhead(GradientEstimator):
             ValueError: besides, the span has no future, or the model has dropout.
         """
         _require_same_when_run_again(self.model)
-        state = self.begin(span, state)
+        span, state = self.begin(span, state)
         require_size(None, state)
         windows = unroll(self.model, span, state, self.window, self.parallel)
         outputs = cut(windows.outputs)
@@ -68,8 +68,9 @@ class ExactAhead(GradientEstimator):
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
         _require_same_when_run_again(self.model)
+        span, state = self.begin(span, state)
         with torch.no_grad():
-            windows = unroll(self.model, span, self.begin(span, state), self.window)
+            windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)
         torch.autograd.backward(mean_loss(self.loss, outputs, span), inputs=floating_leaves(outputs))
         exact = self._gradients(span, windows, outputs, first=0)

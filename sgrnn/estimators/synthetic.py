@@ -151,7 +151,7 @@ class SyntheticGradients(GradientEstimator):
         Raises:
             ValueError: besides, a share or a window of the mixture is out of range.
         """
-        state = self.begin(span, state)
+        span, state = self.begin(span, state)
         require_fit(self.synthesizer, self.model, state)
         window = self.window if mixture.window is None else at_least("window", mixture.window, 1, "step")
         assert window is not None, "checked when the estimator was made"
@@ -186,7 +186,7 @@ class SyntheticGradients(GradientEstimator):
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
-        state = self.begin(span, state)
+        span, state = self.begin(span, state)
         require_fit(self.synthesizer, self.model, state)
         with torch.no_grad():
             windows = unroll(self.model, span, state, self.window)

@@ -48,7 +48,8 @@ class BPTT(GradientEstimator):
 def _truncated(
     estimator: GradientEstimator, span: Span, state: State, window: int | None, parallel: bool | None
 ) -> Step:
-    windows = unroll(estimator.model, span, estimator.begin(span, state), window, parallel)
+    span, state = estimator.begin(span, state)
+    windows = unroll(estimator.model, span, state, window, parallel)
     outputs = cut(
         windows.outputs
     )  # in two parts as `SyntheticGradients`, to equal it bit for bit where nothing is injected

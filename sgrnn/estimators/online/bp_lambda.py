@@ -96,7 +96,7 @@ class BPLambda(CarryingEstimator):
             ValueError: besides, the model drops out or cannot be run step by step, its state has changed its size,
                 or the rows are not those of the span before, whose sequences have not ended.
         """
-        span, state = self.begin_rows(span, state)
+        span, state = self.begin(span, state)
         size = to_matrix(state).shape[1]
         if not self.bias.numel():
             self.weight, self.bias = self.weight.new_zeros(size, size), self.bias.new_zeros(size)

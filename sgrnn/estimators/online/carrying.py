@@ -1,15 +1,12 @@
 """Base of the estimators that carry tensors from span to span, row by row."""
 
 from abc import ABC
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sgrnn.estimators.estimator import GradientEstimator
-from sgrnn.span import Span
-from sgrnn.state import State
 
 
 class CarryingEstimator(GradientEstimator, ABC):
@@ -46,14 +43,6 @@ class CarryingEstimator(GradientEstimator, ABC):
                 )
             dtype = like.dtype if carried.is_floating_point() else carried.dtype
             setattr(self, name, torch.zeros(shape, dtype=dtype, device=like.device))
-
-    def begin_rows(self, span: Span, state: State) -> tuple[Span, State]:
-        """Return a span and the state before it; without one given, all rows begin a sequence, and are marked so."""
-        if state is None:
-            is_first = span.marked_first().clone()
-            is_first[0] = True
-            span = replace(span, is_first=is_first)
-        return span, self.begin(span, state)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Take carried buffers in the shape and precision in which they were saved."""

@@ -44,7 +44,7 @@ class ForwardEstimator(CarryingEstimator, ABC):
             ValueError: besides, the model drops out or cannot be run step by step, or the rows are not those of the
                 span before, whose sequences have not ended.
         """
-        span, state = self.begin_rows(span, state)
+        span, state = self.begin(span, state)
         run = unroll_steps(self.model, span, state)
         step = state_step(self.model, span.inputs[:1], run.initial_states[0])
         features = to_matrix(step.like).shape[1]
