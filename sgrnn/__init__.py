@@ -1,10 +1,10 @@
 """Truncated back-propagation through time with synthetic gradients, for recurrent language models.
 
-estimator = sgrnn.Synthetic(window=5, synthesizer=model.synthesizer())
+estimator = sgrnn.SyntheticGradients(model, model.loss, window=5, synthesizer=model.synthesizer())
 state = model.initial_state(batch_size)
 for span in stream:
-    step = estimator.backward(model, model.loss, span, state)   # fills .grad of model and synthesizer
-    ...                                                      # clip and step the optimizers
+    step = estimator.backward(span, state)   # fills .grad of model and synthesizer
+    ...                                      # clip and step the optimizers
     state = step.state
 """
 

@@ -1,6 +1,6 @@
 """Features of the steps ahead for a synthesizer, read from the model at each call.
 
-So neither a synthesizer nor an estimator holds the model: a copy of it, or what is saved of it, is its own parts alone.
+So a synthesizer does not hold the model: a copy of it, or what is saved of it, is its own parts alone.
 """
 
 from weakref import WeakKeyDictionary, ref

@@ -31,15 +31,13 @@ def spans() -> list[Span]:
 
 def bias_with(interface: Interface | None) -> Bias:
     core = make_hierarchy(1, 4, interfaces=[interface])
-    return measure_bias(
-        TruncatedBPTT(3), core, squared_error, spans(), make_state(core), horizon=6, windows=[1, 3, 6]
-    )  # fmt: skip
+    return measure_bias(TruncatedBPTT(core, squared_error, 3), spans(), make_state(core), horizon=6, windows=[1, 3, 6])
 
 
 def test_the_true_gradient_is_that_without_interfaces() -> None:
     def truth(interface: Interface | None) -> Tensor:
         core = make_hierarchy(1, 4, interfaces=[interface])
-        alignment = measure_alignment(TruncatedBPTT(3), core, squared_error, spans(), make_state(core), lags=[2, 6])
+        alignment = measure_alignment(TruncatedBPTT(core, squared_error, 3), spans(), make_state(core), lags=[2, 6])
         return alignment.products
 
     assert truth(None).any()

@@ -224,8 +224,8 @@ def test_training_on_cut_spans_is_training_on_windows() -> None:
     model = make_model(task)
     episode = task.draw()
     state = model.initial_state(ROWS)
-    found, steps = train_on(BPTT(), model, model.loss, cut(episode, 3), state)
-    expected, whole = train_on(TruncatedBPTT(3), model, model.loss, [episode], state)
+    found, steps = train_on(BPTT(model, model.loss), cut(episode, 3), state)
+    expected, whole = train_on(TruncatedBPTT(model, model.loss, 3), [episode], state)
     assert_close(found, expected)
     assert_close(steps[-1].state, whole[0].state)
 
@@ -242,11 +242,11 @@ def test_synthesizers_can_be_trained_on_cut_spans(name: str, sees: str) -> None:
         "steps": lambda: model.mlp_synthesizer(4, hidden_sizes=(8,), projection=3),
         "errors and what arrives": lambda: model.adjoint_synthesizer(2),
     }[sees]()
-    estimator = SyntheticGradients(2, synthesizer)
+    estimator = SyntheticGradients(model, model.loss, 2, synthesizer=synthesizer)
     torch.nn.init.normal_(next(iter(synthesizer.parameters())))
     for _ in range(2):
         for span in cut(task.draw(), 6, estimator.lookahead):
-            state = estimator.backward(model, model.loss, span, state).state
+            state = estimator.backward(span, state).state
     assert all(torch.isfinite(gradient).all() for gradient in gradients(model).values())
     assert any(gradient.any() for gradient in gradients(estimator).values())
 
