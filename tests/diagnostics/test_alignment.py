@@ -42,7 +42,6 @@ from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
 from sgrnn.state import State
 from sgrnn.synthesizers import Lookahead
-from sgrnn.tasks import cut
 
 LAGS = [1, 2, 3, 5, 8]
 ALL_END = torch.ones(ROWS, dtype=torch.bool)
@@ -73,7 +72,7 @@ def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
 @pytest.mark.parametrize("core", ["LSTM-2", "own"])
 def test_an_oracle_scores_one(core: str) -> None:
     model = make_core(core)
-    spans = cut(make_span(12, is_last=ALL_END), 4)
+    spans = make_span(12, is_last=ALL_END).divide(4)
     estimator = oracle(model, squared_error, 2, steps=12)
     alignment = measure_alignment(estimator, spans, make_state(model), lags=[12])
     ones = torch.ones_like(alignment.cosine().value)
@@ -125,7 +124,7 @@ def test_shuffled_predictions_score_about_zero_or_below() -> None:
 def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None:
     is_first = [(0, 0), (1, 1), (4, 0), (4, 2), (5, 1), (11, 0)]  # at the ends of spans and inside
     model = make_core("LSTM-1")
-    spans = cut(make_span(12, is_first=is_first, is_last=ALL_END), 4)
+    spans = make_span(12, is_first=is_first, is_last=ALL_END).divide(4)
     estimator = oracle(model, squared_error, 1, steps=1)
     alignment = measure_alignment(estimator, spans, make_state(model), lags=[1])
     assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))
@@ -199,7 +198,7 @@ def test_parts_are_measured_apart() -> None:
 def test_estimator_model_gradients_and_chance_are_left_as_they_were() -> None:
     model = make_language_model(dropout=0.5)
     estimator = SyntheticGradients(model, model.loss, 2, synthesizer=model.synthesizer(3), shuffle=True).double()
-    spans = cut(make_text(12, is_last=ALL_END), 4)
+    spans = make_text(12, is_last=ALL_END).divide(4)
     state = make_state(model)
     estimator.backward(spans[0], state)
     before = {name: value.clone() for name, value in estimator.state_dict().items()}
@@ -247,7 +246,7 @@ def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
 def test_of_mixed_it_is_the_synthetic_part() -> None:
     model = make_core("LSTM-1")
     synthetic = oracle(model, squared_error, 2, steps=8)
-    spans = cut(make_span(8, is_last=ALL_END), 4)
+    spans = make_span(8, is_last=ALL_END).divide(4)
     mixed = Mixed(synthetic, Constant(0.0))
     alignment = measure_alignment(mixed, spans, make_state(model), lags=[8])
     assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))

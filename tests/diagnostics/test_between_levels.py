@@ -11,7 +11,6 @@ from sgrnn.estimators import TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.synthesizers import MLPSynthesizer
 from sgrnn.synthesizers.interface import Interface
-from sgrnn.tasks import cut
 
 
 def make_wrong(all_reduce: AllReduce | None = None) -> Interface:
@@ -26,7 +25,7 @@ def make_wrong(all_reduce: AllReduce | None = None) -> Interface:
 
 
 def spans() -> list[Span]:
-    return cut(make_span(24, is_last=torch.ones(ROWS, dtype=torch.bool)), 6)
+    return make_span(24, is_last=torch.ones(ROWS, dtype=torch.bool)).divide(6)
 
 
 def bias_with(interface: Interface | None) -> Bias:

@@ -25,7 +25,6 @@ from sgrnn.diagnostics import Bias, measure_bias, stretches
 from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL
 from sgrnn.span import Span
-from sgrnn.tasks import cut
 
 ALL_END = torch.ones(ROWS, dtype=torch.bool)
 
@@ -33,7 +32,7 @@ ALL_END = torch.ones(ROWS, dtype=torch.bool)
 def episodes(number: int, steps: int, span: int) -> list[Span]:
     """So many equal episodes that start and end all rows, cut into spans."""
     whole = make_span(steps, is_first=[(0, row) for row in range(ROWS)], is_last=ALL_END)
-    return [part for _ in range(number) for part in cut(whole, span)]
+    return [part for _ in range(number) for part in whole.divide(span)]
 
 
 def linear_gradient(core: LinearCore, episode: Span, reach: Sequence[int]) -> Tensor:
@@ -244,7 +243,7 @@ def test_where_the_reference_is_noise_alone_an_estimator_is_worth_no_window() ->
 
 def test_any_estimator_can_be_measured_and_is_left_as_it_was() -> None:
     model = make_language_model()
-    spans = cut(make_text(24, is_last=ALL_END), 4)
+    spans = make_text(24, is_last=ALL_END).divide(4)
     synthetic = partial(SyntheticGradients, window=2, synthesizer=model.synthesizer(3))
     for kind in (BPTT, partial(TruncatedBPTT, window=2), RTRL, synthetic):
         estimator = kind(model, model.loss).double()
@@ -274,7 +273,7 @@ def test_an_output_layer_that_the_loss_alone_knows_of_is_left_as_it_was() -> Non
 
 def test_spans_are_taken_together_up_to_the_horizon_or_an_end() -> None:
     whole = make_span(10, is_first=[(0, 0)], is_last=ALL_END)
-    spans = [*cut(whole, 4), *cut(whole, 4)]
+    spans = [*whole.divide(4), *whole.divide(4)]
     assert [[span.steps for span in parts] for parts in stretches(spans, 8)] == [[4, 4], [2], [4, 4], [2]]
     assert [[span.steps for span in parts] for parts in stretches(spans, 50)] == [[4, 4, 2], [4, 4, 2]]
 

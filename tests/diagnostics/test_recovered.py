@@ -12,7 +12,6 @@ from torch import Tensor
 from sgrnn.diagnostics import recovered_loss
 from sgrnn.state import State
 from sgrnn.synthesizers import Lookahead
-from sgrnn.tasks import cut
 
 
 def test_the_gradient_of_a_quadratic_adds_up_to_it() -> None:
@@ -30,7 +29,7 @@ def test_the_gradient_of_a_quadratic_adds_up_to_it() -> None:
 
 def test_the_gradient_of_any_loss_nearly_does() -> None:
     model = make_core("own")
-    spans = cut(make_span(12, is_last=torch.ones(3, dtype=torch.bool)), 4)
+    spans = make_span(12, is_last=torch.ones(3, dtype=torch.bool)).divide(4)
     exact = oracle(model, squared_error, 2, steps=5)
     state = make_state(model)
     assert isinstance(state, dict)

@@ -210,7 +210,7 @@ def test_without_a_state_a_span_begins_where_sequences_do(name: str, make: Calla
         for parameter in estimator.parameters():
             nn.init.normal_(parameter, std=0.3)
         state = initial_state(model.lstm if isinstance(model, Bare) else model, ROWS) if given else None
-        is_first = [(0, row) for row in range(ROWS)] if given and name == "online" else None
+        is_first = [(0, row) for row in range(ROWS)] if given else None
         span = make_span(STEPS + 3, is_first=is_first).slice(0, STEPS)
         seen = estimator.look(span, state)
         step = estimator.backward(span, state)

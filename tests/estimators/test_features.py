@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 from models import ROWS, SIZE, gradients, make_language_model, make_span, make_state, make_text, squared_error
-from tolerances import assert_identical
+from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
 from sgrnn.estimators import SyntheticGradients
+from sgrnn.estimators.features import features_of
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import batch_size
@@ -92,16 +93,22 @@ def test_steps_that_are_numbers_or_images_are_vectors_too() -> None:
 class Counting(nn.Module):
     """Reads tokens and has no method for their features."""
 
-    def __init__(self) -> None:
+    def __init__(self, embeddings: int = 1) -> None:
         super().__init__()
         self.model = make_language_model(LSTM(SIZE, SIZE))
+        self.others = nn.ModuleList(nn.Embedding(2, 2) for _ in range(embeddings - 1))
 
     def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         return self.model(inputs, state)
 
 
-def test_tokens_without_a_method_are_refused() -> None:
-    model = Counting()
+def test_tokens_without_a_method_are_read_by_the_one_embedding() -> None:
+    model, tokens = Counting(), make_text(STEPS).inputs
+    assert_close(features_of(model, tokens), model.model.input_features(tokens))
+
+
+def test_tokens_without_a_method_and_several_embeddings_are_refused() -> None:
+    model = Counting(embeddings=2)
     state, loss = make_state(model.model), model.model.loss
     for sees_targets in (False, True):
         with pytest.raises(

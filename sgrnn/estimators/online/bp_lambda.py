@@ -99,7 +99,8 @@ class BPLambda(CarryingEstimator):
         span, state = self.begin(span, state)
         size = to_matrix(state).shape[1]
         if not self.bias.numel():
-            self.weight, self.bias = self.weight.new_zeros(size, size), self.bias.new_zeros(size)
+            like = to_matrix(state)
+            self.weight, self.bias = like.new_zeros(size, size), like.new_zeros(size)
         if len(self.bias) != size:
             raise ValueError(f"state must have {len(self.bias)} features a row as in the spans before, got {size}")
         run = unroll_steps(self.model, span, state)
