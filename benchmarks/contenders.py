@@ -113,7 +113,7 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
     if learned:
         optimizers.append(torch.optim.Adam(learned, lr=1e-3, fused=True))
     stream = TokenStream(random_text(setting), 0, setting.batch, setting.span, estimator.lookahead)
-    step = Updates(model, model.loss, estimator, optimizers, model.parameters(), clip=0.25)
+    step = Updates(estimator, optimizers, model.parameters(), clip=0.25)
     state = model.initial_state(setting.batch)
 
     def update() -> None:
@@ -126,12 +126,14 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
 def build_estimator(kind: str, window: int, model: sgrnn.LanguageModel, **synthesizer: int) -> sgrnn.GradientEstimator:
     """Return the estimator of a kind, as `our_loop` describes it."""
     if kind == "full":
-        return sgrnn.BPTT()
+        return sgrnn.BPTT(model, model.loss)
     if kind == "truncated":
-        return sgrnn.TruncatedBPTT(window, parallel=None)
+        return sgrnn.TruncatedBPTT(model, model.loss, window, parallel=None)
     if kind == "exact":
-        return sgrnn.ExactAhead(window, 8, parallel=None)
-    estimator = sgrnn.SyntheticGradients(window, model.synthesizer(**synthesizer), parallel=None)
+        return sgrnn.ExactAhead(model, model.loss, window, 8, parallel=None)
+    estimator = sgrnn.SyntheticGradients(
+        model, model.loss, window, synthesizer=model.synthesizer(**synthesizer), parallel=None
+    )
     return sgrnn.Mixed(estimator, sgrnn.schedules.Constant(0.0), real_window=window) if kind == "mixed" else estimator
 
 

@@ -42,9 +42,9 @@ from torch import Tensor, nn
 from updates import Updates
 
 import sgrnn
-from sgrnn.estimators import GradientEstimator
+from sgrnn.estimators import GradientEstimator, Loss
 from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
-from sgrnn.tasks import Copy, CurriculumTask, RepeatCopy, loss_per_target
+from sgrnn.tasks import Copy, RepeatCopy, loss_per_target
 
 TASKS: dict[str, type[Copy] | type[RepeatCopy]] = {"copy": Copy, "repeat-copy": RepeatCopy}
 WINDOWED = ("truncated", "synthetic", "shuffled", "zero", "errors", "state", "state, auxiliary")
@@ -58,28 +58,28 @@ PUBLISHED = {
 BUDGETS = ("steps", "seconds")
 
 
-def build_estimator(method: str, window: int, hidden_size: int, task: CurriculumTask) -> GradientEstimator:
+def build_estimator(method: str, window: int, core: sgrnn.LSTM, loss: Loss, input_size: int) -> GradientEstimator:
     """Return the estimator of a method, for a bare LSTM as the model."""
-    size = 2 * hidden_size
+    hidden_size, size = core.hidden_size, 2 * core.hidden_size
     options: dict[str, Any] = {"shuffled": {"shuffle": True}, "zero": {"discount": 0.0}}.get(method, {})
     match method:
         case "full":
-            return sgrnn.BPTT()
+            return sgrnn.BPTT(core, loss)
         case "truncated":
-            return sgrnn.TruncatedBPTT(window, parallel=True)
+            return sgrnn.TruncatedBPTT(core, loss, window, parallel=True)
         case "synthetic" | "shuffled" | "zero":
             synthesizer = sgrnn.AdjointSynthesizer(
-                size, hidden_size, task.input_size, window=window, hidden_size=32, rank=16, projection=16
+                size, hidden_size, input_size, window=window, hidden_size=32, rank=16, projection=16
             )
         case "errors":
-            synthesizer = sgrnn.ErrorSynthesizer(size, hidden_size, task.input_size, hidden_size=64)
+            synthesizer = sgrnn.ErrorSynthesizer(size, hidden_size, input_size, hidden_size=64)
         case "state" | "state, auxiliary":
             synthesizer, options = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in method), {"remove_mean": True}
         case "bp-lambda":
-            return BPLambda(size, learning_rate=1e-5, discount=0.9)
+            return BPLambda(core, loss, learning_rate=1e-5, discount=0.9)
         case _:
-            return {"rtrl": RTRL, "snap-1": SnAp1, "uoro": UORO}[method]()
-    return sgrnn.SyntheticGradients(window, synthesizer, parallel=True, **options)
+            return {"rtrl": RTRL, "snap-1": SnAp1, "uoro": UORO}[method](core, loss)
+    return sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer, parallel=True, **options)
 
 
 def open_forget_gates(core: sgrnn.LSTM) -> None:
@@ -104,16 +104,17 @@ def train(
     core = sgrnn.LSTM(copying.input_size, hidden_size)
     open_forget_gates(core)
     readout = nn.Linear(hidden_size, copying.output_size)
-    estimator = build_estimator(method, window, hidden_size, copying)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return copying.loss(readout(outputs), targets)
+
+    estimator = build_estimator(method, window, core, loss, copying.input_size)
     parameters, learned = [*core.parameters(), *readout.parameters()], list(estimator.parameters())
     optimizers = [torch.optim.Adam(parameters, rate, fused=True)]
     if learned:
         optimizers.append(torch.optim.Adam(learned, synthesizer_rate, fused=True))
 
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return copying.loss(readout(outputs), targets)
-
-    update = Updates(core, loss, estimator, optimizers, parameters, clip=1.0)
+    update = Updates(estimator, optimizers, parameters, clip=1.0)
     mastered: list[list[float]] = []
     taken = episodes = 0
     r2 = 0.0

@@ -144,10 +144,10 @@ class Pair:
         alone = setting.method == "message alone"
         synthesizer = sgrnn.MLPSynthesizer(MESSAGE, (128,), lookahead=0 if alone else 1, feature_size=known)
         self.interface = sgrnn.Interface(synthesizer)
-        self.estimator: sgrnn.GradientEstimator = sgrnn.TruncatedBPTT(setting.period)
+        self.estimator: sgrnn.GradientEstimator = sgrnn.TruncatedBPTT(self.fast, self._loss, setting.period)
         if setting.method == "every step":
             over_time = sgrnn.MLPSynthesizer(2 * HIDDEN, (128,), lookahead=AHEAD, feature_size=3)
-            self.estimator = sgrnn.SyntheticGradients(1, over_time)
+            self.estimator = sgrnn.SyntheticGradients(self.fast, self._loss, 1, synthesizer=over_time)
         trained = [self.fast, self.slow, self.interface, self.estimator]
         self.optimizers = {
             module: torch.optim.Adam(module.parameters(), fused=True) for module in trained if list(module.parameters())
@@ -183,26 +183,11 @@ class Pair:
 
     def _go_on(self, stream: Stream) -> None:
         """Update the fast network by its own loss and the interface's reply, the slow one after its last tick."""
-        period, window = self.setting.period, 1 if self.setting.method == "every step" else self.setting.period
-        steps, received = len(stream.odd), []
+        window = 1 if self.setting.method == "every step" else self.setting.period
+        self.stream, self.received, steps = stream, [], len(stream.odd)
         self.remembered = self.slow.initial_state(stream.odd.shape[1])
         for start in range(0, steps, window):
-            stop = start + window
-            sends = stop % period == 0
-
-            def loss(outputs: Tensor, targets: Tensor, sends: bool = sends, stop: int = stop) -> Tensor:
-                losses = self.fast.loss(outputs, targets[..., 0])
-                if not sends:
-                    return losses
-                message = self.fast.send(outputs[-1])
-                if self.setting.method == "none":
-                    received.append(message.detach())
-                    return losses
-                facts = self._tick(message, stream.threes[stop - 1], stream.total[len(received)])
-                message, reply = self.interface(message, facts)
-                received.append(message)
-                return losses + reply * (steps / window)  # a window's share in the mean over all steps, made whole
-
+            stop = self.stop = start + window
             targets = torch.stack([stream.odd, stream.threes], dim=-1)
             future = slice(stop, stop + AHEAD)
             span = sgrnn.Span(
@@ -210,11 +195,25 @@ class Pair:
                 future=sgrnn.Span(stream.inputs[future], targets[future]) if stop < steps else None,
                 is_last=None if stop < steps else torch.ones(targets.shape[1], dtype=torch.bool),
             )  # fmt: skip
-            self.state = self.estimator.backward(self.fast, loss, span, self.state).state
+            self.state = self.estimator.backward(span, self.state).state
             for module in (self.fast, self.estimator):
                 self._step(module)
             self.updates += 1
-        self.slow.loss(torch.stack(received), stream.total).backward()
+        self.slow.loss(torch.stack(self.received), stream.total).backward()
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the losses of the window before `stop`, with the interface's reply where a message is sent."""
+        losses, stream = self.fast.loss(outputs, targets[..., 0]), self.stream
+        if self.stop % self.setting.period:
+            return losses
+        message = self.fast.send(outputs[-1])
+        if self.setting.method == "none":
+            self.received.append(message.detach())
+            return losses
+        facts = self._tick(message, stream.threes[self.stop - 1], stream.total[len(self.received)])
+        message, reply = self.interface(message, facts)
+        self.received.append(message)
+        return losses + reply * (len(stream.odd) / len(outputs))  # a window's share in the mean of all, made whole
 
     @torch.no_grad()
     def _tick(self, message: Tensor, threes: Tensor, total: Tensor) -> sgrnn.Lookahead | None:

@@ -3,12 +3,12 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -30,8 +30,6 @@ class Updates:
     """A training loop: every call is an update.
 
     Args:
-        model: the core, or a model around it.
-        loss: of outputs and targets.
         estimator: of the gradients.
         optimizers: of model and synthesizer; None for one that has nothing to train.
         clipped: parameters whose gradient is shrunk together.
@@ -40,19 +38,17 @@ class Updates:
 
     def __init__(
         self,
-        model: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
         estimator: GradientEstimator,
         optimizers: Sequence[Optimizer | None],
         clipped: Iterable[nn.Parameter],
         clip: float,
     ) -> None:
-        self.model, self.loss, self.estimator, self.clip = model, loss, estimator, clip
+        self.estimator, self.clip = estimator, clip
         self.optimizers = [optimizer for optimizer in optimizers if optimizer is not None]
         self.clipped = list(clipped)
 
     def __call__(self, span: Span, state: State) -> Step:
-        step = self.estimator.backward(self.model, self.loss, span, state)
+        step = self.estimator.backward(span, state)
         nn.utils.clip_grad_norm_(self.clipped, self.clip)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -71,7 +67,7 @@ class RecipeUpdates:
             build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, estimator)
         ]  # fmt: skip
         clip = recipe.training.clip or math.inf
-        self.update = Updates(self.model, self.model.loss, estimator, optimizers, self.model.parameters(), clip)
+        self.update = Updates(estimator, optimizers, self.model.parameters(), clip)
         self.problem.start(estimator.lookahead)
         self.state = self.model.initial_state(recipe.training.batch_size)
 

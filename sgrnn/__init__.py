@@ -1,10 +1,10 @@
 """Truncated back-propagation through time with synthetic gradients, for recurrent language models.
 
-estimator = sgrnn.Synthetic(window=5, synthesizer=model.synthesizer())
-state = model.initial_state(batch_size)
-for span in stream:
-    step = estimator.backward(model, model.loss, span, state)   # fills .grad of model and synthesizer
-    ...                                                      # clip and step the optimizers
+estimator = sgrnn.SyntheticGradients(core, loss, window=5)
+state = None
+for span in sgrnn.spans(inputs, targets, steps=20, lookahead=estimator.lookahead):
+    step = estimator.backward(span, state)   # fills .grad of core, synthesizer, and whatever else the loss reaches
+    ...                                      # clip and step the optimizers
     state = step.state
 """
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sgrnn.errors import InputError
     from sgrnn.estimators import (
         BPTT,
+        Boundary,
         ExactAhead,
         GradientEstimator,
         Mixed,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sgrnn.models.evaluation import Score, evaluate
     from sgrnn.models.generation import generate
     from sgrnn.models.language_model import LanguageModel
+    from sgrnn.sequences import spans
     from sgrnn.span import Span
     from sgrnn.state import State, state_size
     from sgrnn.synthesizers import (
@@ -53,6 +55,7 @@ __all__ = [
     "UORO",
     "AdjointSynthesizer",
     "BPLambda",
+    "Boundary",
     "Dropout",
     "ErrorSynthesizer",
     "ExactAhead",
@@ -77,6 +80,7 @@ __all__ = [
     "generate",
     "initial_state",
     "schedules",
+    "spans",
     "state_size",
 ]
 
@@ -84,11 +88,12 @@ _HOMES = {
     "cores": "GRU LSTM RNN HierarchicalCore initial_state",
     "cores.dropout": "Dropout",
     "errors": "InputError",
-    "estimators": "BPTT ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT schedules",
+    "estimators": "BPTT Boundary ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT schedules",
     "estimators.online": "RTRL UORO BPLambda SnAp1",
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",
     "models.language_model": "LanguageModel",
+    "sequences": "spans",
     "span": "Span",
     "state": "State state_size",
     "synthesizers": "AdjointSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage Synthesizer",

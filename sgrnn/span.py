@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
-_REMEDY = (
-    "pad sequences of different length and mark where each begins (is_first) or ends (is_last), and put several inputs "
-    "of a step side by side in one tensor"
-)
+from sgrnn.errors import at_least
+from sgrnn.state import leaves, map_state
+
+Steps = Any  # a Tensor (steps, rows, ...), or a tuple, list, dict or named tuple of such
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,8 @@ class Span:
     """S consecutive steps of B rows of data, time first.
 
     Args:
-        inputs: (S, B, ...) read by the model.
-        targets: (S, B, ...) for the loss to compare the model's outputs with.
+        inputs: (S, B, ...) read by the model; several of a step as a tuple, list or dict of such tensors.
+        targets: (S, B, ...) for the loss to compare the model's outputs with; several likewise.
         is_first: (S, B) bool or None; True where the row begins a new sequence at this step. The state of that
             row is replaced by the initial state before the step, and no gradient crosses.
         is_last: (B,) bool or None; True where the row's sequence ends with the span's last step, so that no
@@ -27,37 +29,37 @@ class Span:
         future: the steps that follow the span, as far as a lookahead needs them; None where there are none. A
             synthesizer with a lookahead needs them at every span but one at which all rows end.
             Training alone may see them: evaluation has no use for a gradient.
+        mask: (S, B) bool or None; False at padding, between the end of a row's sequence and the beginning of its next.
+            The loss is the mean over all other steps, and no gradient crosses. The values there must be finite.
 
     Raises:
-        TypeError: inputs or targets are no tensors: several inputs a step go side by side in one.
+        TypeError: inputs or targets hold something else than tensors.
         ValueError: there are no steps or no rows, or shapes, dtypes or numbers of rows do not agree.
     """
 
-    inputs: Tensor
-    targets: Tensor
+    inputs: Steps
+    targets: Steps
     is_first: Tensor | None = None
     is_last: Tensor | None = None
     future: "Span | None" = None
+    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("inputs", "targets"):
-            tensor = getattr(self, name)
-            if not isinstance(tensor, Tensor):
-                raise TypeError(f"{name} must be a tensor (steps, rows, ...), got a {type(tensor).__name__}: {_REMEDY}")
-        steps_and_rows = self.inputs.shape[:2]
-        if len(steps_and_rows) < 2 or 0 in steps_and_rows:
-            least = "rows" if len(steps_and_rows) == 2 and steps_and_rows[0] else "steps"
-            raise ValueError(f"inputs must be (steps, rows, ...) with {least} >= 1, got {tuple(self.inputs.shape)}")
-        for name, tensor, expected in (
-            ("targets", self.targets.shape[:2], steps_and_rows),
-            ("is_first", self.is_first.shape if self.is_first is not None else steps_and_rows, steps_and_rows),
-            ("is_last", self.is_last.shape if self.is_last is not None else steps_and_rows[1:], steps_and_rows[1:]),
-        ):
-            if tensor != expected:
-                raise ValueError(f"{name} must begin with {tuple(expected)} like inputs, got {tuple(tensor)}")
-        for name in ("is_first", "is_last"):
+            _require_tensors(name, getattr(self, name))
+        steps_and_rows = leaves(self.inputs)[0].shape[:2]
+        for name in ("inputs", "targets"):
+            for tensor in leaves(getattr(self, name)):
+                if name == "inputs" and (len(tensor.shape[:2]) < 2 or 0 in tensor.shape[:2]):
+                    least = "rows" if tensor.dim() > 1 and tensor.shape[0] else "steps"
+                    raise ValueError(f"inputs must be (steps, rows, ...) with {least} >= 1, got {tuple(tensor.shape)}")
+                _require_beginning(name, tensor.shape[:2], steps_and_rows)
+        for name, expected in (("is_first", steps_and_rows), ("is_last", steps_and_rows[1:]), ("mask", steps_and_rows)):
             marks = getattr(self, name)
-            if marks is not None and marks.dtype != torch.bool:
+            if marks is None:
+                continue
+            _require_beginning(name, marks.shape, expected)
+            if marks.dtype != torch.bool:
                 raise ValueError(f"{name} must be bool, got {marks.dtype}")
         if self.future is not None:
             self._require_same_kind(self.future)
@@ -66,22 +68,35 @@ class Span:
         if future.batch_size != self.batch_size:
             raise ValueError(f"future must have {self.batch_size} rows, got {future.batch_size}")
         for name in ("inputs", "targets"):
-            own, later = getattr(self, name), getattr(future, name)
-            if own.shape[2:] != later.shape[2:] or own.dtype != later.dtype:
-                raise ValueError(
-                    f"future.{name} must be of the kind of {name}, steps of {tuple(own.shape[1:])} in {own.dtype}, "
-                    f"got {tuple(later.shape[1:])} in {later.dtype}"
-                )
+            own, later = leaves(getattr(self, name)), leaves(getattr(future, name))
+            if len(own) != len(later):
+                raise ValueError(f"future.{name} must hold as many tensors as {name}, {len(own)}, got {len(later)}")
+            for here, there in zip(own, later, strict=True):
+                if here.shape[2:] != there.shape[2:] or here.dtype != there.dtype:
+                    raise ValueError(
+                        f"future.{name} must be of the kind of {name}, steps of {tuple(here.shape[1:])} in "
+                        f"{here.dtype}, got {tuple(there.shape[1:])} in {there.dtype}"
+                    )
 
     @property
     def steps(self) -> int:
         """S, the number of steps."""
-        return self.inputs.shape[0]
+        return leaves(self.inputs)[0].shape[0]
 
     @property
     def batch_size(self) -> int:
         """B, the number of rows."""
-        return self.inputs.shape[1]
+        return leaves(self.inputs)[0].shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the data."""
+        return leaves(self.inputs)[0].device
+
+    @cached_property
+    def size(self) -> int:
+        """Number of steps of all rows over which the loss is averaged: S x B without padding, and never 0."""
+        return self.steps * self.batch_size if self.mask is None else max(int(self.mask.sum()), 1)
 
     def slice(self, start: int, stop: int, lookahead: int | None = None) -> "Span":
         """Return the steps from `start` up to `stop` as a span whose future is the steps after them, without copies.
@@ -91,14 +106,30 @@ class Span:
             lookahead: the most steps of the future; None for all that follow in this span. At the span's own end the
                 future is the span's.
         """
+        end = self.steps if lookahead is None else min(stop + lookahead, self.steps)
+        future = self._part(stop, end) if end > stop else self.future if stop == self.steps else None
+        return replace(self._part(start, stop), future=future)
+
+    def _part(self, start: int, stop: int) -> "Span":
+        """Return the steps from `start` up to `stop` without a future."""
         is_first = None if self.is_first is None else self.is_first[start:stop]
         if is_first is not None and not bool(is_first.any()):
             is_first = None
-        if stop == self.steps:
-            return Span(self.inputs[start:], self.targets[start:], is_first, self.is_last, self.future)
-        end = self.steps if lookahead is None else min(stop + lookahead, self.steps)
-        future = self.slice(stop, end).with_future(None) if end > stop else None
-        return Span(self.inputs[start:stop], self.targets[start:stop], is_first, None, future)
+        mask = None if self.mask is None else self.mask[start:stop]
+        inputs, targets = (between(each, start, stop) for each in (self.inputs, self.targets))
+        return Span(inputs, targets, is_first, self.is_last if stop == self.steps else None, None, mask)
+
+    def divide(self, steps: int, lookahead: int | None = None) -> "list[Span]":
+        """Divide into consecutive spans, without copies of the data.
+
+        Args:
+            steps: of each; the last may have fewer.
+            lookahead: the most steps of the future of each; None for all that follow.
+        """
+        at_least("steps", steps, 1)
+        at_least("lookahead", 0 if lookahead is None else lookahead, 0)
+        starts = range(0, self.steps, steps)
+        return [self.slice(start, min(start + steps, self.steps), lookahead) for start in starts]
 
     def with_future(self, future: "Span | None") -> "Span":
         """Return a span of the same steps with another future."""
@@ -112,7 +143,7 @@ class Span:
         """
         if len(spans) == 1:
             return spans[0]
-        is_first = None
+        is_first = mask = None
         if any(span.is_first is not None for span in spans) or any(span.is_last is not None for span in spans[:-1]):
             is_first = torch.cat([span.marked_first() for span in spans])
             step = 0
@@ -120,8 +151,13 @@ class Span:
                 step += span.steps
                 if span.is_last is not None:
                     is_first[step] |= span.is_last
-        inputs, targets = torch.cat([span.inputs for span in spans]), torch.cat([span.targets for span in spans])
-        return Span(inputs, targets, is_first, spans[-1].is_last, spans[-1].future)
+        if any(span.mask is not None for span in spans):
+            mask = torch.cat([span.marked_real() for span in spans])
+        inputs, targets = (
+            map_state(lambda *parts: torch.cat(parts), *each)
+            for each in zip(*((span.inputs, span.targets) for span in spans), strict=True)
+        )
+        return Span(inputs, targets, is_first, spans[-1].is_last, spans[-1].future, mask)
 
     def continuing(self, boundaries: Sequence[int]) -> Tensor | None:
         """True where a row's sequence goes on across a boundary, (len(boundaries) x B,) bool; None where all do.
@@ -129,16 +165,24 @@ class Span:
         Args:
             boundaries: steps into the span, of which the last is S.
         """
-        after = self.future.is_first if self.future is not None else None
-        if self.is_first is None and self.is_last is None and after is None:
+        marks = [self.is_first, self.is_last, self.mask]
+        if self.future is not None:
+            marks += [self.future.is_first, self.future.mask]
+        if all(mark is None for mark in marks):
             return None
-        closed = torch.zeros(len(boundaries), self.batch_size, dtype=torch.bool, device=self.inputs.device)
+        closed = torch.zeros(len(boundaries), self.batch_size, dtype=torch.bool, device=self.device)
         if self.is_first is not None:
             closed[:-1] |= self.is_first[list(boundaries[:-1])]
         if self.is_last is not None:
             closed[-1] |= self.is_last
-        if after is not None:
-            closed[-1] |= after[0]
+        if self.mask is not None:
+            closed[:-1] |= ~self.mask[list(boundaries[:-1])]
+            closed[1:] |= ~self.mask[[boundary - 1 for boundary in boundaries[1:]]]
+        if self.future is not None:
+            if self.future.is_first is not None:
+                closed[-1] |= self.future.is_first[0]
+            if self.future.mask is not None:
+                closed[-1] |= ~self.future.mask[0]
         return ~closed.flatten()
 
     def unbroken(self, boundaries: Sequence[int]) -> Tensor | None:
@@ -156,21 +200,49 @@ class Span:
         """Return the span of the rows from `start` up to `stop`."""
         return self._map(lambda steps: steps[:, start:stop], lambda rows: rows[start:stop])
 
-    def to(self, device: torch.device) -> "Span":
+    def to(self, device: torch.device | str) -> "Span":
         """Return the span with its tensors on another device."""
         return self._map(lambda steps: steps.to(device), lambda rows: rows.to(device))
 
     def _map(self, of_steps: Callable[[Tensor], Tensor], of_rows: Callable[[Tensor], Tensor]) -> "Span":
         return Span(
-            of_steps(self.inputs),
-            of_steps(self.targets),
+            map_state(of_steps, self.inputs),
+            map_state(of_steps, self.targets),
             None if self.is_first is None else of_steps(self.is_first),
             None if self.is_last is None else of_rows(self.is_last),
             None if self.future is None else self.future._map(of_steps, of_rows),
+            None if self.mask is None else of_steps(self.mask),
         )
 
     def marked_first(self) -> Tensor:
         """Return `is_first` as a tensor (S, B), all False where it is None."""
         if self.is_first is None:
-            return torch.zeros(self.steps, self.batch_size, dtype=torch.bool, device=self.inputs.device)
+            return torch.zeros(self.steps, self.batch_size, dtype=torch.bool, device=self.device)
         return self.is_first
+
+    def marked_real(self) -> Tensor:
+        """Return `mask` as a tensor (S, B), all True where it is None."""
+        if self.mask is None:
+            return torch.ones(self.steps, self.batch_size, dtype=torch.bool, device=self.device)
+        return self.mask
+
+
+def between(steps: Steps, start: int, stop: int) -> Steps:
+    """Return the steps from `start` up to `stop`."""
+    return map_state(lambda tensor: tensor[start:stop], steps)
+
+
+def _require_tensors(name: str, steps: Steps) -> None:
+    try:
+        if leaves(steps):
+            return
+    except TypeError:
+        pass
+    raise TypeError(
+        f"{name} must be a tensor (steps, rows, ...), or a tuple, list or dict of such, got a {type(steps).__name__}"
+    )
+
+
+def _require_beginning(name: str, found: torch.Size, expected: torch.Size) -> None:
+    if found != expected:
+        raise ValueError(f"{name} must begin with {tuple(expected)} like inputs, got {tuple(found)}")

@@ -171,17 +171,15 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def train_on(
-    estimator: GradientEstimator, model: nn.Module, loss: Loss, spans: list[Span], state: State
-) -> tuple[dict[str, Tensor], list[Step]]:
+def train_on(estimator: GradientEstimator, spans: list[Span], state: State) -> tuple[dict[str, Tensor], list[Step]]:
     """Gradients of the summed loss of consecutive spans, and the estimator's steps; no parameter is changed."""
     totals: dict[str, Tensor] = {}
     steps = []
     for span in spans:
-        model.zero_grad()
-        steps.append(estimator.backward(model, loss, span, state))
+        estimator.model.zero_grad()
+        steps.append(estimator.backward(span, state))
         state = steps[-1].state
-        for name, gradient in gradients(model).items():
+        for name, gradient in gradients(estimator.model).items():
             totals[name] = totals.get(name, 0) + gradient * (span.steps * span.batch_size)
     return totals, steps
 

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sgrnn"
 LAYERS = [
-    ["lazy", "errors", "state", "all_reduce", "span"],
+    ["lazy", "errors", "state", "all_reduce", "span", "sequences"],
     ["contract"],
     ["synthesizers"],
     ["cores"],

@@ -61,9 +61,14 @@ def test_sizes_that_do_not_fit_are_refused(inputs: Tensor, options: dict[str, An
         Span(**{"inputs": inputs, "targets": targets} | options)
 
 
-def test_several_inputs_of_a_step_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"^inputs must be a tensor \(steps, rows, ...\), got a tuple: pad sequences"):
-        Span((ints(5, 3), ints(5, 3)), ints(5, 3))  # pyright: ignore[reportArgumentType]  (as somebody might)
+@pytest.mark.parametrize(
+    ("inputs", "kind"), [([[1, 2], [3, 4]], "list"), ((), "tuple"), (ints(5, 3).numpy(), "ndarray")]
+)
+def test_what_holds_no_tensors_is_refused(inputs: Any, kind: str) -> None:
+    with pytest.raises(
+        TypeError, match=rf"^inputs must be a tensor \(steps, rows, ...\), .* or dict of such, got a {kind}$"
+    ):
+        Span(inputs, ints(5, 3))
 
 
 def test_a_move_and_a_choice_of_rows_take_everything_along() -> None:

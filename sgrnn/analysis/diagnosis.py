@@ -67,13 +67,13 @@ def _measure(trained: Trained, horizon: int, spans: int) -> dict[str, Any]:
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{trained.checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
     drawn = spans_ahead(problem, spans, estimator.lookahead, horizon)
-    alignment = measure_alignment(estimator, model, model.loss, drawn, state, lags=block_ends(horizon))
-    health = measure_health(estimator, model, model.loss, drawn, state)
+    alignment = measure_alignment(estimator, drawn, state, lags=block_ends(horizon))
+    health = measure_health(estimator, drawn, state)
     windows = comparison_windows(sum(span.steps for span in _first_stretch(drawn, horizon)), own_window(run))
     try:
-        bias = measure_bias(estimator, model, model.loss, drawn, state, horizon=horizon, windows=windows)
+        bias = measure_bias(estimator, drawn, state, horizon=horizon, windows=windows)
         if between := bias.windows_around():
-            nearer = measure_bias(estimator, model, model.loss, drawn, state, horizon=horizon, windows=between)
+            nearer = measure_bias(estimator, drawn, state, horizon=horizon, windows=between)
             bias = bias.joined(nearer)
     except ValueError as error:
         raise InputError(f"--spans is too small: {error}") from None
@@ -86,7 +86,7 @@ def _measure(trained: Trained, horizon: int, spans: int) -> dict[str, Any]:
         "health": health_metrics(health),
     }
     if estimator.predicts and drawn[0].batch_size > 1:  # it compares rows with their neighbors
-        recovered = recovered_loss(estimator, model, model.loss, drawn[:_RECOVERED], state, horizon=horizon)
+        recovered = recovered_loss(estimator, drawn[:_RECOVERED], state, horizon=horizon)
         metrics["recovered"] = plain(recovered)
     return metrics
 

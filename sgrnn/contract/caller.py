@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import same_values
+from sgrnn.span import Steps
 from sgrnn.state import State, leaves, map_state
 
 
@@ -29,17 +30,17 @@ class Caller:
         self._first = True
         self._counts = self._rounds = False
 
-    def __call__(self, inputs: Tensor, state: State) -> tuple[Any, State]:
+    def __call__(self, inputs: Steps, state: State) -> tuple[Any, State]:
         """Run the model over some steps.
 
         Args:
-            inputs: (time, batch, ...).
+            inputs: (time, batch, ...), or several tensors of that kind.
             state: before the first step.
 
         Raises:
             TypeError: the model does not return outputs and a state.
             ValueError: the outputs are not (time, batch, ...), the state changes its structure or shape, or was
-                written in place.
+                written in place, or inputs and model do not lie on one device in one precision.
         """
         if not self._first:
             outputs, after = self.model(inputs, _own_counters(state) if self._counts else state)
@@ -50,9 +51,11 @@ class Caller:
         try:
             returned = self.model(inputs, _own_counters(state) if self._counts else state)
         except RuntimeError as error:
-            if "leaf Variable that requires grad" not in str(error):
-                raise
-            raise ValueError(_in_place()) from error
+            if "leaf Variable that requires grad" in str(error):
+                raise ValueError(_in_place()) from error
+            if (remedy := _misfit(self.model, inputs, before)) is not None:
+                raise ValueError(remedy) from error
+            raise
         if not isinstance(returned, tuple | list) or len(returned) != 2:
             raise TypeError(f"model must return (outputs, state), got {_described(returned)}")
         outputs, after = returned
@@ -99,8 +102,25 @@ def _like(after: State, before: State) -> State:
                      "the same structure")  # fmt: skip
 
 
-def _require_outputs(outputs: Any, inputs: Tensor) -> None:
-    expected = inputs.shape[:2]
+def _misfit(model: nn.Module, inputs: Steps, state: list[Tensor]) -> str | None:
+    """Name what lies on another device than the model, or has another precision, and the remedy; None for nothing."""
+    own = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), None)
+    if own is None:
+        return None
+    for name, tensors, remedy in (
+        ("inputs", leaves(inputs), "span = span.to(device), or x.to(dtype)"),
+        ("state", state, "begin with state=None, or move it"),
+    ):
+        for tensor in tensors:
+            if tensor.device != own.device:
+                return f"{name} must be on the model's device, {own.device}, got {tensor.device}: {remedy}"
+            if tensor.is_floating_point() and tensor.dtype != own.dtype:
+                return f"{name} must be in the model's precision, {own.dtype}, got {tensor.dtype}: {remedy}"
+    return None
+
+
+def _require_outputs(outputs: Any, inputs: Steps) -> None:
+    expected = leaves(inputs)[0].shape[:2]
     for tensor in leaves(outputs):
         if tensor.shape[:2] != expected:
             raise ValueError(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
-from sgrnn.span import Span
+from sgrnn.span import Span, Steps, between
 from sgrnn.state import State, leaves, map_state
 
 _LAYOUT = "(..., batch, features): the batch is the axis before the last"
@@ -96,11 +96,12 @@ def _try_one_row_more(model: nn.Module, span: Span, state: State) -> None:
     Raises:
         ValueError: another layout is the one that works.
     """
-    inputs = span.inputs[:3]
+    inputs = between(span.inputs, 0, 3)
     more = map_state(lambda tensor: _one_more(tensor, -2), state)
-    if _works(model, _one_more(inputs, 1), more):
+    one_row_more = map_state(lambda steps: _one_more(steps, 1), inputs)
+    if _works(model, one_row_more, more):
         return
-    if _works(model, _one_more(inputs.transpose(0, 1), 0), more):
+    if _works(model, map_state(lambda steps: _one_more(steps.transpose(0, 1), 0), inputs), more):
         raise ValueError(
             "model must read inputs (time, batch, ...); this one takes the first axis for the batch (batch_first): "
             "transpose inputs and outputs in its forward"
@@ -109,15 +110,15 @@ def _try_one_row_more(model: nn.Module, span: Span, state: State) -> None:
     for axis in range(min((tensor.dim() for tensor in tensors), default=0)):
         if any(axis == tensor.dim() - 2 or tensor.shape[axis] != span.batch_size for tensor in tensors):
             continue
-        if _works(model, _one_more(inputs, 1), map_state(lambda tensor, axis=axis: _one_more(tensor, axis), state)):
+        if _works(model, one_row_more, map_state(lambda tensor, axis=axis: _one_more(tensor, axis), state)):
             raise ValueError(
                 f"state must be {_LAYOUT}; this model has it at axis {axis} of {tuple(tensors[0].shape)}: move it "
                 "(movedim) where the model takes and gives its state"
             )
 
 
-def _works(model: nn.Module, inputs: Tensor, state: State) -> bool:
-    devices = [inputs.device] if inputs.is_cuda else []
+def _works(model: nn.Module, inputs: Steps, state: State) -> bool:
+    devices = [each.device for each in leaves(inputs) if each.is_cuda][:1]
     try:
         with torch.no_grad(), torch.random.fork_rng(devices), kept_buffers(model):
             _, after = model(inputs, map_state(Tensor.clone, state))

@@ -2,8 +2,17 @@
 
 from sgrnn.cores.gru import GRU
 from sgrnn.cores.hierarchy import HierarchicalCore
-from sgrnn.cores.initial import has_initial_state, initial_state, initial_state_or_zeros
+from sgrnn.cores.initial import first_state, has_initial_state, initial_state, initial_state_or_zeros
 from sgrnn.cores.lstm import LSTM
 from sgrnn.cores.rnn import RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "HierarchicalCore", "has_initial_state", "initial_state", "initial_state_or_zeros"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "HierarchicalCore",
+    "first_state",
+    "has_initial_state",
+    "initial_state",
+    "initial_state_or_zeros",
+]

@@ -1,13 +1,15 @@
 """The state in which a sequence begins, for any core."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
+from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.layout import require_time_first
 from sgrnn.contract.modules import tensor_of
-from sgrnn.state import State, detach, floating_leaves, map_state
+from sgrnn.state import State, detach, floating_leaves, leaves, map_state
 
 
 def initial_state(core: nn.Module, batch_size: int) -> State:
@@ -44,6 +46,48 @@ def has_initial_state(model: nn.Module) -> bool:
     return _holder(model) is not None
 
 
+def first_state(model: nn.Module, inputs: Any) -> State:
+    """Return the state in which a model's sequences begin, for as many rows as its inputs have.
+
+    A model without a method ``initial_state`` may do without a state, if it is given None: it is run for one step to
+    see what its state looks like, and must treat None as zeros.
+
+    Args:
+        model: any model.
+        inputs: (time, batch, ...), or a nest of such tensors.
+
+    Raises:
+        ValueError: the model does not say in which state its sequences begin.
+    """
+    if has_initial_state(model):
+        return initial_state(model, leaves(inputs)[0].shape[1])
+    step = map_state(lambda steps: steps[:1].detach(), inputs)
+    remedy = "give it a method initial_state(batch_size), or hand over the state before the first step"
+    try:
+        outputs, state = _look(model, step, None)
+        zeros = map_state(torch.zeros_like, state)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        raise ValueError(
+            f"{type(model).__name__} has no initial_state(batch_size), and cannot be called with None for a state "
+            f"({error}): {remedy}"
+        ) from None
+    found = [*leaves(outputs), *leaves(state)]
+    again = [tensor for part in _look(model, step, zeros) for tensor in leaves(part)]
+    if not all(torch.allclose(one, other, equal_nan=True) for one, other in zip(found, again, strict=True)):
+        raise ValueError(
+            f"{type(model).__name__} has no initial_state(batch_size), and begins in no state of zeros: {remedy}"
+        )
+    return zeros
+
+
+def _look(model: nn.Module, step: Any, state: State) -> tuple[Any, State]:
+    """Run a model for one step, and leave it and the random generators as they are."""
+    like = leaves(step)[0]
+    with torch.no_grad(), torch.random.fork_rng([like.device] if like.is_cuda else []), kept_buffers(model):
+        outputs, after = model(step, state)
+    return outputs, after
+
+
 def initial_state_or_zeros(model: nn.Module, like: State, batch_size: int) -> State:
     """Return the state in which a model's sequences begin: its own initial state, or else zeros.
 
@@ -73,8 +117,8 @@ def initial_state_or_zeros(model: nn.Module, like: State, batch_size: int) -> St
 
 
 def _holder(model: nn.Module) -> nn.Module | None:
-    """Return the module that knows its initial state: the model, or what a wrapper for parallel training holds."""
+    """Return the module that knows its initial state: the model, or what torch's wrappers hold."""
     if callable(getattr(model, "initial_state", None)) or isinstance(model, nn.RNNBase):
         return model
-    inner = getattr(model, "module", None)
-    return _holder(inner) if isinstance(inner, nn.Module) else None
+    inner = (getattr(model, name, None) for name in ("module", "_orig_mod"))
+    return next((_holder(each) for each in inner if isinstance(each, nn.Module)), None)

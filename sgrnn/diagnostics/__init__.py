@@ -1,7 +1,7 @@
 """Measures of a gradient estimator: against the true gradient, and against other estimators.
 
-Each has a function that takes estimator, model, loss, consecutive spans with their future, and the state before them,
-as `GradientEstimator.backward` does, and leaves all of them as they were. Metrics come with standard errors.
+Each has a function that takes an estimator, consecutive spans with their future, and the state before them, and leaves
+estimator, model and gradients as they were. Metrics come with standard errors.
 """
 
 from sgrnn.diagnostics.alignment import INJECTED, PREDICTED, Alignment, measure_alignment

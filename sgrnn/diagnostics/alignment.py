@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgrnn.cores.dropout import without_dropout
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.parts import state_parts
 from sgrnn.diagnostics.truth import future_gradients, steps_after
 from sgrnn.estimators import GradientEstimator
-from sgrnn.estimators.objective import Loss
 from sgrnn.span import Span
 from sgrnn.state import State, rows
 
@@ -78,8 +77,6 @@ class Alignment:
 
 def measure_alignment(
     estimator: GradientEstimator,
-    model: nn.Module,
-    loss: Loss,
     spans: Sequence[Span],
     state: State,
     *,
@@ -93,7 +90,6 @@ def measure_alignment(
     Args:
         estimator: any; of `Mixed` its synthetic part is measured, and where nothing crosses a boundary, as in
             truncation, zeros are.
-        model, loss: as `GradientEstimator.backward` takes them.
         spans: each with as many steps of future as the last lag, unless its rows end before.
         state: the state before the first.
         lags: steps, increasing; metrics are for horizons up to each of them (`block_ends`).
@@ -111,14 +107,14 @@ def measure_alignment(
     size = 2 + len(lags)
     products = torch.zeros(groups, len(parts), size, size, dtype=torch.float64)
     counts, spans_seen = torch.zeros(groups, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
-    with without_dropout(model), torch.random.fork_rng():
+    with without_dropout(estimator.model), torch.random.fork_rng():
         for place, span in enumerate(spans):
             group = group_of(place, len(spans), groups)
-            crossing = estimator.look(model, loss, span, state)
+            crossing = estimator.look(span, state)
             after = slice(span.batch_size, None)
             future, there = steps_after(span, crossing.boundaries[1:], lags[-1])
             after_states = rows(crossing.states, span.batch_size, None)
-            true = future_gradients(model, loss, future, there, after_states, lags)
+            true = future_gradients(estimator.model, estimator.loss, future, there, after_states, lags)
             vectors = torch.cat([crossing.injected[None], crossing.predicted[None, after], true]).double()
             if crossing.continuing is not None:
                 vectors = vectors * crossing.continuing[after].unsqueeze(1)

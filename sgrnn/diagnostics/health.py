@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgrnn.cores.dropout import without_dropout
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.parts import state_parts
 from sgrnn.estimators import GradientEstimator
-from sgrnn.estimators.objective import Loss
 from sgrnn.span import Span
 from sgrnn.state import State, to_matrix
 
@@ -36,15 +35,13 @@ class Health:
     radial: Estimate
 
 
-def measure_health(
-    estimator: GradientEstimator, model: nn.Module, loss: Loss, spans: Sequence[Span], state: State, *, groups: int = 10
-) -> Health:
+def measure_health(estimator: GradientEstimator, spans: Sequence[Span], state: State, *, groups: int = 10) -> Health:
     """Measure the states at boundaries and the predictions there.
 
     Predictions are taken before shrinkage and drift control, which are there to remove what is looked for.
 
     Args:
-        estimator, model, loss, state: as `sgrnn.diagnostics.measure_alignment` takes them.
+        estimator, state: as `sgrnn.diagnostics.measure_alignment` takes them.
         spans: consecutive, with as much future as the estimator wants.
         groups: of spans, for standard errors.
 
@@ -56,9 +53,9 @@ def measure_health(
     groups = min(groups, len(spans))
     parts = state_parts(state)
     sums = torch.zeros(groups, 5, len(parts), dtype=torch.float64)
-    with without_dropout(model), torch.random.fork_rng():
+    with without_dropout(estimator.model), torch.random.fork_rng():
         for place, span in enumerate(spans):
-            crossing = estimator.look(model, loss, span, state)
+            crossing = estimator.look(span, state)
             states, predicted = to_matrix(crossing.states).double(), crossing.predicted.double()
             if crossing.continuing is not None:
                 states, predicted = states[crossing.continuing], predicted[crossing.continuing]

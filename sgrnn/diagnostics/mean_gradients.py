@@ -22,8 +22,6 @@ from sgrnn.state import State, cut
 
 def measure_bias(
     estimator: GradientEstimator,
-    model: nn.Module,
-    loss: Loss,
     spans: Sequence[Span],
     state: State,
     *,
@@ -40,7 +38,6 @@ def measure_bias(
     Args:
         estimator: any; interfaces in the model's core (`sgrnn.Interface`) are part of it, and of nothing that it is
             compared with.
-        model, loss: as `GradientEstimator.backward` takes them.
         spans: each with `horizon` steps of future, and as many as the estimator wants, unless its rows end before.
         state: the state before the first.
         horizon: steps beyond a stretch that the reference sees.
@@ -56,10 +53,11 @@ def measure_bias(
     if len(joined) < 2:
         raise ValueError(f"spans must make at least two stretches of {horizon} steps, got {len(joined)}: take more")
     groups = min(groups, len(joined))
+    model, loss = estimator.model, estimator.loss
     parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}
     estimator = deepcopy(estimator)
     saved = deepcopy(estimator.state_dict()) if estimator.predicts else None
-    truncations = [TruncatedBPTT(window, parallel=None) for window in windows]
+    truncations = [TruncatedBPTT(model, loss, window, parallel=None) for window in windows]
     sums = [_Sums(parameters, groups) for _ in range(2 + len(windows))]
     reference, contenders = sums[0], sums[1:]
     square = dict.fromkeys(parameters, 0.0)
@@ -74,7 +72,7 @@ def measure_bias(
                 reference.add(group, long)
                 for window, contender in zip(truncations, contenders[1:], strict=True):
                     _clear(parameters)
-                    window.backward(model, loss, whole, state)
+                    window.backward(whole, state)
                     contender.add(group, _difference(_gradients(parameters), long))
             mean = {name: torch.zeros_like(gradient) for name, gradient in long.items()}
             for span in parts:
@@ -82,7 +80,7 @@ def measure_bias(
                 if saved is not None:
                     estimator.load_state_dict(saved)  # the same estimator in all spans: running means stand still
                 with copied_interfaces(model):  # anew: they stand still as well
-                    state = estimator.backward(model, loss, span, state).state
+                    state = estimator.backward(span, state).state
                 for name, gradient in _gradients(parameters).items():
                     square[name] += float(gradient.double().square().sum())
                     mean[name] += gradient * (span.steps / whole.steps)
@@ -139,7 +137,7 @@ def _long_window(
     mean_loss(loss, outputs, span).backward()
     future, there = steps_after(span, [span.steps], horizon)
     beyond = future_gradients(model, loss, future, there, windows.final_state, [horizon])[0]
-    backpropagate(windows, outputs, beyond / (span.steps * span.batch_size))
+    backpropagate(windows, outputs, beyond / span.size)
     return _gradients(parameters)
 
 

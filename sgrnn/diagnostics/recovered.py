@@ -18,8 +18,6 @@ from sgrnn.state import State, map_state, to_matrix
 
 def recovered_loss(
     estimator: GradientEstimator,
-    model: nn.Module,
-    loss: Loss,
     spans: Sequence[Span],
     state: State,
     *,
@@ -35,7 +33,7 @@ def recovered_loss(
     right way at every state that occurs and still be no gradient of anything.
 
     Args:
-        estimator, model, loss, spans, state: as `sgrnn.diagnostics.measure_alignment` takes them, two or more rows.
+        estimator, spans, state: as `sgrnn.diagnostics.measure_alignment` takes them, two or more rows.
         horizon: steps whose loss is compared.
         points: of the quadrature.
         groups: of spans, for the standard error.
@@ -48,7 +46,7 @@ def recovered_loss(
     """
     if not spans or spans[0].batch_size < 2:
         raise ValueError("spans must be at least one, of two or more rows")
-    groups = min(groups, len(spans))
+    groups, model, loss = min(groups, len(spans)), estimator.model, estimator.loss
     nodes, weights = np.polynomial.legendre.leggauss(points)
     sums, spans_seen = torch.zeros(groups, 2, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
     with without_dropout(model), torch.random.fork_rng(), torch.no_grad():
@@ -61,7 +59,7 @@ def recovered_loss(
             for node, weight in zip(nodes, weights, strict=True):
                 between = _between(neighbor, state, (float(node) + 1) / 2)
                 with torch.enable_grad():
-                    crossing = estimator.look(model, loss, span, between)
+                    crossing = estimator.look(span, between)
                 predicted, continuing = crossing.predicted[: span.batch_size], crossing.continuing
                 implied += float(weight) / 2 * (predicted * way).sum(dim=1)
             if continuing is not None:  # where a sequence begins, neither state matters
@@ -70,7 +68,7 @@ def recovered_loss(
             sums[group] += torch.stack([(true - implied).square().sum(), true.square().sum()]).double().cpu()
             spans_seen[group] += 1
             with torch.enable_grad():
-                state = estimator.look(model, loss, span, state).final_state
+                state = estimator.look(span, state).final_state
     return jackknife(
         sums / spans_seen.unsqueeze(1), lambda mean: torch.where(mean[1] > 0, 1 - mean[0] / mean[1], torch.nan)
     )

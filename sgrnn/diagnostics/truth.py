@@ -10,8 +10,8 @@ from sgrnn.diagnostics.isolation import real_gradients
 from sgrnn.estimators.ahead import held_constant
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.unroll import run
-from sgrnn.span import Span
-from sgrnn.state import State, cut, floating_leaves, to_matrix
+from sgrnn.span import Span, between
+from sgrnn.state import State, cut, floating_leaves, map_state, to_matrix
 
 
 def steps_after(span: Span, boundaries: Sequence[int], steps: int) -> tuple[Span, Tensor]:
@@ -36,18 +36,17 @@ def steps_after(span: Span, boundaries: Sequence[int], steps: int) -> tuple[Span
             f"a span needs {needed - span.steps} steps of future, or rows that end, to know the gradient of {steps} "
             f"steps after its end; got {whole.steps - span.steps}"
         )
-    places = torch.tensor(
-        [[boundary + step for boundary in boundaries] for step in range(steps)], device=span.inputs.device
-    )
+    places = torch.tensor([[boundary + step for boundary in boundaries] for step in range(steps)], device=span.device)
     there = (places < whole.steps).repeat_interleave(span.batch_size, dim=1)
     places = places.clamp(max=whole.steps - 1)
 
     def at_places(tensor: Tensor) -> Tensor:
         return tensor[places].flatten(1, 2)
 
-    begins = at_places(whole.marked_first()) & there
+    begins = at_places(whole.marked_first() | ~whole.marked_real()) & there
     # What lies behind the start of another sequence is not the row's future.
-    return Span(at_places(whole.inputs), at_places(whole.targets)), there & (begins.cumsum(dim=0) == 0)
+    inputs, targets = (map_state(at_places, each) for each in (whole.inputs, whole.targets))
+    return Span(inputs, targets), there & (begins.cumsum(dim=0) == 0)
 
 
 def future_gradients(
@@ -70,8 +69,8 @@ def future_gradients(
     with torch.enable_grad(), held_constant(model), real_gradients(model):
         current = first
         for start, stop in pairwise([0, *lags]):
-            outputs, current = run(model, future.inputs[start:stop], current)
-            losses = loss(outputs, future.targets[start:stop])
+            outputs, current = run(model, between(future.inputs, start, stop), current)
+            losses = loss(outputs, between(future.targets, start, stop))
             gradients = torch.autograd.grad(
                 losses[there[start:stop]].sum(), floating_leaves(first), retain_graph=True, allow_unused=True,
                 materialize_grads=True,

@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
-from sgrnn.estimators.objective import Loss
+from sgrnn.estimators.objective import Loss, summed
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves
 
@@ -17,13 +17,13 @@ from sgrnn.state import State, cut, floating_leaves
 def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
     """Run the steps after a span, and return the outputs, with the gradient of their summed loss in ``.grad``."""
     # What the next span draws at random, and what it makes of statistics, stays what it was.
-    with forked_random(future.inputs), kept_buffers(model):
+    with forked_random(future.device), kept_buffers(model):
         with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
             outputs, _ = Caller(model)(future.inputs, state)
         outputs = cut(outputs)
         with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
             losses = loss(outputs, future.targets)
-    torch.autograd.backward(losses.sum(), inputs=floating_leaves(outputs))
+    torch.autograd.backward(summed(losses, future.mask), inputs=floating_leaves(outputs))
     return outputs
 
 
@@ -44,8 +44,7 @@ def first_steps(future: Span | None, steps: int) -> Span | None:
     """Return the first steps of a span's future; None if there are none."""
     if future is None or steps == 0:
         return None
-    is_first = None if future.is_first is None else future.is_first[:steps]
-    return Span(future.inputs[:steps], future.targets[:steps], is_first)
+    return future.slice(0, min(steps, future.steps)).with_future(None)
 
 
 def require_future(span: Span, steps: int, subject: str) -> None:
@@ -66,6 +65,6 @@ def require_future(span: Span, steps: int, subject: str) -> None:
         )
 
 
-def forked_random(like: Tensor) -> AbstractContextManager[None]:
-    """Put the random generators, those of the tensor's device too, back to their states at the end of this context."""
-    return torch.random.fork_rng([like.device] if like.is_cuda else [])
+def forked_random(device: torch.device) -> AbstractContextManager[None]:
+    """Put the random generators, those of the device too, back to their states at the end of this context."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])

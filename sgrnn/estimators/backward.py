@@ -10,7 +10,7 @@ from sgrnn.all_reduce import AllReduce
 from sgrnn.estimators.objective import differentiate, gradients
 from sgrnn.estimators.reach import require_reach
 from sgrnn.estimators.unroll import Windows
-from sgrnn.state import at_least_float32, batch_size, floating_leaves, from_matrix, to_matrix
+from sgrnn.state import at_least_float32, batch_size, floating_leaves, from_matrix, leaves, to_matrix
 
 
 def backpropagate(
@@ -45,8 +45,9 @@ def backpropagate(
                 arrived = zip(floating_leaves(last), gradients(next_first), strict=True)
                 roots[place] += [(tensor, carried[place] * grad) for tensor, grad in arrived if tensor.requires_grad]
             differentiate(roots[place])
-    if windows.inputs is not None and windows.inputs.grad is not None:
-        windows.origin.backward(windows.inputs.grad)
+    if windows.inputs is not windows.origin:
+        both = zip(leaves(windows.origin), leaves(windows.inputs), strict=True)
+        differentiate([(given, leaf.grad) for given, leaf in both if given is not leaf and leaf.grad is not None])
 
 
 def _output_roots(windows: Windows, outputs: Any) -> list[list[tuple[Tensor, Tensor]]]:

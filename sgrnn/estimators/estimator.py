@@ -1,15 +1,18 @@
 """The base of gradient estimators, and their results."""
 
+import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from sgrnn.cores import first_state
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.span import Span
-from sgrnn.state import State, to_matrix
+from sgrnn.state import State, leaves, to_matrix
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,15 @@ class BoundaryGradients:
 
 
 class GradientEstimator(nn.Module, ABC):
-    """Estimate the gradient of a span's loss. A module, since it may have parameters and a state to save.
+    """Estimate the gradient of a span's loss with respect to a model's parameters.
+
+    A module, since it may have parameters and a state to save. Model and loss are no parts of it: its parameters and
+    what is saved of it are its own alone. A deep copy of it is one for the same model and loss, or for their copies
+    where these were copied before it in the same `copy.deepcopy`.
+
+    Args:
+        model: ``model(inputs, state) -> (outputs, state)``.
+        loss: ``loss(outputs, targets) -> (time, batch)``, a loss per step and row, not averaged.
 
     Attributes:
         window: T, steps back-propagated together; None for a whole span.
@@ -60,33 +71,71 @@ class GradientEstimator(nn.Module, ABC):
     window: int | None = None
     lookahead: int = 0
     predicts: bool = False
+    model: nn.Module
+    loss: Loss
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got a {type(model).__name__}")
+        if not callable(loss):
+            raise TypeError(f"loss must be a function of outputs and targets, got a {type(loss).__name__}")
+        vars(self).update(model=model, loss=loss)  # past nn.Module, which would register them as parts
 
     @abstractmethod
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, add to the gradients of model and estimator, and return loss, next state and metrics.
 
         Args:
-            model: ``model(inputs, state) -> (outputs, state)``.
-            loss: ``loss(outputs, targets) -> (time, batch)``, a loss per step and row, not averaged.
             span: the data.
-            state: the state before the span; a graph behind it is ignored.
+            state: the state before the span, whose graph is ignored; None for the one in which sequences begin.
 
         Raises:
             ValueError: the loss is not one number per step and row, or reaches into the model's graph past its outputs.
         """
 
-    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+    def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span, without training or changing any gradient.
 
         They are zeros for an estimator that lets nothing cross.
 
         Args:
-            model, loss, span, state: as in `backward`.
+            span, state: as in `backward`.
         """
+        span, state = self.begin(span, state)
         with torch.no_grad():
-            windows = unroll(model, span, state, self.window)
+            windows = unroll(self.model, span, state, self.window)
         zeros = torch.zeros_like(to_matrix(windows.boundary_states))
         return at_boundaries(windows, span, zeros, zeros[span.batch_size :])
+
+    def begin(self, span: Span, state: State) -> tuple[Span, State]:
+        """Return a span and the state before it; without one given, all rows begin a sequence, and are marked so.
+
+        A state of other rows is of no more use where all of the span's begin anew.
+
+        Raises:
+            ValueError: no state is given, and the model does not say in which its sequences begin.
+        """
+        if state is None:
+            is_first = span.marked_first().clone()
+            is_first[0] = True
+            return replace(span, is_first=is_first), first_state(self.model, span.inputs)
+        if span.is_first is not None and bool(span.is_first[0].all()):
+            tensors = leaves(state)
+            if any(tensor.dim() < 2 or tensor.shape[-2] != span.batch_size for tensor in tensors):
+                state = first_state(self.model, span.inputs)
+        return span, state
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        of_loss = getattr(self.loss, "__self__", self.loss)  # a method is copied with what it is a method of
+        shared = {id(each): each for each in (self.model, of_loss) if id(each) not in memo}
+        memo.update(shared)
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        for each in shared:  # which are still to be copied where they come later
+            del memo[each]
+        return copied
 
 
 def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Tensor) -> BoundaryGradients:

@@ -16,8 +16,8 @@ from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, mean_loss, norms, output_gradients
 from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
-from sgrnn.span import Span
-from sgrnn.state import State, cut, floating_leaves, rows, to_matrix
+from sgrnn.span import Span, Steps
+from sgrnn.state import State, cut, floating_leaves, leaves, rows, to_matrix
 from sgrnn.synthesizers.lookahead import Lookahead, steps_after
 
 
@@ -35,54 +35,59 @@ class ExactAhead(GradientEstimator):
     dropout, which would draw other masks when it is run again, is refused.
 
     Args:
+        model, loss: as `GradientEstimator`.
         window: T, steps back-propagated together.
         lookahead: n, steps beyond each window.
         parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
     """
 
-    def __init__(self, window: int, lookahead: int, *, parallel: bool | None = False) -> None:
-        super().__init__()
+    def __init__(
+        self, model: nn.Module, loss: Loss, window: int, lookahead: int, *, parallel: bool | None = False
+    ) -> None:
+        super().__init__(model, loss)
         self.window, self.lookahead = at_least("window", window, 1, "step"), at_least("lookahead", lookahead, 1, "step")
         self.parallel = parallel
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the span has no future, or the model has dropout.
         """
-        _require_same_when_run_again(model)
+        _require_same_when_run_again(self.model)
+        span, state = self.begin(span, state)
         require_size(None, state)
-        windows = unroll(model, span, state, self.window, self.parallel)
+        windows = unroll(self.model, span, state, self.window, self.parallel)
         outputs = cut(windows.outputs)
-        objective = mean_loss(loss, outputs, span)
+        objective = mean_loss(self.loss, outputs, span)
         objective.backward()
-        exact = self._gradients(model, loss, span, windows, outputs, first=1)
-        backpropagate(windows, outputs, exact / (span.steps * span.batch_size))
+        exact = self._gradients(span, windows, outputs, first=1)
+        backpropagate(windows, outputs, exact / span.size)
         return Step(objective.detach(), windows.final_state, norms(windows.final_state))
 
-    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+    def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
-        _require_same_when_run_again(model)
+        _require_same_when_run_again(self.model)
+        span, state = self.begin(span, state)
         with torch.no_grad():
-            windows = unroll(model, span, state, self.window)
+            windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)
-        torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
-        exact = self._gradients(model, loss, span, windows, outputs, first=0)
+        torch.autograd.backward(mean_loss(self.loss, outputs, span), inputs=floating_leaves(outputs))
+        exact = self._gradients(span, windows, outputs, first=0)
         return at_boundaries(windows, span, exact, exact[span.batch_size :])
 
-    def _gradients(
-        self, model: nn.Module, loss: Loss, span: Span, windows: Windows, outputs: Any, first: int
-    ) -> Tensor:
+    def _gradients(self, span: Span, windows: Windows, outputs: Any, first: int) -> Tensor:
         """Return exact gradients of rows' summed losses, (rows, features), at the boundaries from the first-th on."""
         require_future(span, self.lookahead, "exact gradients reach")
-        span, tokens = span.with_future(first_steps(span.future, self.lookahead)), span.steps * span.batch_size
+        span, tokens = span.with_future(first_steps(span.future, self.lookahead)), span.size
         parts = [output_gradients(outputs) * tokens]
         if span.future is not None:
-            parts.append(output_gradients(forward_and_back(model, loss, span.future, windows.final_state)))
+            parts.append(output_gradients(forward_and_back(self.model, self.loss, span.future, windows.final_state)))
         ahead = steps_after(span, windows.boundaries[first:], self.lookahead)
         seen, continuing = Lookahead(ahead.inputs(span), ahead.valid, ahead.take(torch.cat(parts))), None
-        if not is_finite(*parts, *(each.inputs for each in (span, span.future) if each is not None)):
+        if not is_finite(
+            *parts, *(steps for each in (span, span.future) if each is not None for steps in leaves(each.inputs))
+        ):
             seen, continuing = finite_lookahead(seen, None)
         inputs, arriving = seen.features, seen.output_gradients
         assert inputs is not None, "given to Lookahead above"
@@ -91,7 +96,7 @@ class ExactAhead(GradientEstimator):
             arriving = arriving * seen.valid.unsqueeze(-1)
         states, continuing = finite_states(rows(windows.boundary_states, first * span.batch_size, None), continuing)
         # In the units of the mean loss, in which an interface between levels adds its own.
-        exact = _carried_back(model, inputs, arriving / tokens, states) * tokens
+        exact = _carried_back(self.model, inputs, arriving / tokens, states) * tokens
         return exact if continuing is None else exact * continuing.unsqueeze(1)
 
     def extra_repr(self) -> str:
@@ -110,10 +115,10 @@ def _require_same_when_run_again(model: nn.Module) -> None:
                          "batch statistics")  # fmt: skip
 
 
-def _carried_back(model: nn.Module, inputs: Tensor, arriving: Tensor, state: State) -> Tensor:
+def _carried_back(model: nn.Module, inputs: Steps, arriving: Tensor, state: State) -> Tensor:
     """Carry what arrives at the outputs of some steps, (steps, R, output_size), back to the state before them."""
     first = cut(state)
-    with forked_random(inputs), kept_buffers(model), torch.enable_grad(), held_constant(model):
+    with forked_random(arriving.device), kept_buffers(model), torch.enable_grad(), held_constant(model):
         outputs, _ = Caller(model)(inputs, first)
     reached = floating_leaves(outputs)
     parts = arriving.split([leaf[0, 0].numel() for leaf in reached], dim=2)

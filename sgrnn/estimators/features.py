@@ -1,16 +1,17 @@
 """Features of the steps ahead for a synthesizer, read from the model at each call.
 
-So neither a synthesizer nor an estimator holds the model: a copy of it, or what is saved of it, is its own parts alone.
+So a synthesizer does not hold the model: a copy of it, or what is saved of it, is its own parts alone.
 """
 
 from weakref import WeakKeyDictionary, ref
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgrnn.contract.modules import method_of
-from sgrnn.span import Span
-from sgrnn.state import State, floating_leaves, state_size
+from sgrnn.span import Span, Steps
+from sgrnn.state import State, floating_leaves, leaves, state_size
 from sgrnn.synthesizers.lookahead import StepsAfter
 from sgrnn.synthesizers.synthesizer import Synthesizer
 
@@ -23,7 +24,8 @@ def read_features(model: nn.Module, synthesizer: Synthesizer, span: Span, ahead:
     """Return the features of the first steps ahead, (reads, R, feature_size); None if the synthesizer reads none.
 
     They are what the model's method ``input_features(inputs)`` gives, or ``step_features(inputs, targets)`` for a
-    synthesizer that sees targets; without such a method inputs, and targets beside them, that are vectors already.
+    synthesizer that sees targets; without such a method inputs, and targets beside them, as vectors: numbers as they
+    are, ids by the model's embedding if it has a single one.
 
     Args:
         model: the model that is trained.
@@ -37,13 +39,7 @@ def read_features(model: nn.Module, synthesizer: Synthesizer, span: Span, ahead:
     if not synthesizer.reads:
         return None
     read = StepsAfter(ahead.places[: synthesizer.reads], None)
-    inputs = read.inputs(span)
-    if synthesizer.sees_targets:
-        method, targets = method_of(model, "step_features"), read.targets(span)
-        features = method(inputs, targets) if method else torch.cat([_vectors(inputs), _vectors(targets)], dim=-1)
-    else:
-        method = method_of(model, "input_features")
-        features = method(inputs) if method else _vectors(inputs)
+    features = features_of(model, read.inputs(span), read.targets(span) if synthesizer.sees_targets else None)
     size = synthesizer.feature_size
     if features.dim() != 3 or (size is not None and features.shape[2] != size):
         raise ValueError(
@@ -88,8 +84,28 @@ def require_size(expected: int | None, state: State) -> None:
         )
 
 
-def _vectors(steps: Tensor) -> Tensor:
-    """Return steps that are numbers or vectors as (steps, rows, features)."""
+@torch.no_grad()
+def features_of(model: nn.Module, inputs: Steps, targets: Steps | None = None) -> Tensor:
+    """Return the features of inputs, and of targets if given, as `read_features` describes them.
+
+    Raises:
+        ValueError: they are ids, and the model does not say what vectors stand for them.
+    """
+    method = method_of(model, "input_features" if targets is None else "step_features")
+    if method is not None:
+        return method(inputs) if targets is None else method(inputs, targets)
+    return torch.cat(
+        [_vectors(model, steps) for steps in leaves([inputs, targets] if targets is not None else inputs)], 2
+    )
+
+
+def _vectors(model: nn.Module, steps: Tensor) -> Tensor:
+    """Return steps that are numbers, vectors or ids as (steps, rows, features)."""
+    if steps.dtype in (torch.int32, torch.int64):
+        embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+        if len(embeddings) == 1:
+            vectors = F.embedding(steps, embeddings[0].weight).flatten(2)
+            return F.layer_norm(vectors, vectors.shape[2:])  # a young embedding's are too small to be noticed
     if not steps.is_floating_point():
         raise ValueError(
             f"a synthesizer cannot read steps in {steps.dtype}: give the model a method input_features(inputs), or "

@@ -3,7 +3,7 @@
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgrnn.all_reduce import mean
 from sgrnn.estimators.ahead import first_steps, forward_and_back, require_future
@@ -12,7 +12,7 @@ from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span
-from sgrnn.state import map_state
+from sgrnn.state import leaves, map_state
 from sgrnn.synthesizers import Boundaries, GradientPredictor, Lookahead, Synthesizer
 from sgrnn.synthesizers.lookahead import steps_after
 from sgrnn.synthesizers.running_means import RunningMeans
@@ -34,14 +34,13 @@ class BoundaryReader(RunningMeans):
         self.lookahead = lookahead
         self.register_buffer("output_square", torch.zeros(()))
 
-    def read(
-        self, predictor: GradientPredictor, model: nn.Module, loss: Loss, span: Span, windows: Windows, outputs: Any
-    ) -> Boundaries:
+    def read(self, predictor: GradientPredictor, loss: Loss, span: Span, windows: Windows, outputs: Any) -> Boundaries:
         """Gather states and lookahead at the boundaries; rows in which they are not finite count as ended.
 
         Args:
             predictor: whose synthesizer is to read them.
-            model, loss, span: as in `GradientEstimator.backward`.
+            loss: as in `GradientEstimator`.
+            span: the data.
             windows: the span's forward pass.
             outputs: the leaves that the loss was computed from, with its gradient.
 
@@ -54,15 +53,15 @@ class BoundaryReader(RunningMeans):
         states, continuing = finite_states(map_state(predictor.readable, windows.boundary_states), continuing)
         lookahead = None
         if synthesizer.lookahead:
-            lookahead, finite = self._look_ahead(predictor, synthesizer, model, loss, span, windows, outputs)
+            lookahead, finite = self._look_ahead(predictor, synthesizer, loss, span, windows, outputs)
             if not finite:
                 lookahead, continuing = finite_lookahead(lookahead, continuing)
         unbroken = None if synthesizer.window is None else span.unbroken(boundaries)
         return Boundaries(states, continuing, lookahead, span.batch_size, unbroken)
 
     def _look_ahead(
-        self, predictor: GradientPredictor, synthesizer: Synthesizer, model: nn.Module, loss: Loss, span: Span,
-        windows: Windows, outputs: Any,
+        self, predictor: GradientPredictor, synthesizer: Synthesizer, loss: Loss, span: Span, windows: Windows,
+        outputs: Any,
     ) -> tuple[Lookahead, bool]:  # fmt: skip
         """Gather the lookahead at the boundaries, and True where all of its values are finite.
 
@@ -72,15 +71,15 @@ class BoundaryReader(RunningMeans):
         span = span.with_future(first_steps(span.future, self.lookahead))
         ahead = steps_after(span, windows.boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
         spans = [span] if span.future is None else [span, span.future]
-        known = [each.inputs for each in spans]
+        known = [steps for each in spans for steps in leaves(each.inputs)]
         if synthesizer.sees_targets:
-            known += [each.targets for each in spans]
+            known += [steps for each in spans for steps in leaves(each.targets)]
         seen = None
         if synthesizer.sees_output_gradients:
-            own = output_gradients(outputs) * (span.steps * span.batch_size)
+            own = output_gradients(outputs) * span.size
             parts = [own]
             if span.future is not None:
-                parts.append(output_gradients(forward_and_back(model, loss, span.future, windows.final_state)))
+                parts.append(output_gradients(forward_and_back(windows.model, loss, span.future, windows.final_state)))
             if not is_finite(own):
                 own = own[own.isfinite().all(dim=2)]
             square = mean(own.square(), predictor.all_reduce)
@@ -88,4 +87,4 @@ class BoundaryReader(RunningMeans):
             gradients = predictor.readable(torch.cat(parts) / self.output_square.sqrt().clamp(min=1e-30))
             known.append(gradients)
             seen = ahead.take(gradients)
-        return Lookahead(read_features(model, synthesizer, span, ahead), ahead.valid, seen), is_finite(*known)
+        return Lookahead(read_features(windows.model, synthesizer, span, ahead), ahead.valid, seen), is_finite(*known)

@@ -3,12 +3,10 @@
 from typing import Any, final
 
 import torch
-from torch import nn
 
 from sgrnn.errors import at_least
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.mixture import Mixture
-from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.schedules import Schedule
 from sgrnn.estimators.synthetic import SyntheticGradients
 from sgrnn.estimators.truncated import BPTT, TruncatedBPTT
@@ -30,7 +28,7 @@ class Mixed(GradientEstimator):
     Metrics: those of the estimator that ran, and ``share``.
 
     Args:
-        synthetic: with its window T and its synthesizer.
+        synthetic: with its model and loss, its window T and its synthesizer.
         schedule: function from time to share (`sgrnn.estimators.schedules`).
         real_window: steps that real gradients are carried over, a multiple of T; None for the whole span, T for none
             across boundaries.
@@ -51,7 +49,7 @@ class Mixed(GradientEstimator):
         ground_window: int | None = None,
         updates_per_unit: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(synthetic.model, synthetic.loss)
         window = synthetic.window
         assert window is not None, "SyntheticGradients always has a window"
         if real_window is not None and (real_window < 1 or real_window % window):
@@ -66,7 +64,12 @@ class Mixed(GradientEstimator):
             raise ValueError("ground_every and ground_window need a synthesizer of any window: this one has its own")
         at_least("updates_per_unit", updates_per_unit, 1)
         self.synthetic, self.schedule, self.window = synthetic, schedule, window
-        self.real = BPTT() if real_window is None else TruncatedBPTT(real_window, parallel=synthetic.parallel)
+        model, loss = self.model, self.loss
+        self.real = (
+            BPTT(model, loss)
+            if real_window is None
+            else TruncatedBPTT(model, loss, real_window, parallel=synthetic.parallel)
+        )
         self.real_window = real_window
         self.ground_every, self.ground_window = ground_every, ground_window
         self.updates_per_unit = updates_per_unit
@@ -74,7 +77,7 @@ class Mixed(GradientEstimator):
         self.update = 0  # number of the next update, the schedule's time
         self.synthetic_spans = 0
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span with the share of synthetic gradients that the schedule gives; see `GradientEstimator.backward`.
 
         Raises:
@@ -86,17 +89,17 @@ class Mixed(GradientEstimator):
         self.update += 1
         self.synthetic_spans += share > 0
         if share == 0:
-            step = self.real.backward(model, loss, span, state)
+            step = self.real.backward(span, state)
         else:
             mixture = Mixture(share, None, self.real_window)
             if self.ground_every is not None and self.synthetic_spans % self.ground_every == 0:
                 mixture = self._grounded(share)
-            step = self.synthetic.backward_mixed(model, loss, span, state, mixture)
+            step = self.synthetic.backward_mixed(span, state, mixture)
         return Step(step.loss, step.state, {**step.metrics, "share": torch.full_like(step.loss, share)})
 
-    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+    def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that `synthetic` alone would let cross the boundaries, whatever the schedule's share."""
-        return self.synthetic.look(model, loss, span, state)
+        return self.synthetic.look(span, state)
 
     def _grounded(self, share: float) -> Mixture:
         """Return the mixture of a grounded span, its real window rounded up to a multiple of the longer window."""

@@ -13,7 +13,7 @@ Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
 
 
 def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
-    """Return the mean of a loss over steps and rows.
+    """Return the mean of a loss over steps and rows, those of padding aside.
 
     Raises:
         ValueError: the loss is not one number per step and row.
@@ -24,7 +24,14 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
             f"loss must give one number per step and row, {(span.steps, span.batch_size)}, "
             f"got {tuple(losses.shape)}: switch off its own averaging (reduction='none')"
         )
+    if span.mask is not None:
+        return summed(losses, span.mask) / span.size
     return at_least_float32(losses).mean()
+
+
+def summed(losses: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the sum of losses (time, batch), or of those that the mask marks True."""
+    return losses.sum() if mask is None else at_least_float32(losses).where(mask, 0).sum()
 
 
 def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -1,7 +1,7 @@
 """Truncated back-propagation with synthetic gradients at the boundaries."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from sgrnn.estimators.backward import backpropagate, initial_gradients, injected
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
+from sgrnn.estimators.fitting import fitting_synthesizer
 from sgrnn.estimators.known import BoundaryReader
 from sgrnn.estimators.mixture import SYNTHETIC, Mixture
 from sgrnn.estimators.objective import Loss, mean_loss, norms
@@ -50,8 +51,13 @@ class SyntheticGradients(GradientEstimator):
     target are not finite takes no part: nothing is injected there and nothing learned.
 
     Args:
+        model, loss: as `GradientEstimator`.
         window: T, steps back-propagated together.
-        synthesizer: M. Its parameters are this estimator's parameters.
+        synthesizer: M. Its parameters are this estimator's parameters. None for one that fits the model: what its
+            method ``synthesizer(lookahead)`` makes, or an `ErrorSynthesizer` in the precision (float32 at least) and on
+            the device of the model.
+        lookahead: n, the steps ahead that such a synthesizer sees; None for 8.
+        example: some inputs (time, batch, ...), for a model whose first layer does not tell what it reads.
         run_ahead: steps that the model is run beyond the span, to know the output gradients there too; None for as
             many as the synthesizer sees. With 0 one that sees them knows those inside the span, predicts nothing at its
             end, and needs no `Span.future`. One that sees none is not concerned. Random generators and the model's
@@ -82,9 +88,13 @@ class SyntheticGradients(GradientEstimator):
 
     def __init__(
         self,
+        model: nn.Module,
+        loss: Loss,
         window: int,
-        synthesizer: Synthesizer,
         *,
+        synthesizer: Synthesizer | None = None,
+        lookahead: int | None = None,
+        example: Any = None,
         run_ahead: int | None = None,
         trace_decay: float = 0.0,
         discount: float = 1.0,
@@ -96,9 +106,13 @@ class SyntheticGradients(GradientEstimator):
         ema_decay: float = 0.99,
         all_reduce: AllReduce | None = None,
     ) -> None:
-        super().__init__()
-        if not isinstance(synthesizer, Synthesizer):
+        super().__init__(model, loss)
+        if synthesizer is None:
+            synthesizer = fitting_synthesizer(model, 8 if lookahead is None else lookahead, example)
+        elif not isinstance(synthesizer, Synthesizer):
             raise TypeError(f"synthesizer must be a sgrnn.Synthesizer, got a {type(synthesizer).__name__}")
+        elif lookahead is not None or example is not None:
+            raise ValueError("lookahead and example are for the synthesizer that is made where none is given")
         if not 0 <= discount <= 1:
             raise ValueError(f"discount must be in [0, 1], got {discount}")
         if not 0 <= trace_decay <= 1:
@@ -123,36 +137,37 @@ class SyntheticGradients(GradientEstimator):
         assert isinstance(self.predictor.synthesizer, Synthesizer), "checked when the estimator was made"
         return self.predictor.synthesizer
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of model and synthesizer; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the synthesizer does not fit the model, or the span has no future.
         """
-        return self.backward_mixed(model, loss, span, state, SYNTHETIC)
+        return self.backward_mixed(span, state, SYNTHETIC)
 
-    def backward_mixed(self, model: nn.Module, loss: Loss, span: Span, state: State, mixture: Mixture) -> Step:
+    def backward_mixed(self, span: Span, state: State, mixture: Mixture) -> Step:
         """Run a span as `backward` does, with the mixture's shares of synthetic and real gradients.
 
         Raises:
             ValueError: besides, a share or a window of the mixture is out of range.
         """
-        require_fit(self.synthesizer, model, state)
+        span, state = self.begin(span, state)
+        require_fit(self.synthesizer, self.model, state)
         window = self.window if mixture.window is None else at_least("window", mixture.window, 1, "step")
         assert window is not None, "checked when the estimator was made"
         self._require_window(window)
         mixture.require_fit(window)
         carries = mixture.carries(window, self.trace_decay)
-        tokens = span.steps * span.batch_size
+        tokens = span.size
 
-        windows = unroll(model, span, state, window, False if carries else self.parallel)
+        windows = unroll(self.model, span, state, window, False if carries else self.parallel)
         # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
         # depend on the gradients at the outputs.
         outputs = cut(windows.outputs)
-        objective = mean_loss(loss, outputs, span)
+        objective = mean_loss(self.loss, outputs, span)
         objective.backward()
-        known = self.reader.read(self.predictor, model, loss, span, windows, outputs)
-        with without_autocast(span.inputs.device):
+        known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
+        with without_autocast(span.device):
             scale = self.predictor.scale
             predictions = self.predictor.predict(known, self._inject)
             injected = self._mixed(predictions.injected / tokens, windows, span.batch_size, mixture.share)
@@ -169,16 +184,17 @@ class SyntheticGradients(GradientEstimator):
             metrics["injected_share"] = injected_share(injected, outputs, self.predictor.all_reduce)
         return Step(objective.detach(), windows.final_state, {**metrics, **norms(windows.final_state)})
 
-    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
+    def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
-        require_fit(self.synthesizer, model, state)
+        span, state = self.begin(span, state)
+        require_fit(self.synthesizer, self.model, state)
         with torch.no_grad():
-            windows = unroll(model, span, state, self.window)
+            windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)
-        torch.autograd.backward(mean_loss(loss, outputs, span), inputs=floating_leaves(outputs))
+        torch.autograd.backward(mean_loss(self.loss, outputs, span), inputs=floating_leaves(outputs))
         with kept_buffers(self):
-            known = self.reader.read(self.predictor, model, loss, span, windows, outputs)
-            with torch.no_grad(), without_autocast(span.inputs.device):
+            known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
+            with torch.no_grad(), without_autocast(span.device):
                 scale = self.predictor.scale
                 predictions = self.predictor.predict(known, self._inject)
                 before = self.synthesizer.trainable(predictions, known, scale, predictions.injected)

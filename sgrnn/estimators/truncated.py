@@ -18,18 +18,19 @@ class TruncatedBPTT(GradientEstimator):
     """Truncated back-propagation through time (Williams & Peng 1990): nothing crosses a boundary.
 
     Args:
+        model, loss: as `GradientEstimator`.
         window: T, steps back-propagated together.
         parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
     """
 
-    def __init__(self, window: int, *, parallel: bool | None = False) -> None:
-        super().__init__()
+    def __init__(self, model: nn.Module, loss: Loss, window: int, *, parallel: bool | None = False) -> None:
+        super().__init__(model, loss)
         self.window = at_least("window", window, 1, "step")
         self.parallel = parallel
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`."""
-        return _truncated(model, loss, span, state, self.window, self.parallel)
+        return _truncated(self, span, state, self.window, self.parallel)
 
     def extra_repr(self) -> str:
         return f"window={self.window}"
@@ -39,19 +40,20 @@ class TruncatedBPTT(GradientEstimator):
 class BPTT(GradientEstimator):
     """Back-propagation through the whole span: the window is as long as the span."""
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`."""
-        return _truncated(model, loss, span, state, None, False)
+        return _truncated(self, span, state, None, False)
 
 
 def _truncated(
-    model: nn.Module, loss: Loss, span: Span, state: State, window: int | None, parallel: bool | None
+    estimator: GradientEstimator, span: Span, state: State, window: int | None, parallel: bool | None
 ) -> Step:
-    windows = unroll(model, span, state, window, parallel)
+    span, state = estimator.begin(span, state)
+    windows = unroll(estimator.model, span, state, window, parallel)
     outputs = cut(
         windows.outputs
     )  # in two parts as `SyntheticGradients`, to equal it bit for bit where nothing is injected
-    objective = mean_loss(loss, outputs, span)
+    objective = mean_loss(estimator.loss, outputs, span)
     objective.backward()
     backpropagate(windows, outputs)
     return Step(objective.detach(), windows.final_state, norms(windows.final_state))

@@ -12,8 +12,8 @@ from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.cores import initial_state_or_zeros
 from sgrnn.cores.dropout import own_masks, recorded_masks, replayed_masks
-from sgrnn.span import Span
-from sgrnn.state import State, concatenate, cut, detach, map_state, rows, where_rows
+from sgrnn.span import Span, Steps, between
+from sgrnn.state import State, concatenate, cut, detach, leaves, map_state, rows, where_rows
 
 # On a CPU one batch costs a forward pass more and gains what larger products and fewer calls gain. For LSTMs of 128 to
 # 650 units and 10 to 64 rows it was the faster way where T x B is below this (docs/performance.md).
@@ -33,7 +33,7 @@ class Windows:
         final_states: the windows' last states, attached to the graph, in the same blocks.
         final_state: the state after the span, B rows, detached.
         model: the model that ran.
-        inputs: the inputs that the windows read, a leaf, where the span's have a graph of their own; else None.
+        inputs: the inputs that the windows read, leaves where the span's have a graph of their own.
         origin: the span's inputs, with their graph if they have one.
     """
 
@@ -43,8 +43,8 @@ class Windows:
     final_states: list[State]
     final_state: State
     model: nn.Module
-    inputs: Tensor | None
-    origin: Tensor
+    inputs: Steps
+    origin: Steps
 
     @property
     def outputs(self) -> Any:
@@ -71,13 +71,13 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     require_fit(model, span, state, windows={window, span.steps - boundaries[-2]})
     chosen = parallel is None
     if parallel is None:
-        few = span.inputs.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
+        few = span.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
         parallel = few and batch_statistics(model) is None and own_masks(model) is None
     folded = span.steps // window if parallel and not _starts_inside(span.is_first, window) else 0
-    given, leaf, origin = span, None, span.inputs
-    if origin.grad_fn is not None:  # several windows may share that graph: it is gone through once, at the end
-        leaf = span.inputs.detach().requires_grad_()
-        span = replace(span, inputs=leaf)
+    given = span
+    if any(tensor.grad_fn is not None for tensor in leaves(span.inputs)):
+        # Several windows may share that graph: it is gone through once, at the end.
+        span = replace(span, inputs=map_state(_leaf, span.inputs))
     caller = Caller(model)
     blocks: list[Any] = []
     initial_states: list[State] = []
@@ -105,7 +105,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
                 pass
             return unroll(model, given, before, window)
         first = cut(concatenate(firsts))
-        inputs = _fold(span.inputs[: folded * window], folded)
+        inputs = map_state(lambda steps: _fold(steps[: folded * window], folded), span.inputs)
         is_first = None if span.is_first is None else _fold(span.is_first[: folded * window], folded)
         with replayed_masks(model, folded):
             out, last = run(caller, inputs, first, is_first)
@@ -122,36 +122,41 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
         final_states.append(state)
     # Contiguous, as cuDNN wants it: rows of several layers are strided.
     after = map_state(Tensor.contiguous, detach(rows(final_states[-1], -span.batch_size, None)))
-    return Windows(blocks, boundaries, initial_states, final_states, after, model, leaf, origin)
+    return Windows(blocks, boundaries, initial_states, final_states, after, model, span.inputs, given.inputs)
 
 
-def run(model: nn.Module | Caller, inputs: Tensor, state: State, is_first: Tensor | None = None) -> tuple[Any, State]:
+def run(model: nn.Module | Caller, inputs: Steps, state: State, is_first: Tensor | None = None) -> tuple[Any, State]:
     """Run a model over some steps, putting rows that begin a new sequence back to the initial state.
 
     Args:
         model: ``model(inputs, state) -> (outputs, state)``, or a `Caller` of it. Without a method
             ``initial_state(batch_size)`` its sequences begin with a state of zeros.
-        inputs: (time, batch, ...).
+        inputs: (time, batch, ...), or several tensors of that kind.
         state: the state before the first step.
         is_first: (time, batch) bool or None, as in `Span`.
     """
     caller = model if isinstance(model, Caller) else Caller(model)
     if is_first is None or not (begin := is_first.any(dim=1)).any():
         return caller(inputs, state)
-    initial = initial_state_or_zeros(caller.model, state, inputs.shape[1])
+    steps, batch_size = is_first.shape
+    initial = initial_state_or_zeros(caller.model, state, batch_size)
     resets = set(begin.nonzero().flatten().tolist())
     outputs: list[Any] = []
-    for start, stop in pairwise(sorted({0, *resets, inputs.shape[0]})):
+    for start, stop in pairwise(sorted({0, *resets, steps})):
         if start in resets:
             state = where_rows(is_first[start], initial, state)
-        out, state = caller(inputs[start:stop], state)
+        out, state = caller(between(inputs, start, stop), state)
         outputs.append(out)
     return map_state(lambda *parts: torch.cat(parts), *outputs), state
 
 
 def _run(caller: Caller, span: Span, start: int, stop: int, state: State) -> tuple[Any, State]:
     is_first = None if span.is_first is None else span.is_first[start:stop]
-    return run(caller, span.inputs[start:stop], state, is_first)
+    return run(caller, between(span.inputs, start, stop), state, is_first)
+
+
+def _leaf(steps: Tensor) -> Tensor:
+    return steps if steps.grad_fn is None else steps.detach().requires_grad_()
 
 
 def batch_statistics(model: nn.Module) -> str | None:

@@ -1,5 +1,6 @@
 """An interface between two modules: passes a message on, and predicts for its sender the receiver's gradient."""
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, final
 
@@ -81,12 +82,19 @@ class Interface(nn.Module):
             ValueError: the message is no matrix, or the synthesizer predicts for another number of features.
         """
         sent = message.detach()
-        size = self.message_size
-        if sent.dim() != 2 or (size is not None and sent.shape[1] != size):
-            wanted = "(rows, features)" if size is None else f"(rows, {size}), as the synthesizer predicts for"
-            raise ValueError(f"message must be {wanted}, got {tuple(sent.shape)}")
         if not torch.is_grad_enabled():
+            self._require_message(sent)
             return sent, sent.new_zeros(())
+        predicted = self.predict(sent, known)
+        return received(predicted, sent, self.learn), reply(message, self.injected(predicted))
+
+    def predict(self, sent: Tensor, known: Any = None) -> Tensor:
+        """Predict the receiver's gradient for a message (rows, features), in units of the scale and with a graph.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        self._require_message(sent)
         with without_autocast(sent.device):
             readable = self.predictor.readable(sent.nan_to_num(0, 0, 0))
             predicted = at_least_float32(self.predictor.synthesizer(readable, _detached(known))[:, 0])
@@ -95,9 +103,11 @@ class Interface(nn.Module):
                 f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
                 f"{tuple(sent.shape)}"
             )
-        scale = self.predictor.scale * self.predictor.trust * self._processes(sent)
-        reply = (scale * predicted.detach()).to(message.dtype).nan_to_num(0, 0, 0)
-        return _Received.apply(predicted, sent, self), _Reply.apply(message, reply)
+        return predicted
+
+    def injected(self, predicted: Tensor) -> Tensor:
+        """Return the gradient (rows, features) that the sender is given for a prediction: scaled and shrunk."""
+        return self.predictor.scale * self.predictor.trust * self._processes(predicted) * predicted.detach()
 
     def metrics(self) -> dict[str, Tensor]:
         """Return metrics of the quality of the predictions: ``target_r2``, running, and ``shrinkage``.
@@ -107,19 +117,25 @@ class Interface(nn.Module):
         """
         return self.predictor.metrics()
 
-    def learn(self, predicted: Tensor, arrived: Tensor) -> Tensor:
+    def learn(self, predicted: Tensor, arrived: Tensor, rows: Tensor | None = None) -> Tensor:
         """Update the running means by a gradient that arrived, and return the regression's gradient at its prediction.
 
         Both are (rows, features), as is the result.
 
-        Rows that are not finite are left out.
+        Rows that are not finite are left out, and those that are marked False (rows,).
         """
         arrived = at_least_float32(arrived) / self._processes(arrived)  # of the mean over all rows
-        finite, rows = (predicted + arrived).isfinite().all(dim=1), None
+        finite = (predicted + arrived).isfinite().all(dim=1)
         if not bool(finite.all()):
-            rows = finite
+            rows = finite if rows is None else rows & finite
             predicted, arrived = (each.where(finite.unsqueeze(1), 0) for each in (predicted, arrived))
         return self.predictor.regress(predicted.unsqueeze(1), arrived, rows)[0][:, 0]
+
+    def _require_message(self, sent: Tensor) -> None:
+        size = self.message_size
+        if sent.dim() != 2 or (size is not None and sent.shape[1] != size):
+            wanted = "(rows, features)" if size is None else f"(rows, {size}), as the synthesizer predicts for"
+            raise ValueError(f"message must be {wanted}, got {tuple(sent.shape)}")
 
     def _processes(self, like: Tensor) -> Tensor | int:
         """Count the processes that share the batch: as many times is one's gradient that of the mean over all rows."""
@@ -141,6 +157,20 @@ def _detached(known: Any) -> Any:
     return known
 
 
+Learn = Callable[[Tensor, Tensor], Tensor]
+"""From a prediction and the gradient that arrived to the regression's gradient at the prediction."""
+
+
+def received(predicted: Tensor, sent: Tensor, learn: Learn) -> Tensor:
+    """Return what was sent, for a receiver whose backward pass trains what was predicted, and ends there."""
+    return _Received.apply(predicted, sent, learn)
+
+
+def reply(message: Tensor, gradient: Tensor) -> Tensor:
+    """Return zero, whose backward pass gives the message a gradient, as far as that is finite."""
+    return _Reply.apply(message, gradient.to(message.dtype).nan_to_num(0, 0, 0))
+
+
 def alongside(tensor: Tensor, reply: Tensor) -> Tensor:
     """Return the tensor, linked to the reply so that a backward pass treats that as added to the loss."""
     return _Alongside.apply(tensor, reply)
@@ -148,15 +178,15 @@ def alongside(tensor: Tensor, reply: Tensor) -> Tensor:
 
 class _Received(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, predicted: Tensor, sent: Tensor, interface: Interface) -> Tensor:
+    def forward(ctx: Any, predicted: Tensor, sent: Tensor, learn: Learn) -> Tensor:
         ctx.save_for_backward(predicted)
-        ctx.interface = interface
+        ctx.learn = learn
         return sent.view_as(sent)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (predicted,) = ctx.saved_tensors
-        return ctx.interface.learn(predicted, *grad_outputs), None, None
+        return ctx.learn(predicted, *grad_outputs), None, None
 
 
 class _Reply(torch.autograd.Function):

@@ -12,7 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from sgrnn.span import Span
+from sgrnn.span import Span, Steps
+from sgrnn.state import map_state
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,16 @@ class StepsAfter:
         """Index a tensor (steps, B, ...) by the places, to (n, R, ...)."""
         return steps[self.places].flatten(1, 2)
 
-    def inputs(self, span: Span) -> Tensor:
+    def inputs(self, span: Span) -> Steps:
         """Return the inputs at these steps, (n, R, ...), without a graph."""
-        parts = [each.inputs.detach() for each in (span, span.future) if each is not None]
-        return self.take(torch.cat(parts))
+        return self._joined([each.inputs for each in (span, span.future) if each is not None])
 
-    def targets(self, span: Span) -> Tensor:
+    def targets(self, span: Span) -> Steps:
         """Return the targets at these steps, (n, R, ...), without a graph."""
-        parts = [each.targets.detach() for each in (span, span.future) if each is not None]
-        return self.take(torch.cat(parts))
+        return self._joined([each.targets for each in (span, span.future) if each is not None])
+
+    def _joined(self, parts: list[Steps]) -> Steps:
+        return map_state(lambda *steps: self.take(torch.cat([part.detach() for part in steps])), *parts)
 
 
 def steps_after(span: Span, boundaries: Sequence[int], steps: int, *, within: bool = False) -> StepsAfter:
@@ -75,7 +77,7 @@ def steps_after(span: Span, boundaries: Sequence[int], steps: int, *, within: bo
     """
     known = span.steps + (0 if span.future is None else span.future.steps)
     places, in_reach = _places(tuple(boundaries), steps, known, within)
-    places = places.to(span.inputs.device)
+    places = places.to(span.device)
     valid = None if in_reach is None else in_reach.to(places.device).repeat_interleave(span.batch_size, dim=1)
     same = _same_sequence(span, places)
     if same is not None:
@@ -92,13 +94,15 @@ def _places(boundaries: tuple[int, ...], steps: int, known: int, within: bool) -
 
 
 def _same_sequence(span: Span, places: Tensor) -> Tensor | None:
-    """True (n, R) where no sequence begins between the boundary and the step; None where none begins at all."""
-    begins = [span.is_first, span.is_last, None if span.future is None else span.future.is_first]
-    if all(marks is None for marks in begins):
-        return None
+    """True (n, R) where no sequence begins or ends between boundary and step; None where none does at all."""
     parts = [span] if span.future is None else [span, span.future]
+    marks = [span.is_last, *(part.is_first for part in parts), *(part.mask for part in parts)]
+    if all(mark is None for mark in marks):
+        return None
     is_first = torch.cat([part.marked_first() for part in parts])
     if span.is_last is not None and span.future is not None:
         is_first[span.steps] |= span.is_last
+    if any(part.mask is not None for part in parts):  # padding is no step of a sequence, nor what follows it
+        is_first = is_first | ~torch.cat([part.marked_real() for part in parts])
     crossed = is_first[places].long()  # (n, K + 1, B)
     return (crossed.cumsum(dim=0) == 0).flatten(1, 2)

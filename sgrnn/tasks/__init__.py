@@ -6,8 +6,8 @@ state = model.initial_state(task.batch_size)
 while task.length < 20:
     episode = task.draw()
     total = 0.0
-    for span in cut(episode, steps=10, lookahead=estimator.lookahead):
-        step = estimator.backward(model, model.loss, span, state)   # fills .grad
+    for span in episode.divide(10, estimator.lookahead):
+        step = estimator.backward(span, state)   # fills .grad
         ...                                                     # step the optimizers
         state = step.state
         total += float(step.loss) * span.steps
@@ -21,7 +21,7 @@ from sgrnn.tasks.curriculum import CurriculumTask
 from sgrnn.tasks.mnist import SequentialMNIST, read_idx
 from sgrnn.tasks.recall import DelayedRecall
 from sgrnn.tasks.scores import loss_per_target
-from sgrnn.tasks.task import Task, cut
+from sgrnn.tasks.task import Task
 
 __all__ = [
     "Adding",
@@ -32,7 +32,6 @@ __all__ = [
     "RepeatCopy",
     "SequentialMNIST",
     "Task",
-    "cut",
     "loss_per_target",
     "read_idx",
 ]

@@ -1,4 +1,4 @@
-"""The base of tasks, which draw episodes from a seed, and the division of an episode into spans."""
+"""The base of tasks, which draw episodes from a seed."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -98,32 +98,3 @@ class Task(ABC):
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self._settings.items())
         return f"{type(self).__name__}({settings})"
-
-
-def cut(episode: Span, steps: int, lookahead: int | None = None) -> list[Span]:
-    """Divide an episode into consecutive spans; the last may be shorter.
-
-    Args:
-        episode: with which all rows end.
-        steps: the most steps of a span.
-        lookahead: the most steps of `Span.future`, as an estimator's `lookahead` asks for; None for all that follow.
-
-    Returns:
-        The spans, without copies of the data: the first starts the rows, the last ends them and has no future.
-
-    Raises:
-        ValueError: steps or lookahead out of range, or rows that go on after the span.
-
-    >>> episode = Span(torch.arange(5.0).view(5, 1), torch.zeros(5, 1), is_last=torch.ones(1, dtype=torch.bool))
-    >>> for span in cut(episode, steps=2, lookahead=1):
-    ...     print(span.inputs.flatten().tolist(), span.future and span.future.inputs.flatten().tolist(), span.is_last)
-    [0.0, 1.0] [2.0] None
-    [2.0, 3.0] [4.0] None
-    [4.0] None tensor([True])
-    """
-    at_least("steps", steps, 1)
-    at_least("lookahead", 0 if lookahead is None else lookahead, 0)
-    if episode.is_last is None or not episode.is_last.all():
-        raise ValueError("episode must end all its rows, got one that goes on")
-    starts = range(0, episode.steps, steps)
-    return [episode.slice(start, min(start + steps, episode.steps), lookahead) for start in starts]

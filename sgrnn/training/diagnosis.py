@@ -6,7 +6,6 @@ from sgrnn.config.training import DiagnosisConfig
 from sgrnn.contract.modules import tensor_of
 from sgrnn.diagnostics import measure_alignment, measure_bias, stretches
 from sgrnn.estimators import GradientEstimator
-from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.span import Span
 from sgrnn.state import State
 from sgrnn.training.problems.problem import Problem
@@ -31,7 +30,7 @@ def spans_ahead(problem: Problem, number: int, lookahead: int, horizon: int) -> 
 
 
 def passing_metrics(
-    estimator: GradientEstimator, model: SequenceModel, problem: Problem, state: State, settings: DiagnosisConfig
+    estimator: GradientEstimator, problem: Problem, state: State, settings: DiagnosisConfig
 ) -> dict[str, float]:
     """Return a diagnosis of the next spans as metrics for a run's log; training goes on as if nothing had happened.
 
@@ -40,16 +39,16 @@ def passing_metrics(
         an estimator that predicts; and `bias`, the relative error of the mean parameter gradient. A number that
         cannot be told from noise, or has too few spans, is missing.
     """
-    device = tensor_of(model).device
+    device = tensor_of(estimator.model).device
     drawn = spans_ahead(problem, settings.spans, estimator.lookahead, settings.horizon)
     spans = [span.to(device) for span in drawn]
     metrics: dict[str, float] = {}
     if estimator.predicts:
-        alignment = measure_alignment(estimator, model, model.loss, spans, state, lags=[settings.horizon])
+        alignment = measure_alignment(estimator, spans, state, lags=[settings.horizon])
         metrics["true_cosine"] = float(alignment.cosine().value[0, 0])
         metrics["true_r2"] = float(alignment.r2().value[0, 0])
         metrics["true_norm_ratio"] = float(alignment.norm_ratio().value[0, 0])
     if len(list(stretches(spans, settings.horizon))) > 1:
-        bias = measure_bias(estimator, model, model.loss, spans, state, horizon=settings.horizon)
+        bias = measure_bias(estimator, spans, state, horizon=settings.horizon)
         metrics["bias"] = float(bias.relative_error().value[0, 0])
     return {name: value for name, value in metrics.items() if isfinite(value)}

@@ -55,7 +55,7 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         span = self._ranks.share(span).to(self.device)
-        step = self.estimator.backward(self.model, self.model.loss, span, self.state)
+        step = self.estimator.backward(span, self.state)
         self.state = step.state
         gradients = [*_gradients(self.model), *_gradients(self.estimator)]
         self._ranks.average([*gradients, step.loss, *step.metrics.values()])

@@ -123,7 +123,7 @@ class _Training:
         settings = self._run.recipe.training.diagnosis
         assert settings is not None, "asked for"
         state = self._ranks.gather_state(self.learner.state)
-        self._log(passing_metrics(self.learner.estimator, self.learner.model, self._problem, state, settings))
+        self._log(passing_metrics(self.learner.estimator, self._problem, state, settings))
 
     def evaluate(self, ends_epoch: bool) -> bool:
         """Log the score on the valid split, and return True where it is the best so far.

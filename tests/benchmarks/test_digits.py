@@ -121,7 +121,7 @@ def test_with_an_update_a_digit_a_message_counts_as_in_one_graph_and_the_next_di
     pair, stream = Pair(replace(SMALL, method="every step")), make_stream()
     spans: list[sgrnn.Span] = []
     learn = pair.estimator.backward
-    monkeypatch.setattr(pair.estimator, "backward", lambda *given: spans.append(given[2]) or learn(*given))
+    monkeypatch.setattr(pair.estimator, "backward", lambda *given: spans.append(given[0]) or learn(*given))
     pair.learn(stream)
     for step, span in enumerate(spans):
         assert torch.equal(span.inputs[0], stream.inputs[step])

@@ -6,6 +6,7 @@ from reach import WHOLE, WINDOWED, build_estimator, draw, records_of, show, synt
 from readings import cells, dots, lines
 from shown import BLACK, BLUE, GREEN
 
+from sgrnn.cores import LSTM
 from sgrnn.tasks import Copy
 
 SMALL = {
@@ -25,10 +26,12 @@ def test_what_counts_is_the_longest_mastered_within_the_budget() -> None:
 
 
 def test_every_method_trains_until_the_budget_is_used_up_a_synthesizer_at_its_rates() -> None:
+    task = Copy(3)
+    core = LSTM(task.input_size, 4)
     for method in WINDOWED + WHOLE:
         used = train(**SMALL | {"method": method, "steps": 40, "seconds": 0.0})["used"]
         assert 40 <= used["steps"] < 40 + 3 * 5, "and no episode longer"
-        learned = list(build_estimator(method, 2, 4, Copy(3)).parameters())
+        learned = list(build_estimator(method, 2, core, task.loss, task.input_size).parameters())
         assert list(synthesizer_rates(method, 2, [3, 4, 3])) == ([3, 4] if learned else [0])
 
 

@@ -111,7 +111,7 @@ def test_an_estimator_is_by_default_as_the_library_has_it(synthesizer: str) -> N
         "adjoint": lambda: model.adjoint_synthesizer(7),
         "mlp": model.mlp_synthesizer,
     }
-    library = estimators.SyntheticGradients(7, methods[synthesizer]())
+    library = estimators.SyntheticGradients(model, model.loss, 7, synthesizer=methods[synthesizer]())
     built = build_estimator(with_gradient(kind="synthetic", window=7, synthesizer={"kind": synthesizer}), model, 9)
     for name in ("window", "trace_decay", "discount", "remove_mean", "remove_radial", "shuffle", "lookahead"):
         assert getattr(built, name) == getattr(library, name), name

@@ -1,6 +1,8 @@
 """Buffers and modes of a model are changed by its training alone, and once."""
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import ExactAhead, GradientEstimator, Loss, SyntheticGradients, TruncatedBPTT
 from sgrnn.models.evaluation import evaluate
 from sgrnn.models.generation import generate
 from sgrnn.span import Span
@@ -47,24 +49,27 @@ class Averaging(nn.Module):
         return self.core(inputs, state)
 
 
-def synthetic() -> SyntheticGradients:
-    return SyntheticGradients(2, ErrorSynthesizer(SIZE, SIZE, SIZE, lookahead=3)).double()
+def synthetic(model: nn.Module, loss: Loss) -> SyntheticGradients:
+    synthesizer = ErrorSynthesizer(SIZE, SIZE, SIZE, lookahead=3)
+    return SyntheticGradients(model, loss, 2, synthesizer=synthesizer).double()
 
 
 @pytest.mark.parametrize(
-    ("make", "estimator"),
+    ("make", "make_estimator"),
     [
-        (Normalized, TruncatedBPTT(2, parallel=None)),
-        (Normalized, synthetic()),
-        (Averaging, TruncatedBPTT(2, parallel=None)),
-        (Averaging, ExactAhead(2, 3)),
+        (Normalized, partial(TruncatedBPTT, window=2, parallel=None)),
+        (Normalized, synthetic),
+        (Averaging, partial(TruncatedBPTT, window=2, parallel=None)),
+        (Averaging, partial(ExactAhead, window=2, lookahead=3)),
     ],
 )
-def test_batch_statistics_are_taken_in_once(make: type[nn.Module], estimator: GradientEstimator) -> None:
+def test_batch_statistics_are_taken_in_once(
+    make: type[nn.Module], make_estimator: Callable[[nn.Module, Loss], GradientEstimator]
+) -> None:
     model, plain = make().double(), make().double()
     plain.load_state_dict(model.state_dict())
     span, state = make_whole(), torch.zeros(1, ROWS, SIZE).double()
-    estimator.backward(model, squared_error, span, state)
+    make_estimator(model, squared_error).backward(span, state)
     for start in range(0, STEPS, 2):
         _, state = plain(span.inputs[start : start + 2], state)
     assert_close(dict(model.named_buffers()), dict(plain.named_buffers()))
@@ -80,7 +85,7 @@ def test_windows_as_one_batch_are_refused_where_they_would_change_statistics(
     model, state = make().double(), torch.zeros(1, ROWS, SIZE).double()
     before = copy.deepcopy(dict(model.named_buffers()))
     with pytest.raises(ValueError, match=message):
-        TruncatedBPTT(2, parallel=True).backward(model, squared_error, make_whole(), state)
+        TruncatedBPTT(model, squared_error, 2, parallel=True).backward(make_whole(), state)
     assert_identical(dict(model.named_buffers()), before)
 
 
@@ -96,7 +101,7 @@ def test_left_to_choose_windows_run_in_order_where_they_cannot_run_as_one_batch(
             return self.part(outputs) if isinstance(self.part, nn.Dropout) else self.part(outputs)[0], after
 
     state = torch.zeros(2, ROWS, SIZE).double()
-    TruncatedBPTT(2, parallel=None).backward(Dropping().double(), squared_error, make_whole(), state)
+    TruncatedBPTT(Dropping().double(), squared_error, 2, parallel=None).backward(make_whole(), state)
 
 
 def test_evaluation_and_generation_leave_every_module_in_its_mode() -> None:

@@ -1,5 +1,7 @@
 """A model that reads the batch along another axis, or the future, is refused for how it is used."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,19 +10,22 @@ from models import ROWS, SIZE, make_span, squared_error
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import BPTT, GradientEstimator, TruncatedBPTT
+from sgrnn.estimators import BPTT, GradientEstimator, Loss, TruncatedBPTT
 from sgrnn.estimators.online import RTRL
 
 
 @pytest.mark.parametrize(
-    ("option", "estimator"),
-    [("batch_first", TruncatedBPTT(4, parallel=True)), ("bidirectional", BPTT()), ("batch_first", RTRL())],
+    ("option", "make"),
+    [("batch_first", partial(TruncatedBPTT, window=4, parallel=True)), ("bidirectional", BPTT), ("batch_first", RTRL)],
 )
-def test_a_core_that_reads_the_batch_first_or_the_future_is_refused(option: str, estimator: GradientEstimator) -> None:
+def test_a_core_that_reads_the_batch_first_or_the_future_is_refused(
+    option: str, make: Callable[[nn.Module, Loss], GradientEstimator]
+) -> None:
     core = nn.LSTM(SIZE, SIZE, **{option: True}).double()  # pyright: ignore[reportArgumentType]  (a bool)
     state = torch.zeros(2 if option == "bidirectional" else 1, 4, SIZE).double()
-    with pytest.raises((TypeError, ValueError), match=option):
-        estimator.backward(core, squared_error, make_span(4, 4), (state, state))
+    for given in ((state, state), None):
+        with pytest.raises((TypeError, ValueError), match=option):
+            make(core, squared_error).backward(make_span(4, 4), given)
 
 
 class Owner(nn.Module):
@@ -47,16 +52,16 @@ class Careless(Owner):
 
 def test_a_batch_first_core_inside_is_refused_for_how_it_is_used_and_not_for_what_it_is() -> None:
     span, state = make_span(ROWS), torch.zeros(1, ROWS, SIZE).double()
-    TruncatedBPTT(ROWS).backward(Owner().double(), squared_error, span, state)
+    TruncatedBPTT(Owner().double(), squared_error, ROWS).backward(span, state)
     with pytest.raises(ValueError, match=r"takes the first axis for the batch \(batch_first\)"):
-        TruncatedBPTT(ROWS).backward(Careless().double(), squared_error, span, state)
+        TruncatedBPTT(Careless().double(), squared_error, ROWS).backward(span, state)
 
 
 def test_a_batch_first_core_inside_is_refused_where_a_window_has_as_many_steps_as_rows() -> None:
     """The state's sizes tell its batch: only the inputs may be read either way."""
     state = torch.zeros(1, 4, SIZE).double()
     with pytest.raises(ValueError, match=r"takes the first axis for the batch \(batch_first\)"):
-        TruncatedBPTT(4).backward(Careless().double(), squared_error, make_span(8, 4), state)
+        TruncatedBPTT(Careless().double(), squared_error, 4).backward(make_span(8, 4), state)
 
 
 class StateBatchFirst(nn.Module):
@@ -74,16 +79,16 @@ class StateBatchFirst(nn.Module):
 def test_a_state_of_another_layout_is_refused_where_the_sizes_do_not_tell() -> None:
     model = StateBatchFirst().double()
     with pytest.raises(ValueError, match="this model has it at axis 0"):
-        TruncatedBPTT(3).backward(model, squared_error, make_span(6, 2), (torch.zeros(2, 2, SIZE).double(),) * 2)
+        TruncatedBPTT(model, squared_error, 3).backward(make_span(6, 2), (torch.zeros(2, 2, SIZE).double(),) * 2)
     with pytest.raises(ValueError, match=r"state holds 2 rows, the span 1: .* got \(1, 2, 3\)"):
-        TruncatedBPTT(3).backward(model, squared_error, make_span(6, 1), (torch.zeros(1, 2, SIZE).double(),) * 2)
+        TruncatedBPTT(model, squared_error, 3).backward(make_span(6, 1), (torch.zeros(1, 2, SIZE).double(),) * 2)
 
 
 def test_states_of_one_axis_or_of_complex_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^state must be \(..., batch, features\).*, got \(3,\)$"):
-        BPTT().backward(Owner(), squared_error, make_span(4), torch.zeros(ROWS))
+        BPTT(Owner(), squared_error).backward(make_span(4), torch.zeros(ROWS))
     with pytest.raises(ValueError, match=r"state must be real, got torch\.complex64"):
-        BPTT().backward(Owner(), squared_error, make_span(4), torch.zeros(1, ROWS, SIZE, dtype=torch.complex64))
+        BPTT(Owner(), squared_error).backward(make_span(4), torch.zeros(1, ROWS, SIZE, dtype=torch.complex64))
 
 
 def test_a_model_made_for_so_many_rows_alone_is_not_refused() -> None:
@@ -100,7 +105,7 @@ def test_a_model_made_for_so_many_rows_alone_is_not_refused() -> None:
 
     model = Fixed().double()
     for window in (2, ROWS):
-        assert TruncatedBPTT(window).backward(model, squared_error, make_span(6), model.initial_state(ROWS))
+        assert TruncatedBPTT(model, squared_error, window).backward(make_span(6), model.initial_state(ROWS))
 
 
 @pytest.mark.parametrize(

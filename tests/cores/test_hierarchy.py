@@ -201,7 +201,7 @@ def test_a_phase_gets_no_gradient_and_a_part_that_is_out_of_use_one_of_zero() ->
     core = make((1, 4))
     span = Span(make_inputs(1), torch.zeros(1, ROWS, SIZES[0], dtype=torch.float64))
     state = in_step(make_state(core, ROWS), 1)
-    step = TruncatedBPTT(1).backward(core, squared_error, span, state)
+    step = TruncatedBPTT(core, squared_error, 1).backward(span, state)
     assert step.state["phase"].tolist() == [[2]] * ROWS
     found = gradients(core)
     assert all(bool(gradient.any()) == name.startswith("levels.0") for name, gradient in found.items())
@@ -278,15 +278,15 @@ def test_dropout_within_a_level_is_refused_where_windows_run_as_one_batch() -> N
         r"got 0.5 in levels.1.dropout$"
     )
     with pytest.raises(ValueError, match=message):
-        TruncatedBPTT(2, parallel=True).backward(core, squared_error, span, core.initial_state(ROWS))
-    TruncatedBPTT(2).backward(core, squared_error, span, core.initial_state(ROWS))
+        TruncatedBPTT(core, squared_error, 2, parallel=True).backward(span, core.initial_state(ROWS))
+    TruncatedBPTT(core, squared_error, 2).backward(span, core.initial_state(ROWS))
 
 
 def test_errors_are_carried_unit_by_unit_to_the_fastest_level_alone() -> None:
     model = make_language_model(make_hierarchy(1, 4))
     synthesizer = model.synthesizer(3)
     assert (synthesizer.others, synthesizer.repeats) == (4 + 5, 2), "its hidden and cell vector"
-    estimator = SyntheticGradients(2, synthesizer).double()
-    estimator.backward(model, model.loss, make_text(6), make_state(model))
+    estimator = SyntheticGradients(model, model.loss, 2, synthesizer=synthesizer).double()
+    estimator.backward(make_text(6), make_state(model))
     assert all(gradient.any() for name, gradient in gradients(estimator).items() if name.startswith("synthesizer.gain"))
-    assert SyntheticGradients(2, model.adjoint_synthesizer(2)).synthesizer.vectors == 1
+    assert model.adjoint_synthesizer(2).vectors == 1

@@ -1,12 +1,16 @@
-"""Any core has a first state: its own, or zeros for torch's modules."""
+"""Any core has a first state: its own, or zeros for torch's modules and for what takes None for zeros."""
+
+import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from models import OwnCore
+from models import ROWS, SIZE, OwnCore, make_core, make_span
 from tolerances import assert_identical
-from torch import nn
+from torch import Tensor, nn
 
-from sgrnn.cores import initial_state
+from sgrnn.cores import first_state, initial_state
 from sgrnn.state import leaves
 
 
@@ -37,3 +41,49 @@ def test_what_reads_batch_first_or_backwards_is_refused() -> None:
     for core in (nn.LSTM(3, 5, batch_first=True), nn.GRU(3, 5, bidirectional=True)):
         with pytest.raises(TypeError, match=message):
             initial_state(core, 4)
+
+
+@pytest.mark.parametrize("name", ["own", "LSTM-2", "nn.LSTM-2", "nn.GRU-1"])
+def test_the_first_state_is_the_initial_one_of_as_many_rows_as_the_inputs_have(name: str) -> None:
+    core, inputs = make_core(name), make_span(2).inputs
+    assert_identical(first_state(core, inputs), initial_state(core, ROWS))
+    assert_identical(first_state(nn.DataParallel(core), {"inputs": (inputs,)}), initial_state(core, ROWS))
+
+
+class OfNone(nn.Module):
+    """Makes its state itself where it is given None."""
+
+    def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.norm, self.gru, self.dropout = nn.BatchNorm1d(SIZE), nn.GRU(SIZE, SIZE), nn.Dropout(0.5)
+        self.make = make
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, *_ = [self.make(inputs)[None]] if state is None else state
+        outputs, hidden = self.gru(self.norm(inputs.flatten(0, 1)).view_as(inputs), hidden)
+        return self.dropout(outputs), (hidden, torch.ones(inputs.shape[1], 1, dtype=torch.long))
+
+
+def test_a_module_that_takes_none_for_zeros_begins_with_them_and_is_left_as_it_is() -> None:
+    model = OfNone(lambda inputs: torch.zeros_like(inputs[0])).double()
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    random = torch.get_rng_state()
+    state = first_state(model, make_span(4).inputs)
+    assert_identical(state, (torch.zeros(1, ROWS, SIZE).double(), torch.zeros(ROWS, 1, dtype=torch.long)))
+    assert_identical(dict(model.named_buffers()), buffers)
+    assert_identical(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda inputs: torch.ones_like(inputs[0]), ", and begins in no state of zeros"),
+        (lambda inputs: inputs.hidden, r", and cannot be called with None for a state \('Tensor' object has no .*\)"),
+    ],
+)
+def test_a_module_that_takes_none_for_anything_else_is_refused_by_name(
+    make: Callable[[Any], Tensor], message: str
+) -> None:
+    remedy = "give it a method initial_state(batch_size), or hand over the state before the first step"
+    with pytest.raises(ValueError, match=rf"^OfNone has no initial_state\(batch_size\){message}: {re.escape(remedy)}$"):
+        first_state(OfNone(make).double(), make_span(4).inputs)

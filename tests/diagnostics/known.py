@@ -58,9 +58,15 @@ class Table(Synthesizer):
         return self.values * 1  # a graph, as any synthesizer has
 
 
-def bare(window: int, synthesizer: Synthesizer, **options: Any) -> SyntheticGradients:
+def bare(model: nn.Module, loss: Loss, window: int, synthesizer: Synthesizer, **options: Any) -> SyntheticGradients:
     """An estimator that injects what is predicted, as it is."""
-    return SyntheticGradients(window, synthesizer, remove_radial=False, shrinkage=False, **options).double()
+    options |= {"remove_radial": False, "shrinkage": False}
+    return SyntheticGradients(model, loss, window, synthesizer=synthesizer, **options).double()
+
+
+def oracle(model: nn.Module, loss: Loss, window: int, steps: int, **options: Any) -> SyntheticGradients:
+    """An estimator that injects the exact gradient of the steps in sight."""
+    return bare(model, loss, window, Oracle(model, loss, steps), **options)
 
 
 def linear_text(core: LinearCore, number: int, steps: int, beyond: int, rows: int = 4) -> tuple[list[Span], Tensor]:

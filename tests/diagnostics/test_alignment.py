@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from known import Oracle, Table, Zero, bare, linear_blocks, linear_text
+from known import Oracle, Table, Zero, bare, linear_blocks, linear_text, oracle
 from models import (
     ROWS,
     SIZE,
@@ -18,7 +18,6 @@ from models import (
     squared_error,
 )
 from tolerances import assert_close, assert_identical
-from torch import nn
 
 from sgrnn.cores.dropout import Dropout
 from sgrnn.diagnostics import (
@@ -34,7 +33,6 @@ from sgrnn.estimators import (
     BPTT,
     BoundaryGradients,
     GradientEstimator,
-    Loss,
     Step,
     SyntheticGradients,
     TruncatedBPTT,
@@ -44,7 +42,6 @@ from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
 from sgrnn.state import State
 from sgrnn.synthesizers import Lookahead
-from sgrnn.tasks import cut
 
 LAGS = [1, 2, 3, 5, 8]
 ALL_END = torch.ones(ROWS, dtype=torch.bool)
@@ -54,8 +51,8 @@ def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
     core = LinearCore()
     (span, *_), state = linear_text(core, number=1, steps=6, beyond=8)
     table = Table(4 * 4, SIZE)
-    estimator = bare(2, table)
-    alignment = measure_alignment(estimator, core, half_squared_error, [span], state, lags=LAGS)
+    estimator = bare(core, half_squared_error, 2, table)
+    alignment = measure_alignment(estimator, [span], state, lags=LAGS)
     blocks = linear_blocks(core, span, state, [2, 4, 6], LAGS)
     predicted = table.values[4:, 0].detach()
     truth = blocks.cumsum(dim=0)
@@ -75,9 +72,9 @@ def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
 @pytest.mark.parametrize("core", ["LSTM-2", "own"])
 def test_an_oracle_scores_one(core: str) -> None:
     model = make_core(core)
-    spans = cut(make_span(12, is_last=ALL_END), 4)
-    estimator = bare(2, Oracle(model, squared_error, steps=12))
-    alignment = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[12])
+    spans = make_span(12, is_last=ALL_END).divide(4)
+    estimator = oracle(model, squared_error, 2, steps=12)
+    alignment = measure_alignment(estimator, spans, make_state(model), lags=[12])
     ones = torch.ones_like(alignment.cosine().value)
     for of in (INJECTED, PREDICTED):
         for figure in (alignment.cosine(of), alignment.r2(of), alignment.norm_ratio(of), alignment.share_by_lag(of)):
@@ -88,8 +85,8 @@ def test_an_oracle_scores_one(core: str) -> None:
 def test_an_oracle_of_few_steps_scores_one_at_its_own_horizon_and_less_beyond() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=20, steps=4, beyond=8)
-    estimator = bare(4, Oracle(core, half_squared_error, steps=3))
-    alignment = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
+    estimator = oracle(core, half_squared_error, 4, steps=3)
+    alignment = measure_alignment(estimator, spans, state, lags=LAGS)
     r2 = alignment.r2().value[0]
     assert_close(r2[2], torch.ones((), dtype=torch.float64))
     assert all(float(each) < 1 - 1e-4 for place, each in enumerate(r2) if place != 2)
@@ -101,8 +98,12 @@ def test_an_oracle_of_few_steps_scores_one_at_its_own_horizon_and_less_beyond() 
 def test_a_synthesizer_of_zeros_scores_zero_as_truncation_does() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=3, steps=4, beyond=8)
-    for estimator in (bare(2, Zero()), TruncatedBPTT(2), BPTT()):
-        alignment = measure_alignment(estimator, core, half_squared_error, spans, state, lags=LAGS)
+    for estimator in (
+        bare(core, half_squared_error, 2, Zero()),
+        TruncatedBPTT(core, half_squared_error, 2),
+        BPTT(core, half_squared_error),
+    ):
+        alignment = measure_alignment(estimator, spans, state, lags=LAGS)
         for figure in (alignment.cosine(), alignment.r2(), alignment.norm_ratio(), alignment.share_by_lag()):
             assert not figure.value.any()
         assert float(estimator_horizon(alignment).value) == 0
@@ -111,8 +112,8 @@ def test_a_synthesizer_of_zeros_scores_zero_as_truncation_does() -> None:
 def test_shuffled_predictions_score_about_zero_or_below() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=20, steps=4, beyond=8, rows=50)
-    estimator = bare(2, Oracle(core, half_squared_error, steps=8), shuffle=True)
-    alignment = measure_alignment(estimator, core, half_squared_error, spans, state, lags=[8])
+    estimator = oracle(core, half_squared_error, 2, steps=8, shuffle=True)
+    alignment = measure_alignment(estimator, spans, state, lags=[8])
     assert abs(float(alignment.cosine().value[0, 0])) < 0.1
     assert float(alignment.r2().value[0, 0]) < 0
     assert_close(
@@ -123,9 +124,9 @@ def test_shuffled_predictions_score_about_zero_or_below() -> None:
 def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None:
     is_first = [(0, 0), (1, 1), (4, 0), (4, 2), (5, 1), (11, 0)]  # at the ends of spans and inside
     model = make_core("LSTM-1")
-    spans = cut(make_span(12, is_first=is_first, is_last=ALL_END), 4)
-    estimator = bare(1, Oracle(model, squared_error, steps=1))
-    alignment = measure_alignment(estimator, model, squared_error, spans, make_state(model), lags=[1])
+    spans = make_span(12, is_first=is_first, is_last=ALL_END).divide(4)
+    estimator = oracle(model, squared_error, 1, steps=1)
+    alignment = measure_alignment(estimator, spans, make_state(model), lags=[1])
     assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))
     closed = len({(step, row) for step, row in is_first if step > 0})
     assert float(alignment.counts.sum()) == 12 * ROWS - ROWS - closed
@@ -134,11 +135,13 @@ def test_nothing_is_expected_from_beyond_the_start_of_another_sequence() -> None
 class Ones(GradientEstimator):
     """Predicts and injects ones at every boundary, those that no sequence crosses too."""
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    window = 2
+
+    def backward(self, span: Span, state: State = None) -> Step:
         raise NotImplementedError
 
-    def look(self, model: nn.Module, loss: Loss, span: Span, state: State) -> BoundaryGradients:
-        zeros = TruncatedBPTT(2).look(model, loss, span, state)
+    def look(self, span: Span, state: State = None) -> BoundaryGradients:
+        zeros = super().look(span, state)
         return replace(zeros, predicted=zeros.predicted + 1, injected=zeros.injected + 1)
 
 
@@ -147,7 +150,7 @@ def test_rows_that_end_are_measured_as_if_nothing_followed() -> None:
     span = make_span(4, is_last=torch.tensor([True, False, True]), future=make_span(4, seed=4))
 
     def products(span: Span, state: torch.Tensor) -> torch.Tensor:
-        return measure_alignment(Ones(), core, half_squared_error, [span], state, lags=[1, 4]).products
+        return measure_alignment(Ones(core, half_squared_error), [span], state, lags=[1, 4]).products
 
     by_row = [span.rows(row, row + 1) for row in range(ROWS)]
     alone = [replace(each, future=None) if each.is_last else each for each in by_row]
@@ -184,8 +187,8 @@ def test_parts_are_measured_apart() -> None:
             gradient[..., SIZE:] = 0
             return gradient
 
-    estimator = bare(1, HiddenAlone(model, squared_error, steps=6))
-    alignment = measure_alignment(estimator, model, squared_error, [span], make_state(model), lags=[6])
+    estimator = bare(model, squared_error, 1, HiddenAlone(model, squared_error, steps=6))
+    alignment = measure_alignment(estimator, [span], make_state(model), lags=[6])
     r2 = dict(zip(alignment.parts, alignment.r2().value[:, 0].tolist(), strict=True))
     assert r2["hidden"] == pytest.approx(1)
     assert r2["cell"] == 0
@@ -194,16 +197,16 @@ def test_parts_are_measured_apart() -> None:
 
 def test_estimator_model_gradients_and_chance_are_left_as_they_were() -> None:
     model = make_language_model(dropout=0.5)
-    estimator = SyntheticGradients(2, model.synthesizer(3), shuffle=True).double()
-    spans = cut(make_text(12, is_last=ALL_END), 4)
+    estimator = SyntheticGradients(model, model.loss, 2, synthesizer=model.synthesizer(3), shuffle=True).double()
+    spans = make_text(12, is_last=ALL_END).divide(4)
     state = make_state(model)
-    estimator.backward(model, model.loss, spans[0], state)
+    estimator.backward(spans[0], state)
     before = {name: value.clone() for name, value in estimator.state_dict().items()}
     dropped = [module.p for module in model.modules() if isinstance(module, Dropout)]
     gradients = [each.grad.clone() for each in [*model.parameters(), *estimator.parameters()] if each.grad is not None]
     random = torch.get_rng_state()
-    first = measure_alignment(estimator, model, model.loss, spans, state, lags=[2])
-    again = measure_alignment(estimator, model, model.loss, spans, state, lags=[2])
+    first = measure_alignment(estimator, spans, state, lags=[2])
+    again = measure_alignment(estimator, spans, state, lags=[2])
     assert_identical(first.products[:, :, 2:, 2:], again.products[:, :, 2:, 2:])  # nothing was dropped out
     assert_identical(dict(estimator.state_dict()), before)
     assert_identical(
@@ -218,34 +221,34 @@ def test_what_is_looked_at_is_what_a_backward_pass_injects() -> None:
     """The first window of a span learns from what is injected at its end alone, if its own loss is zero."""
     model = make_language_model()
     for make in (model.synthesizer, model.mlp_synthesizer, lambda steps: model.adjoint_synthesizer(2)):
-        estimator = SyntheticGradients(2, make(2)).double()
+        estimator = SyntheticGradients(model, model.loss, 2, synthesizer=make(2)).double()
         with torch.no_grad():
             for parameter in estimator.parameters():
                 parameter.copy_(torch.randn_like(parameter) / 2)
         estimator.predictor.shrinkage.dot.fill_(0.7)
         estimator.predictor.shrinkage.square.fill_(1.0)
         span, state = make_text(4), make_state(model)
-        crossing = estimator.look(model, model.loss, span, state)
-        step = estimator.backward(model, model.loss, span, state)
+        crossing = estimator.look(span, state)
+        step = estimator.backward(span, state)
         assert_close(crossing.final_state, step.state)
         assert crossing.predicted.shape == (3 * ROWS, 12)
         table = Table(3 * ROWS, 12)
-        again = bare(2, table)
+        again = bare(model, model.loss, 2, table)
         with torch.no_grad():
             table.values[ROWS:, 0] = crossing.injected
         expected = [each.grad for each in model.parameters()]
         model.zero_grad()
-        again.backward(model, model.loss, span, state)
+        again.backward(span, state)
         assert_close([each.grad for each in model.parameters()], expected)
         model.zero_grad()
 
 
 def test_of_mixed_it_is_the_synthetic_part() -> None:
     model = make_core("LSTM-1")
-    synthetic = bare(2, Oracle(model, squared_error, steps=8))
-    spans = cut(make_span(8, is_last=ALL_END), 4)
+    synthetic = oracle(model, squared_error, 2, steps=8)
+    spans = make_span(8, is_last=ALL_END).divide(4)
     mixed = Mixed(synthetic, Constant(0.0))
-    alignment = measure_alignment(mixed, model, squared_error, spans, make_state(model), lags=[8])
+    alignment = measure_alignment(mixed, spans, make_state(model), lags=[8])
     assert_close(alignment.r2().value, torch.ones_like(alignment.r2().value))
 
 
@@ -284,16 +287,15 @@ def test_what_cannot_be_measured_is_refused() -> None:
         (alone, [1], "a span needs 1 steps of future, or rows that end, .*; got 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            measure_alignment(TruncatedBPTT(2), core, half_squared_error, chosen, state, lags=lags)
+            measure_alignment(TruncatedBPTT(core, half_squared_error, 2), chosen, state, lags=lags)
 
 
 def test_standard_errors_shrink_with_the_root_of_the_number_of_spans() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=150, steps=2, beyond=2)
-    estimator = bare(2, Oracle(core, half_squared_error, steps=1))
+    estimator = oracle(core, half_squared_error, 2, steps=1)
     few, many = (
-        measure_alignment(estimator, core, half_squared_error, spans[:number], state, lags=[2], groups=15).cosine()
-        for number in (15, 150)
+        measure_alignment(estimator, spans[:number], state, lags=[2], groups=15).cosine() for number in (15, 150)
     )
     assert 1.5 < float(few.error[0, 0] / many.error[0, 0]) < 6, "about the root of ten"
     assert abs(float(few.value[0, 0] - many.value[0, 0])) < 4 * float(few.error[0, 0])

@@ -11,7 +11,6 @@ from sgrnn.estimators import TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.synthesizers import MLPSynthesizer
 from sgrnn.synthesizers.interface import Interface
-from sgrnn.tasks import cut
 
 
 def make_wrong(all_reduce: AllReduce | None = None) -> Interface:
@@ -26,20 +25,18 @@ def make_wrong(all_reduce: AllReduce | None = None) -> Interface:
 
 
 def spans() -> list[Span]:
-    return cut(make_span(24, is_last=torch.ones(ROWS, dtype=torch.bool)), 6)
+    return make_span(24, is_last=torch.ones(ROWS, dtype=torch.bool)).divide(6)
 
 
 def bias_with(interface: Interface | None) -> Bias:
     core = make_hierarchy(1, 4, interfaces=[interface])
-    return measure_bias(
-        TruncatedBPTT(3), core, squared_error, spans(), make_state(core), horizon=6, windows=[1, 3, 6]
-    )  # fmt: skip
+    return measure_bias(TruncatedBPTT(core, squared_error, 3), spans(), make_state(core), horizon=6, windows=[1, 3, 6])
 
 
 def test_the_true_gradient_is_that_without_interfaces() -> None:
     def truth(interface: Interface | None) -> Tensor:
         core = make_hierarchy(1, 4, interfaces=[interface])
-        alignment = measure_alignment(TruncatedBPTT(3), core, squared_error, spans(), make_state(core), lags=[2, 6])
+        alignment = measure_alignment(TruncatedBPTT(core, squared_error, 3), spans(), make_state(core), lags=[2, 6])
         return alignment.products
 
     assert truth(None).any()

@@ -1,10 +1,11 @@
 """The systematic error of parameter gradients: its closed form on a linear core, and none for an oracle."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
-from known import Oracle, Zero, bare, linear_text
+from known import Zero, bare, linear_text, oracle
 from models import (
     ROWS,
     SIZE,
@@ -24,7 +25,6 @@ from sgrnn.diagnostics import Bias, measure_bias, stretches
 from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL
 from sgrnn.span import Span
-from sgrnn.tasks import cut
 
 ALL_END = torch.ones(ROWS, dtype=torch.bool)
 
@@ -32,7 +32,7 @@ ALL_END = torch.ones(ROWS, dtype=torch.bool)
 def episodes(number: int, steps: int, span: int) -> list[Span]:
     """So many equal episodes that start and end all rows, cut into spans."""
     whole = make_span(steps, is_first=[(0, row) for row in range(ROWS)], is_last=ALL_END)
-    return [part for _ in range(number) for part in cut(whole, span)]
+    return [part for _ in range(number) for part in whole.divide(span)]
 
 
 def linear_gradient(core: LinearCore, episode: Span, reach: Sequence[int]) -> Tensor:
@@ -53,9 +53,8 @@ def test_on_a_linear_core_every_metric_equals_its_closed_form() -> None:
     core = LinearCore()
     spans = episodes(number=4, steps=12, span=5)  # of 5, 5 and 2 steps
     windows = [1, 2, 3, 4, 6, 12]
-    bias = measure_bias(
-        TruncatedBPTT(3), core, half_squared_error, spans, torch.zeros(ROWS, SIZE).double(), horizon=12, windows=windows
-    )
+    state, truncated = torch.zeros(ROWS, SIZE).double(), TruncatedBPTT(core, half_squared_error, 3)
+    bias = measure_bias(truncated, spans, state, horizon=12, windows=windows)
     episode = Span.join(spans[:3])
     long = linear_gradient(core, episode, [12] * 12)
     assert_close(bias.reference[0], (long * long).sum().expand(4, 4).contiguous())
@@ -76,8 +75,10 @@ def test_a_worth_between_windows_is_not_rounded_up_and_found_by_looking_there() 
     core = LinearCore()
     spans, state = linear_text(core, number=30, steps=24, beyond=24)
 
+    truncated = TruncatedBPTT(core, half_squared_error, 8)
+
     def measured(windows: list[int]) -> Bias:
-        return measure_bias(TruncatedBPTT(8), core, half_squared_error, spans, state, horizon=24, windows=windows)
+        return measure_bias(truncated, spans, state, horizon=24, windows=windows)
 
     bias = measured([1, 2, 3, 6, 12, 24])
     value, error = bias.equivalent_window()
@@ -152,7 +153,7 @@ def test_the_noise_is_that_of_one_update() -> None:
         for span, factor in zip(episodes(number=8, steps=4, span=4), [1.0, 2.0] * 4, strict=True)
     ]
     state = torch.zeros(ROWS, SIZE).double()
-    bias = measure_bias(BPTT(), core, half_squared_error, spans, state, horizon=4, groups=4)
+    bias = measure_bias(BPTT(core, half_squared_error), spans, state, horizon=4, groups=4)
     one, two = (linear_gradient(core, span, [4] * 4) for span in spans[:2])
     mean = (one + two) / 2
     expected = (one - two).norm() / 2 / mean.norm()
@@ -164,9 +165,7 @@ def test_the_noise_is_that_of_one_update() -> None:
 def test_spans_that_are_left_over_count_for_nothing() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=5, steps=3, beyond=6)
-    bias, whole = (
-        measure_bias(BPTT(), core, half_squared_error, each, state, horizon=6) for each in (spans, spans[:4])
-    )
+    bias, whole = (measure_bias(BPTT(core, half_squared_error), each, state, horizon=6) for each in (spans, spans[:4]))
     assert bias.updates == whole.updates == 4
     assert_identical(bias.noise, whole.noise)
     assert bias.noise[0] > 0
@@ -175,9 +174,9 @@ def test_spans_that_are_left_over_count_for_nothing() -> None:
 @pytest.mark.parametrize(("core", "window"), [("LSTM-2", 1), ("hierarchy 1, 4", 3), ("own", 1)])
 def test_an_oracle_has_no_error(core: str, window: int) -> None:
     model = make_core(core)
-    estimator = bare(window, Oracle(model, squared_error, steps=12))
+    estimator = oracle(model, squared_error, window, steps=12)
     spans = episodes(number=3, steps=12, span=4)
-    bias = measure_bias(estimator, model, squared_error, spans, make_state(model), horizon=12, windows=[1, 12])
+    bias = measure_bias(estimator, spans, make_state(model), horizon=12, windows=[1, 12])
     assert bias.relative_error().value[0].max() < 1e-7
     assert_close(bias.cosine().value[0, 0], torch.ones((), dtype=torch.float64))
     assert bias.relative_error().value[1, 0] > 0.01
@@ -188,9 +187,7 @@ def test_an_oracle_has_no_error(core: str, window: int) -> None:
 def test_a_synthesizer_of_zeros_is_worth_its_window() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=30, steps=6, beyond=12)
-    bias = measure_bias(
-        bare(2, Zero()), core, half_squared_error, spans, state, horizon=12, windows=[1, 2, 3, 6, 12]
-    )  # fmt: skip
+    bias = measure_bias(bare(core, half_squared_error, 2, Zero()), spans, state, horizon=12, windows=[1, 2, 3, 6, 12])
     assert_close(bias.relative_error().value[0], bias.relative_error().value[2])
     assert float(bias.equivalent_window().value) == pytest.approx(2)
 
@@ -198,7 +195,7 @@ def test_a_synthesizer_of_zeros_is_worth_its_window() -> None:
 def test_the_reference_sees_as_far_beyond_a_stretch_as_it_is_told() -> None:
     core = LinearCore()
     spans, state = linear_text(core, number=2, steps=3, beyond=5, rows=ROWS)
-    bias = measure_bias(BPTT(), core, half_squared_error, spans, state, horizon=3)
+    bias = measure_bias(BPTT(core, half_squared_error), spans, state, horizon=3)
     A = core.weight.detach()
     by_span = []
     for span in spans:
@@ -222,11 +219,9 @@ def test_noise_alone_is_not_taken_for_bias() -> None:
     """Predictions in the wrong rows have no mean: they are as biased as truncation, however noisy."""
     core = LinearCore()
     spans, state = linear_text(core, number=120, steps=1, beyond=10)
-    noisy = bare(1, Oracle(core, half_squared_error, steps=10), shuffle=True, remove_mean=True)
-    truncated = TruncatedBPTT(1)
-    bias, plain = (
-        measure_bias(estimator, core, half_squared_error, spans, state, horizon=10) for estimator in (noisy, truncated)
-    )
+    noisy = oracle(core, half_squared_error, 1, steps=10, shuffle=True, remove_mean=True)
+    truncated = TruncatedBPTT(core, half_squared_error, 1)
+    bias, plain = (measure_bias(estimator, spans, state, horizon=10) for estimator in (noisy, truncated))
     difference = float(bias.relative_error().value[0, 0] - plain.relative_error().value[0, 0])
     assert abs(difference) < 3 * float(bias.relative_error().error[0, 0] + plain.relative_error().error[0, 0])
 
@@ -240,22 +235,22 @@ def test_where_the_reference_is_noise_alone_an_estimator_is_worth_no_window() ->
     assert bias.equivalent_window_text() == "not to be told from noise"
     core = LinearCore()
     spans, state = linear_text(core, number=4, steps=3, beyond=3)
-    bias = measure_bias(
-        TruncatedBPTT(2), core, lambda outputs, _: 0 * outputs.sum(dim=-1), spans, state, horizon=3, windows=[1, 2]
-    )  # fmt: skip
+    truncated = TruncatedBPTT(core, lambda outputs, _: 0 * outputs.sum(dim=-1), 2)
+    bias = measure_bias(truncated, spans, state, horizon=3, windows=[1, 2])
     assert bias.equivalent_window().value.isnan()
     assert bias.equivalent_window_text() == "not to be told from noise"
 
 
 def test_any_estimator_can_be_measured_and_is_left_as_it_was() -> None:
     model = make_language_model()
-    spans = cut(make_text(24, is_last=ALL_END), 4)
-    for estimator in (BPTT(), TruncatedBPTT(2), RTRL(), SyntheticGradients(2, model.synthesizer(3))):
-        estimator.double()
+    spans = make_text(24, is_last=ALL_END).divide(4)
+    synthetic = partial(SyntheticGradients, window=2, synthesizer=model.synthesizer(3))
+    for kind in (BPTT, partial(TruncatedBPTT, window=2), RTRL, synthetic):
+        estimator = kind(model, model.loss).double()
         before = {name: value.clone() for name, value in estimator.state_dict().items()}
         model.zero_grad()
         model.output.weight.grad = torch.ones_like(model.output.weight)
-        bias = measure_bias(estimator, model, model.loss, spans, make_state(model), horizon=4)
+        bias = measure_bias(estimator, spans, make_state(model), horizon=4)
         assert bias.relative_error().value.shape == (1, 1 + len(list(model.parameters())))
         assert_identical(dict(estimator.state_dict()), before)
         assert_identical(model.output.weight.grad, torch.ones_like(model.output.weight))
@@ -270,15 +265,15 @@ def test_an_output_layer_that_the_loss_alone_knows_of_is_left_as_it_was() -> Non
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return squared_error(readout(outputs), targets)
 
-    for estimator in (BPTT(), TruncatedBPTT(2), RTRL()):
-        measure_bias(estimator, model, loss, episodes(3, 8, 4), make_state(model), horizon=4, windows=[1])
+    for kind in (BPTT, partial(TruncatedBPTT, window=2), RTRL):
+        measure_bias(kind(model, loss), episodes(3, 8, 4), make_state(model), horizon=4, windows=[1])
     assert_identical(readout.weight.grad, before)
     assert readout.bias.grad is None
 
 
 def test_spans_are_taken_together_up_to_the_horizon_or_an_end() -> None:
     whole = make_span(10, is_first=[(0, 0)], is_last=ALL_END)
-    spans = [*cut(whole, 4), *cut(whole, 4)]
+    spans = [*whole.divide(4), *whole.divide(4)]
     assert [[span.steps for span in parts] for parts in stretches(spans, 8)] == [[4, 4], [2], [4, 4], [2]]
     assert [[span.steps for span in parts] for parts in stretches(spans, 50)] == [[4, 4, 2], [4, 4, 2]]
 
@@ -292,6 +287,6 @@ def test_what_cannot_be_measured_is_refused() -> None:
         (1, [1], "spans must make at least two stretches of 3 steps, got 1: take more"),
     ):
         with pytest.raises(ValueError, match=message):
-            measure_bias(BPTT(), core, half_squared_error, spans[:number], state, horizon=3, windows=windows)
+            measure_bias(BPTT(core, half_squared_error), spans[:number], state, horizon=3, windows=windows)
     with pytest.raises(ValueError, match="windows must be at least one to compare with, got none"):
-        measure_bias(BPTT(), core, half_squared_error, spans, state, horizon=3).equivalent_window()
+        measure_bias(BPTT(core, half_squared_error), spans, state, horizon=3).equivalent_window()

@@ -35,7 +35,7 @@ def spans_of(number: int, steps: int, rows: int) -> tuple[list[Span], Tensor]:
 def health_of(function: Any, rows: int = 40) -> Any:
     core = LinearCore()
     spans, state = spans_of(6, 2, rows)
-    return measure_health(bare(1, Function(function)), core, half_squared_error, spans, state)
+    return measure_health(bare(core, half_squared_error, 1, Function(function)), spans, state)
 
 
 def test_predictions_that_are_common_to_all_rows_random_or_along_the_state() -> None:
@@ -60,7 +60,7 @@ def test_what_few_rows_have_in_common_is_counted_between_different_rows() -> Non
 def test_norms_are_those_of_the_states_at_the_boundaries() -> None:
     core = LinearCore()
     spans, state = spans_of(3, 2, 5)
-    health = measure_health(TruncatedBPTT(2), core, half_squared_error, spans, state)
+    health = measure_health(TruncatedBPTT(core, half_squared_error, 2), spans, state)
     seen = []
     for span in spans:
         seen.append(state)
@@ -69,8 +69,8 @@ def test_norms_are_those_of_the_states_at_the_boundaries() -> None:
     assert float(health.norm.value[0]) == pytest.approx(float(torch.stack(seen).norm(dim=2).mean()))
     assert float(health.size.value[0]) == float(health.radial.value[0]) == 0
     ending = Span(spans[0].inputs, spans[0].targets, is_last=torch.tensor([True] * 3 + [False] * 2))
-    health = measure_health(TruncatedBPTT(2), core, half_squared_error, [ending], seen[0])
+    health = measure_health(TruncatedBPTT(core, half_squared_error, 2), [ending], seen[0])
     kept = torch.cat([seen[0], seen[1][3:]])
     assert float(health.norm.value[0]) == pytest.approx(float(kept.norm(dim=1).mean())), "what ends does not count"
     with pytest.raises(ValueError, match="spans must be at least one, got none"):
-        measure_health(TruncatedBPTT(1), core, half_squared_error, [], state)
+        measure_health(TruncatedBPTT(core, half_squared_error, 1), [], state)

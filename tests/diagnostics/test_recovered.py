@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from known import Oracle, Table, Zero, bare, linear_text
+from known import Oracle, Table, Zero, bare, linear_text, oracle
 from models import LinearCore, half_squared_error, make_core, make_span, make_state, squared_error
 from tolerances import assert_close
 from torch import Tensor
@@ -12,30 +12,29 @@ from torch import Tensor
 from sgrnn.diagnostics import recovered_loss
 from sgrnn.state import State
 from sgrnn.synthesizers import Lookahead
-from sgrnn.tasks import cut
 
 
 def test_the_gradient_of_a_quadratic_adds_up_to_it() -> None:
     """Along a line it is linear, so that a single point would do."""
     core = LinearCore()
     spans, state = linear_text(core, number=5, steps=2, beyond=4)
-    oracle, zero = (bare(2, each) for each in (Oracle(core, half_squared_error, steps=4), Zero()))
-    r2 = recovered_loss(oracle, core, half_squared_error, spans, state, horizon=4, points=1)
+    exact, zero = oracle(core, half_squared_error, 2, steps=4), bare(core, half_squared_error, 2, Zero())
+    r2 = recovered_loss(exact, spans, state, horizon=4, points=1)
     assert_close(r2.value, torch.ones((), dtype=torch.float64))
-    assert float(recovered_loss(zero, core, half_squared_error, spans, state, horizon=4).value) == 0
+    assert float(recovered_loss(zero, spans, state, horizon=4).value) == 0
     alone = [span.rows(0, 1) for span in spans]
     with pytest.raises(ValueError, match="of two or more rows"):
-        recovered_loss(zero, core, half_squared_error, alone, state[:1], horizon=4)
+        recovered_loss(zero, alone, state[:1], horizon=4)
 
 
 def test_the_gradient_of_any_loss_nearly_does() -> None:
     model = make_core("own")
-    spans = cut(make_span(12, is_last=torch.ones(3, dtype=torch.bool)), 4)
-    oracle = bare(2, Oracle(model, squared_error, steps=5))
+    spans = make_span(12, is_last=torch.ones(3, dtype=torch.bool)).divide(4)
+    exact = oracle(model, squared_error, 2, steps=5)
     state = make_state(model)
     assert isinstance(state, dict)
     state["count"] = torch.zeros_like(state["count"])  # rows that count alike have losses that can be compared
-    r2 = recovered_loss(oracle, model, squared_error, spans, state, horizon=5, points=6)
+    r2 = recovered_loss(exact, spans, state, horizon=5, points=6)
     assert float(r2.value) == pytest.approx(1, abs=1e-4)
 
 
@@ -57,8 +56,8 @@ def test_rows_that_begin_anew_do_not_count() -> None:
             assert lookahead is not None
             return super().forward(state, replace(lookahead, valid=None))
 
-    oracle = bare(2, Everywhere(core, half_squared_error, steps=4))
-    r2 = recovered_loss(oracle, core, half_squared_error, spans, random_state(), horizon=4, points=1)
+    exact = bare(core, half_squared_error, 2, Everywhere(core, half_squared_error, steps=4))
+    r2 = recovered_loss(exact, spans, random_state(), horizon=4, points=1)
     assert_close(r2.value, torch.ones((), dtype=torch.float64))
 
 
@@ -67,6 +66,6 @@ def test_of_whole_episodes_nothing_can_be_said() -> None:
     is_last = torch.ones(3, dtype=torch.bool)
     spans = [make_span(4, is_first=[(0, row) for row in range(3)], is_last=is_last, seed=seed) for seed in (2, 3)]
     for synthesizer in (Zero(), Table(3 * 3, 3)):
-        r2 = recovered_loss(bare(2, synthesizer), core, half_squared_error, spans, random_state(), horizon=4)
+        r2 = recovered_loss(bare(core, half_squared_error, 2, synthesizer), spans, random_state(), horizon=4)
         assert r2.value.isnan()
         assert r2.error.isnan()

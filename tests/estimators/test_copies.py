@@ -1,4 +1,4 @@
-"""A copy of an estimator holds nothing of the model, and reads whichever model it trains, also inside wrappers."""
+"""A copy of an estimator is one for the same model or for its copy; models are read also inside wrappers."""
 
 import copy
 import io
@@ -10,13 +10,13 @@ import pytest
 import torch
 from models import SIZE, gradients, make_language_model, make_state, make_text
 from tolerances import assert_close, assert_identical
-from torch import nn
+from torch import Tensor, nn
 
 from sgrnn.contract.modules import method_of
 from sgrnn.cores import LSTM
-from sgrnn.estimators import GradientEstimator, Mixed, SyntheticGradients
+from sgrnn.estimators import BPTT, Mixed, SyntheticGradients
 from sgrnn.estimators.schedules import Constant
-from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.models.language_model import LanguageModel
 
 STEPS, WINDOW = 6, 2
 
@@ -50,15 +50,16 @@ def test_a_method_is_reached_through_the_wrappers_of_torch(wrap: Callable[[nn.Mo
     wrapped = wrap(model)
     assert method_of(wrapped, "input_features") == model.input_features
     assert method_of(wrapped, "nowhere") is None
-    estimator = SyntheticGradients(WINDOW, model.synthesizer(3)).double()
+    estimator = SyntheticGradients(model, model.loss, WINDOW, synthesizer=model.synthesizer(3)).double()
     for parameter in estimator.parameters():
         nn.init.normal_(parameter, std=0.3)
-    copied = copy.deepcopy(estimator)
-    estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
+    synthesizer = copy.deepcopy(estimator.synthesizer)
+    of_wrapped = SyntheticGradients(wrapped, model.loss, WINDOW, synthesizer=synthesizer).double()
+    estimator.backward(make_text(STEPS), make_state(model))
     expected = gradients(model)
     model.zero_grad()
-    copied.backward(wrapped, model.loss, make_text(STEPS), make_state(model))
-    assert_identical([gradients(model), gradients(copied)], [expected, gradients(estimator)])
+    of_wrapped.backward(make_text(STEPS), make_state(model))
+    assert_identical([gradients(model), gradients(of_wrapped)], [expected, gradients(estimator)])
 
 
 def test_a_method_is_not_reached_through_wrappers_of_others() -> None:
@@ -66,53 +67,86 @@ def test_a_method_is_not_reached_through_wrappers_of_others() -> None:
     assert method_of(OwnWrapper("module", make_language_model()), "input_features") is None
 
 
-def by_pickle(estimator: GradientEstimator) -> GradientEstimator:
+def by_pickle(estimator: Mixed) -> Mixed:
     return pickle.loads(pickle.dumps(estimator))
 
 
-def by_file(estimator: GradientEstimator) -> GradientEstimator:
+def by_file(estimator: Mixed) -> Mixed:
     file = io.BytesIO()
     torch.save(estimator, file)
     file.seek(0)
     return torch.load(file, weights_only=False)
 
 
+def make_estimator(kind: str = "synthesizer") -> tuple[LanguageModel, Mixed]:
+    model = make_language_model(LSTM(SIZE, SIZE))
+    synthesizer = getattr(model, kind)(WINDOW)
+    for parameter in synthesizer.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model, Mixed(SyntheticGradients(model, model.loss, WINDOW, synthesizer=synthesizer), Constant(0.5)).double()
+
+
+def models_of(estimator: Mixed) -> set[int]:
+    """Of an estimator and its parts, the models and those of which their losses are methods."""
+    holders: Any = (estimator, estimator.synthetic, estimator.real)
+    return {id(one) for holder in holders for one in (holder.model, holder.loss.__self__)}
+
+
 @pytest.mark.parametrize(
     ("copied_by", "kind"),
     [(copy.deepcopy, "synthesizer"), (by_pickle, "mlp_synthesizer"), (by_file, "adjoint_synthesizer")],
 )
-def test_a_copy_of_an_estimator_holds_nothing_of_the_model_and_trains_another(
-    copied_by: Callable[[GradientEstimator], GradientEstimator], kind: str
+def test_a_copy_of_an_estimator_is_one_for_the_same_model_and_saved_with_it(
+    copied_by: Callable[[Mixed], Mixed], kind: str
 ) -> None:
-    model, other = make_language_model(LSTM(SIZE, SIZE)), make_language_model(LSTM(SIZE, SIZE), seed=5)
-    synthesizer = getattr(model, kind)(WINDOW)
-    for parameter in synthesizer.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    estimator = Mixed(SyntheticGradients(WINDOW, synthesizer), Constant(0.5)).double()
-    estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
+    model, estimator = make_estimator(kind)
+    estimator.backward(make_text(STEPS), make_state(model))
     copied = copied_by(estimator)
-    assert b"language_model" not in pickle.dumps(copied)
-    of_model = {id(parameter) for parameter in model.parameters()}
-    assert not any(id(parameter) in of_model for parameter in copied.parameters())
-    assert sum(parameter.numel() for parameter in copied.parameters()) == sum(
-        p.numel() for p in synthesizer.parameters()
-    )
+    assert models_of(copied) == {id(copied.model)}
+    assert (copied.model is model) is (copied_by is copy.deepcopy)
+    assert not {*map(id, copied.parameters())} & {*map(id, [*model.parameters(), *estimator.parameters()])}
+    assert {*copied.state_dict()} == {
+        "_extra_state",
+        *(f"synthetic.{name}" for name in estimator.synthetic.state_dict()),
+    }
     results = []
     for one in (estimator, copied):
-        other.zero_grad()
+        one.model.zero_grad()
         one.zero_grad()
-        step = one.backward(other, other.loss, make_text(STEPS), make_state(other))
-        results.append([gradients(other), gradients(one), step.metrics])
+        step = one.backward(make_text(STEPS), make_state(model))
+        results.append([gradients(one.model), gradients(one), step.metrics])
     assert_close(results[1], results[0])
 
 
-def test_a_copied_model_is_read_by_the_copied_estimator() -> None:
-    model = make_language_model(LSTM(SIZE, SIZE))
-    estimator = SyntheticGradients(3, MLPSynthesizer(2 * SIZE, lookahead=1, feature_size=2 * SIZE)).double()
-    copied_estimator, copied_model = copy.deepcopy((estimator, model))
-    calls = []
-    watched: Any = copied_model
-    watched.step_features = lambda *steps: calls.append(1) or model.step_features(*steps)
-    copied_estimator.backward(copied_model, copied_model.loss, make_text(STEPS), make_state(model))
-    estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
-    assert calls == [1]
+def test_copied_with_its_model_it_is_one_for_the_copy() -> None:
+    model, estimator = make_estimator()
+    copied_model, copied_estimator = copy.deepcopy((model, estimator))
+    assert copied_model is not model
+    assert models_of(copied_estimator) == {id(copied_model)}
+    copied_estimator.backward(make_text(STEPS), make_state(model))
+    assert all(gradient.any() for gradient in gradients(copied_model).values())
+    assert not any(gradient.any() for gradient in gradients(model).values())
+
+
+class Weighted(nn.Module):
+    """A loss that learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(SIZE))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return ((outputs - targets).square() * self.weight).sum(dim=-1)
+
+
+def test_a_loss_that_learns_is_shared_or_copied_as_the_model_is_and_neither_is_kept_from_being_copied_later() -> None:
+    whole = nn.ModuleDict({"core": LSTM(SIZE, SIZE), "loss": Weighted()})
+    estimator = BPTT(whole["core"], whole["loss"])
+    alone = copy.deepcopy(estimator)
+    assert (alone.model, alone.loss) == (whole["core"], whole["loss"])
+    copied_whole, copied = copy.deepcopy((whole, estimator))
+    assert (copied.model, copied.loss) == (copied_whole["core"], copied_whole["loss"])
+    copied, copied_whole = copy.deepcopy((estimator, whole))
+    assert (copied.model, copied.loss) == (whole["core"], whole["loss"])
+    assert copied_whole["core"] is not whole["core"]
+    assert copied_whole["loss"] is not whole["loss"]

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 from models import ROWS, SIZE, gradients, make_language_model, make_span, make_state, make_text, squared_error
-from tolerances import assert_identical
+from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
 from sgrnn.estimators import SyntheticGradients
+from sgrnn.estimators.features import features_of
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import batch_size
@@ -35,7 +36,7 @@ class Watching(Synthesizer):
 
 def watched(model: nn.Module, loss: Any, span: Span, state: Any, *, sees_targets: bool, **options: Any) -> Lookahead:
     synthesizer = Watching(sees_targets, **options)
-    SyntheticGradients(WINDOW, synthesizer).backward(model, loss, span, state)
+    SyntheticGradients(model, loss, WINDOW, synthesizer=synthesizer).backward(span, state)
     (seen,) = synthesizer.seen
     return seen
 
@@ -92,16 +93,22 @@ def test_steps_that_are_numbers_or_images_are_vectors_too() -> None:
 class Counting(nn.Module):
     """Reads tokens and has no method for their features."""
 
-    def __init__(self) -> None:
+    def __init__(self, embeddings: int = 1) -> None:
         super().__init__()
         self.model = make_language_model(LSTM(SIZE, SIZE))
+        self.others = nn.ModuleList(nn.Embedding(2, 2) for _ in range(embeddings - 1))
 
     def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         return self.model(inputs, state)
 
 
-def test_tokens_without_a_method_are_refused() -> None:
-    model = Counting()
+def test_tokens_without_a_method_are_read_by_the_one_embedding() -> None:
+    model, tokens = Counting(), make_text(STEPS).inputs
+    assert_close(features_of(model, tokens), model.model.input_features(tokens))
+
+
+def test_tokens_without_a_method_and_several_embeddings_are_refused() -> None:
+    model = Counting(embeddings=2)
     state, loss = make_state(model.model), model.model.loss
     for sees_targets in (False, True):
         with pytest.raises(
@@ -121,10 +128,10 @@ def test_tokens_without_a_method_are_refused() -> None:
 def test_a_synthesizer_of_other_sizes_is_refused(kind: Any, options: dict[str, int], message: str) -> None:
     sizes = {"state_size": 2 * SIZE, "output_size": SIZE, "feature_size": SIZE, "aligned_size": 0} | options
     steps = {"window": WINDOW} if kind is AdjointSynthesizer else {"lookahead": 2}
-    estimator = SyntheticGradients(WINDOW, kind(**sizes, **steps)).double()
     core = LSTM(SIZE, SIZE).double()
+    estimator = SyntheticGradients(core, squared_error, WINDOW, synthesizer=kind(**sizes, **steps)).double()
     with pytest.raises(ValueError, match=message):
-        estimator.backward(core, squared_error, make_span(STEPS + 3).slice(0, STEPS), make_state(core))
+        estimator.backward(make_span(STEPS + 3).slice(0, STEPS), make_state(core))
 
 
 def test_predictions_of_another_shape_are_refused() -> None:
@@ -134,17 +141,17 @@ def test_predictions_of_another_shape_are_refused() -> None:
 
     core = LSTM(SIZE, SIZE).double()
     with pytest.raises(ValueError, match=r"synthesizer must give \(rows, heads, features\), here \(12, ..., 6\), got"):
-        SyntheticGradients(2, Flat()).backward(core, squared_error, make_span(STEPS), make_state(core))
+        SyntheticGradients(core, squared_error, 2, synthesizer=Flat()).backward(make_span(STEPS), make_state(core))
 
 
 def test_a_synthesizer_that_holds_a_part_of_the_model_is_refused() -> None:
     model, other = make_language_model(LSTM(SIZE, SIZE)), make_language_model(LSTM(SIZE, SIZE))
     synthesizer = Watching(sees_targets=True)
     synthesizer.add_module("reader", model.embedding)
-    estimator = SyntheticGradients(WINDOW, synthesizer)
-    estimator.backward(other, other.loss, make_text(STEPS), make_state(other))
+    SyntheticGradients(other, other.loss, WINDOW, synthesizer=synthesizer).backward(make_text(STEPS), make_state(other))
+    estimator = SyntheticGradients(model, model.loss, WINDOW, synthesizer=synthesizer)
     with pytest.raises(ValueError, match=r"^the synthesizer's reader.weight is a parameter of the model"):
-        estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
+        estimator.backward(make_text(STEPS), make_state(model))
 
 
 @pytest.mark.parametrize("kind", ["synthesizer", "adjoint_synthesizer", "mlp_synthesizer"])
@@ -164,10 +171,10 @@ def test_features_with_a_graph_do_not_train_the_model(kind: str) -> None:
             for name in ("input_features", "step_features"):
                 method = getattr(model, name)
                 setattr(model, name, lambda *steps, method=method: method(*steps).detach())
-        estimator = SyntheticGradients(3, getattr(model, kind)(3)).double()
+        estimator = SyntheticGradients(model, model.loss, 3, synthesizer=getattr(model, kind)(3)).double()
         for parameter in estimator.parameters():
             nn.init.normal_(parameter, std=0.3)
-        estimator.backward(model, model.loss, make_text(STEPS), make_state(model))
+        estimator.backward(make_text(STEPS), make_state(model))
         results.append((gradients(model), gradients(estimator)))
         seen = watched(model, model.loss, make_text(STEPS), make_state(model), sees_targets=True)
         assert seen.features is not None

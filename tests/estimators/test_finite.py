@@ -7,10 +7,10 @@ import pytest
 import torch
 from models import ROWS, SIZE, gradients, make_span, make_state, squared_error
 from tolerances import assert_close, assert_identical
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import ExactAhead, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import ExactAhead, Loss, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL, BPLambda, SnAp1
 from sgrnn.span import Span
 from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer, Synthesizer
@@ -18,13 +18,15 @@ from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesi
 STEPS = 6
 
 
-def synthetic(synthesizer: Synthesizer | None = None, **options: Any) -> SyntheticGradients:
+def synthetic(
+    core: nn.Module, synthesizer: Synthesizer | None = None, loss: Loss = squared_error, **options: Any
+) -> SyntheticGradients:
     """As after some training: predictions that are not zero."""
     synthesizer = synthesizer or ErrorSynthesizer(2 * SIZE, SIZE, SIZE, lookahead=3)
     torch.manual_seed(1)
     for parameter in synthesizer.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return SyntheticGradients(2, synthesizer, **options).double()
+        nn.init.normal_(parameter, std=0.3)
+    return SyntheticGradients(core, loss, 2, synthesizer=synthesizer, **options).double()
 
 
 def make_whole(seed: int = 2) -> Span:
@@ -47,13 +49,13 @@ def test_a_span_that_is_not_finite_leaves_nothing_behind(kind: str, where: str, 
     torch.manual_seed(0)
     core = LSTM(SIZE, SIZE).double()
     estimator = {
-        "error": lambda: synthetic(),
-        "trace": lambda: synthetic(trace_decay=0.5),
-        "mlp": lambda: synthetic(MLPSynthesizer(2 * SIZE, lookahead=3, feature_size=2 * SIZE), parallel=True),
-        "adjoint": lambda: synthetic(AdjointSynthesizer(2 * SIZE, SIZE, SIZE, window=2)),
+        "error": lambda: synthetic(core),
+        "trace": lambda: synthetic(core, trace_decay=0.5),
+        "mlp": lambda: synthetic(core, MLPSynthesizer(2 * SIZE, lookahead=3, feature_size=2 * SIZE), parallel=True),
+        "adjoint": lambda: synthetic(core, AdjointSynthesizer(2 * SIZE, SIZE, SIZE, window=2)),
     }[kind]()
     for seed in range(3):
-        estimator.backward(core, squared_error, make_whole(seed), make_state(core))
+        estimator.backward(make_whole(seed), make_state(core))
     span, state = make_whole(), make_state(core)
     assert span.future is not None
     place = {
@@ -63,7 +65,7 @@ def test_a_span_that_is_not_finite_leaves_nothing_behind(kind: str, where: str, 
     place[0, 1, 0] = bad
     core.zero_grad()
     estimator.zero_grad()
-    step = estimator.backward(core, squared_error, span, state)
+    step = estimator.backward(span, state)
     assert all(gradient.isfinite().all() for gradient in gradients(estimator).values()), "it may be stepped"
     if where.startswith("future"):
         assert bool(step.loss.isfinite())
@@ -71,7 +73,7 @@ def test_a_span_that_is_not_finite_leaves_nothing_behind(kind: str, where: str, 
     assert all(buffer.isfinite().all() for buffer in estimator.buffers())
     core.zero_grad()
     estimator.zero_grad()
-    estimator.backward(core, squared_error, make_whole(7), make_state(core))
+    estimator.backward(make_whole(7), make_state(core))
     assert all(gradient.isfinite().all() for gradient in (gradients(core) | gradients(estimator)).values())
 
 
@@ -84,8 +86,8 @@ def test_rows_beside_one_that_is_not_finite_have_the_gradients_that_they_had() -
         assert span.future is not None
         span.future.inputs[0, 2] = value
         inputs = span.inputs.clone().requires_grad_()
-        synthetic(shrinkage=False).backward(
-            core, squared_error, Span(inputs, span.targets, future=span.future), make_state(core)
+        synthetic(core, shrinkage=False).backward(
+            Span(inputs, span.targets, future=span.future), make_state(core)
         )  # fmt: skip
         assert inputs.grad is not None
         results.append(inputs.grad)
@@ -93,7 +95,7 @@ def test_rows_beside_one_that_is_not_finite_have_the_gradients_that_they_had() -
     assert_identical(results[1][:2, 2], results[0][:2, 2])  # the third row's first boundary does not see that far
     assert not torch.equal(results[1][2:, 2], results[0][2:, 2])
     inputs = make_whole().inputs.requires_grad_()
-    TruncatedBPTT(2).backward(core, squared_error, Span(inputs, make_whole().targets), make_state(core))
+    TruncatedBPTT(core, squared_error, 2).backward(Span(inputs, make_whole().targets), make_state(core))
     assert inputs.grad is not None
     assert_close(results[1][2:, 2], inputs.grad[2:, 2])  # the boundaries that see it inject nothing
 
@@ -105,7 +107,7 @@ def test_padding_that_is_not_a_number_does_no_harm_beyond_the_end_of_a_sequence(
         results = []
         for padding in (0.0, math.nan):
             perceptron = MLPSynthesizer(2 * SIZE, lookahead=3, feature_size=2 * SIZE) if sees_targets else None
-            estimator = synthetic(perceptron, shrinkage=False)
+            estimator = synthetic(core, perceptron, shrinkage=False)
             span = make_whole()
             assert span.future is not None
             span.future.inputs[1:] = padding
@@ -114,7 +116,7 @@ def test_padding_that_is_not_a_number_does_no_harm_beyond_the_end_of_a_sequence(
             is_first[1] = True
             future = Span(span.future.inputs, span.future.targets, is_first)
             core.zero_grad()
-            estimator.backward(core, squared_error, span.with_future(future), make_state(core))
+            estimator.backward(span.with_future(future), make_state(core))
             results.append((gradients(core), gradients(estimator)))
         assert_close(results[1], results[0])
 
@@ -131,7 +133,7 @@ def test_a_mark_for_a_missing_target_does_not_shut_the_synthesizer_out() -> None
             there = targets != 0 if mark == 0 else ~targets.isnan()
             return ((outputs - targets.nan_to_num()) * there).square().sum(-1)
 
-        step = synthetic(shrinkage=False).backward(core, loss, span, make_state(core))
+        step = synthetic(core, loss=loss, shrinkage=False).backward(span, make_state(core))
         results.append((gradients(core), step.metrics["injected_share"]))
     assert float(results[0][1]) > 0
     assert_close(results[1], results[0])
@@ -144,8 +146,8 @@ def test_exact_gradients_of_steps_that_are_no_numbers_are_left_out(place: str) -
     assert span.future is not None
     span.future.inputs[:, 1] = span.future.targets[:, 1] = math.nan
     is_last = torch.tensor([False, True, False]) if place == "padding" else None
-    step = ExactAhead(2, 3).backward(
-        core, squared_error, Span(span.inputs, span.targets, None, is_last, span.future), make_state(core)
+    step = ExactAhead(core, squared_error, 2, 3).backward(
+        Span(span.inputs, span.targets, None, is_last, span.future), make_state(core)
     )
     assert step.loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(core).values())
@@ -153,15 +155,19 @@ def test_exact_gradients_of_steps_that_are_no_numbers_are_left_out(place: str) -
 
 def test_online_estimators_get_rid_of_what_is_not_finite() -> None:
     core = LSTM(SIZE, SIZE).double()
-    for estimator in (RTRL(), BPLambda(2 * SIZE, learning_rate=0.1, trace_decay=0.9), SnAp1()):
-        estimator.double().backward(core, squared_error, make_span(4), make_state(core))
+    for estimator in (
+        RTRL(core, squared_error),
+        BPLambda(core, squared_error, learning_rate=0.1, trace_decay=0.9),
+        SnAp1(core, squared_error),
+    ):
+        estimator.double().backward(make_span(4), make_state(core))
         pattern = estimator.pattern.clone() if isinstance(estimator, SnAp1) else None
         span = make_span(4)
         span.inputs[2, 1, 0] = math.nan
-        estimator.backward(core, squared_error, span, make_state(core))
+        estimator.backward(span, make_state(core))
         if isinstance(estimator, SnAp1):
             assert_identical(estimator.pattern, pattern)
         core.zero_grad()
-        estimator.backward(core, squared_error, make_span(4), make_state(core))
+        estimator.backward(make_span(4), make_state(core))
         assert all(gradient.isfinite().all() for gradient in gradients(core).values())
         assert all(buffer.isfinite().all() for buffer in estimator.buffers())

@@ -20,7 +20,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 import sgrnn
-from sgrnn.estimators import BPTT, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, GradientEstimator, Loss, SyntheticGradients, TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import leaves, state_size
 from sgrnn.synthesizers import MLPSynthesizer
@@ -29,11 +29,11 @@ STEPS, WINDOW, BOUNDARIES = 6, 2, 4
 ALL = torch.ones(3 * ROWS, dtype=torch.bool)
 
 
-def observed_table(**options: Any) -> tuple[nn.Module, Table, SyntheticGradients]:
+def observed_table(loss: Loss = squared_error, **options: Any) -> tuple[nn.Module, Table, SyntheticGradients]:
     """A core of one LSTM layer, and predictions that are there to be set."""
-    table = Table(BOUNDARIES * ROWS, 2 * SIZE)
+    model, table = make_core("LSTM-1"), Table(BOUNDARIES * ROWS, 2 * SIZE)
     switches: dict[str, Any] = {"remove_mean": False, "remove_radial": False, "shrinkage": False} | options
-    return make_core("LSTM-1"), table, SyntheticGradients(WINDOW, table, **switches).double()
+    return model, table, SyntheticGradients(model, loss, WINDOW, synthesizer=table, **switches).double()
 
 
 def target_of(table: Table, estimator: SyntheticGradients, rows: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def test_the_metrics_are_those_of_the_rows_that_go_on_over_several_updates() -> 
                 inside[step // WINDOW * ROWS + row] = False
         predicted = mean_square.sqrt() * table.values.detach()[: 3 * ROWS, 0][inside]
         table.zero_grad()
-        step = estimator.backward(model, squared_error, span, state)
+        step = estimator.backward(span, state)
         target = target_of(table, estimator, inside)
 
         assert_close(step.metrics["target_r2"], 1 - (predicted - target).square().sum() / target.square().sum())
@@ -75,38 +75,40 @@ def test_the_metrics_are_those_of_the_rows_that_go_on_over_several_updates() -> 
 def test_a_span_whose_every_boundary_is_a_beginning_tells_nothing_of_the_scale() -> None:
     model = make_core("LSTM-1")
     table = Table(2 * ROWS, 2 * SIZE)
-    estimator = SyntheticGradients(STEPS, table, remove_mean=True, shrinkage=False).double()
+    estimator = SyntheticGradients(
+        model, squared_error, STEPS, synthesizer=table, remove_mean=True, shrinkage=False
+    ).double()
     begun = make_span(STEPS, is_first=[(0, row) for row in range(ROWS)])
-    step = estimator.backward(model, squared_error, begun, make_state(model))
+    step = estimator.backward(begun, make_state(model))
     assert estimator.predictor.mean_square.item() == 1
     assert table.values.grad is not None
     assert not table.values.grad.any()
     assert all(metric.isfinite() for metric in step.metrics.values())
-    step = estimator.backward(model, squared_error, make_span(STEPS), make_state(model))
+    step = estimator.backward(make_span(STEPS), make_state(model))
     assert_close(target_of(table, estimator, ALL[:ROWS]).square().mean(), estimator.predictor.mean_square)
     assert step.metrics["shrinkage"].item() == 1, "without shrinkage"
 
 
 def test_targets_of_zero_tell_nothing_of_quality() -> None:
     """A metric that is not a number would be one in the log, and stop the training that it describes."""
-    model, _, estimator = observed_table(discount=0)
-    step = estimator.backward(
-        model, lambda outputs, targets: 0 * outputs.sum(dim=-1), make_span(STEPS), make_state(model)
-    )
+    model, _, estimator = observed_table(lambda outputs, targets: 0 * outputs.sum(dim=-1), discount=0)
+    step = estimator.backward(make_span(STEPS), make_state(model))
     assert step.metrics["target_r2"] == 0
     assert all(value.isfinite() for value in step.metrics.values())
 
 
 ESTIMATORS: dict[str, Callable[[nn.Module], GradientEstimator]] = {
-    "truncated": lambda model: TruncatedBPTT(WINDOW),
-    "synthetic": lambda model: SyntheticGradients(WINDOW, MLPSynthesizer(state_size(make_state(model)))).double(),
+    "truncated": lambda model: TruncatedBPTT(model, squared_error, WINDOW),
+    "synthetic": lambda model: SyntheticGradients(
+        model, squared_error, WINDOW, synthesizer=MLPSynthesizer(state_size(make_state(model)))
+    ).double(),
 }
 
 
 @pytest.mark.parametrize(("name", "core"), [("truncated", "GRU-1"), ("synthetic", "LSTM-2")])
 def test_the_cell_norm_is_that_of_the_last_tensor_and_nothing_of_a_step_holds_a_graph(name: str, core: str) -> None:
     model = make_core(core)
-    step = ESTIMATORS[name](model).backward(model, squared_error, make_span(STEPS), make_state(model))
+    step = ESTIMATORS[name](model).backward(make_span(STEPS), make_state(model))
     last = leaves(step.state)[-1]
     assert_close(step.metrics["cell_norm"], last.square().sum(dim=(0, 2)).sqrt().mean())
     assert not any(tensor.requires_grad for tensor in [step.loss, *leaves(step.state), *step.metrics.values()])
@@ -116,7 +118,7 @@ def test_the_cell_norm_is_that_of_the_last_tensor_and_nothing_of_a_step_holds_a_
 
 def test_a_state_that_ends_in_a_counter_has_no_cell_norm() -> None:
     model = make_core("own")
-    step = TruncatedBPTT(2).backward(model, squared_error, make_span(STEPS), make_state(model))
+    step = TruncatedBPTT(model, squared_error, 2).backward(make_span(STEPS), make_state(model))
     assert step.metrics == {}
 
 
@@ -126,10 +128,12 @@ def test_the_mean_is_removed_over_all_boundaries_that_are_asked_together(kind: s
     synthesizer = model.adjoint_synthesizer(WINDOW) if kind == "in turn" else model.synthesizer(lookahead=WINDOW)
     for parameter in synthesizer.parameters():
         nn.init.normal_(parameter)
-    estimator = SyntheticGradients(WINDOW, synthesizer, remove_mean=True, remove_radial=False, shrinkage=False).double()
+    estimator = SyntheticGradients(
+        model, model.loss, WINDOW, synthesizer=synthesizer, remove_mean=True, remove_radial=False, shrinkage=False
+    ).double()
     span = make_text(STEPS)
     state = model.initial_state(span.batch_size)
-    injected = estimator.look(model, model.loss, span, state).injected.view(STEPS // WINDOW, span.batch_size, -1)
+    injected = estimator.look(span, state).injected.view(STEPS // WINDOW, span.batch_size, -1)
     together, apart = (injected.mean(dim=over).abs().max() / injected.abs().max() for over in ((0, 1), 1))
     assert together < 1e-12
     assert (apart < 1e-12) == (kind == "in turn")
@@ -149,10 +153,11 @@ def test_shuffling_gives_rows_the_predictions_of_others() -> None:
         table.zero_grad()
         torch.manual_seed(0)
         estimator = SyntheticGradients(
-            1, table, remove_mean=False, remove_radial=False, shrinkage=False, shuffle=shuffle
-        ).double()
+            Carry(), squared_error, 1, synthesizer=table, remove_mean=False, remove_radial=False, shrinkage=False,
+            shuffle=shuffle,
+        ).double()  # fmt: skip
         nothing = torch.zeros(1, rows, 2 * SIZE, dtype=torch.float64)
-        estimator.backward(Carry(), squared_error, Span(nothing, nothing), nothing[0])
+        estimator.backward(Span(nothing, nothing), nothing[0])
         arrived.append(target_of(table, estimator, torch.ones(rows, dtype=torch.bool)))
     predicted = table.values.detach()[rows:, 0]
     assert_close(arrived[0], predicted)
@@ -170,36 +175,34 @@ def test_an_error_synthesizer_learns_on_a_bare_core_that_reads_vectors() -> None
     synthesizer = sgrnn.ErrorSynthesizer(
         sgrnn.state_size(state), SIZE, SIZE, lookahead=3, hidden_size=16, rank=6, projection=3
     )
-    estimator = sgrnn.SyntheticGradients(2, synthesizer, shrinkage=False)
+    estimator = sgrnn.SyntheticGradients(core, squared_error, 2, synthesizer=synthesizer, shrinkage=False)
     optimizer = torch.optim.Adam(estimator.parameters(), lr=3e-2)
     inputs, targets = torch.randn(2, STEPS + 3, ROWS, SIZE)
     span = sgrnn.Span(inputs, targets).slice(0, STEPS)
     metrics = {}
     for _ in range(100):
         optimizer.zero_grad()
-        metrics = estimator.backward(core, squared_error, span, state).metrics
+        metrics = estimator.backward(span, state).metrics
         optimizer.step()
     assert metrics["target_r2"] > 0.9
 
 
 def test_the_share_is_that_of_all_that_enters_the_core() -> None:
-    model = make_language_model()
-    estimator = SyntheticGradients(2, model.synthesizer(2), remove_radial=False).double()
+    model, seen = make_language_model(), []
+
+    def loss(outputs, targets):
+        if outputs.shape[0] == 4:
+            seen.append(outputs)
+        return model.loss(outputs, targets)
+
+    estimator = SyntheticGradients(model, loss, 2, synthesizer=model.synthesizer(2), remove_radial=False).double()
     for parameter in estimator.parameters():
         parameter.data.uniform_(-1, 1)
     estimator.predictor.shrinkage.dot.fill_(1)
     estimator.predictor.shrinkage.square.fill_(1)
     span, state = make_text(4), model.initial_state(3)
-    injected = estimator.look(model, model.loss, span, state).injected / (4 * 3)
-    seen = []
-    outputs_of = model.loss
-
-    def loss(outputs, targets):
-        if outputs.shape[0] == 4:
-            seen.append(outputs)
-        return outputs_of(outputs, targets)
-
-    step = estimator.backward(model, loss, span, state)
-    whole = (injected.square().sum() + seen[0].grad.square().sum()).sqrt()
+    injected = estimator.look(span, state).injected / (4 * 3)
+    step = estimator.backward(span, state)
+    whole = (injected.square().sum() + seen[-1].grad.square().sum()).sqrt()
     assert float(step.metrics["injected_share"]) == pytest.approx(float(injected.norm() / whole))
-    assert "injected_share" not in BPTT().backward(model, model.loss, span, state).metrics
+    assert "injected_share" not in BPTT(model, model.loss).backward(span, state).metrics

@@ -9,7 +9,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import ExactAhead, GradientEstimator, SyntheticGradients
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.synthesizers import ErrorSynthesizer
@@ -31,17 +31,15 @@ def test_half_precision_spoils_no_running_mean(precision: torch.dtype, scale: fl
         torch.manual_seed(0)
         core = nn.GRU(SIZE, 32).to(dtype)
         synthesizer = trained(ErrorSynthesizer(32, 32, SIZE, lookahead=3))
-        estimator = SyntheticGradients(3, synthesizer, remove_radial=False).to(dtype)
+        estimator = SyntheticGradients(
+            core, lambda outputs, targets: (outputs - targets).square().mean(-1) * scale, 3,
+            synthesizer=synthesizer, remove_radial=False,
+        ).to(dtype)  # fmt: skip
         generator = torch.Generator().manual_seed(3)
         step = None
         for _ in range(3):
             inputs, targets = (torch.randn(9, 64, size, generator=generator).to(dtype) for size in (SIZE, 32))
-            step = estimator.backward(
-                core,
-                lambda outputs, targets: (outputs - targets).square().mean(-1) * scale,
-                Span(inputs, targets).slice(0, 6),
-                torch.zeros(1, 64, 32, dtype=dtype),
-            )
+            step = estimator.backward(Span(inputs, targets).slice(0, 6), torch.zeros(1, 64, 32, dtype=dtype))
         assert step is not None
         assert all(metric.isfinite() for metric in step.metrics.values())
         assert [(name, buffer.dtype) for name, buffer in estimator.named_buffers()] == [
@@ -64,14 +62,14 @@ def test_half_precision_spoils_no_running_mean(precision: torch.dtype, scale: fl
 def test_a_synthesizer_works_in_its_own_precision(kind: str, own: torch.dtype) -> None:
     other = torch.float32 if own == torch.float64 else torch.float64
     model = make_language_model(LSTM(SIZE, SIZE), dtype=other)
-    estimator = SyntheticGradients(3, trained(getattr(model, kind)(3))).to(own)
-    step = estimator.backward(model, model.loss, make_text(6), make_state(model))
+    estimator = SyntheticGradients(model, model.loss, 3, synthesizer=trained(getattr(model, kind)(3))).to(own)
+    step = estimator.backward(make_text(6), make_state(model))
     assert all(gradient.dtype == other for gradient in gradients(model).values())
     assert all(gradient.dtype == own and gradient.isfinite().all() for gradient in gradients(estimator).values())
     assert step.state[0].dtype == other
     reference = make_language_model(LSTM(SIZE, SIZE), dtype=other)
-    same = SyntheticGradients(3, trained(getattr(reference, kind)(3))).to(other)
-    same.backward(reference, reference.loss, make_text(6), make_state(reference))
+    same = SyntheticGradients(reference, reference.loss, 3, synthesizer=trained(getattr(reference, kind)(3))).to(other)
+    same.backward(make_text(6), make_state(reference))
     assert_close(gradients(model), gradients(reference), torch.float32)
 
 
@@ -95,10 +93,10 @@ def test_under_autocast_states_and_synthesizers_stay_in_float32(kind: str, insid
         torch.manual_seed(0)
         model = (Inside if low and inside else LanguageModel)(20, 8, LSTM(8, 8), 8)
         estimator: GradientEstimator
-        if kind in ("truncated", "exact"):
-            estimator = TruncatedBPTT(3) if kind == "truncated" else ExactAhead(3, 3)
+        if kind == "exact":
+            estimator = ExactAhead(model, model.loss, 3, 3)
         else:
-            estimator = SyntheticGradients(3, trained(getattr(model, kind)(3)))
+            estimator = SyntheticGradients(model, model.loss, 3, synthesizer=trained(getattr(model, kind)(3)))
         tokens = torch.randint(0, 20, (10, 4), generator=torch.Generator().manual_seed(2))
         span = Span(tokens[:-1], tokens[1:]).slice(0, 6)
         state = model.initial_state(4)
@@ -106,7 +104,7 @@ def test_under_autocast_states_and_synthesizers_stay_in_float32(kind: str, insid
         for _ in range(2):
             model.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=low and not inside):
-                step = estimator.backward(model, model.loss, span, state)
+                step = estimator.backward(span, state)
             state = step.state
         assert step is not None
         assert all(part.dtype == torch.float32 for part in state)

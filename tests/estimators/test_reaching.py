@@ -1,5 +1,7 @@
 """Gradients reach what learns, through the model's state and its inputs, or the model is refused."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, Mixed, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, Loss, Mixed, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL, BPLambda
 from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
@@ -26,28 +28,35 @@ def trained(synthesizer: Any) -> Any:
     return synthesizer
 
 
-def synthetic(state_size: int, **options: Any) -> SyntheticGradients:
-    return SyntheticGradients(2, trained(ErrorSynthesizer(state_size, SIZE, SIZE, lookahead=3)), **options)
+def synthetic(model: nn.Module, state_size: int, **options: Any) -> SyntheticGradients:
+    synthesizer = trained(ErrorSynthesizer(state_size, SIZE, SIZE, lookahead=3))
+    return SyntheticGradients(model, squared_error, 2, synthesizer=synthesizer, shrinkage=False, **options)
 
 
-def estimators(state_size: int) -> dict[str, GradientEstimator]:
-    adjoint = AdjointSynthesizer(state_size, SIZE, SIZE, window=2)
-    choices = {
-        "full": BPTT(),
-        "exact": ExactAhead(2, 3),
-        "synthetic": synthetic(state_size, shrinkage=False),
-        "one batch": synthetic(state_size, shrinkage=False, parallel=True),
-        "mixed": Mixed(synthetic(state_size, shrinkage=False, trace_decay=0.5), Constant(0.5)),
-        "adjoint": SyntheticGradients(2, trained(adjoint), shrinkage=False),
-    }
-    return {name: estimator.double() for name, estimator in choices.items()}
+def adjoint(model: nn.Module, state_size: int) -> SyntheticGradients:
+    synthesizer = trained(AdjointSynthesizer(state_size, SIZE, SIZE, window=2))
+    return SyntheticGradients(model, squared_error, 2, synthesizer=synthesizer, shrinkage=False)
+
+
+ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
+    "full": lambda model, size: BPTT(model, squared_error),
+    "exact": lambda model, size: ExactAhead(model, squared_error, 2, 3),
+    "synthetic": synthetic,
+    "one batch": partial(synthetic, parallel=True),
+    "mixed": lambda model, size: Mixed(synthetic(model, size, trace_decay=0.5), Constant(0.5)),
+    "adjoint": adjoint,
+}
+
+
+def make_estimator(name: str, model: nn.Module, state_size: int = 2 * SIZE) -> GradientEstimator:
+    return ESTIMATORS[name](model, state_size).double()
 
 
 def make_whole() -> Span:
     return make_span(STEPS + 3).slice(0, STEPS)
 
 
-@pytest.mark.parametrize("name", estimators(2 * SIZE))
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_an_encoder_before_the_model_learns_as_if_it_were_a_part_of_it(name: str) -> None:
     class Whole(nn.Module):
         def __init__(self) -> None:
@@ -63,14 +72,14 @@ def test_an_encoder_before_the_model_learns_as_if_it_were_a_part_of_it(name: str
     torch.manual_seed(0)
     model = Whole().double()
     span, state = make_whole(), make_state(LSTM(SIZE, SIZE).double())
-    estimators(2 * SIZE)[name].backward(model, squared_error, span, state)
+    make_estimator(name, model).backward(span, state)
     expected = gradients(model)
     model.zero_grad()
     assert span.future is not None
     coded = Span(
         model.encoder(span.inputs), span.targets, future=Span(model.encoder(span.future.inputs), span.future.targets)
     )
-    estimators(2 * SIZE)[name].backward(model.core, squared_error, coded, state)
+    make_estimator(name, model.core).backward(coded, state)
     assert_close(gradients(model), expected)
 
 
@@ -93,18 +102,20 @@ class Detaching(nn.Module):
 def test_a_model_that_detaches_its_state_is_refused_where_something_is_injected(name: str) -> None:
     model = Detaching("hidden and cell").double()
     with pytest.raises(ValueError, match=r"reaches none of its parameters.*no detach\(\)"):
-        estimators(2 * SIZE)[name].backward(model, squared_error, make_whole(), make_state(model.lstm))
+        make_estimator(name, model).backward(make_whole(), make_state(model.lstm))
 
 
-@pytest.mark.parametrize("estimator", [RTRL(), BPLambda(2 * SIZE, learning_rate=0.1).double()])
-def test_online_estimators_refuse_it_too_and_inputs_with_a_graph(estimator: GradientEstimator) -> None:
+@pytest.mark.parametrize("make", [RTRL, partial(BPLambda, learning_rate=0.1)])
+def test_online_estimators_refuse_it_too_and_inputs_with_a_graph(
+    make: Callable[[nn.Module, Loss], GradientEstimator],
+) -> None:
     model, core = Detaching("hidden and cell").double(), LSTM(SIZE, SIZE).double()
     with pytest.raises(ValueError, match="reaches none of its parameters"):
-        estimator.backward(model, squared_error, make_whole(), make_state(model.lstm))
+        make(model, squared_error).double().backward(make_whole(), make_state(model.lstm))
     span = make_span(4)
     coded = Span(nn.Linear(SIZE, SIZE).double()(span.inputs), span.targets)
     with pytest.raises(ValueError, match=r"inputs carry a graph.*put what computes them into the model"):
-        estimator.backward(core, squared_error, coded, make_state(core))
+        make(core, squared_error).double().backward(coded, make_state(core))
 
 
 def test_a_model_whose_state_leads_to_nothing_that_learns_is_refused_also_later() -> None:
@@ -116,12 +127,14 @@ def test_a_model_whose_state_leads_to_nothing_that_learns_is_refused_also_later(
         def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
             return self.linear(inputs), state
 
-    state, estimator, gru = torch.zeros(1, ROWS, SIZE).double(), estimators(SIZE)["synthetic"], nn.GRU(SIZE, SIZE)
-    estimator.backward(gru.double(), squared_error, make_whole(), state)
-    for model in (PassedOn().double(), gru.requires_grad_(False)):
+    state, gru = torch.zeros(1, ROWS, SIZE).double(), nn.GRU(SIZE, SIZE).double()
+    of_gru, of_other = (make_estimator("synthetic", model, SIZE) for model in (gru, PassedOn().double()))
+    of_gru.backward(make_whole(), state)
+    gru.requires_grad_(False)
+    for estimator in (of_gru, of_other):
         with pytest.raises(ValueError, match="reaches none of its parameters"):
-            estimator.backward(model, squared_error, make_whole(), state)
-    TruncatedBPTT(3).backward(PassedOn().double(), squared_error, make_whole(), state)  # which injects nothing
+            estimator.backward(make_whole(), state)
+    TruncatedBPTT(PassedOn().double(), squared_error, 3).backward(make_whole(), state)  # which injects nothing
 
 
 def test_a_gradient_for_a_part_that_was_cut_off_is_not_counted_as_injected() -> None:
@@ -129,9 +142,7 @@ def test_a_gradient_for_a_part_that_was_cut_off_is_not_counted_as_injected() -> 
     for cut in ("none", "cell"):
         torch.manual_seed(0)
         model = Detaching(cut).double()
-        step = estimators(2 * SIZE)["synthetic"].backward(
-            model, squared_error, make_whole(), make_state(model.lstm)
-        )  # fmt: skip
+        step = make_estimator("synthetic", model).backward(make_whole(), make_state(model.lstm))
         shares[cut] = float(step.metrics["injected_share"])
     assert 0 < shares["cell"] < shares["none"]
 
@@ -148,10 +159,9 @@ def test_exact_gradients_go_through_outputs_beside_the_state() -> None:
 
     model, state, span = Beside().double(), torch.zeros(1, ROWS, SIZE).double(), make_span(STEPS + 3)
     shifted = Span(span.inputs, span.targets - span.inputs).slice(0, STEPS)
-    ExactAhead(2, 3).backward(model.gru, squared_error, shifted, state)
+    ExactAhead(model.gru, squared_error, 2, 3).backward(shifted, state)
     expected = gradients(model)
     model.zero_grad()
-    ExactAhead(2, 3).backward(
-        model, lambda o, t: squared_error(o["out"] + o["beside"], t), span.slice(0, STEPS), state
-    )  # fmt: skip
+    both = ExactAhead(model, lambda outputs, targets: squared_error(outputs["out"] + outputs["beside"], targets), 2, 3)
+    both.backward(span.slice(0, STEPS), state)
     assert_close(gradients(model), expected)

@@ -164,9 +164,9 @@ def test_masks_that_cannot_be_repeated_are_refused_where_windows_run_as_one_batc
 
 def test_after_a_span_dropout_draws_anew() -> None:
     model = make_language_model(dropout=0.5)
-    estimator, span = TruncatedBPTT(2, parallel=True), make_text(6)
-    first = estimator.backward(model, model.loss, span, make_state(model))
-    second = estimator.backward(model, model.loss, span, make_state(model))
+    estimator, span = TruncatedBPTT(model, model.loss, 2, parallel=True), make_text(6)
+    first = estimator.backward(span, make_state(model))
+    second = estimator.backward(span, make_state(model))
     assert not torch.equal(first.loss, second.loss)
     for module in model.modules():
         assert not isinstance(module, Dropout) or (module.recording, module.replaying) == (None, None)

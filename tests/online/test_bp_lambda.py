@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from wrapped import WithReadout
 
 from sgrnn.cores import initial_state
-from sgrnn.estimators import TruncatedBPTT
+from sgrnn.estimators import Loss, TruncatedBPTT
 from sgrnn.estimators.online import BPLambda
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, floating_leaves, state_size, to_matrix, where_rows
@@ -37,15 +37,16 @@ STARTS = [(0, 0), (3, 1), (4, 0), (4, 2), (5, 2)]
 ENDS = torch.tensor([False, True, False])
 
 
-def make_estimator(model: nn.Module, **options: Any) -> BPLambda:
-    return BPLambda(state_size(make_state(model)), **{"learning_rate": 0.1} | options).double()
+def make_estimator(model: nn.Module, loss: Loss = squared_error, **options: Any) -> BPLambda:
+    return BPLambda(model, loss, **{"learning_rate": 0.1} | options).double()
 
 
 def make_random_synthesizer(model: nn.Module, **options: Any) -> BPLambda:
     estimator = make_estimator(model, **options)
     generator = torch.Generator().manual_seed(7)
-    for buffer in (estimator.weight, estimator.bias):
-        buffer.copy_(torch.randn(buffer.shape, dtype=buffer.dtype, generator=generator))
+    size = state_size(make_state(model))
+    estimator.weight = torch.randn(size, size, dtype=torch.float64, generator=generator)
+    estimator.bias = torch.randn(size, dtype=torch.float64, generator=generator)
     return estimator
 
 
@@ -144,7 +145,7 @@ def test_it_is_the_equations(kind: str, lengths: list[int], options: tuple[float
     span = replace(span, targets=2 * span.targets)
     gamma, lambda_, w = options
     estimator = make_estimator(model, discount=gamma, trace_decay=lambda_, injection_scale=w)
-    found, _ = train_on(estimator, model, squared_error, divide(span, lengths), state)
+    found, _ = train_on(estimator, divide(span, lengths), state)
     weights = [parameter.detach().numpy() for parameter in model.parameters()]
     gradient, theta, b, norms = bp_lambda_by_hand(
         KINDS[kind], weights, span, to_matrix(state).numpy(), estimator.learning_rate, gamma, lambda_, w
@@ -162,10 +163,10 @@ def test_it_does_not_matter_where_a_sequence_is_divided() -> None:
     model = make_core("GRU-2")
     span, state = make_span(STEPS, is_first=STARTS, is_last=ENDS), make_state(model)
     whole = make_estimator(model)
-    expected, _ = train_on(whole, model, squared_error, [span], state)
+    expected, _ = train_on(whole, [span], state)
     for futures in (True, False):
         parts = make_estimator(model)
-        found, _ = train_on(parts, model, squared_error, divide(span, [4, 1, 4], futures=futures), state)
+        found, _ = train_on(parts, divide(span, [4, 1, 4], futures=futures), state)
         assert_close(found, expected)
         assert_close(parts.state_dict(), whole.state_dict())
 
@@ -173,8 +174,8 @@ def test_it_does_not_matter_where_a_sequence_is_divided() -> None:
 def test_with_nothing_learned_it_is_truncation_at_every_step() -> None:
     model = WithReadout(make_core("nn.LSTM-2"))
     spans, state = divide(make_span(STEPS, is_first=STARTS), [5, 4]), make_state(model)
-    expected, plain = train_on(TruncatedBPTT(1), model, squared_error, spans, state)
-    found, steps = train_on(make_estimator(model, learning_rate=0.0), model, squared_error, spans, state)
+    expected, plain = train_on(TruncatedBPTT(model, squared_error, 1), spans, state)
+    found, steps = train_on(make_estimator(model, learning_rate=0.0), spans, state)
     assert_close(found, expected)
     for step, other in zip(steps, plain, strict=True):
         assert_close([step.loss, step.state], [other.loss, other.state])
@@ -201,7 +202,7 @@ def test_the_model_gets_what_is_injected_through_one_step(core: str) -> None:
     model = WithReadout(make_core("own")) if core == "readout" else make_core(core)
     span, state = make_span(STEPS, is_first=STARTS, is_last=ENDS), make_state(model)
     estimator = make_random_synthesizer(model, learning_rate=0.0, injection_scale=0.3)
-    found, _ = train_on(estimator, model, squared_error, divide(span, [2, 7]), state)
+    found, _ = train_on(estimator, divide(span, [2, 7]), state)
     assert_close(found, injected_by_hand(model, estimator, span, state))
 
 
@@ -209,12 +210,12 @@ def test_the_td_error_is_what_arrives_at_the_state_before() -> None:
     """From an untrained synthesizer; with a small loss, so that nothing is clipped."""
     model = WithReadout(make_core("own"))
     span, state = make_span(1), make_state(model)
-    estimator = make_estimator(model, learning_rate=1.0)
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return squared_error(outputs, targets) / 1000
 
-    step = estimator.backward(model, loss, span, state)
+    estimator = make_estimator(model, loss, learning_rate=1.0)
+    step = estimator.backward(span, state)
     first = cut(state)
     loss(model(span.inputs, first)[0], span.targets).sum().backward()
     arrived = to_matrix([torch.zeros_like(x) if x.grad is None else x.grad for x in floating_leaves(first)])
@@ -244,12 +245,12 @@ def exact_gradient(A: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_on_a_linear_core_it_finds_the_true_gradient() -> None:
     core, rows = FromCorners(), 2 * SIZE
-    estimator = BPLambda(SIZE, learning_rate=0.5, trace_decay=0.5).double()
+    estimator = make_estimator(core, half_square, learning_rate=0.5, trace_decay=0.5)
     u = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
     inputs = u.expand(8, rows, SIZE)
     span = Span(inputs, inputs, mark(8, rows, [(0, row) for row in range(rows)]))
     state = core.initial_state(rows)
-    rms = [estimator.backward(core, half_square, span, state).metrics["td_rms"] for _ in range(150)]
+    rms = [estimator.backward(span, state).metrics["td_rms"] for _ in range(150)]
     P, q = exact_gradient(core.weight.detach(), u)
     torch.testing.assert_close(estimator.weight, P, rtol=0, atol=1e-3)
     torch.testing.assert_close(estimator.bias, q, rtol=0, atol=1e-3)
@@ -260,7 +261,7 @@ def test_it_steps_its_synthesizer_itself_and_keeps_a_trace_per_row() -> None:
     model = make_core("LSTM-1")
     estimator = make_estimator(model)
     assert list(estimator.parameters()) == []
-    estimator.backward(model, squared_error, make_span(STEPS), make_state(model))
+    estimator.backward(make_span(STEPS), make_state(model))
     assert estimator.weight.any()
     assert estimator.bias.any()
     N = 2 * SIZE
@@ -271,33 +272,31 @@ def test_nothing_but_the_synthesizer_goes_on_from_a_sequence_to_another() -> Non
     model, every_row = make_core("LSTM-1"), torch.ones(ROWS, dtype=torch.bool)
     for is_last, is_first in ((every_row, None), (None, [(0, row) for row in range(ROWS)])):
         estimators = [make_estimator(model), make_estimator(model)]
-        estimators[0].backward(model, squared_error, make_span(STEPS, is_last=is_last), make_state(model))
-        estimators[1].weight.copy_(estimators[0].weight)
-        estimators[1].bias.copy_(estimators[0].bias)
+        estimators[0].backward(make_span(STEPS, is_last=is_last), make_state(model))
+        estimators[1].weight, estimators[1].bias = estimators[0].weight.clone(), estimators[0].bias.clone()
         span = make_span(STEPS, is_first=is_first, seed=3)
         for estimator in estimators:
-            estimator.backward(model, squared_error, span, make_state(model))
+            estimator.backward(span, make_state(model))
         assert_identical(estimators[0].state_dict(), estimators[1].state_dict())
 
 
 def test_options_out_of_range_are_refused() -> None:
     options: dict[str, Any]
     for options, message in (
-        ({"state_size": 0}, "^state_size must be at least 1, got 0$"),
         ({"learning_rate": -0.1}, r"^learning_rate must be at least 0, got -0\.1$"),
         ({"discount": 1.5}, r"^discount must be in \[0, 1\], got 1\.5$"),
         ({"trace_decay": -1.0}, r"^trace_decay must be in \[0, 1\], got -1\.0$"),
         ({"injection_scale": -1.0}, r"^injection_scale must be at least 0, got -1\.0$"),
     ):
         with pytest.raises(ValueError, match=message):
-            BPLambda(**{"state_size": 4, "learning_rate": 0.1} | options)
+            make_estimator(make_core("LSTM-1"), **options)
 
 
 def test_a_state_of_another_size_or_of_other_rows_is_refused() -> None:
     model = make_core("LSTM-1")
-    with pytest.raises(ValueError, match=r"^state_size must be 6, the features of the model's state, got 5$"):
-        BPLambda(5, learning_rate=0.1).backward(model, squared_error, make_span(STEPS), make_state(model))
     estimator = make_estimator(model)
-    estimator.backward(model, squared_error, make_span(3), make_state(model))
+    estimator.backward(make_span(3), make_state(model))
+    with pytest.raises(ValueError, match=r"^state must have 6 features a row as in the spans before, got 12$"):
+        estimator.backward(make_span(3), make_state(make_core("LSTM-2")))
     with pytest.raises(ValueError, match=r"^trace must be .* carried \(3, 6, 6, 7\), got \(5, 6, 6, 7\)$"):
-        estimator.backward(model, squared_error, make_span(3, rows=5), make_state(model, rows=5))
+        estimator.backward(make_span(3, rows=5), make_state(model, rows=5))

@@ -16,10 +16,12 @@ from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.state import State
 
 ESTIMATORS = {
-    "RTRL": lambda seed: RTRL(),
-    "SnAp1": lambda seed: SnAp1(),
-    "UORO": lambda seed: UORO(seed),
-    "BPLambda": lambda seed: BPLambda(2 * SIZE, learning_rate=0.1, discount=0.9, injection_scale=0.5).double(),
+    "RTRL": lambda model, seed: RTRL(model, squared_error),
+    "SnAp1": lambda model, seed: SnAp1(model, squared_error),
+    "UORO": lambda model, seed: UORO(model, squared_error, seed=seed),
+    "BPLambda": lambda model, seed: BPLambda(
+        model, squared_error, learning_rate=0.1, discount=0.9, injection_scale=0.5
+    ),
 }
 SPANS = divide(make_span(16, is_first=[(0, 0), (0, 1), (5, 2), (11, 0)]), [2] * 8, futures=True)
 
@@ -30,14 +32,14 @@ class Training:
     def __init__(self, kind: str, seed: int) -> None:
         torch.manual_seed(seed)
         self.model = WithReadout(GRU(SIZE, SIZE, 2).double(), seed)
-        self.estimator: GradientEstimator = ESTIMATORS[kind](seed)
+        self.estimator: GradientEstimator = ESTIMATORS[kind](self.model, seed).double()
         self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-2)
         self.state: State = self.model.initial_state(ROWS)
         self.seen: list[dict[str, Tensor]] = []
 
     def update(self, numbers: range) -> None:
         for number in numbers:
-            step = self.estimator.backward(self.model, squared_error, SPANS[number], self.state)
+            step = self.estimator.backward(SPANS[number], self.state)
             self.state = step.state
             self.seen.append({"loss": step.loss, **step.metrics})
             self.optimizer.step()

@@ -1,6 +1,7 @@
 """Real-time recurrent learning gives the gradients of back-propagation through the sequence, wherever it is divided."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from models import (
     squared_error,
     train_on,
 )
-from tolerances import assert_close
+from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 from wrapped import WithReadout
 
@@ -37,8 +38,8 @@ FORWARD = (RTRL, SnAp1, UORO)
 
 def assert_same_as_full(model: nn.Module, loss: Any, span: Span, lengths: list[int]) -> None:
     state = make_state(model)
-    expected, whole = train_on(BPTT(), model, loss, [span], state)
-    found, steps = train_on(RTRL(), model, loss, divide(span, lengths), state)
+    expected, whole = train_on(BPTT(model, loss), [span], state)
+    found, steps = train_on(RTRL(model, loss), divide(span, lengths), state)
     assert_close(found, expected)
     weights = [length / STEPS for length in lengths]
     losses = [weight * step.loss for weight, step in zip(weights, steps, strict=True)]
@@ -71,8 +72,8 @@ def test_so_they_do_with_an_output_layer_in_the_model_and_in_the_loss() -> None:
 
 def test_the_influence_is_the_derivative_of_the_state() -> None:
     model = make_core("GRU-2")
-    estimator, state, span = RTRL(), make_state(model), make_span(STEPS)
-    estimator.backward(model, squared_error, span, state)
+    estimator, state, span = RTRL(model, squared_error), make_state(model), make_span(STEPS)
+    estimator.backward(span, state)
     _, after = model(span.inputs, state)
     assert not estimator.influence.requires_grad
     for row in range(ROWS):
@@ -91,8 +92,8 @@ def test_a_model_may_count_in_place() -> None:
     model.load_state_dict(like.state_dict())
     spans, state = divide(make_span(STEPS), [3, 5]), make_state(like)
     for kind in FORWARD:
-        expected, _ = train_on(kind(), like, squared_error, spans, state)
-        assert_close(train_on(kind(), model, squared_error, spans, state)[0], expected)
+        expected, _ = train_on(kind(like, squared_error), spans, state)
+        assert_close(train_on(kind(model, squared_error), spans, state)[0], expected)
 
 
 def test_frozen_parameters_get_no_gradient() -> None:
@@ -109,9 +110,9 @@ def test_frozen_parameters_get_no_gradient() -> None:
 def test_a_model_that_learns_nothing_is_run() -> None:
     model = make_core("LSTM-1").requires_grad_(False)
     span, state = make_span(STEPS, is_first=STARTS), make_state(model)
-    expected = BPTT().backward(WithReadout(make_core("LSTM-1")), squared_error, span, state)
+    expected = BPTT(WithReadout(make_core("LSTM-1")), squared_error).backward(span, state)
     for kind in FORWARD:
-        assert_close(kind().backward(model, squared_error, span, state).state, expected.state)
+        assert_close(kind(model, squared_error).backward(span, state).state, expected.state)
 
 
 def test_nothing_goes_back_beyond_the_end_of_a_sequence() -> None:
@@ -119,25 +120,41 @@ def test_nothing_goes_back_beyond_the_end_of_a_sequence() -> None:
     model = make_core("GRU-1")
     spans = [replace(part, is_last=torch.ones(ROWS, dtype=torch.bool)) for part in divide(make_span(STEPS), [5, 3])]
     state = make_state(model)
-    expected, _ = train_on(BPTT(), model, squared_error, spans, state)
-    found, _ = train_on(RTRL(), model, squared_error, spans, state)
+    expected, _ = train_on(BPTT(model, squared_error), spans, state)
+    found, _ = train_on(RTRL(model, squared_error), spans, state)
     assert_close(found, expected)
+
+
+def test_a_span_without_a_state_begins_the_sequences_of_all_rows() -> None:
+    model, spans = make_core("own"), divide(make_span(STEPS, is_first=STARTS), [5, 3])
+    for kind in (*FORWARD, partial(BPLambda, learning_rate=0.1)):
+        without, marked = kind(model, squared_error).double(), kind(model, squared_error).double()
+        for span in spans:
+            begins = torch.cat([torch.ones(1, ROWS, dtype=torch.bool), span.marked_first()[1:]])
+            model.zero_grad()
+            expected = marked.backward(replace(span, is_first=begins), make_state(model))
+            there = gradients(model)
+            model.zero_grad()
+            found = without.backward(span)
+            assert_identical([found.loss, found.state], [expected.loss, expected.state])
+            assert_identical(gradients(model), there)
+            assert_identical(without.state_dict(), marked.state_dict())
 
 
 def test_gradients_are_added_to_those_that_are_there() -> None:
     model = make_core("GRU-1")
     span, state = make_span(STEPS), make_state(model)
-    once, _ = train_on(RTRL(), model, squared_error, [span], state)
-    RTRL().backward(model, squared_error, span, state)  # train_on left one
+    once, _ = train_on(RTRL(model, squared_error), [span], state)
+    RTRL(model, squared_error).backward(span, state)  # train_on left one
     assert_close(gradients(model), {name: 2 * gradient / (STEPS * ROWS) for name, gradient in once.items()})
 
 
 def test_the_first_step_of_a_sequence_has_a_direct_part_alone() -> None:
     model = make_core("LSTM-2")
     spans = [make_span(1, is_first=[(0, row) for row in range(ROWS)], seed=seed) for seed in range(3)]
-    expected, _ = train_on(TruncatedBPTT(1), model, squared_error, spans, make_state(model))
+    expected, _ = train_on(TruncatedBPTT(model, squared_error, 1), spans, make_state(model))
     for kind in FORWARD:
-        assert_close(train_on(kind(), model, squared_error, spans, make_state(model))[0], expected)
+        assert_close(train_on(kind(model, squared_error), spans, make_state(model))[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -148,16 +165,17 @@ def test_the_first_step_of_a_sequence_has_a_direct_part_alone() -> None:
     ],
 )
 def test_other_rows_are_refused_unless_all_begin_a_sequence(kind: type[GradientEstimator], message: str) -> None:
-    model, estimator = make_core("LSTM-1"), kind()
-    estimator.backward(model, squared_error, make_span(3), make_state(model))
+    model = make_core("LSTM-1")
+    estimator = kind(model, squared_error)
+    estimator.backward(make_span(3), make_state(model))
     before = gradients(model)
     with pytest.raises(ValueError, match=message):
-        estimator.backward(model, squared_error, make_span(3, rows=5), make_state(model, rows=5))
+        estimator.backward(make_span(3, rows=5), make_state(model, rows=5))
     assert_close(gradients(model), before)
     span, state = make_span(STEPS, rows=5, is_first=[(0, row) for row in range(5)]), make_state(model, rows=5)
-    found, _ = train_on(estimator, model, squared_error, [span], state)
+    found, _ = train_on(estimator, [span], state)
     if kind is RTRL:
-        assert_close(found, train_on(BPTT(), model, squared_error, [span], state)[0])
+        assert_close(found, train_on(BPTT(model, squared_error), [span], state)[0])
 
 
 def test_what_cannot_be_run_again_step_by_step_is_refused() -> None:
@@ -166,14 +184,16 @@ def test_what_cannot_be_run_again_step_by_step_is_refused() -> None:
         ("batch_first", nn.GRU(SIZE, SIZE, batch_first=True)),
     ):
         with pytest.raises(ValueError, match=f"^{name} must be False where .* got True in core$"):
-            RTRL().backward(WithReadout(core), squared_error, make_span(STEPS), None)
+            RTRL(WithReadout(core), squared_error).backward(make_span(STEPS), torch.zeros(1, ROWS, SIZE))
     model = WithReadout(nn.LSTM(SIZE, SIZE, 2, dropout=0.2).double())
     span, state = make_span(STEPS), make_state(model)
     message = r"^the model is run again, step by step, so that it must be without dropout, got 0\.2 in core$"
-    for estimator in (RTRL(), BPLambda(4 * SIZE, learning_rate=0.1).double()):
+    for estimator in (RTRL(model, squared_error), BPLambda(model, squared_error, learning_rate=0.1).double()):
+        model.train()
         with pytest.raises(ValueError, match=message):
-            estimator.backward(model.train(), squared_error, span, state)
-        estimator.backward(model.eval(), squared_error, span, state)
+            estimator.backward(span, state)
+        model.eval()
+        estimator.backward(span, state)
 
 
 def test_a_loss_that_averages_or_reaches_past_the_outputs_is_refused() -> None:
@@ -197,9 +217,9 @@ def test_a_loss_that_averages_or_reaches_past_the_outputs_is_refused() -> None:
         return squared_error(outputs, targets).mean(dim=1)
 
     with pytest.raises(ValueError, match="the loss reaches into the model's graph past its outputs"):
-        RTRL().backward(model, loss, make_span(STEPS), make_state(model.core))
+        RTRL(model, loss).backward(make_span(STEPS), make_state(model.core))
     with pytest.raises(ValueError, match="loss must give one number per step and row"):
-        RTRL().backward(model, mean_over_rows, make_span(STEPS), make_state(model.core))
+        RTRL(model, mean_over_rows).backward(make_span(STEPS), make_state(model.core))
 
 
 def test_a_span_that_starts_where_nothing_is_known_of_the_beginning_starts_from_zero() -> None:
@@ -213,8 +233,8 @@ def test_a_span_that_starts_where_nothing_is_known_of_the_beginning_starts_from_
 
     model, span = Anonymous(), make_span(STEPS, is_first=STARTS)
     state = make_state(model.core)
-    expected, _ = train_on(BPTT(), model, squared_error, [span], state)
-    assert_close(train_on(RTRL(), model, squared_error, [span], state)[0], expected)
+    expected, _ = train_on(BPTT(model, squared_error), [span], state)
+    assert_close(train_on(RTRL(model, squared_error), [span], state)[0], expected)
     assert torch.equal(
         unroll_steps(model, span, state).initial_states[0][:, 0], torch.zeros(1, SIZE, dtype=torch.float64)
     )

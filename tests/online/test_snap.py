@@ -51,8 +51,8 @@ def make_diagonal(name: str) -> nn.Module:
 @pytest.mark.parametrize("name", ["own", "GRU-1"])
 def test_it_is_exact_where_units_do_not_act_on_one_another(name: str) -> None:
     model, span = make_diagonal(name), make_span(STEPS, is_first=STARTS)
-    expected, _ = train_on(BPTT(), model, squared_error, [span], make_state(model))
-    found, _ = train_on(SnAp1(), model, squared_error, divide(span, [1, 5, 3]), make_state(model))
+    expected, _ = train_on(BPTT(model, squared_error), [span], make_state(model))
+    found, _ = train_on(SnAp1(model, squared_error), divide(span, [1, 5, 3]), make_state(model))
     assert_close(found, expected)
 
 
@@ -61,23 +61,23 @@ def test_the_pattern_is_that_of_all_steps_so_far() -> None:
     model, span = make_diagonal("GRU-1"), make_span(STEPS)
     chosen = (torch.arange(STEPS) % SIZE)[:, None].expand(STEPS, ROWS)
     span = Span(nn.functional.one_hot(chosen, SIZE).double(), span.targets)
-    expected, _ = train_on(BPTT(), model, squared_error, [span], make_state(model))
-    found, _ = train_on(SnAp1(), model, squared_error, divide(span, [1, 5, 3]), make_state(model))
+    expected, _ = train_on(BPTT(model, squared_error), [span], make_state(model))
+    found, _ = train_on(SnAp1(model, squared_error), divide(span, [1, 5, 3]), make_state(model))
     assert_close(found, expected)
 
 
 def test_elsewhere_it_is_neither_exact_nor_truncated() -> None:
     model, spans = make_core("LSTM-2"), [make_span(STEPS)]
-    found, _ = train_on(SnAp1(), model, squared_error, spans, make_state(model))
-    for estimator in (RTRL(), TruncatedBPTT(1)):
-        other, _ = train_on(estimator, model, squared_error, spans, make_state(model))
+    found, _ = train_on(SnAp1(model, squared_error), spans, make_state(model))
+    for estimator in (RTRL(model, squared_error), TruncatedBPTT(model, squared_error, 1)):
+        other, _ = train_on(estimator, spans, make_state(model))
         assert any(not torch.allclose(found[key], other[key], rtol=1e-3) for key in found)
 
 
 def test_it_is_the_equation_with_the_pattern_of_an_rnn() -> None:
     """In NumPy, row by row; a unit's row of each matrix, and its biases, reach that unit alone within a step."""
     model, span, state = make_core("nn.RNN-1"), make_span(STEPS), make_state(make_core("nn.RNN-1"))
-    found, _ = train_on(SnAp1(), model, squared_error, divide(span, [4, 5]), state)
+    found, _ = train_on(SnAp1(model, squared_error), divide(span, [4, 5]), state)
     W, U, b, c = (parameter.detach().numpy() for parameter in model.parameters())
     unit_of = np.concatenate([np.repeat(np.arange(SIZE), SIZE), np.repeat(np.arange(SIZE), SIZE), np.arange(SIZE)])
     unit_of = np.concatenate([unit_of, np.arange(SIZE)])
@@ -124,8 +124,8 @@ def test_what_takes_two_steps_is_left_out() -> None:
 
     inner = np.tanh(0.7)
     exact = (1 - np.tanh(inner) ** 2) * (1 - inner**2)
-    found = {type(estimator): train_on(estimator, model, at_the_second, spans, state)[0]["weight"]
-             for estimator in (RTRL(), SnAp1())}  # fmt: skip
+    found = {type(estimator): train_on(estimator, spans, state)[0]["weight"]
+             for estimator in (RTRL(model, at_the_second), SnAp1(model, at_the_second))}  # fmt: skip
     assert_close(found[RTRL], torch.tensor(exact, dtype=torch.float64))
     assert found[SnAp1] == 0
 
@@ -157,7 +157,7 @@ def test_it_is_the_equation_whatever_the_outputs_are_made_of(form: str, lengths:
     """In PyTorch: the Jacobians by autograd, the mask from the equations of the units."""
     model, span = Dressed(form), make_span(STEPS)
     state = torch.zeros(1, ROWS, SIZE, dtype=torch.float64)
-    found, _ = train_on(SnAp1(), model, squared_error, divide(span, lengths), state)
+    found, _ = train_on(SnAp1(model, squared_error), divide(span, lengths), state)
     unit = torch.eye(SIZE, dtype=torch.float64)
     mask = torch.cat([unit.repeat_interleave(SIZE, dim=1)] * 2, dim=1)  # of keep.weight and read.weight, row by row
     expected, of_readout = torch.zeros(mask.shape[1], dtype=torch.float64), torch.zeros(SIZE, SIZE).double()
@@ -195,26 +195,26 @@ def test_the_loss_is_carried_back_to_the_state_by_any_of_our_cores(name: str) ->
             outputs, state = self.core(inputs, state)
             return self.layer(outputs), state
 
-    apart, _ = train_on(
-        SnAp1(), core, lambda o, y: squared_error(layer(o), y), divide(span, [4, 5]), make_state(core)
-    )  # fmt: skip
-    within, _ = train_on(SnAp1(), Within(), squared_error, divide(span, [4, 5]), make_state(core))
+    read_out = SnAp1(core, lambda o, y: squared_error(layer(o), y))
+    apart, _ = train_on(read_out, divide(span, [4, 5]), make_state(core))
+    within, _ = train_on(SnAp1(Within(), squared_error), divide(span, [4, 5]), make_state(core))
     assert_close({f"core.{key}": value for key, value in apart.items()},
                  {key: value for key, value in within.items() if key.startswith("core.")})  # fmt: skip
 
 
 def test_what_is_learned_of_the_initial_state_keeps_its_influence_on_its_unit() -> None:
     model, span = make_core("own"), make_span(1, is_first=[(0, row) for row in range(ROWS)])
-    expected, _ = train_on(BPTT(), model, squared_error, [span], make_state(model))
-    found, _ = train_on(SnAp1(), model, squared_error, [span], make_state(model))
+    expected, _ = train_on(BPTT(model, squared_error), [span], make_state(model))
+    found, _ = train_on(SnAp1(model, squared_error), [span], make_state(model))
     assert found["beginning"].abs().min() > 1e-3
     assert not torch.allclose(found["beginning"], expected["beginning"])
 
 
 def test_the_pattern_of_an_lstm_gives_a_gate_its_unit() -> None:
     """An output gate's weights reach the hidden state alone, the others' the cell as well."""
-    model, estimator = make_core("nn.LSTM-1"), SnAp1()
-    estimator.backward(model, squared_error, make_span(STEPS), make_state(model))
+    model = make_core("nn.LSTM-1")
+    estimator = SnAp1(model, squared_error)
+    estimator.backward(make_span(STEPS), make_state(model))
     gate_rows = estimator.pattern[:, : 4 * SIZE * SIZE].unflatten(1, (4, SIZE, SIZE))  # of weight_ih, by gate and unit
     one, none = torch.eye(SIZE, dtype=torch.bool), torch.zeros(SIZE, SIZE, dtype=torch.bool)
     for gate, (hidden, cell) in enumerate([(one, one), (one, one), (one, one), (one, none)]):

@@ -28,9 +28,9 @@ def repeated(span: Span, state: State) -> tuple[Span, State]:
 def draw(model: nn.Module, span: Span, state: State) -> tuple[list[Tensor], list[Tensor]]:
     """For every parameter (CALLS, ...) gradients, each a mean over ROWS draws, and the exact gradient."""
     copies, many = repeated(span, state)
-    expected, _ = train_on(BPTT(), model, squared_error, [copies], many)
+    expected, _ = train_on(BPTT(model, squared_error), [copies], many)
     spans = divide(copies, [2, 4])
-    draws = [train_on(UORO(seed), model, squared_error, spans, many)[0] for seed in range(CALLS)]
+    draws = [train_on(UORO(model, squared_error, seed=seed), spans, many)[0] for seed in range(CALLS)]
     return [torch.stack([one[name] for one in draws]) for name in expected], list(expected.values())
 
 
@@ -49,9 +49,8 @@ def test_truncation_would_not_pass_for_it() -> None:
     model = make_core("nn.RNN-1")
     span, state = make_span(STEPS, rows=1), make_state(model, rows=1)
     found, _ = draw(model, span, state)
-    truncated, _ = train_on(
-        TruncatedBPTT(1), model, squared_error, [repeated(span, state)[0]], repeated(span, state)[1]
-    )
+    copies, many = repeated(span, state)
+    truncated, _ = train_on(TruncatedBPTT(model, squared_error, 1), [copies], many)
     distances = [
         ((draws.mean(dim=0) - biased).abs() / (draws.std(dim=0) / CALLS**0.5)).max()
         for draws, biased in zip(found, truncated.values(), strict=True)
@@ -68,8 +67,8 @@ def test_it_is_the_papers_algorithm() -> None:
     """Algorithm 1 in NumPy for an RNN, with the signs that a generator of the same seed draws."""
     model = make_core("nn.RNN-1")
     span, state = make_span(STEPS, rows=1), make_state(model, rows=1)
-    estimator = UORO(seed=3)
-    found, _ = train_on(estimator, model, squared_error, divide(span, [2, 4]), state)
+    estimator = UORO(model, squared_error, seed=3)
+    found, _ = train_on(estimator, divide(span, [2, 4]), state)
     generator, tiny = torch.Generator().manual_seed(3), 1e-7
     W, U, b, c = (parameter.detach().numpy() for parameter in model.parameters())
     h, state_vector, parameter_vector = state[0, 0].numpy(), np.zeros(SIZE), np.zeros(2 * SIZE**2 + 2 * SIZE)
@@ -95,12 +94,14 @@ def test_signs_are_those_of_the_seed_and_leave_the_global_generator_alone() -> N
     model, spans = make_core("LSTM-1"), divide(make_span(STEPS), [2, 4])
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    one, same, other = (train_on(UORO(seed), model, squared_error, spans, make_state(model))[0] for seed in (1, 1, 2))
+    one, same, other = (
+        train_on(UORO(model, squared_error, seed=seed), spans, make_state(model))[0] for seed in (1, 1, 2)
+    )
     assert torch.equal(torch.get_rng_state(), before)
     assert_identical(one, same)
     assert any(not torch.equal(one[name], other[name]) for name in one)
-    estimator = UORO()
-    estimator.backward(model, squared_error, spans[0], make_state(model))
+    estimator = UORO(model, squared_error)
+    estimator.backward(spans[0], make_state(model))
     shapes = {name: tuple(buffer.shape) for name, buffer in estimator.named_buffers()}
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert shapes == {"state_vector": (3, 2 * SIZE), "parameter_vector": (3, parameters)}, "two vectors per row"

@@ -29,12 +29,14 @@ def make_episode(steps: int, is_first: list[tuple[int, int]] | None = None, rows
     return Span(drawn[0], drawn[1], mark(steps, rows, is_first), is_last=torch.ones(rows, dtype=torch.bool))
 
 
-def make_estimator(window: int, hidden_size: int = 4, **options: Any) -> SyntheticGradients:
+def make_estimator(core: LinearCore, window: int, hidden_size: int = 4, **options: Any) -> SyntheticGradients:
     torch.manual_seed(0)
     synthesizer = AdjointSynthesizer(
         SIZE, SIZE, SIZE, window=window, hidden_size=hidden_size, rank=SIZE, projection=2
     )  # fmt: skip
-    return SyntheticGradients(window, synthesizer, remove_radial=False, shrinkage=False, **options).double()
+    return SyntheticGradients(
+        core, half_squared_error, window, synthesizer=synthesizer, remove_radial=False, shrinkage=False, **options
+    ).double()
 
 
 def know_the_jacobians(estimator: SyntheticGradients, core: LinearCore) -> None:
@@ -56,7 +58,7 @@ def know_the_jacobians(estimator: SyntheticGradients, core: LinearCore) -> None:
 
 def full_gradient(core: LinearCore, span: Span, state: Tensor) -> dict[str, Tensor]:
     core.zero_grad()
-    BPTT().backward(core, half_squared_error, span, state)
+    BPTT(core, half_squared_error).backward(span, state)
     return gradients(core)
 
 
@@ -86,11 +88,11 @@ def test_with_the_true_jacobians_it_is_back_propagation_through_the_span(
     core, span = LinearCore(), make_episode(11, STARTS[starts])
     state = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     expected = full_gradient(core, span, state)
-    estimator = make_estimator(window, parallel=parallel)
-    estimator.backward(core, half_squared_error, span, state)  # the scales are now known
+    estimator = make_estimator(core, window, parallel=parallel)
+    estimator.backward(span, state)  # the scales are now known
     know_the_jacobians(estimator, core)
     core.zero_grad()
-    step = estimator.backward(core, half_squared_error, span, state)
+    step = estimator.backward(span, state)
     assert_close(gradients(core), expected)
     if window < 11:
         assert_close(step.metrics["target_r2"], torch.ones((), dtype=torch.float64))
@@ -101,17 +103,17 @@ def test_its_target_is_what_the_core_makes_of_what_did_arrive(share: float, trac
     """Whatever else crosses the boundary: with the true Jacobians the prediction is exact."""
     core, span = LinearCore(), make_episode(11)
     state = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    estimator = make_estimator(2, trace_decay=trace_decay)
-    estimator.backward(core, half_squared_error, span, state)
+    estimator = make_estimator(core, 2, trace_decay=trace_decay)
+    estimator.backward(span, state)
     know_the_jacobians(estimator, core)
     estimator.zero_grad()
-    step = estimator.backward_mixed(core, half_squared_error, span, state, Mixture(share))
+    step = estimator.backward_mixed(span, state, Mixture(share))
     assert_close(step.metrics["target_r2"], torch.ones((), dtype=torch.float64))
 
 
 def test_it_learns_the_jacobians_from_windows_of_one_step() -> None:
     """Linear in all that is learned, it converges to the exact gradient of the whole span, 8 windows long."""
-    core, estimator = LinearCore(), make_estimator(1)
+    estimator = make_estimator(core := LinearCore(), 1)
     synthesizer = estimator.synthesizer
     assert isinstance(synthesizer, AdjointSynthesizer)
     estimator.requires_grad_(False)
@@ -127,12 +129,12 @@ def test_it_learns_the_jacobians_from_windows_of_one_step() -> None:
     state = torch.randn(32, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     for number in range(80):
         optimizer.zero_grad()
-        estimator.backward(core, half_squared_error, make_episode(8, rows=32, seed=number), state)
+        estimator.backward(make_episode(8, rows=32, seed=number), state)
         optimizer.step()
     span = make_episode(8, rows=32, seed=5000)
     expected = full_gradient(core, span, state)
     core.zero_grad()
-    estimator.backward(core, half_squared_error, span, state)
+    estimator.backward(span, state)
     assert (gradients(core)["weight"] - expected["weight"]).norm() < 0.01 * expected["weight"].norm()
 
 
@@ -141,11 +143,11 @@ def test_beyond_the_span_it_sees_the_output_gradients_of_one_more_window() -> No
     core, whole = LinearCore(), make_episode(8)
     state = torch.randn(ROWS, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     span = Span(whole.inputs[:6], whole.targets[:6], future=Span(whole.inputs[6:], whole.targets[6:]))
-    estimator = make_estimator(2)
-    estimator.backward(core, half_squared_error, span, state)
+    estimator = make_estimator(core, 2)
+    estimator.backward(span, state)
     know_the_jacobians(estimator, core)
     core.zero_grad()
-    estimator.backward(core, half_squared_error, span, state)
+    estimator.backward(span, state)
     found = gradients(core)["weight"]
     core.zero_grad()
     # the weights of the future's steps are others, as they will have been updated by then
@@ -159,13 +161,13 @@ def test_beyond_the_span_it_sees_the_output_gradients_of_one_more_window() -> No
 
 def test_of_a_shorter_last_window_no_step_beyond_its_end_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those arrive by way of what is injected at its end, and would count twice."""
-    whole, estimator, seen = make_episode(7), make_estimator(2), list[Lookahead]()
+    whole, estimator, seen = make_episode(7), make_estimator(LinearCore(), 2), list[Lookahead]()
     span = Span(whole.inputs[:5], whole.targets[:5], future=Span(whole.inputs[5:], whole.targets[5:]))
     synthesizer = estimator.synthesizer
     assert isinstance(synthesizer, AdjointSynthesizer)
     jacobians = synthesizer.jacobians
     monkeypatch.setattr(synthesizer, "jacobians", lambda state, ahead: (seen.append(ahead), jacobians(state, ahead))[1])
-    estimator.backward(LinearCore(), half_squared_error, span, torch.zeros(ROWS, SIZE, dtype=torch.float64))
+    estimator.backward(span, torch.zeros(ROWS, SIZE, dtype=torch.float64))
     assert seen[0].valid is not None
     by_boundary = seen[0].valid.unflatten(1, (4, ROWS)).all(dim=2)
     assert by_boundary.tolist() == [[True, True, True, True], [True, True, False, True]]
@@ -191,17 +193,16 @@ def test_it_is_linear_in_the_output_gradients_and_in_what_is_injected_next(state
 
 
 def test_the_window_must_be_its_own() -> None:
-    synthesizer = AdjointSynthesizer(SIZE, SIZE, SIZE, window=3)
+    core, synthesizer = LinearCore().float(), AdjointSynthesizer(SIZE, SIZE, SIZE, window=3)
     with pytest.raises(ValueError, match="window must be that of the synthesizer, 3 steps, got 2"):
-        SyntheticGradients(2, synthesizer)
-    estimator = SyntheticGradients(3, synthesizer)
+        SyntheticGradients(core, half_squared_error, 2, synthesizer=synthesizer)
+    estimator = SyntheticGradients(core, half_squared_error, 3, synthesizer=synthesizer)
     state = torch.zeros(ROWS, SIZE)
     span = Span(torch.zeros(6, ROWS, SIZE), torch.zeros(6, ROWS, SIZE), is_last=ENDS)
     with pytest.raises(ValueError, match="window must be that of the synthesizer, 3 steps, got 6"):
-        estimator.backward_mixed(LinearCore().float(), half_squared_error, span, state, Mixture(window=6))
+        estimator.backward_mixed(span, state, Mixture(window=6))
 
 
 def test_it_cannot_be_grounded() -> None:
-    synthesizer = AdjointSynthesizer(SIZE, SIZE, SIZE, window=3)
     with pytest.raises(ValueError, match="ground_every and ground_window need a synthesizer of any window"):
-        Mixed(SyntheticGradients(3, synthesizer), Constant(), ground_every=2, ground_window=6)
+        Mixed(make_estimator(LinearCore(), 3), Constant(), ground_every=2, ground_window=6)

@@ -63,7 +63,7 @@ def test_what_crosses_is_the_gradient_of_the_next_steps(name: str, window: int, 
     span = Span(whole.inputs[:STEPS], whole.targets[:STEPS], future=Span(whole.inputs[STEPS:], whole.targets[STEPS:]))
     expected = by_hand(core, squared_error, whole, STEPS, state, window, AHEAD)
     core.zero_grad()
-    ExactAhead(window, AHEAD, parallel=parallel).backward(core, squared_error, span, state)
+    ExactAhead(core, squared_error, window, AHEAD, parallel=parallel).backward(span, state)
     assert_close({name: gradient * STEPS * ROWS for name, gradient in gradients(core).items()}, expected)
 
 
@@ -71,10 +71,10 @@ def test_with_all_steps_that_follow_it_is_the_whole_spans_gradient() -> None:
     core = make_core("LSTM-1")
     state = make_state(core)
     span = make_span(STEPS, is_first=[(2, 1), (5, 0), (6, 2)], is_last=ENDED)
-    BPTT().backward(core, squared_error, span, state)
+    BPTT(core, squared_error).backward(span, state)
     expected = gradients(core)
     core.zero_grad()
-    ExactAhead(1, STEPS).backward(core, squared_error, span, state)
+    ExactAhead(core, squared_error, 1, STEPS).backward(span, state)
     assert_close(gradients(core), expected)
 
 
@@ -85,10 +85,10 @@ def test_a_token_model_is_credited_with_its_future() -> None:
     steps = {}
     for ahead in (1, 5):
         model.zero_grad()
-        ExactAhead(2, ahead).backward(model, model.loss, text, state)
+        ExactAhead(model, model.loss, 2, ahead).backward(text, state)
         steps[ahead] = gradients(model)
     model.zero_grad()
-    TruncatedBPTT(2).backward(model, model.loss, text, state)
+    TruncatedBPTT(model, model.loss, 2).backward(text, state)
     truncated = gradients(model)
     weight = "core.layers.0.weight_hh_l0"
     assert not torch.allclose(steps[1][weight], truncated[weight])
@@ -99,7 +99,7 @@ def test_a_token_model_is_credited_with_its_future() -> None:
 def test_what_crosses_can_be_looked_at() -> None:
     core = make_core("LSTM-1")
     span = make_span(STEPS, is_last=ENDED)
-    crossing = ExactAhead(3, STEPS).look(core, squared_error, span, make_state(core))
+    crossing = ExactAhead(core, squared_error, 3, STEPS).look(span, make_state(core))
     assert crossing.boundaries == [0, 3, 6, 8]
     total, states = run_by_hand(core, squared_error, span, make_state(core))
     exact = torch.autograd.grad(total, floating_leaves(states[3]))
@@ -110,9 +110,9 @@ def test_what_crosses_can_be_looked_at() -> None:
 def test_a_missing_future_and_dropout_are_refused() -> None:
     core = make_core("LSTM-1")
     with pytest.raises(ValueError, match="exact gradients reach 5 steps ahead, so a span needs its future"):
-        ExactAhead(2, 5).backward(core, squared_error, make_span(STEPS), make_state(core))
+        ExactAhead(core, squared_error, 2, 5).backward(make_span(STEPS), make_state(core))
     dropping = LSTM(SIZE, SIZE, 2, dropout=0.5).double()
     with pytest.raises(ValueError, match=r"must be without dropout, got 0\.5 in dropout"):
-        ExactAhead(2, 5).backward(dropping, squared_error, make_span(STEPS, is_last=ENDED), make_state(dropping))
+        ExactAhead(dropping, squared_error, 2, 5).backward(make_span(STEPS, is_last=ENDED), make_state(dropping))
     with pytest.raises(ValueError, match=r"must be without dropout, got 0\.5 in dropout"):
-        ExactAhead(2, 5).look(dropping, squared_error, make_span(STEPS, is_last=ENDED), make_state(dropping))
+        ExactAhead(dropping, squared_error, 2, 5).look(make_span(STEPS, is_last=ENDED), make_state(dropping))

@@ -54,13 +54,14 @@ def test_the_linear_synthesizer_converges_to_the_exact_gradient() -> None:
     core = LinearCore()
     synthesizer = MLPSynthesizer(SIZE, hidden_sizes=(), standardize=False)
     estimator = SyntheticGradients(
-        2, synthesizer, remove_mean=False, remove_radial=False, shrinkage=False, ema_decay=0.8
-    ).double()
+        core, half_square, 2, synthesizer=synthesizer, remove_mean=False, remove_radial=False, shrinkage=False,
+        ema_decay=0.8,
+    ).double()  # fmt: skip
     optimizer = torch.optim.SGD(estimator.parameters(), lr=1.0, momentum=0.7)
     span, state, u = make_span(5)
     for _ in range(200):
         optimizer.zero_grad()
-        estimator.backward(core, half_square, span, state)
+        estimator.backward(span, state)
         optimizer.step()
     others = torch.randn(50, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     predicted = estimator.predictor.scale * synthesizer(others)[:, 0].detach()
@@ -85,14 +86,15 @@ def make_episode(core: LinearCore, rows: int, seed: int) -> tuple[Tensor, Span, 
     return state, Span(inputs[:1], targets[:1], future=Span(inputs[1:], targets[1:])), ahead
 
 
-def make_error_estimator(rank: int, hidden_size: int) -> SyntheticGradients:
+def make_error_estimator(core: LinearCore, rank: int, hidden_size: int) -> SyntheticGradients:
     torch.manual_seed(0)
     synthesizer = ErrorSynthesizer(
         SIZE, SIZE, SIZE, lookahead=AHEAD, hidden_size=hidden_size, rank=rank, projection=2
     )  # fmt: skip
     return SyntheticGradients(
-        1, synthesizer, remove_mean=False, remove_radial=False, shrinkage=False, ema_decay=0.9
-    ).double()
+        core, half_squared_error, 1, synthesizer=synthesizer, remove_mean=False, remove_radial=False, shrinkage=False,
+        ema_decay=0.9,
+    ).double()  # fmt: skip
 
 
 def predicted_and_exact(estimator: SyntheticGradients, core: LinearCore) -> tuple[Tensor, Tensor]:
@@ -110,7 +112,7 @@ def predicted_and_exact(estimator: SyntheticGradients, core: LinearCore) -> tupl
 
 def test_the_sum_over_output_gradients_is_the_gradient_of_plain_unrolling() -> None:
     core = LinearCore()
-    _, exact = predicted_and_exact(make_error_estimator(SIZE, 4), core)
+    _, exact = predicted_and_exact(make_error_estimator(core, SIZE, 4), core)
     state, span, _ = make_episode(core, 200, seed=2)
     assert span.future is not None
     inputs, targets = torch.cat([span.inputs, span.future.inputs]), torch.cat([span.targets, span.future.targets])
@@ -123,7 +125,7 @@ def test_the_sum_over_output_gradients_is_the_gradient_of_plain_unrolling() -> N
 def test_from_windows_of_one_step_they_are_carried_back_from_as_far_as_they_are_seen_and_no_further() -> None:
     """With constant gates the prediction is linear in all that is learned, and converges to the exact gradient."""
     core = LinearCore()
-    estimator = make_error_estimator(SIZE, 4)
+    estimator = make_error_estimator(core, SIZE, 4)
     synthesizer = estimator.synthesizer
     assert isinstance(synthesizer, ErrorSynthesizer)
     estimator.requires_grad_(False)
@@ -135,7 +137,7 @@ def test_from_windows_of_one_step_they_are_carried_back_from_as_far_as_they_are_
     state, span, _ = make_episode(core, 400, seed=1)
     for _ in range(250):
         optimizer.zero_grad()
-        estimator.backward(core, half_squared_error, span, state)
+        estimator.backward(span, state)
         optimizer.step()
     predicted, exact = predicted_and_exact(estimator, core)
     assert_close(predicted, exact)
@@ -143,14 +145,14 @@ def test_from_windows_of_one_step_they_are_carried_back_from_as_far_as_they_are_
 
 def test_so_they_are_with_gates_that_learn_to_be_constant() -> None:
     core = LinearCore()
-    estimator = make_error_estimator(2 * SIZE, 4)
+    estimator = make_error_estimator(core, 2 * SIZE, 4)
     state, span, _ = make_episode(core, 120, seed=1)
     updates = 400
     optimizer = torch.optim.Adam(estimator.parameters(), lr=0.05)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: min(1.0, 10 ** (2 - 5 * update / updates)))
     for _ in range(updates):
         optimizer.zero_grad()
-        estimator.backward(core, half_squared_error, span, state)
+        estimator.backward(span, state)
         optimizer.step()
         rate.step()
     predicted, exact = predicted_and_exact(estimator, core)
@@ -167,7 +169,9 @@ def correlated_coefficient(core: LinearCore, correlation: float, updates: int) -
     span = Span(inputs[0][None], targets[:1], future=Span(inputs[1][None], targets[1:]))
     torch.manual_seed(0)
     synthesizer = ErrorSynthesizer(SIZE, SIZE, SIZE, lookahead=1, hidden_size=2, rank=SIZE)
-    estimator = SyntheticGradients(1, synthesizer, remove_radial=False, shrinkage=False).double()
+    estimator = SyntheticGradients(
+        core, half_squared_error, 1, synthesizer=synthesizer, remove_radial=False, shrinkage=False
+    ).double()
     estimator.requires_grad_(False)
     synthesizer.last.requires_grad_()
     nn.init.zeros_(synthesizer.gate)
@@ -176,7 +180,7 @@ def correlated_coefficient(core: LinearCore, correlation: float, updates: int) -
     optimizer = torch.optim.SGD(synthesizer.last.parameters(), lr=0.5)
     for _ in range(updates):
         optimizer.zero_grad()
-        estimator.backward(core, half_squared_error, span, state)
+        estimator.backward(span, state)
         optimizer.step()
     unit = Lookahead(torch.zeros(1, SIZE, SIZE).double(), None, torch.eye(SIZE)[None].double())
     predicted = synthesizer(torch.zeros(SIZE, SIZE).double(), unit)[:, 0].detach()

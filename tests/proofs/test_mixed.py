@@ -1,5 +1,7 @@
 """`Mixed` is one of the pure estimators at shares 0 and 1, and mixes in between as its schedule says."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,21 +37,24 @@ def make_model(dropout: float = 0.2) -> LanguageModel:
 
 def make_synthetic(model: LanguageModel, **options: Any) -> SyntheticGradients:
     synthesizer = model.synthesizer(3, hidden_size=4, rank=2, projection=3)
-    return as_if_trained(SyntheticGradients(WINDOW, synthesizer, **options))
+    return as_if_trained(SyntheticGradients(model, model.loss, WINDOW, synthesizer=synthesizer, **options))
+
+
+Turn = Mixture | Callable[[nn.Module, Loss], GradientEstimator]
 
 
 class ByHand(GradientEstimator):
     """Hand every span to the next of some estimators, or of mixtures for one of them."""
 
-    def __init__(self, turns: list[GradientEstimator | Mixture], synthetic: SyntheticGradients) -> None:
-        super().__init__()
+    def __init__(self, turns: list[Turn], synthetic: SyntheticGradients) -> None:
+        super().__init__(synthetic.model, synthetic.loss)
         self.turns, self.synthetic = turns, synthetic
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         turn = self.turns.pop(0)
         if isinstance(turn, Mixture):
-            return self.synthetic.backward_mixed(model, loss, span, state, turn)
-        return turn.backward(model, loss, span, state)
+            return self.synthetic.backward_mixed(span, state, turn)
+        return turn(self.model, self.loss).backward(span, state)
 
 
 SPANS = [
@@ -57,27 +62,25 @@ SPANS = [
 ]
 
 
-def results(estimator: GradientEstimator, model: LanguageModel, spans: list[Span] = SPANS) -> Any:
+def results(estimator: GradientEstimator) -> Any:
     torch.manual_seed(9)
-    totals, steps = train_on(estimator, model, model.loss, spans, make_state(model))
+    totals, steps = train_on(estimator, SPANS, make_state(estimator.model))
     return totals, [(step.loss, step.state) for step in steps]
 
 
-def assert_turns(mixed: Mixed, turns: list[Mixture | GradientEstimator]) -> None:
+def assert_turns(mixed: Mixed, turns: list[Turn]) -> None:
     """Four spans are trained on as if by hand, model and synthesizer bit for bit."""
-    model = make_model()
-    expected, pure = results(ByHand(turns, synthetic := make_synthetic(model)), model), gradients(synthetic)
-    model = make_model()
-    assert_identical(results(mixed, model), expected)
-    assert_identical(gradients(mixed.synthetic), pure)
+    synthetic = make_synthetic(make_model())
+    assert_identical(results(mixed), results(ByHand(turns, synthetic)))
+    assert_identical(gradients(mixed.synthetic), gradients(synthetic))
 
 
 def test_share_1_is_synthetic_to_the_bit() -> None:
     model = make_model()
     mixed = Mixed(make_synthetic(model, parallel=True), Constant(1.0))
-    mixture, trained = results(mixed, model), gradients(mixed.synthetic)
+    mixture, trained = results(mixed), gradients(mixed.synthetic)
     pure = make_synthetic(model, parallel=True)
-    assert_identical(mixture, results(pure, model))
+    assert_identical(mixture, results(pure))
     assert_identical(trained, gradients(pure))
 
 
@@ -88,9 +91,10 @@ def test_share_1_is_synthetic_to_the_bit() -> None:
 def test_share_0_is_truncation_to_the_bit(real_window: int | None, options: dict[str, Any]) -> None:
     model = make_model()
     mixed = Mixed(make_synthetic(model, **options), Constant(0.0), real_window=real_window)
-    mixture = results(mixed, model)
-    pure = BPTT() if real_window is None else TruncatedBPTT(real_window, parallel=options.get("parallel", False))
-    assert_identical(mixture, results(pure, model))
+    mixture, pure = results(mixed), BPTT(model, model.loss)
+    if real_window is not None:
+        pure = TruncatedBPTT(model, model.loss, real_window, parallel=options.get("parallel", False))
+    assert_identical(mixture, results(pure))
     assert not any(gradient.any() for gradient in gradients(mixed).values())
 
 
@@ -101,9 +105,13 @@ class Refusing(Synthesizer):
         raise AssertionError("the synthesizer was asked")
 
 
-def test_share_0_does_not_ask_the_synthesizer() -> None:
+def refusing() -> SyntheticGradients:
     model = make_model()
-    results(Mixed(SyntheticGradients(WINDOW, Refusing()), Constant(0.0)), model)
+    return SyntheticGradients(model, model.loss, WINDOW, synthesizer=Refusing())
+
+
+def test_share_0_does_not_ask_the_synthesizer() -> None:
+    results(Mixed(refusing(), Constant(0.0)))
 
 
 @pytest.mark.parametrize("schedule", [Alternate(WarmRestarts(1), first=1.0), Bernoulli(0.5, seed=1)])
@@ -111,19 +119,19 @@ def test_the_sources_take_turns_as_the_schedule_says(schedule: Any) -> None:
     shares = [schedule(update) for update in range(4)]
     assert set(shares) == {0.0, 1.0}
     mixed = Mixed(make_synthetic(make_model()), schedule, real_window=6)
-    assert_turns(mixed, [Mixture() if share else TruncatedBPTT(6) for share in shares])
+    assert_turns(mixed, [Mixture() if share else partial(TruncatedBPTT, window=6) for share in shares])
 
 
 def test_a_share_with_no_real_window_is_a_discount() -> None:
     model = make_model()
     mixed = Mixed(make_synthetic(model), Constant(0.4), real_window=WINDOW)
-    assert_close(results(mixed, model), results(make_synthetic(model, discount=0.4), model))
+    assert_close(results(mixed), results(make_synthetic(model, discount=0.4)))
 
 
 def test_grounding_counts_the_spans_that_are_not_real() -> None:
     schedule = Alternate(WarmRestarts(1), first=1.0)
     mixed = Mixed(make_synthetic(make_model()), schedule, ground_every=2, ground_window=6)
-    assert_turns(mixed, [Mixture(), BPTT(), Mixture(window=6), BPTT()])
+    assert_turns(mixed, [Mixture(), BPTT, Mixture(window=6), BPTT])
 
 
 def test_a_grounded_span_of_a_blend_rounds_its_real_window_up() -> None:
@@ -135,9 +143,10 @@ def test_a_grounded_span_of_a_blend_rounds_its_real_window_up() -> None:
 
 def test_a_perceptron_with_a_second_head_can_be_mixed() -> None:
     model = make_model()
-    synthetic = SyntheticGradients(WINDOW, model.mlp_synthesizer(3, hidden_sizes=(8,), auxiliary=True)).double()
+    perceptron = model.mlp_synthesizer(3, hidden_sizes=(8,), auxiliary=True)
+    synthetic = SyntheticGradients(model, model.loss, WINDOW, synthesizer=perceptron).double()
     mixed = Mixed(synthetic, Ramp(stop=3), ground_every=2, ground_window=6)
-    (mixture, _), (expected, _) = results(mixed, model), results(BPTT(), make_model())
+    (mixture, _), (expected, _) = results(mixed), results(BPTT(model, model.loss))
     assert all(gradient.isfinite().all() for gradient in mixture.values())
     assert any(not torch.equal(mixture[key], expected[key]) for key in mixture)
 
@@ -146,7 +155,7 @@ def test_the_share_is_reported_and_time_counted_in_the_schedules_unit() -> None:
     model = make_model()
     mixed = Mixed(make_synthetic(model), Ramp(stop=2), updates_per_unit=2)
     torch.manual_seed(9)
-    _, steps = train_on(mixed, model, model.loss, [*SPANS, SPANS[0]], make_state(model))
+    _, steps = train_on(mixed, [*SPANS, SPANS[0]], make_state(model))
     assert [float(step.metrics["share"]) for step in steps] == [0, 0.25, 0.5, 0.75, 1.0]
     assert ["target_r2" in step.metrics for step in steps] == [False, True, True, True, True]
 
@@ -163,10 +172,10 @@ def test_the_share_is_reported_and_time_counted_in_the_schedules_unit() -> None:
 )
 def test_numbers_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
-        Mixed(SyntheticGradients(WINDOW, Refusing()), Constant(), **options)
+        Mixed(refusing(), Constant(), **options)
 
 
 def test_a_schedule_that_gives_no_share_is_refused() -> None:
     model = make_model()
     with pytest.raises(ValueError, match=r"^a schedule must give shares in \[0, 1\], got 2 at update 0$"):
-        results(Mixed(make_synthetic(model), lambda time: 2), model)
+        results(Mixed(make_synthetic(model), lambda time: 2))

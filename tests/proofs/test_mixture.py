@@ -68,12 +68,13 @@ def test_in_between_both_cross_a_boundary(core: str, share: float, real_window: 
     count, boundaries, features = STEPS * ROWS, STEPS // WINDOW + 1, state_size(state)
     table = Table(boundaries * ROWS, features)
     synthetic = SyntheticGradients(
-        WINDOW, table, trace_decay=trace_decay, remove_radial=False, shrinkage=False, parallel=True
-    ).double()
+        model, squared_error, WINDOW, synthesizer=table, trace_decay=trace_decay, remove_radial=False,
+        shrinkage=False, parallel=True,
+    ).double()  # fmt: skip
     synthetic.predictor.mean_square.fill_(0.25)
     synthetic.predictor.updates.fill_(1000)
     model.zero_grad()
-    synthetic.backward_mixed(model, squared_error, span, state, Mixture(share, None, real_window))
+    synthetic.backward_mixed(span, state, Mixture(share, None, real_window))
     mixture = {name: gradient * count for name, gradient in gradients(model).items()}
 
     continuing = torch.ones(boundaries, ROWS, dtype=torch.bool)
@@ -99,12 +100,11 @@ def test_with_lambda_1_and_rows_that_end_the_gradients_are_the_real_ones() -> No
     span = make_span(STEPS, is_first=[(4, 1)], is_last=torch.ones(ROWS, dtype=torch.bool))
     table = Table((STEPS // WINDOW + 1) * ROWS, state_size(state))
     model.zero_grad()
-    SyntheticGradients(WINDOW, table, trace_decay=1.0, shrinkage=False).double().backward(
-        model, squared_error, span, state
-    )
+    carrying = SyntheticGradients(model, squared_error, WINDOW, synthesizer=table, trace_decay=1.0, shrinkage=False)
+    carrying.double().backward(span, state)
     carried = gradients(model)
     model.zero_grad()
-    BPTT().backward(model, squared_error, span, state)
+    BPTT(model, squared_error).backward(span, state)
     assert_close(carried, gradients(model))
 
 
@@ -120,6 +120,6 @@ def test_with_lambda_1_and_rows_that_end_the_gradients_are_the_real_ones() -> No
 def test_a_mixture_out_of_range_is_refused(mixture: Mixture, message: str) -> None:
     model = make_core("GRU-1")
     state = make_state(model)
-    synthetic = SyntheticGradients(WINDOW, Table(ROWS, state_size(state)))
+    synthetic = SyntheticGradients(model, squared_error, WINDOW, synthesizer=Table(ROWS, state_size(state)))
     with pytest.raises(ValueError, match=f"^{message}$"):
-        synthetic.backward_mixed(model, squared_error, make_span(STEPS), state, mixture)
+        synthetic.backward_mixed(make_span(STEPS), state, mixture)

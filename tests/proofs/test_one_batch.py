@@ -75,26 +75,27 @@ MODELS = {
 
 
 def truncated(model: LanguageModel, window: int, parallel: bool) -> GradientEstimator:
-    return TruncatedBPTT(window, parallel=parallel)
+    return TruncatedBPTT(model, model.loss, window, parallel=parallel)
 
 
-def learned(synthesizer: Synthesizer, window: int, parallel: bool) -> GradientEstimator:
+def learned(model: LanguageModel, synthesizer: Synthesizer, window: int, parallel: bool) -> GradientEstimator:
     options: dict[str, Any] = {"discount": 0.9, "remove_mean": True, "parallel": parallel}
-    return as_if_trained(SyntheticGradients(window, synthesizer, **options), std=0.3)
+    estimator = SyntheticGradients(model, model.loss, window, synthesizer=synthesizer, **options)
+    return as_if_trained(estimator, std=0.3)
 
 
 def synthetic(model: LanguageModel, window: int, parallel: bool) -> GradientEstimator:
-    return learned(model.synthesizer(3, hidden_size=8, rank=4, projection=3), window, parallel)
+    return learned(model, model.synthesizer(3, hidden_size=8, rank=4, projection=3), window, parallel)
 
 
 def adjoint(model: LanguageModel, window: int, parallel: bool) -> GradientEstimator:
     synthesizer = model.adjoint_synthesizer(window, hidden_size=8, rank=4, projection=3)
-    return learned(synthesizer, window, parallel)
+    return learned(model, synthesizer, window, parallel)
 
 
 def perceptron(model: LanguageModel, window: int, parallel: bool) -> GradientEstimator:
     synthesizer = model.mlp_synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True)
-    return learned(synthesizer, window, parallel)
+    return learned(model, synthesizer, window, parallel)
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def train_two_spans(
 ) -> tuple[dict[str, Tensor], list[Step]]:
     spans = divide(make_text(STEPS + 4, is_first=is_first), [STEPS, 4], futures=True)
     torch.manual_seed(7)
-    return train_on(estimator, model, model.loss, spans, make_state(model))
+    return train_on(estimator, spans, make_state(model))
 
 
 @pytest.mark.parametrize(
@@ -161,8 +162,8 @@ def test_the_masks_matter() -> None:
 def test_full_windows_are_one_batch_unless_a_sequence_starts_inside_one(is_first: Starts, expected: set[int]) -> None:
     model = MODELS["LSTM"]()
     with batch_sizes(model) as seen:
-        TruncatedBPTT(3, parallel=True).backward(
-            model, model.loss, make_text(STEPS, is_first=is_first), make_state(model)
+        TruncatedBPTT(model, model.loss, 3, parallel=True).backward(
+            make_text(STEPS, is_first=is_first), make_state(model)
         )
     assert set(seen) == expected
 
@@ -170,11 +171,11 @@ def test_full_windows_are_one_batch_unless_a_sequence_starts_inside_one(is_first
 def test_one_full_window_runs_once() -> None:
     model = MODELS["LSTM"]()
     with batch_sizes(model) as seen:
-        TruncatedBPTT(8, parallel=True).backward(model, model.loss, make_text(STEPS), make_state(model))
+        TruncatedBPTT(model, model.loss, 8, parallel=True).backward(make_text(STEPS), make_state(model))
     assert seen == [ROWS, ROWS]  # the full window and the shorter one
 
 
 def test_the_state_that_goes_on_is_contiguous_as_cudnn_wants_it() -> None:
     model = nn.LSTM(SIZE, SIZE, 2).double()
-    step = TruncatedBPTT(2, parallel=True).backward(model, squared_error, make_span(6), make_state(model))
+    step = TruncatedBPTT(model, squared_error, 2, parallel=True).backward(make_span(6), make_state(model))
     assert all(tensor.is_contiguous() for tensor in step.state)

@@ -88,14 +88,15 @@ def assert_same_as_full(
     lookahead: int = 0,
 ) -> list[Step]:
     state = make_state(model, whole.batch_size)
-    expected, (full,) = train_on(BPTT(), model, loss, [whole], state)
+    expected, (full,) = train_on(BPTT(model, loss), [whole], state)
     oracle = make_oracle(model, loss, whole, state, window, lengths)
     oracle.lookahead, oracle.sees_output_gradients = lookahead, lookahead > 0
     estimator = SyntheticGradients(
-        window, oracle, remove_mean=False, remove_radial=False, shrinkage=False, parallel=parallel
-    ).double()
+        model, loss, window, synthesizer=oracle, remove_mean=False, remove_radial=False, shrinkage=False,
+        parallel=parallel,
+    ).double()  # fmt: skip
     object.__setattr__(oracle, "predictor", estimator.predictor)  # whose part it is
-    found, steps = train_on(estimator, model, loss, divide(whole, lengths, futures=futures), state)
+    found, steps = train_on(estimator, divide(whole, lengths, futures=futures), state)
     assert not oracle.answers, "every span was asked about"
     assert_close(found, expected)
     total = sum(step.loss * length for step, length in zip(steps, lengths, strict=True))

@@ -40,7 +40,8 @@ def assert_seen(kind: str, layout: Layout, parallel: bool, **bounds: Any) -> int
         make_state(model.core if isinstance(model, Single) else model),
     )
     recorder = Recorder(layout.lookahead)
-    SyntheticGradients(layout.window, recorder, parallel=parallel).double().backward(model, loss, span, state)
+    estimator = SyntheticGradients(model, loss, layout.window, synthesizer=recorder, parallel=parallel)
+    estimator.double().backward(span, state)
     expected, _ = gradients_step_by_step(model, loss, [span, span.future], state)
     (seen,) = recorder.seen
     assert_handed_over(seen, span, layout, expected, expected[:STEPS].square().mean().sqrt())
@@ -75,7 +76,7 @@ def test_without_a_future_they_are_those_within_the_span() -> None:
     span = make_text(STEPS, is_last=torch.ones(ROWS, dtype=torch.bool))
     assert span.future is None
     recorder = Recorder(layout.lookahead)
-    SyntheticGradients(layout.window, recorder).double().backward(model, loss, span, state)
+    SyntheticGradients(model, loss, layout.window, synthesizer=recorder).double().backward(span, state)
     expected, _ = gradients_step_by_step(model, loss, [span], state)
     assert_handed_over(recorder.seen[0], span, layout, expected, expected.square().mean().sqrt())
 
@@ -83,18 +84,18 @@ def test_without_a_future_they_are_those_within_the_span() -> None:
 def test_their_unit_is_a_running_root_mean_square_of_those_within_the_spans() -> None:
     model, loss = make("language model")
     layout, state = Layout(3, 2, 2), make_state(model)
-    recorder = Recorder(layout.lookahead)
-    estimator = SyntheticGradients(layout.window, recorder, ema_decay=0.6).double()
+    recorder, factor = Recorder(layout.lookahead), 1.0
+
+    def scaled(outputs: Tensor, targets: Tensor) -> Tensor:
+        return factor * loss(outputs, targets)
+
+    estimator = SyntheticGradients(model, scaled, layout.window, synthesizer=recorder, ema_decay=0.6).double()
     mean_square = torch.zeros((), dtype=torch.float64)
     for update in range(1, 5):
         span = make_text(STEPS, seed=10 + update)
         factor = 10.0**update
-
-        def scaled(outputs: Tensor, targets: Tensor, factor: float = factor) -> Tensor:
-            return factor * loss(outputs, targets)
-
         expected, after = gradients_step_by_step(model, scaled, [span, span.future], state)
-        step = estimator.backward(model, scaled, span, state)
+        step = estimator.backward(span, state)
         mean_square = mean_square.lerp(expected[:STEPS].square().mean(), max(1 / update, 0.4))
         assert_handed_over(recorder.seen[-1], span, layout, expected, mean_square.sqrt())
         assert_close(step.state, after)
@@ -102,11 +103,13 @@ def test_their_unit_is_a_running_root_mean_square_of_those_within_the_spans() ->
 
 
 def test_those_of_zero_are_handed_over_as_zero() -> None:
-    model = make_core("LSTM-1")
-    recorder = Recorder(3)
-    estimator = SyntheticGradients(2, recorder).double()
+    def nothing(outputs: Tensor, targets: Tensor) -> Tensor:
+        return 0 * outputs.sum(dim=-1)
+
+    model, recorder = make_core("LSTM-1"), Recorder(3)
+    estimator = SyntheticGradients(model, nothing, 2, synthesizer=recorder).double()
     span = make_data("LSTM-1", 3)
-    step = estimator.backward(model, lambda outputs, targets: 0 * outputs.sum(dim=-1), span, make_state(model))
+    step = estimator.backward(span, make_state(model))
     ahead = recorder.seen[0].output_gradients
     assert ahead is not None
     assert_identical(ahead, torch.zeros_like(ahead))

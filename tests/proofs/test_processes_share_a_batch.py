@@ -34,20 +34,24 @@ STARTS = {
 }
 
 
-def learned(synthesizer: Synthesizer, all_reduce: AllReduce | None, **options: Any) -> SyntheticGradients:
-    return as_if_trained(SyntheticGradients(WINDOW, synthesizer, discount=0.9, all_reduce=all_reduce, **options))
+def learned(
+    model: LanguageModel, synthesizer: Synthesizer, all_reduce: AllReduce | None, **options: Any
+) -> SyntheticGradients:
+    options |= {"discount": 0.9, "all_reduce": all_reduce}
+    return as_if_trained(SyntheticGradients(model, model.loss, WINDOW, synthesizer=synthesizer, **options))
 
 
 def output_gradients_ahead(model: LanguageModel, all_reduce: AllReduce | None, **options: Any) -> SyntheticGradients:
-    return learned(model.synthesizer(3, hidden_size=8, rank=4, projection=3), all_reduce, **options)
+    return learned(model, model.synthesizer(3, hidden_size=8, rank=4, projection=3), all_reduce, **options)
 
 
 def adjoint(model: LanguageModel, all_reduce: AllReduce | None) -> SyntheticGradients:
-    return learned(model.adjoint_synthesizer(WINDOW, hidden_size=8, rank=4, projection=3), all_reduce, remove_mean=True)
+    synthesizer = model.adjoint_synthesizer(WINDOW, hidden_size=8, rank=4, projection=3)
+    return learned(model, synthesizer, all_reduce, remove_mean=True)
 
 
 def perceptron(model: LanguageModel, all_reduce: AllReduce | None) -> SyntheticGradients:
-    return learned(model.mlp_synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True), all_reduce)
+    return learned(model, model.mlp_synthesizer(2, hidden_sizes=(8,), projection=3, auxiliary=True), all_reduce)
 
 
 def mixed(model: LanguageModel, all_reduce: AllReduce | None) -> Mixed:
@@ -74,7 +78,7 @@ def train(
     for span in divide(make_text(sum(LENGTHS), ROWS, is_first=is_first), LENGTHS, futures=True):
         model.zero_grad()
         estimator.zero_grad()
-        steps.append(estimator.backward(model, model.loss, span.rows(start, stop), state))
+        steps.append(estimator.backward(span.rows(start, stop), state))
         state = steps[-1].state
         found.append(
             {**gradients(model), **{f"estimator.{name}": value for name, value in gradients(estimator).items()}}

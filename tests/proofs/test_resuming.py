@@ -14,28 +14,36 @@ from sgrnn.cores import LSTM
 from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.schedules import Alternate, Bernoulli, Ramp, WarmRestarts
+from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import State
+from sgrnn.synthesizers import Synthesizer
 
-ESTIMATORS = {
-    "full": lambda model: BPTT(),
-    "truncated": lambda model: TruncatedBPTT(3, parallel=True),
-    "exact ahead": lambda model: ExactAhead(3, 2),
-    "synthetic": lambda model: SyntheticGradients(
-        3, model.synthesizer(5, hidden_size=8, rank=4, projection=3), discount=0.8, remove_mean=True, shuffle=True,
-        parallel=True, ema_decay=0.8,
+
+def synthetic(model: LanguageModel, window: int, synthesizer: Synthesizer, **options: Any) -> SyntheticGradients:
+    return SyntheticGradients(model, model.loss, window, synthesizer=synthesizer, **options)
+
+
+ESTIMATORS: dict[str, Callable[[LanguageModel], GradientEstimator]] = {
+    "full": lambda model: BPTT(model, model.loss),
+    "truncated": lambda model: TruncatedBPTT(model, model.loss, 3, parallel=True),
+    "exact ahead": lambda model: ExactAhead(model, model.loss, 3, 2),
+    "synthetic": lambda model: synthetic(
+        model, 3, model.synthesizer(5, hidden_size=8, rank=4, projection=3), discount=0.8, remove_mean=True,
+        shuffle=True, parallel=True, ema_decay=0.8,
     ),
-    "adjoint": lambda model: SyntheticGradients(3, model.adjoint_synthesizer(3), parallel=True),
-    "perceptron": lambda model: SyntheticGradients(
-        2, model.mlp_synthesizer(3, hidden_sizes=(8,), auxiliary=True), discount=0.9, trace_decay=0.3, ema_decay=0.9
+    "adjoint": lambda model: synthetic(model, 3, model.adjoint_synthesizer(3), parallel=True),
+    "perceptron": lambda model: synthetic(
+        model, 2, model.mlp_synthesizer(3, hidden_sizes=(8,), auxiliary=True), discount=0.9, trace_decay=0.3,
+        ema_decay=0.9,
     ),
     "by turns": lambda model: Mixed(
-        SyntheticGradients(3, model.synthesizer(4), parallel=True), Alternate(WarmRestarts(0.5, 2), first=1.0),
+        synthetic(model, 3, model.synthesizer(4), parallel=True), Alternate(WarmRestarts(0.5, 2), first=1.0),
         real_window=3, updates_per_unit=3,
     ),
     "by chance, grounded": lambda model: Mixed(
-        SyntheticGradients(2, model.synthesizer(4)), Bernoulli(0.6, seed=2), ground_every=2, ground_window=4
+        synthetic(model, 2, model.synthesizer(4)), Bernoulli(0.6, seed=2), ground_every=2, ground_window=4
     ),
-    "ramp": lambda model: Mixed(SyntheticGradients(3, model.synthesizer(4)), Ramp(start=1, stop=8), real_window=6),
+    "ramp": lambda model: Mixed(synthetic(model, 3, model.synthesizer(4)), Ramp(start=1, stop=8), real_window=6),
 }  # fmt: skip
 SPANS = divide(
     make_text(60, is_first=[(0, 0), (0, 1), (24, 2), (31, 0)], is_last=torch.ones(3, dtype=torch.bool)),
@@ -51,7 +59,7 @@ class Training:
         dropout = 0.0 if kind == "exact ahead" else 0.2  # which it refuses
         core = core or LSTM(SIZE, SIZE, 2, dropout=dropout)
         self.model = make_language_model(core, torch.float32, seed, dropout=dropout)
-        self.estimator: GradientEstimator = ESTIMATORS[kind](self.model)
+        self.estimator = ESTIMATORS[kind](self.model)
         self.optimizers = [torch.optim.Adam(self.model.parameters(), 1e-2)]
         if list(self.estimator.parameters()):
             self.optimizers.append(torch.optim.Adam(self.estimator.parameters(), 1e-2))
@@ -60,7 +68,7 @@ class Training:
 
     def update(self, numbers: range) -> None:
         for number in numbers:
-            step = self.estimator.backward(self.model, self.model.loss, SPANS[number], self.state)
+            step = self.estimator.backward(SPANS[number], self.state)
             self.state = step.state
             self.seen.append({"loss": step.loss, **step.metrics})
             for optimizer in self.optimizers:

@@ -37,8 +37,8 @@ def run_estimator(layout: Layout, ahead: int | None, **rest: Any) -> Run:
     model = make_language_model()
     recorder, ran = Recorder(layout.lookahead), list[int]()
     handle = model.core.register_forward_pre_hook(lambda core, arguments: ran.append(len(arguments[0])))
-    estimator = SyntheticGradients(layout.window, recorder, run_ahead=ahead).double()
-    estimator.backward(model, model.loss, make_data("language model", layout.future, **rest), make_state(model))
+    estimator = SyntheticGradients(model, model.loss, layout.window, synthesizer=recorder, run_ahead=ahead).double()
+    estimator.backward(make_data("language model", layout.future, **rest), make_state(model))
     handle.remove()
     return Run(recorder.seen[0], ran)
 
@@ -64,7 +64,7 @@ def test_run_no_step_ahead_it_needs_no_future_and_knows_those_within_the_span() 
     unit = expected.square().mean().sqrt()
     for span in (whole, Span(whole.inputs, whole.targets)):
         recorder = Recorder(layout.lookahead)
-        SyntheticGradients(layout.window, recorder, run_ahead=0).double().backward(model, loss, span, state)
+        SyntheticGradients(model, loss, layout.window, synthesizer=recorder, run_ahead=0).double().backward(span, state)
         (seen,) = recorder.seen
         assert_handed_over(seen, Span(whole.inputs, whole.targets), layout, expected, unit)
         assert seen.valid is not None
@@ -84,13 +84,13 @@ def test_parameters_are_as_free_or_frozen_afterwards_as_they_were(fails: bool) -
             raise RuntimeError("interrupted")
         return model.loss(outputs, targets)
 
-    estimator = SyntheticGradients(3, model.synthesizer(3)).double()
+    estimator = SyntheticGradients(model, loss, 3, synthesizer=model.synthesizer(3)).double()
     for _ in range(2):
         if fails:
             with pytest.raises(RuntimeError, match="interrupted"):
-                estimator.backward(model, loss, make_text(STEPS), make_state(model))
+                estimator.backward(make_text(STEPS), make_state(model))
         else:
-            estimator.backward(model, loss, make_text(STEPS), make_state(model))
+            estimator.backward(make_text(STEPS), make_state(model))
     assert {name: parameter.requires_grad for name, parameter in model.named_parameters()} == before
     assert {name for name, one in model.named_parameters() if one.grad is not None} <= {
         name for name in before if before[name]
@@ -108,14 +108,14 @@ def test_running_ahead_leaves_no_trace_where_the_loss_draws_at_random_too(parall
     outcomes = []
     for kind in ("synthetic", "truncated"):
         model = make_language_model(LSTM(SIZE, SIZE, 2, dropout=0.3), dropout=0.3)
-        synthetic = SyntheticGradients(3, model.synthesizer(4, rank=3, hidden_size=5), parallel=parallel).double()
-        estimator = synthetic if kind == "synthetic" else TruncatedBPTT(3, parallel=parallel)
+        loss, synthesizer = noisy(model, noise), model.synthesizer(4, rank=3, hidden_size=5)
+        synthetic = SyntheticGradients(model, loss, 3, synthesizer=synthesizer, parallel=parallel).double()
+        estimator = synthetic if kind == "synthetic" else TruncatedBPTT(model, loss, 3, parallel=parallel)
         state, steps = make_state(model), []
-        loss = noisy(model, noise)
         torch.manual_seed(9)
         for seed in (2, 3):
             span = make_text(STEPS, seed=seed)
-            step = estimator.backward(model, loss, span, state)
+            step = estimator.backward(span, state)
             state = step.state
             steps.append((step.loss, step.state))
         outcomes.append((gradients(model), steps, torch.rand(3)))
@@ -131,7 +131,7 @@ def test_running_ahead_needs_no_gradient_and_leaves_none() -> None:
         return model.loss(outputs, targets) * (0.0 if targets.shape[0] == STEPS else 1.0)
 
     recorder = Recorder(4)
-    SyntheticGradients(3, recorder).double().backward(model, loss, span, make_state(model))
+    SyntheticGradients(model, loss, 3, synthesizer=recorder).double().backward(span, make_state(model))
     ahead = recorder.seen[0].output_gradients
     assert ahead is not None
     assert ahead.any()

@@ -54,7 +54,8 @@ def make_model(dtype: torch.dtype = torch.float64) -> LanguageModel:
 
 def make_estimator(model: LanguageModel, kind: str, **options: Any) -> SyntheticGradients:
     rest = {name: value for name, value in SYNTHESIZERS[kind].items() if name != "kind"}
-    return SyntheticGradients(WINDOW, KINDS[SYNTHESIZERS[kind]["kind"]](model, **rest), **options).double()
+    synthesizer = KINDS[SYNTHESIZERS[kind]["kind"]](model, **rest)
+    return SyntheticGradients(model, model.loss, WINDOW, synthesizer=synthesizer, **options).double()
 
 
 def make_spans() -> list[Span]:
@@ -82,11 +83,9 @@ def test_a_fresh_synthesizer_trains_the_model_as_truncation_does_bit_for_bit(
     for name in ("synthetic", "truncated"):
         model = make_model(dtype)
         fresh = make_estimator(model, kind, **options).to(dtype)
-        truncated = TruncatedBPTT(WINDOW, parallel=options.get("parallel", False))
+        truncated = TruncatedBPTT(model, model.loss, WINDOW, parallel=options.get("parallel", False))
         torch.manual_seed(9)
-        totals, steps = train_on(
-            fresh if name == "synthetic" else truncated, model, model.loss, make_spans(), make_state(model)
-        )
+        totals, steps = train_on(fresh if name == "synthetic" else truncated, make_spans(), make_state(model))
         outcomes.append((totals, [(step.loss, step.state) for step in steps]))
     assert_identical(outcomes[0], outcomes[1])
 
@@ -102,9 +101,9 @@ def test_with_discount_0_any_synthesizer_trains_the_model_as_truncation_does_bit
     state = make_state(model)
     estimator = as_if_trained(make_estimator(model, kind, discount=0.0, parallel=parallel))
     torch.manual_seed(9)
-    totals, _ = train_on(estimator, model, model.loss, make_spans(), state)
+    totals, _ = train_on(estimator, make_spans(), state)
     torch.manual_seed(9)
-    expected, _ = train_on(TruncatedBPTT(WINDOW, parallel=parallel), model, model.loss, make_spans(), state)
+    expected, _ = train_on(TruncatedBPTT(model, model.loss, WINDOW, parallel=parallel), make_spans(), state)
     assert_identical(totals, expected)
     assert any(gradient.any() for gradient in gradients(estimator).values())
 
@@ -116,7 +115,7 @@ def test_the_model_gets_the_same_gradients_whether_the_synthesizer_is_trained_or
         model = make_model()
         estimator = as_if_trained(make_estimator(model, kind, remove_mean=True)).requires_grad_(trains)
         torch.manual_seed(9)
-        outcomes.append(train_on(estimator, model, model.loss, make_spans(), make_state(model))[0])
+        outcomes.append(train_on(estimator, make_spans(), make_state(model))[0])
         assert any(gradient.any() for gradient in gradients(estimator).values()) is trains
     assert_identical(outcomes[0], outcomes[1])
 
@@ -130,7 +129,7 @@ def test_the_synthesizer_is_trained_on_its_own_loss_alone(kind: str) -> None:
     synthesizer, state = estimator.synthesizer, make_state(model)
     seen: list[tuple[State, Lookahead | None]] = []
     handle = synthesizer.register_forward_pre_hook(lambda module, arguments: seen.append(arguments))
-    estimator.backward(model, model.loss, span, state)
+    estimator.backward(span, state)
     handle.remove()
     states, lookahead = seen[0]
     read = [*states, *(vars(lookahead).values() if lookahead is not None else [])]
@@ -142,7 +141,7 @@ def test_the_synthesizer_is_trained_on_its_own_loss_alone(kind: str) -> None:
     table = Table(3 * ROWS, state_size(state), predicted.shape[1])
     with torch.no_grad():
         table.values.copy_(predicted)
-    SyntheticGradients(WINDOW, table, **OFF).double().backward(model, model.loss, span, state)
+    SyntheticGradients(model, model.loss, WINDOW, synthesizer=table, **OFF).double().backward(span, state)
     assert table.values.grad is not None
     predicted.backward(table.values.grad)
     assert_close(trained, gradients(estimator))
@@ -159,8 +158,10 @@ def test_a_row_whose_sequence_ends_injects_nothing_whatever_is_predicted_there()
         with torch.no_grad():
             table.values[ROWS] = nonsense  # the second boundary, where row 0 begins anew
             table.values[2 * ROWS + 1] = nonsense  # the last one, where row 1 ends
-        estimator = SyntheticGradients(WINDOW, table, remove_mean=True, shrinkage=False).double()
-        step = estimator.backward(model, squared_error, span, state)
+        estimator = SyntheticGradients(
+            model, squared_error, WINDOW, synthesizer=table, remove_mean=True, shrinkage=False
+        ).double()
+        step = estimator.backward(span, state)
         assert table.values.grad is not None
         assert not table.values.grad[[ROWS, 2 * ROWS + 1]].any(), "nor is it trained there"
         others = [row for row in range(2 * ROWS) if row != ROWS]

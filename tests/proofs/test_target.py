@@ -110,7 +110,9 @@ def test_the_target_is_the_loss_gradient_and_what_came_through_the_window(
     model, span = make_core(core), make_bounded_span(bounded)
     state = make_state(model)
     table = Table(len(BOUNDARIES) * ROWS, state_size(state))
-    estimator = SyntheticGradients(WINDOW, table, parallel=parallel, **OFF | OPTIONS[options]).double()
+    estimator = SyntheticGradients(
+        model, squared_error, WINDOW, synthesizer=table, parallel=parallel, **OFF | OPTIONS[options]
+    ).double()
     estimator.predictor.mean_square.fill_(1.7)
     estimator.predictor.shrinkage.dot.fill_(0.3)
     estimator.predictor.shrinkage.square.fill_(0.5)
@@ -124,7 +126,7 @@ def test_the_target_is_the_loss_gradient_and_what_came_through_the_window(
     target = targets_by_hand(windows, injected)
 
     model.zero_grad()
-    step = estimator.backward(model, squared_error, span, state)
+    step = estimator.backward(span, state)
 
     trained = continuing[:-ROWS]
     mean_square = 0.99 * 1.7 + 0.01 * target[trained].square().mean()
@@ -151,8 +153,8 @@ def test_with_nothing_predicted_the_target_is_the_gradient_of_the_window_alone()
     table = Table(len(BOUNDARIES) * ROWS, state_size(state))
     with torch.no_grad():
         table.values.zero_()
-    estimator = SyntheticGradients(WINDOW, table, **OFF).double()
-    estimator.backward(model, squared_error, span, state)
+    estimator = SyntheticGradients(model, squared_error, WINDOW, synthesizer=table, **OFF).double()
+    estimator.backward(span, state)
     target = targets_by_hand(windows_by_hand(model, span, state), torch.zeros(3 * ROWS, state_size(state)).double())
     assert table.values.grad is not None
     wanted = -table.values.grad[:-ROWS, 0] * (target.numel() / 2)
@@ -164,8 +166,8 @@ def test_an_auxiliary_head_is_trained_on_what_was_predicted_for_the_next_boundar
     model, span = make_core("LSTM-1"), make_bounded_span(bounded)
     state = make_state(model)
     table = Table(len(BOUNDARIES) * ROWS, state_size(state), heads=2)
-    estimator = SyntheticGradients(WINDOW, table, remove_mean=True).double()
-    estimator.backward(model, squared_error, span, state)
+    estimator = SyntheticGradients(model, squared_error, WINDOW, synthesizer=table, remove_mean=True).double()
+    estimator.backward(span, state)
     continuing = continuing_rows(span)
     values = table.values.detach()
     following = values[ROWS:, 0] * continuing[ROWS:].unsqueeze(1)  # 0 where the sequence ends
@@ -186,7 +188,7 @@ def test_an_auxiliary_head_changes_neither_what_is_injected_nor_what_the_first_h
         table = Table(len(BOUNDARIES) * ROWS, state_size(state), heads)
         with torch.no_grad():
             table.values[:, 0] = torch.linspace(-1, 1, state_size(state))
-        SyntheticGradients(WINDOW, table, **OFF).double().backward(model, squared_error, span, state)
+        SyntheticGradients(model, squared_error, WINDOW, synthesizer=table, **OFF).double().backward(span, state)
         found.append(gradients(model))
         assert table.values.grad is not None
         learned.append(table.values.grad[:, 0])

@@ -42,9 +42,9 @@ def test_between_levels_the_fast_one_need_not_wait() -> None:
     state = make_state(core)
     state["phase"] = torch.full_like(state["phase"], 3)
     span = make_span(1)
-    TruncatedBPTT(1).backward(core, squared_error, span, state)  # the slow level ticks at its end, and tells none of it
+    TruncatedBPTT(core, squared_error, 1).backward(span, state)  # the slow level ticks at its end, and tells none of it
     without = make_hierarchy(1, 4)
-    TruncatedBPTT(1).backward(without, squared_error, span, state)
+    TruncatedBPTT(without, squared_error, 1).backward(span, state)
     first = state["fast"]
     outputs, _ = without.levels[0](torch.cat([span.inputs, state["messages"][0][None]], dim=-1), first)
     ((state["summaries"][0] + outputs[0]) / 4 * answer).sum().backward()
@@ -55,10 +55,10 @@ def test_between_levels_it_is_trained_by_the_estimators_backward_pass() -> None:
     interface = Interface(MLPSynthesizer(3, (5,))).double()
     core = make_hierarchy(1, 4, interfaces=[interface])
     for estimator in (
-        BPTT(),
-        SyntheticGradients(3, MLPSynthesizer(15)).double(),
-        SyntheticGradients(2, MLPSynthesizer(15), parallel=True).double(),
+        BPTT(core, squared_error),
+        SyntheticGradients(core, squared_error, 3, synthesizer=MLPSynthesizer(15)).double(),
+        SyntheticGradients(core, squared_error, 2, synthesizer=MLPSynthesizer(15), parallel=True).double(),
     ):
         interface.zero_grad()
-        estimator.backward(core, squared_error, make_span(12), make_state(core))
+        estimator.backward(make_span(12), make_state(core))
         assert any(gradient.any() for gradient in gradients(interface).values())

@@ -129,7 +129,7 @@ def test_a_small_lstm_learns_the_first_lesson() -> None:
     losses = []
     for _ in range(60):
         episode = task.draw()
-        step = BPTT().backward(model, model.loss, episode, state)
+        step = BPTT(model, model.loss).backward(episode, state)
         optimizer.step()
         optimizer.zero_grad()
         state = step.state

@@ -41,9 +41,13 @@ def test_a_window_as_long_as_the_episode_is_the_whole_gradient() -> None:
     model = Readout(LSTM(task.input_size, 5), 5, task.output_size, task.loss)
     episode = task.draw()
     found = []
-    for estimator in (BPTT(), TruncatedBPTT(7), TruncatedBPTT(3)):
+    for estimator in (
+        BPTT(model, model.loss),
+        TruncatedBPTT(model, model.loss, 7),
+        TruncatedBPTT(model, model.loss, 3),
+    ):
         model.zero_grad()
-        estimator.backward(model, model.loss, episode, model.initial_state(3))
+        estimator.backward(episode, model.initial_state(3))
         found.append(gradients(model))
     assert_identical(found[1], found[0])
     reads = "core.layers.0.weight_ih_l0"
@@ -56,5 +60,7 @@ def test_errors_are_as_wide_as_the_states_vectors_whatever_the_task_asks_for() -
     model = Readout(LSTM(task.input_size, 5), 5, task.output_size, task.loss)
     for synthesizer in (model.synthesizer(2), model.adjoint_synthesizer(2)):
         assert synthesizer.gain is not None, "errors go back from unit to unit"
-        step = SyntheticGradients(2, synthesizer).backward(model, model.loss, task.draw(), model.initial_state(3))
+        step = SyntheticGradients(model, model.loss, 2, synthesizer=synthesizer).backward(
+            task.draw(), model.initial_state(3)
+        )
         assert step.loss.isfinite()

@@ -21,7 +21,6 @@ from sgrnn.tasks import (
     RepeatCopy,
     SequentialMNIST,
     Task,
-    cut,
     loss_per_target,
 )
 
@@ -178,7 +177,7 @@ def test_the_state_of_another_task_is_refused_by_both_names() -> None:
 @pytest.mark.parametrize(("steps", "lookahead"), [(1, 5), (3, None), (1000, 0)])
 def test_spans_cut_from_an_episode_hold_all_of_it_once(steps: int, lookahead: int | None) -> None:
     episode = TASKS["repeat copy"]().draw()
-    spans = cut(episode, steps, lookahead)
+    spans = episode.divide(steps, lookahead)
     assert torch.equal(torch.cat([span.inputs for span in spans]), episode.inputs)
     assert torch.equal(torch.cat([span.targets for span in spans]), episode.targets)
     assert [span.steps for span in spans[:-1]] == [steps] * (len(spans) - 1)
@@ -208,7 +207,7 @@ def test_sequences_that_begin_inside_keep_their_starts() -> None:
     is_first = torch.zeros(6, 2, dtype=torch.bool)
     is_first[0] = is_first[3, 1] = True
     episode = Span(torch.zeros(6, 2), torch.zeros(6, 2), is_first, is_last=torch.ones(2, dtype=torch.bool))
-    spans = cut(episode, 2)
+    spans = episode.divide(2)
     assert spans[0].is_first is not None
     assert spans[1].is_first is not None
     assert spans[0].future is not None
@@ -224,8 +223,8 @@ def test_training_on_cut_spans_is_training_on_windows() -> None:
     model = make_model(task)
     episode = task.draw()
     state = model.initial_state(ROWS)
-    found, steps = train_on(BPTT(), model, model.loss, cut(episode, 3), state)
-    expected, whole = train_on(TruncatedBPTT(3), model, model.loss, [episode], state)
+    found, steps = train_on(BPTT(model, model.loss), episode.divide(3), state)
+    expected, whole = train_on(TruncatedBPTT(model, model.loss, 3), [episode], state)
     assert_close(found, expected)
     assert_close(steps[-1].state, whole[0].state)
 
@@ -242,22 +241,19 @@ def test_synthesizers_can_be_trained_on_cut_spans(name: str, sees: str) -> None:
         "steps": lambda: model.mlp_synthesizer(4, hidden_sizes=(8,), projection=3),
         "errors and what arrives": lambda: model.adjoint_synthesizer(2),
     }[sees]()
-    estimator = SyntheticGradients(2, synthesizer)
+    estimator = SyntheticGradients(model, model.loss, 2, synthesizer=synthesizer)
     torch.nn.init.normal_(next(iter(synthesizer.parameters())))
     for _ in range(2):
-        for span in cut(task.draw(), 6, estimator.lookahead):
-            state = estimator.backward(model, model.loss, span, state).state
+        for span in task.draw().divide(6, estimator.lookahead):
+            state = estimator.backward(span, state).state
     assert all(torch.isfinite(gradient).all() for gradient in gradients(model).values())
     assert any(gradient.any() for gradient in gradients(estimator).values())
 
 
-def test_only_whole_episodes_are_cut_and_by_numbers_in_range() -> None:
-    for is_last in (None, torch.tensor([True, False])):
-        with pytest.raises(ValueError, match=r"^episode must end all its rows, got one that goes on$"):
-            cut(Span(torch.zeros(4, 2), torch.zeros(4, 2), is_last=is_last), 2)
+def test_episodes_are_cut_by_numbers_in_range() -> None:
     for options, message in (
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"steps": 2, "lookahead": -1}, "lookahead must be at least 0, got -1"),
     ):
         with pytest.raises(ValueError, match=f"^{message}$"):
-            cut(Copy(ROWS).draw(), **options)
+            Copy(ROWS).draw().divide(**options)

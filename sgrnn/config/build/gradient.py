@@ -24,7 +24,6 @@ from sgrnn.errors import InputError
 from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT, online, schedules
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.models.sequence_model import SequenceModel
-from sgrnn.state import state_size
 from sgrnn.synthesizers import Synthesizer
 
 _OF_MIXED = ("source", "real_window", "ground_every", "ground_window")
@@ -60,11 +59,13 @@ def _build_estimator(
     section = recipe.gradient
     match section:
         case BPTTConfig():
-            return BPTT()
+            return BPTT(model, model.loss)
         case TruncatedBPTTConfig():
-            return TruncatedBPTT(section.window, parallel=in_parallel(section, model))
+            return TruncatedBPTT(model, model.loss, section.window, parallel=in_parallel(section, model))
         case ExactAheadConfig():
-            return ExactAhead(section.window, section.lookahead, parallel=in_parallel(section, model))
+            return ExactAhead(
+                model, model.loss, section.window, section.lookahead, parallel=in_parallel(section, model)
+            )
         case SyntheticGradientsConfig():
             synthetic = build_synthetic(section, model, all_reduce)
             source = build_source(recipe)
@@ -85,13 +86,13 @@ def _build_estimator(
 def _build_online(section: OnlineConfig, model: SequenceModel, seed: int) -> GradientEstimator:
     match section:
         case RTRLConfig():
-            return online.RTRL()
+            return online.RTRL(model, model.loss)
         case UOROConfig():
-            return online.UORO(seed)
+            return online.UORO(model, model.loss, seed=seed)
         case SnAp1Config():
-            return online.SnAp1()
+            return online.SnAp1(model, model.loss)
         case BPLambdaConfig():
-            return online.BPLambda(state_size(model.initial_state(batch_size=1)), **section.options())
+            return online.BPLambda(model, model.loss, **section.options())
 
 
 def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -> Synthesizer:
@@ -112,7 +113,10 @@ def build_synthetic(
     """Return the estimator of synthetic gradients of a section `gradient`, without regard to its source."""
     options = section.options("window", "synthesizer", *_OF_MIXED)
     options["parallel"] = in_parallel(section, model)
-    return SyntheticGradients(section.window, build_synthesizer(section, model), **options, all_reduce=all_reduce)
+    synthesizer = build_synthesizer(section, model)
+    return SyntheticGradients(
+        model, model.loss, section.window, synthesizer=synthesizer, **options, all_reduce=all_reduce
+    )
 
 
 def in_parallel(

@@ -50,7 +50,7 @@ class BPLambda(CarryingEstimator):
     of 100 units 32 MB.
 
     Args:
-        state_size: N (`sgrnn.state_size`).
+        model, loss: as `GradientEstimator`.
         learning_rate: alpha, of the synthesizer.
         discount: gamma, of the future's gradient.
         trace_decay: lambda; 0 bootstraps from the next step alone, 1 from none but the last.
@@ -63,16 +63,15 @@ class BPLambda(CarryingEstimator):
 
     def __init__(
         self,
-        state_size: int,
+        model: nn.Module,
+        loss: Loss,
         *,
         learning_rate: float,
         discount: float = 1.0,
         trace_decay: float = 1.0,
         injection_scale: float = 1.0,
     ) -> None:
-        super().__init__()
-        if state_size < 1:
-            raise ValueError(f"state_size must be at least 1, got {state_size}")
+        super().__init__(model, loss)
         if learning_rate < 0:
             raise ValueError(f"learning_rate must be at least 0, got {learning_rate}")
         for name, value in (("discount", discount), ("trace_decay", trace_decay)):
@@ -80,34 +79,38 @@ class BPLambda(CarryingEstimator):
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
         if injection_scale < 0:
             raise ValueError(f"injection_scale must be at least 0, got {injection_scale}")
-        self.state_size, self.learning_rate = state_size, learning_rate
+        self.learning_rate = learning_rate
         self.discount, self.trace_decay, self.injection_scale = discount, trace_decay, injection_scale
-        self.register_buffer("weight", torch.zeros(state_size, state_size))
-        self.register_buffer("bias", torch.zeros(state_size))
+        for name in ("weight", "bias"):
+            self.carry(name)  # theta and b, sized by the first state
         self.carry("trace")  # (B, N, N, N + 1): J_t e_t, of theta's columns and of b behind them
 
     def predict(self, states: Tensor) -> Tensor:
         """Predict g(h), the gradient of a row's summed loss in the steps to come, for states (..., N)."""
         return states @ self.weight.T + self.bias
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, add to the gradients of the model's parameters and update g; see `GradientEstimator.backward`.
 
         Raises:
-            ValueError: besides, the model drops out or cannot be run step by step, its state is not of `state_size`,
+            ValueError: besides, the model drops out or cannot be run step by step, its state has changed its size,
                 or the rows are not those of the span before, whose sequences have not ended.
         """
+        span, state = self.begin(span, state)
         size = to_matrix(state).shape[1]
-        if size != self.state_size:
-            raise ValueError(f"state_size must be {size}, the features of the model's state, got {self.state_size}")
-        run = unroll_steps(model, span, state)
-        require_reach(model, run.initial_states, run.final_states)
+        if not self.bias.numel():
+            like = to_matrix(state)
+            self.weight, self.bias = like.new_zeros(size, size), like.new_zeros(size)
+        if len(self.bias) != size:
+            raise ValueError(f"state must have {len(self.bias)} features a row as in the spans before, got {size}")
+        run = unroll_steps(self.model, span, state)
+        require_reach(self.model, run.initial_states, run.final_states)
         self.fit({"trace": (span.batch_size, size, size, size + 1)}, self.weight, run.all_begin)
-        objective = mean_loss(loss, run.outputs, span)
+        objective = mean_loss(self.loss, run.outputs, span)
         objective.backward()
-        tokens = span.steps * span.batch_size
+        tokens = span.size
         with torch.no_grad():
-            step = RowStep(model, run.final_state, {})
+            step = RowStep(self.model, run.final_state, {})
             injected, differences = self._learn(step, run, span, run.output_gradients() * tokens)
         run.differentiate([gradient / tokens for gradient in injected])
         _differentiate_beginning(run)
@@ -158,7 +161,7 @@ class BPLambda(CarryingEstimator):
             delta_BN = delta_BN.where(finite[:, None], 0)
             self.trace = self.trace.where(finite[:, None, None, None], 0)
         update = (delta_BN.flatten() @ self.trace.flatten(0, 1).flatten(1)) / delta_BN.shape[0]
-        update = update.view(self.state_size, self.state_size + 1)
+        update = update.view(len(self.bias), -1)
         for parameter, part in ((self.weight, update[:, :-1]), (self.bias, update[:, -1])):
             parameter += self.learning_rate * part / part.norm().clamp(min=1)
 
@@ -173,7 +176,7 @@ def _continuing(span: Span) -> Tensor:
     """True (S, B, 1) where the row's sequence goes on after the step, False where it ends with it."""
     continuing = span.continuing(range(span.steps + 1))
     if continuing is None:
-        return torch.ones(span.steps, span.batch_size, 1, dtype=torch.bool, device=span.inputs.device)
+        return torch.ones(span.steps, span.batch_size, 1, dtype=torch.bool, device=span.device)
     return continuing.view(-1, span.batch_size, 1)[1:]
 
 

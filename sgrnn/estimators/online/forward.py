@@ -14,10 +14,10 @@ Letters in shapes: B rows, N features of a row's state, P numbers in the paramet
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgrnn.estimators.estimator import Step
-from sgrnn.estimators.objective import Loss, gradients, mean_loss, norms
+from sgrnn.estimators.objective import gradients, mean_loss, norms
 from sgrnn.estimators.online.carrying import CarryingEstimator
 from sgrnn.estimators.online.row_step import RowStep, state_step
 from sgrnn.estimators.online.unrolled_steps import UnrolledSteps, unroll_steps
@@ -37,24 +37,25 @@ class ForwardEstimator(CarryingEstimator, ABC):
     (`Span.is_last`) it is zero again. What is learned of the initial state must be the same for all rows.
     """
 
-    def backward(self, model: nn.Module, loss: Loss, span: Span, state: State) -> Step:
+    def backward(self, span: Span, state: State = None) -> Step:
         """Run a span and add to the gradients of the model's parameters; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the model drops out or cannot be run step by step, or the rows are not those of the
                 span before, whose sequences have not ended.
         """
-        run = unroll_steps(model, span, state)
-        step = state_step(model, span.inputs[:1], run.initial_states[0])
+        span, state = self.begin(span, state)
+        run = unroll_steps(self.model, span, state)
+        step = state_step(self.model, span.inputs[:1], run.initial_states[0])
         features = to_matrix(step.like).shape[1]
         self.fit(self._shapes(span.batch_size, features, step.theta.numel()), step.theta, run.all_begin)
-        objective = mean_loss(loss, run.outputs, span)
+        objective = mean_loss(self.loss, run.outputs, span)
         objective.backward()
         run.differentiate()
         with torch.no_grad():
             gradient = self._carried_part(run, step, span)
         for name, part in step.named(gradient).items():
-            parameter = model.get_parameter(name)
+            parameter = self.model.get_parameter(name)
             parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
         return Step(objective.detach(), run.final_state, norms(run.final_state))
 

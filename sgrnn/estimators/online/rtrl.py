@@ -3,8 +3,9 @@
 from abc import ABC
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.online.forward import ForwardEstimator
 from sgrnn.estimators.online.row_step import RowStep, counters
 from sgrnn.state import State, to_matrix
@@ -15,8 +16,8 @@ class MatrixEstimator(ForwardEstimator, ABC):
 
     influence: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__(model, loss)
         self.carry("influence")
 
     def _shapes(self, rows: int, features: int, parameters: int) -> dict[str, tuple[int, ...]]:
@@ -43,9 +44,9 @@ class RTRL(MatrixEstimator):
     step: N^2 P. For small cores.
 
     >>> from sgrnn import LSTM, Span
-    >>> core, estimator = LSTM(2, 3), RTRL()
+    >>> estimator = RTRL(LSTM(2, 3), lambda outputs, targets: (outputs - targets).square().sum(dim=2))
     >>> span = Span(torch.randn(4, 5, 2), torch.randn(4, 5, 3))
-    >>> step = estimator.backward(core, lambda o, y: (o - y).square().sum(dim=2), span, core.initial_state(5))
+    >>> step = estimator.backward(span)
     >>> estimator.influence.shape
     torch.Size([5, 6, 84])
     """

@@ -1,8 +1,9 @@
 """SnAp-1: real-time recurrent learning with a sparse influence."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.online.at_state import gradient_at_state, outputs_from_state
 from sgrnn.estimators.online.row_step import RowStep, counters, plain_operations
 from sgrnn.estimators.online.rtrl import MatrixEstimator
@@ -37,8 +38,8 @@ class SnAp1(MatrixEstimator):
     pattern: Tensor
     outputs_pattern: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__(model, loss)
         self.carry("pattern", torch.bool)
         self.carry("outputs_pattern", torch.bool)
 

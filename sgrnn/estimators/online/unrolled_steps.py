@@ -93,6 +93,11 @@ def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
     """
     _refuse_unfit(model)
     require_fit(model, span, state)
+    if not isinstance(span.inputs, Tensor):
+        raise ValueError(
+            f"inputs must be one tensor for an online estimator, got a {type(span.inputs).__name__}: put several of a "
+            "step side by side"
+        )
     if span.inputs.grad_fn is not None:
         raise ValueError(
             "inputs carry a graph, through which an online estimator would go back one step alone: put what computes "

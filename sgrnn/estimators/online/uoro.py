@@ -1,8 +1,9 @@
 """UORO: real-time recurrent learning with the influence as a random outer product."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.online.forward import ForwardEstimator
 from sgrnn.estimators.online.row_step import RowStep, counters
 from sgrnn.state import State, to_matrix
@@ -31,8 +32,8 @@ class UORO(ForwardEstimator):
     state_vector: Tensor
     parameter_vector: Tensor
 
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
+    def __init__(self, model: nn.Module, loss: Loss, *, seed: int = 0) -> None:
+        super().__init__(model, loss)
         self.carry("state_vector")
         self.carry("parameter_vector")
         self.generator = torch.Generator().manual_seed(seed)

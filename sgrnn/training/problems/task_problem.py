@@ -19,7 +19,7 @@ from sgrnn.errors import InputError
 from sgrnn.estimators import Step
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.span import Span
-from sgrnn.tasks import CurriculumTask, Readout, SequentialMNIST, Task, cut, loss_per_target, read_idx
+from sgrnn.tasks import CurriculumTask, Readout, SequentialMNIST, Task, loss_per_target, read_idx
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.problems.problem import Problem
 
@@ -155,7 +155,7 @@ class TaskProblem(Problem):
 
     def _begin(self) -> None:
         self._episode = self.task.draw()
-        self._spans = cut(self._episode, self._recipe.span or self._episode.steps, self._lookahead)
+        self._spans = self._episode.divide(self._recipe.span or self._episode.steps, self._lookahead)
 
     def _make(self, split: str, batch_size: int) -> Task:
         seed = _SEEDS.get(split, self._recipe.training.seed)

@@ -1,0 +1,155 @@
+"""A boundary in anybody's training loop: synthetic gradients in the place of detach."""
+
+from functools import partial
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.all_reduce import AllReduce
+from sgrnn.errors import at_least
+from sgrnn.estimators import drift
+from sgrnn.estimators.fitting import probe
+from sgrnn.state import State, at_least_float32, detach, floating_leaves, from_matrix, map_state, state_size, to_matrix
+from sgrnn.synthesizers import Interface, Lookahead, MLPSynthesizer
+from sgrnn.synthesizers.interface import received, reply
+
+
+@final
+class Boundary(nn.Module):
+    """Let synthetic gradients cross the boundaries between the windows of a training loop.
+
+        state = boundary.enter(state)                           # in the place of detach
+        outputs, state = core(inputs, state)
+        (criterion(outputs, targets) + boundary.leave(state)).backward()
+
+    `enter` cuts the graph; the gradient that arrives there in the backward pass is what the synthesizer learns from.
+    `leave` gives a term of value zero, whose gradient is the synthetic one. Nothing else of the loop changes: any
+    optimizer, clipping, autocast, a compiled core. The synthesizer's parameters, this module's, are stepped with the
+    others. A loss that is scaled, by a GradScaler or for accumulation, is scaled together with what `leave` gives:
+    ``scaler.scale(loss + boundary.leave(state))``, ``(loss + boundary.leave(state)) / parts``.
+
+    With one window a span the numbers are those of `SyntheticGradients` with the same synthesizer. That one can look
+    ahead at the output gradients beyond the window, which tells by far the most on text; a boundary knows the state,
+    and what the loop tells it (`context`).
+
+    Gradients are in units of the criterion's: if that is a mean, windows should have as many rows and steps.
+
+    Args:
+        core: any module ``core(inputs, state) -> (outputs, state)``; only the size of its state is read off it.
+        context_size: features of the context, if `leave` is given one.
+        synthesizer: of the state, and of the context as it is given; None for an `MLPSynthesizer`.
+        remove_radial: remove what is injected along the state itself, against drift.
+        shrinkage: multiply by `sgrnn.Shrinkage`; without, predictions are trusted from the first on.
+        ema_decay: decay of the running means, per window.
+        all_reduce: sums over the processes, where several share a batch as under DistributedDataParallel
+            (`sgrnn.all_reduce`): running means are then those of all rows, and the gradients of the synthesizer's
+            parameters, which no wrapper of the model knows of, are averaged. All processes must go through as many
+            windows.
+        example: some inputs (time, batch, ...), for a core whose first layer does not tell what it reads.
+    """
+
+    def __init__(
+        self,
+        core: nn.Module,
+        *,
+        context_size: int = 0,
+        synthesizer: nn.Module | None = None,
+        remove_radial: bool = True,
+        shrinkage: bool = True,
+        ema_decay: float = 0.99,
+        all_reduce: AllReduce | None = None,
+        example: Any = None,
+    ) -> None:
+        super().__init__()
+        self.context_size = context_size if synthesizer is None else None
+        if synthesizer is None:
+            at_least("context_size", context_size, 0)
+            _, state, like = probe(core, example)
+            steps, features = min(context_size, 1), context_size or None  # a context is read as a step ahead is
+            synthesizer = MLPSynthesizer(state_size(state), lookahead=steps, feature_size=features)
+            synthesizer.to(like.device, like.dtype)
+        self.remove_radial = remove_radial
+        self.interface = Interface(synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce)
+        if all_reduce is not None:
+            for parameter in synthesizer.parameters():
+                parameter.register_hook(lambda gradient: all_reduce(gradient) / all_reduce(gradient.new_ones(())))
+        self._context: Any = None  # of the last boundary that was left
+        self._continuing: Tensor | None = None
+        self._factor: Tensor | float = 1.0  # of the loss, as the last backward pass had it
+
+    def enter(self, state: State, context: Any = None, continuing: Tensor | None = None) -> State:
+        """Return a state cut off from its graph, from which the synthesizer learns in the next backward pass.
+
+        Args:
+            state: before the window; None, where a sequence begins, is given back.
+            context, continuing: as `leave` was given them at this boundary; None for those of the last `leave`.
+
+        Raises:
+            ValueError: the state is of another size, or the context of another.
+        """
+        context = self._context if context is None else context
+        continuing = self._continuing if continuing is None else continuing
+        self._context = self._continuing = None
+        if state is None or not torch.is_grad_enabled():
+            return None if state is None else detach(state)
+        sent = at_least_float32(to_matrix(detach(state)))
+        predicted = self.interface.predict(sent, self._known(context, len(sent)))
+        entered = received(predicted, sent, partial(self._learn, rows=continuing))
+        parts = iter(from_matrix(entered, state))
+        return map_state(
+            lambda old: next(parts).to(old.dtype).contiguous() if old.is_floating_point() else old.detach(), state
+        )
+
+    def leave(self, state: State, context: Any = None, continuing: Tensor | None = None) -> Tensor:
+        """Return zero, to be added to the window's loss: its gradient at the state is the synthetic one.
+
+        Args:
+            state: after the window, with its graph.
+            context: (rows, context_size) what is known there of the steps to come, such as a label or the next inputs;
+                it is kept for `enter`.
+            continuing: (rows,) bool, rows whose sequence goes on; None where all do. Nothing is injected into the
+                others, whose state the loop sets back before `enter`, and nothing learned of them there.
+
+        Raises:
+            ValueError: the state has no graph, or state or context are of another size.
+        """
+        if not torch.is_grad_enabled():
+            return floating_leaves(state)[0].new_zeros(())
+        matrix = at_least_float32(to_matrix(state))
+        if not matrix.requires_grad:
+            raise ValueError(
+                "the state that a boundary is left with has no graph, so that a gradient would go nowhere: hand over "
+                "what the core returned, before it is detached"
+            )
+        gradient = self.interface.injected(self.interface.predict(matrix.detach(), self._known(context, len(matrix))))
+        if self.remove_radial:
+            gradient = drift.remove_radial(gradient, detach(state))
+        if continuing is not None:
+            gradient = gradient * continuing.unsqueeze(1)
+        self._context, self._continuing = context, continuing
+        term = reply(matrix, gradient)
+        term.register_hook(self._note)
+        return term
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Return running metrics of the quality of the predictions: ``target_r2`` and ``shrinkage``."""
+        return self.interface.metrics()
+
+    def _note(self, factor: Tensor) -> None:
+        self._factor = factor.detach()
+
+    def _learn(self, predicted: Tensor, arrived: Tensor, rows: Tensor | None) -> Tensor:
+        """Learn from a gradient in the criterion's units; what is returned is scaled as the loss is."""
+        return self.interface.learn(predicted, arrived / self._factor, rows) * self._factor
+
+    def _known(self, context: Any, rows: int) -> Any:
+        """Return what the synthesizer is told beside the state."""
+        if self.context_size is None or (self.context_size == 0 and context is None):
+            return context
+        if self.context_size == 0:
+            raise ValueError("a boundary needs context_size to be given a context, or a synthesizer that reads it")
+        found = tuple(context.shape) if isinstance(context, Tensor) else type(context).__name__
+        if not isinstance(context, Tensor) or found != (rows, self.context_size):
+            raise ValueError(f"context must be ({rows}, {self.context_size}), rows and context_size, got {found}")
+        return Lookahead(at_least_float32(context.detach())[None], None)

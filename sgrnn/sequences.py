@@ -1,0 +1,153 @@
+"""Spans of anybody's data: tensors, arrays, or the batches of a DataLoader."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgrnn.errors import at_least
+from sgrnn.span import Span, Steps
+
+_BATCH = "(inputs, targets) or (inputs, targets, lengths)"
+
+
+def spans(
+    inputs: Any,
+    targets: Any = None,
+    *,
+    steps: int,
+    lookahead: int = 0,
+    batch_first: bool = False,
+    is_first: Any = None,
+    lengths: Sequence[int] | Tensor | None = None,
+    stateful: bool = False,
+) -> Iterator[Span]:
+    """Divide sequences into consecutive spans, each with as much of its future as an estimator looks ahead.
+
+    All rows begin a sequence with the first span and end with the last, so that the loop needs to reset nothing: where
+    `Span.is_first` is True the estimator puts the state back.
+
+    Args:
+        inputs: (time, batch, ...), tensors or arrays; several of a step as a tuple or dict of such. Or, without
+            `targets`, an iterable of batches such as a DataLoader: (inputs, targets) or (inputs, targets, lengths).
+        targets: (time, batch, ...), for every step.
+        steps: of a span; the last of the sequences may have fewer.
+        lookahead: an estimator's `lookahead`.
+        batch_first: True where the data are (batch, time, ...); spans are time first all the same.
+        is_first: (time, batch) bool, as the data are laid out; True where a sequence begins besides at the first step.
+        lengths: steps of each row, where rows have fewer than the data: what follows is padding, no part of the loss.
+        stateful: True where each batch of an iterable goes on where the one before it ended, row by row; else all rows
+            begin anew with each batch.
+
+    Raises:
+        TypeError: the data are no tensors or arrays.
+        ValueError: shapes do not agree, a length is out of range, or there is nothing.
+
+    >>> for span in spans(torch.arange(5.0).view(5, 1), torch.zeros(5, 1), steps=2, lookahead=1):
+    ...     print(span.inputs.flatten().tolist(), span.future and span.future.inputs.flatten().tolist(), span.is_last)
+    [0.0, 1.0] [2.0] None
+    [2.0, 3.0] [4.0] None
+    [4.0] None tensor([True])
+    """
+    at_least("steps", steps, 1, "step")
+    at_least("lookahead", lookahead, 0, "steps")
+    if targets is not None:
+        if stateful:
+            raise ValueError("stateful is for an iterable of batches; tensors are one sequence a row already")
+        whole = _whole(inputs, targets, lengths, is_first, batch_first=batch_first)
+        return iter(whole.divide(steps, lookahead))
+    if is_first is not None or lengths is not None:
+        raise ValueError(f"is_first and lengths go with targets; an iterable of batches gives {_BATCH}")
+    if isinstance(inputs, Tensor | np.ndarray) or not isinstance(inputs, Iterable):
+        raise TypeError(f"targets are missing: give them, or an iterable of batches, each {_BATCH}")
+    batches = (_whole(*_batch(each), batch_first=batch_first) for each in inputs)
+    return _joined(batches, steps, lookahead) if stateful else _apart(batches, steps, lookahead)
+
+
+def _apart(batches: Iterable[Span], steps: int, lookahead: int) -> Iterator[Span]:
+    for batch in batches:
+        yield from batch.divide(steps, lookahead)
+
+
+def _joined(batches: Iterable[Span], steps: int, lookahead: int) -> Iterator[Span]:
+    """Yield the spans of batches that go on in one another, holding back what a span's future may need."""
+    rest: Span | None = None
+    for batch in batches:
+        if rest is not None:
+            if batch.batch_size != rest.batch_size:
+                raise ValueError(
+                    f"batches that go on in one another must have as many rows, {rest.batch_size}, got "
+                    f"{batch.batch_size}: drop the last one (drop_last=True), or leave out stateful"
+                )
+            batch = Span.join([_going_on(rest, ends=False), _going_on(batch, begins=False)])
+        rest, whole = batch, max(batch.steps - max(lookahead, 1), 0) // steps * steps
+        if whole:
+            open_end = _going_on(batch, ends=False)
+            yield from (open_end.slice(start, start + steps, lookahead) for start in range(0, whole, steps))
+            rest = batch.slice(whole, batch.steps)
+    if rest is not None:
+        yield from rest.divide(steps, lookahead)
+
+
+def _going_on(span: Span, *, begins: bool = True, ends: bool = True) -> Span:
+    """Return a span without the marks that its rows begin, or end, there."""
+    is_first = span.is_first
+    if not begins and is_first is not None:
+        is_first = is_first.clone()
+        is_first[0] = False
+    return Span(span.inputs, span.targets, is_first, span.is_last if ends else None, span.future, span.mask)
+
+
+def _batch(batch: Any) -> tuple[Any, Any, Any]:
+    if isinstance(batch, tuple | list) and len(batch) in (2, 3):
+        return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+    found = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")
+    raise TypeError(f"a batch must be {_BATCH}, got {found}")
+
+
+def _whole(inputs: Any, targets: Any, lengths: Any = None, is_first: Any = None, *, batch_first: bool = False) -> Span:
+    """Return sequences as one span, which all rows begin and end with."""
+    inputs, targets = (
+        _time_first(name, each, batch_first) for name, each in (("inputs", inputs), ("targets", targets))
+    )
+    span = Span(inputs, targets)
+    first = (
+        torch.zeros_like(span.marked_first()) if is_first is None else _time_first("is_first", is_first, batch_first)
+    )
+    first = first.clone()
+    first[0] = True
+    last = torch.ones(span.batch_size, dtype=torch.bool, device=span.device)
+    mask = None if lengths is None else _mask(lengths, span)
+    return Span(span.inputs, span.targets, first, last, None, mask)
+
+
+def _time_first(name: str, steps: Any, batch_first: bool) -> Steps:
+    """Return data as tensors, time first."""
+    if isinstance(steps, dict):
+        return {key: _time_first(f"{name}[{key!r}]", each, batch_first) for key, each in steps.items()}
+    if isinstance(steps, tuple | list):
+        parts = [_time_first(f"{name}[{place}]", each, batch_first) for place, each in enumerate(steps)]
+        return type(steps)(*parts) if hasattr(steps, "_fields") else type(steps)(parts)
+    try:
+        tensor = torch.as_tensor(steps)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must be a tensor or an array of numbers, got a {type(steps).__name__}: {error}"
+        ) from None
+    if tensor.dim() < 2:
+        order = "(batch, time, ...)" if batch_first else "(time, batch, ...)"
+        raise ValueError(f"{name} must be {order}, got {tuple(tensor.shape)}")
+    return tensor.transpose(0, 1) if batch_first else tensor
+
+
+def _mask(lengths: Any, span: Span) -> Tensor | None:
+    """True (S, B) at the steps of each row that its length counts; None where all are."""
+    counts = torch.as_tensor(lengths, device=span.device)
+    if counts.shape != (span.batch_size,):
+        raise ValueError(f"lengths must be one number for each of {span.batch_size} rows, got {tuple(counts.shape)}")
+    if bool((counts < 1).any()) or bool((counts > span.steps).any()):
+        raise ValueError(f"lengths must be between 1 and {span.steps}, the steps there are, got {counts.tolist()}")
+    mask = torch.arange(span.steps, device=span.device).unsqueeze(1) < counts
+    return None if bool(mask.all()) else mask
