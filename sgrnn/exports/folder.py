@@ -1,0 +1,142 @@
+"""The folder that a model is exported to, and a model read from one.
+
+FOLDER/
+    config.json         the architecture, the state's tensors, the tokenizer's special tokens, and figures
+    tokenizer/          of a text: the tokenizer, as a run has it
+    model.safetensors   the parameters (safetensors)
+    model.onnx          inputs and state in, predictions and state out (onnx)
+    model.pt2           a program for torch.export.load (torch)
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from sgrnn import __version__
+from sgrnn.data import Tokenizer, load_tokenizer
+from sgrnn.data.atomic import new_folder
+from sgrnn.errors import InputError
+from sgrnn.exports import Format
+from sgrnn.exports.description import build, describe, state_names
+from sgrnn.exports.files import require_onnx, write_onnx, write_torch
+from sgrnn.exports.graphs import Graph, has_operators, program_of
+from sgrnn.models.language_model import LanguageModel
+from sgrnn.models.readout import Readout
+from sgrnn.models.sequence_model import SequenceModel
+
+_FORMAT = "sgrnn model 1"
+_CONFIG, _PARAMETERS = "config.json", "model.safetensors"
+
+
+def write(
+    model: nn.Module,
+    folder: Path,
+    formats: Sequence[str] = ("safetensors",),
+    *,
+    tokenizer: Tokenizer | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Write a model to a new folder, in float32, each graph compared with the model before the folder takes its name.
+
+    Args:
+        model: a `LanguageModel` or a `Readout` with a core of this package.
+        folder: to be made; nothing but an empty folder may be there.
+        formats: those of `Format`, one or more.
+        tokenizer: of a language model.
+        notes: what else goes into config.json, such as the figures of an evaluation; names, numbers and nests of them.
+
+    Returns:
+        For each file with a graph the largest difference from the model, as `largest_difference` gives it.
+
+    Raises:
+        InputError: an unknown format, packages that are missing, a folder that exists or cannot be written, a tokenizer
+            of another size, or a model that cannot be exported. Nothing is left behind.
+    """
+    for name in formats:
+        if name not in list(Format):
+            raise InputError(f"there is no format named {name!r}; expected {', '.join(Format)}")
+    if "onnx" in formats:
+        require_onnx()
+    description = describe(model)
+    assert isinstance(model, LanguageModel | Readout), "or it has no description"
+    if tokenizer is not None and tokenizer.vocabulary_size != description.get("vocabulary_size"):
+        raise InputError(
+            f"tokenizer must be the model's, of {description.get('vocabulary_size', 0):,} tokens, got "
+            f"{tokenizer.vocabulary_size:,}"
+        )
+    graph, differences = Graph(model), {}
+    with new_folder(folder) as aside:
+        config = {"format": _FORMAT, "sgrnn": __version__, **description, "state": _state(graph)}
+        if tokenizer is not None:
+            tokenizer.save(aside / "tokenizer")
+            config["tokenizer"] = {"kind": tokenizer.kind, "eos_id": tokenizer.eos_id}
+        (aside / _CONFIG).write_text(json.dumps({**config, **(notes or {})}, indent=1) + "\n", "utf-8")
+        if "safetensors" in formats:
+            _write_parameters(graph.model, aside / _PARAMETERS)
+            shutil.copymode(aside / _CONFIG, aside / _PARAMETERS)  # safetensors lets nobody else read it
+        program = None
+        if "torch" in formats:
+            program = program_of(graph, operators=False)
+            differences["model.pt2"] = write_torch(graph, program, aside / "model.pt2")
+        if "onnx" in formats:
+            if has_operators(model) or program is None:
+                program = program_of(graph, operators=has_operators(model))
+            differences["model.onnx"] = write_onnx(graph, program, aside / "model.onnx")
+    return differences
+
+
+def read(folder: Path) -> tuple[SequenceModel, Tokenizer | None]:
+    """Return the model and the tokenizer of a folder that `write` made; no tokenizer for a task.
+
+    Raises:
+        InputError: it holds no parameters, is damaged or was written in another format.
+    """
+    path = folder / _CONFIG
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        if config["format"] != _FORMAT:
+            raise InputError(
+                f"{path}: expected the format {_FORMAT!r}, got {config['format']!r}; export the model again with this "
+                "version"
+            )
+        model = build(config)
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no exported model: expected {path}") from None
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: {error!r}; export the model again") from None
+    parameters = folder / _PARAMETERS
+    if not parameters.is_file():
+        raise InputError(f"{parameters} does not exist: export the model again with --format safetensors")
+    try:
+        load_model(model, parameters)
+    except (RuntimeError, SafetensorError, OSError) as error:
+        raise InputError(f"{parameters} does not fit {path}: {error}; export the model again") from None
+    return model, load_tokenizer(folder / "tokenizer") if "tokenizer" in config else None
+
+
+def _write_parameters(model: SequenceModel, path: Path) -> None:
+    try:
+        save_model(model, str(path))
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
+
+
+def _state(graph: Graph) -> list[dict[str, Any]]:
+    """List the tensors of a state for config.json: names, shapes with the batch by its name, and types."""
+    names, tensors = state_names(graph.model.core), graph.initial_state(1)
+    return [
+        {
+            "name": name,
+            "shape": ["batch" if axis == tensor.dim() - 2 else size for axis, size in enumerate(tensor.shape)],
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+        }
+        for name, tensor in zip(names, tensors, strict=True)
+    ]
