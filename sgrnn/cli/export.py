@@ -12,9 +12,9 @@ from sgrnn.exports import Format
 def export(
     run: RunArgument,
     folder: Annotated[Path, typer.Argument(help="Where the model goes: a folder that does not exist yet.")],
-    formats: Annotated[list[Format], typer.Option("--format", help="Name it again for several.")] = [
-        Format.SAFETENSORS
-    ],  # noqa: B006  (typer copies it)
+    formats: Annotated[
+        list[Format] | None, typer.Option("--format", help="Once for each format; safetensors if none is named.")
+    ] = None,
 ) -> None:
     """Write the model of a run's best checkpoint to a folder that others can use, with its tokenizer.
 
@@ -27,7 +27,7 @@ def export(
     opened = Run.open(run)
     from sgrnn.training.exporting import export
 
-    differences = export(opened, folder, formats)
+    differences = export(opened, folder, formats or Format.SAFETENSORS)
     from sgrnn.exports.agreement import STEPS
 
     for name, difference in differences.items():

@@ -1,15 +1,15 @@
-"""The architecture of a model as plain values: all that it takes to build it again, without a recipe."""
+"""The architecture of a model as plain values: all that it takes to build it again, without a recipe or its owner."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from sgrnn import cores
 from sgrnn.errors import InputError
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.readout import Readout
-from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.tasks import scores
 
 _STACKS: dict[str, type[cores.LSTM | cores.GRU | cores.RNN]] = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
@@ -20,8 +20,14 @@ def describe(model: nn.Module) -> dict[str, Any]:
     """Return the architecture of a model: names, numbers, and nests of them.
 
     Raises:
-        InputError: the model or its core is of a class of somebody else's.
+        InputError: the model or its core is of somebody else's class, or has hooks or parametrizations.
     """
+    for name, part in model.named_modules():
+        if part._forward_hooks or part._forward_pre_hooks or is_parametrized(part):
+            raise InputError(
+                f"a model with hooks or parametrizations cannot be exported, got some in {name or 'the model'}: remove "
+                "them, as torch.nn.utils.parametrize.remove_parametrizations does"
+            )
     if type(model) is LanguageModel:
         return {
             "model": "language",
@@ -48,7 +54,7 @@ def describe(model: nn.Module) -> dict[str, Any]:
     )
 
 
-def build(description: Mapping[str, Any]) -> SequenceModel:
+def build(description: Mapping[str, Any]) -> LanguageModel | Readout:
     """Return the model of a description, its parameters drawn anew.
 
     Args:
@@ -72,6 +78,20 @@ def build(description: Mapping[str, Any]) -> SequenceModel:
     loss = _LOSSES.get(description["loss"], _no_loss)
     sizes = description["core_size"], description["output_size"]
     return Readout(core, *sizes, loss, input_size=description["input_size"])
+
+
+def rebuilt(model: nn.Module) -> LanguageModel | Readout:
+    """Return a model as its description says, with the parameters of the given one, in float32 on the CPU.
+
+    Raises:
+        InputError: as `describe`, or the parameters are others than such a model has.
+    """
+    again = build(describe(model))
+    others = again.load_state_dict(model.state_dict(), strict=False)
+    if others.unexpected_keys or others.missing_keys:
+        names = ", ".join([*others.unexpected_keys, *(f"no {name}" for name in others.missing_keys)])
+        raise InputError(f"a model with parameters of its own cannot be exported, got {names}")
+    return again
 
 
 def state_names(core: nn.Module) -> list[str]:
@@ -105,8 +125,8 @@ def _describe_core(core: nn.Module) -> dict[str, Any]:
             sizes = {"input_size": core.input_size, "hidden_size": core.hidden_size, "num_layers": core.num_layers}
             return {"kind": name, **sizes, "dropout": core.dropout.p}
     raise InputError(
-        f"the core must be sgrnn's LSTM, GRU, RNN or HierarchicalCore to be exported, got a {type(core).__name__}: use "
-        "torch.onnx or torch.export on the model"
+        "the core must be sgrnn's LSTM, GRU, RNN or HierarchicalCore to be exported, got the "
+        f"{type(core).__name__} of {type(core).__module__}: use torch.onnx or torch.export on the model"
     )
 
 

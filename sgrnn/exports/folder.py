@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
@@ -25,9 +26,7 @@ from sgrnn.errors import InputError
 from sgrnn.exports import Format
 from sgrnn.exports.description import build, describe, state_names
 from sgrnn.exports.files import require_onnx, write_onnx, write_torch
-from sgrnn.exports.graphs import Graph, has_operators, program_of
-from sgrnn.models.language_model import LanguageModel
-from sgrnn.models.readout import Readout
+from sgrnn.exports.graphs import Graph, program_of
 from sgrnn.models.sequence_model import SequenceModel
 
 _FORMAT = "sgrnn model 1"
@@ -58,37 +57,26 @@ def write(
         InputError: an unknown format, packages that are missing, a folder that exists or cannot be written, a tokenizer
             of another size, or a model that cannot be exported. Nothing is left behind.
     """
+    if not formats:
+        raise InputError(f"formats must name one or more of {', '.join(Format)}, got none")
     for name in formats:
         if name not in list(Format):
             raise InputError(f"there is no format named {name!r}; expected {', '.join(Format)}")
-    if "onnx" in formats:
+    if Format.ONNX in formats:
         require_onnx()
-    description = describe(model)
-    assert isinstance(model, LanguageModel | Readout), "or it has no description"
-    if tokenizer is not None and tokenizer.vocabulary_size != description.get("vocabulary_size"):
-        raise InputError(
-            f"tokenizer must be the model's, of {description.get('vocabulary_size', 0):,} tokens, got "
-            f"{tokenizer.vocabulary_size:,}"
-        )
-    graph, differences = Graph(model), {}
-    with new_folder(folder) as aside:
-        config = {"format": _FORMAT, "sgrnn": __version__, **description, "state": _state(graph)}
+    with torch.random.fork_rng(devices=[]), new_folder(folder) as aside:
+        torch.manual_seed(0)
+        graph = Graph(model)
+        config = {"format": _FORMAT, "sgrnn": __version__, **describe(graph.model), "state": _state(graph)}
         if tokenizer is not None:
+            _require_tokens(tokenizer, config.get("vocabulary_size", 0))
             tokenizer.save(aside / "tokenizer")
             config["tokenizer"] = {"kind": tokenizer.kind, "eos_id": tokenizer.eos_id}
         (aside / _CONFIG).write_text(json.dumps({**config, **(notes or {})}, indent=1) + "\n", "utf-8")
-        if "safetensors" in formats:
+        if Format.SAFETENSORS in formats:
             _write_parameters(graph.model, aside / _PARAMETERS)
             shutil.copymode(aside / _CONFIG, aside / _PARAMETERS)  # safetensors lets nobody else read it
-        program = None
-        if "torch" in formats:
-            program = program_of(graph, operators=False)
-            differences["model.pt2"] = write_torch(graph, program, aside / "model.pt2")
-        if "onnx" in formats:
-            if has_operators(model) or program is None:
-                program = program_of(graph, operators=has_operators(model))
-            differences["model.onnx"] = write_onnx(graph, program, aside / "model.onnx")
-    return differences
+        return _write_graphs(graph, aside, formats)
 
 
 def read(folder: Path) -> tuple[SequenceModel, Tokenizer | None]:
@@ -120,6 +108,26 @@ def read(folder: Path) -> tuple[SequenceModel, Tokenizer | None]:
     except (RuntimeError, SafetensorError, OSError) as error:
         raise InputError(f"{parameters} does not fit {path}: {error}; export the model again") from None
     return model, load_tokenizer(folder / "tokenizer") if "tokenizer" in config else None
+
+
+def _write_graphs(graph: Graph, folder: Path, formats: Sequence[str]) -> dict[str, float]:
+    differences: dict[str, float] = {}
+    program = None
+    if Format.TORCH in formats:
+        program = program_of(graph, operators=False)
+        differences["model.pt2"] = write_torch(graph, program, folder / "model.pt2")
+    if Format.ONNX in formats:
+        if graph.has_operators or program is None:
+            program = program_of(graph, operators=graph.has_operators)
+        differences["model.onnx"] = write_onnx(graph, program, folder / "model.onnx")
+    return differences
+
+
+def _require_tokens(tokenizer: Tokenizer, vocabulary_size: int) -> None:
+    if tokenizer.vocabulary_size != vocabulary_size:
+        raise InputError(
+            f"tokenizer must be the model's, of {vocabulary_size:,} tokens, got {tokenizer.vocabulary_size:,}"
+        )
 
 
 def _write_parameters(model: SequenceModel, path: Path) -> None:

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from sgrnn.cores import HierarchicalCore
-from sgrnn.exports.description import state_names
+from sgrnn.exports.description import rebuilt, state_names
 from sgrnn.exports.layers import Cell, Operator, Scan, filled, replace_layers
 from sgrnn.models.language_model import LanguageModel
-from sgrnn.models.readout import Readout
 from sgrnn.state import leaves
 
 _STEPS, _ROWS = 3, 2  # of the example that is traced; the graphs hold for any
@@ -33,14 +32,17 @@ class Graph(nn.Module):
         output_names: ``logits`` or ``answers``, then the same names after ``next_``.
 
     Args:
-        model: copied.
+        model: a `LanguageModel` or `Readout`, of which a copy is made.
+
+    Raises:
+        InputError: it is more than these, so that a copy would be something else.
     """
 
-    def __init__(self, model: LanguageModel | Readout) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+        self.model = rebuilt(model).eval().requires_grad_(False)
         self.like = self.model.initial_state(1)
-        text, state = isinstance(model, LanguageModel), state_names(model.core)
+        text, state = isinstance(self.model, LanguageModel), state_names(self.model.core)
         self.input_names = ["tokens" if text else "inputs", *state]
         self.output_names = ["logits" if text else "answers", *(f"next_{name}" for name in state)]
 
@@ -49,6 +51,11 @@ class Graph(nn.Module):
         outputs, after = self.model(inputs, filled(self.like, state))
         model = self.model
         return (model.logits(outputs) if isinstance(model, LanguageModel) else model.predict(outputs), *leaves(after))
+
+    @property
+    def has_operators(self) -> bool:
+        """True where ONNX has an operator for all steps of a layer: in a core without levels."""
+        return not isinstance(self.model.core, HierarchicalCore)
 
     def draw(self, steps: int, rows: int) -> Tensor:
         """Draw inputs that a model of these sizes can read, from torch's generator."""
@@ -59,11 +66,6 @@ class Graph(nn.Module):
     def initial_state(self, rows: int) -> list[Tensor]:
         """Return the tensors of the state in which sequences begin."""
         return leaves(self.model.initial_state(rows))
-
-
-def has_operators(model: LanguageModel | Readout) -> bool:
-    """True where ONNX has an operator for each layer of a model: in a core without levels."""
-    return not isinstance(model.core, HierarchicalCore)
 
 
 def program_of(graph: Graph, *, operators: bool) -> ExportedProgram:

@@ -12,15 +12,11 @@ from torch import Tensor, nn
 # A prototype of torch, and the only loop that both torch.export and its way to ONNX know.
 from torch._higher_order_ops.scan import scan
 
-from sgrnn.contract.modules import is_plain
 from sgrnn.cores import HierarchicalCore, initial_state
-from sgrnn.errors import InputError
 from sgrnn.state import State, leaves, map_state
 
 _GATES = {nn.LSTM: (0, 3, 1, 2), nn.GRU: (1, 0, 2), nn.RNN: (0,)}
 """Places of torch's gates in ONNX's order: input, output, forget, cell; update, reset, hidden."""
-
-_PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 _CELLS: dict[type[nn.Module], Callable[..., Any]] = {
     nn.LSTM: torch.lstm_cell,
@@ -98,24 +94,14 @@ class Scan(nn.Module):
 
 
 def replace_layers(module: nn.Module, form: type[Operator] | type[Cell]) -> None:
-    """Put another form in the place of every recurrent layer of torch's; hierarchies take steps one by one.
-
-    Raises:
-        InputError: a layer is more than its class, parametrized for example.
-    """
+    """Put another form in the place of every recurrent layer of torch's; hierarchies take steps one by one."""
     if isinstance(module, HierarchicalCore):
         module.forward = module.forward_plain  # its operations do not depend on the phases
     for name, part in module.named_children():
-        if not isinstance(part, nn.RNNBase):
-            replace_layers(part, form)
-        elif is_plain(part, type(part), _PARAMETERS) and type(part) in _GATES:
+        if isinstance(part, nn.RNNBase):
             setattr(module, name, form(part))
         else:
-            raise InputError(
-                f"layers must be torch's LSTM, GRU or RNN as they are to be exported as a graph, got a "
-                f"{type(part).__name__} with hooks or parameters of its own: remove them, as "
-                "torch.nn.utils.parametrize.remove_parametrizations does"
-            )
+            replace_layers(part, form)
 
 
 def filled(like: State, tensors: "list[Tensor] | tuple[Tensor, ...]") -> State:
