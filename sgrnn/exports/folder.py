@@ -65,7 +65,7 @@ def write(
     if Format.ONNX in formats:
         require_onnx()
     with torch.random.fork_rng(devices=[]), new_folder(folder) as aside:
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         graph = Graph(model)
         config = {"format": _FORMAT, "sgrnn": __version__, **describe(graph.model), "state": _state(graph)}
         if tokenizer is not None:
