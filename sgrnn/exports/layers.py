@@ -9,9 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# A prototype of torch, and the only loop that both torch.export and its way to ONNX know.
-from torch._higher_order_ops.scan import scan
-
 from sgrnn.cores import HierarchicalCore, initial_state
 from sgrnn.state import State, leaves, map_state
 
@@ -84,6 +81,9 @@ class Scan(nn.Module):
         self.core, self.like = core, initial_state(core, 1)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        # A prototype of torch's, the one loop that torch.export and its way to ONNX both know: only where it is needed.
+        from torch._higher_order_ops.scan import scan
+
         def step(before: tuple[Tensor, ...], now: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
             outputs, after = self.core(now.unsqueeze(0), filled(self.like, before))
             # Copies: the results of a step may share no memory.

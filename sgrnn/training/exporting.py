@@ -12,7 +12,7 @@ from sgrnn.config.build.problem import build_task
 from sgrnn.config.tasks import MnistConfig
 from sgrnn.data import Tokenizer
 from sgrnn.errors import InputError
-from sgrnn.exports import folder as exported
+from sgrnn.exports.writing import write
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training.best import best_record, open_language_model
 from sgrnn.training.checkpoints import require_best
@@ -45,12 +45,12 @@ def export(
     """
     formats = [formats] if isinstance(formats, str) else formats
     if isinstance(run_or_model, nn.Module):
-        return exported.write(run_or_model, Path(folder), formats, tokenizer=tokenizer)
+        return write(run_or_model, Path(folder), formats, tokenizer=tokenizer)
     run = run_or_model if isinstance(run_or_model, Run) else Run.open(Path(run_or_model))
     if tokenizer is not None:
         raise InputError(f"tokenizer must be None for a run, which has its own in {run.folder / 'tokenizer'}")
     model = _open_readout(run) if run.tokenizer is None else open_language_model(run)
-    return exported.write(model, Path(folder), formats, tokenizer=run.tokenizer, notes=_notes(run))
+    return write(model, Path(folder), formats, tokenizer=run.tokenizer, notes=_notes(run))
 
 
 def _notes(run: Run) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import sgrnn
 from sgrnn.data import train_tokenizer
 from sgrnn.errors import InputError
 from sgrnn.exports.description import build, describe
-from sgrnn.exports.folder import read
+from sgrnn.exports.reading import read
 from sgrnn.models.readout import Readout
 from sgrnn.tasks import Copy
 from sgrnn.tasks.scores import squared_error

@@ -1,4 +1,4 @@
-"""The folder that a model is exported to, and a model read from one.
+"""Writing of the folder that a model is exported to.
 
 FOLDER/
     config.json         the architecture, the state's tensors, the tokenizer's special tokens, and figures
@@ -16,21 +16,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from torch import nn
 
 from sgrnn import __version__
-from sgrnn.data import Tokenizer, load_tokenizer
+from sgrnn.data import Tokenizer
 from sgrnn.data.atomic import new_folder
 from sgrnn.errors import InputError
 from sgrnn.exports import Format
-from sgrnn.exports.description import build, describe, state_names
+from sgrnn.exports.description import describe, state_names
 from sgrnn.exports.files import require_onnx, write_onnx, write_torch
 from sgrnn.exports.graphs import Graph, program_of
+from sgrnn.exports.reading import CONFIG, FORMAT, PARAMETERS
 from sgrnn.models.sequence_model import SequenceModel
-
-_FORMAT = "sgrnn model 1"
-_CONFIG, _PARAMETERS = "config.json", "model.safetensors"
 
 
 def write(
@@ -67,47 +65,16 @@ def write(
     with torch.random.fork_rng(devices=[]), new_folder(folder) as aside:
         torch.default_generator.manual_seed(0)
         graph = Graph(model)
-        config = {"format": _FORMAT, "sgrnn": __version__, **describe(graph.model), "state": _state(graph)}
+        config = {"format": FORMAT, "sgrnn": __version__, **describe(graph.model), "state": _state(graph)}
         if tokenizer is not None:
             _require_tokens(tokenizer, config.get("vocabulary_size", 0))
             tokenizer.save(aside / "tokenizer")
             config["tokenizer"] = {"kind": tokenizer.kind, "eos_id": tokenizer.eos_id}
-        (aside / _CONFIG).write_text(json.dumps({**config, **(notes or {})}, indent=1) + "\n", "utf-8")
+        (aside / CONFIG).write_text(json.dumps({**config, **(notes or {})}, indent=1) + "\n", "utf-8")
         if Format.SAFETENSORS in formats:
-            _write_parameters(graph.model, aside / _PARAMETERS)
-            shutil.copymode(aside / _CONFIG, aside / _PARAMETERS)  # safetensors lets nobody else read it
+            _write_parameters(graph.model, aside / PARAMETERS)
+            shutil.copymode(aside / CONFIG, aside / PARAMETERS)  # safetensors lets nobody else read it
         return _write_graphs(graph, aside, formats)
-
-
-def read(folder: Path) -> tuple[SequenceModel, Tokenizer | None]:
-    """Return the model and the tokenizer of a folder that `write` made; no tokenizer for a task.
-
-    Raises:
-        InputError: it holds no parameters, is damaged or was written in another format.
-    """
-    path = folder / _CONFIG
-    try:
-        config = json.loads(path.read_text("utf-8"))
-        if config["format"] != _FORMAT:
-            raise InputError(
-                f"{path}: expected the format {_FORMAT!r}, got {config['format']!r}; export the model again with this "
-                "version"
-            )
-        model = build(config)
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no exported model: expected {path}") from None
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: {error!r}; export the model again") from None
-    parameters = folder / _PARAMETERS
-    if not parameters.is_file():
-        raise InputError(f"{parameters} does not exist: export the model again with --format safetensors")
-    try:
-        load_model(model, parameters)
-    except (RuntimeError, SafetensorError, OSError) as error:
-        raise InputError(f"{parameters} does not fit {path}: {error}; export the model again") from None
-    return model, load_tokenizer(folder / "tokenizer") if "tokenizer" in config else None
 
 
 def _write_graphs(graph: Graph, folder: Path, formats: Sequence[str]) -> dict[str, float]:
