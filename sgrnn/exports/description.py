@@ -84,9 +84,12 @@ def rebuilt(model: nn.Module) -> LanguageModel | Readout:
     """Return a model as its description says, with the parameters of the given one, in float32 on the CPU.
 
     Raises:
-        InputError: as `describe`, or the parameters are others than such a model has.
+        InputError: as `describe`, or parameters are others than such a model has, or not finite.
     """
     again = build(describe(model))
+    broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
+    if broken:
+        raise InputError(f"a model that diverged cannot be exported, got what is not finite in {', '.join(broken)}")
     others = again.load_state_dict(model.state_dict(), strict=False)
     if others.unexpected_keys or others.missing_keys:
         names = ", ".join([*others.unexpected_keys, *(f"no {name}" for name in others.missing_keys)])

@@ -50,7 +50,9 @@ def write_onnx(graph: Graph, program: ExportedProgram, path: Path) -> float:
         for tidy in (passes.RemoveUnusedNodesPass(), passes.ClearMetadataAndDocStringPass()):
             tidy(exported.model)
         exported.save(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(inputs: list[Tensor]) -> list[Tensor]:
         fed = {name: tensor.numpy() for name, tensor in zip(graph.input_names, inputs, strict=True)}
