@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Shrinkage,
         Synthesizer,
     )
+    from sgrnn.training.exporting import export
 
 __version__ = "0.1.0"
 
@@ -77,6 +78,7 @@ __all__ = [
     "SyntheticGradients",
     "TruncatedBPTT",
     "evaluate",
+    "export",
     "generate",
     "initial_state",
     "schedules",
@@ -97,6 +99,7 @@ _HOMES = {
     "span": "Span",
     "state": "State state_size",
     "synthesizers": "AdjointSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage Synthesizer",
+    "training.exporting": "export",
 }
 
 if not TYPE_CHECKING:  # to a type checker the names above are all there are

@@ -14,6 +14,7 @@ LAYERS = [
     ["estimators"],
     ["models"],
     ["data", "tasks", "diagnostics"],
+    ["exports"],
     ["config"],
     ["training"],
     ["analysis", "sweep"],
@@ -28,6 +29,8 @@ ONLY_IN = {
     "rich": "cli training",
     "matplotlib": "analysis sweep",
     "optuna": "sweep",
+    "onnx_ir": "exports",
+    "onnxruntime": "exports",
 }
 
 

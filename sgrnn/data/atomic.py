@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,47 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder that takes its name only once everything in it is written and on the disk.
+
+    Yields:
+        A folder beside it, to be filled inside this context. After an exception nothing is left behind.
+
+    Args:
+        folder: to be made, and those above it; nothing but an empty folder may be there.
+
+    Raises:
+        InputError: there is something, or it cannot be written.
+    """
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder} already exists: name another folder, or remove it")
+    place = folder.absolute()
+    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        for path in (*aside.rglob("*"), aside):
+            flush(path)
+        aside.rename(place)
+        flush(place.parent)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder}: {error.strerror or error}; {remedy(error)}, or name another folder"
+        ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(folder: Path) -> Path:

@@ -8,7 +8,6 @@ RUN/checkpoints/update-00001000/
 """
 
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from sgrnn.data.atomic import bytes_digest, file_digest, remedy
+from sgrnn.data.atomic import bytes_digest, file_digest, flush, remedy
 from sgrnn.errors import InputError
 
 _FORMAT = "sgrnn checkpoint 1"
@@ -102,11 +101,11 @@ def save_checkpoint(
         record["digest"] = _digest(record)
         (aside / "progress.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
         for name in (*_FILES, "progress.json", "."):
-            _flush(aside / name)
+            flush(aside / name)
         if final.exists():  # only ever an equal one: the same update of the same run
             shutil.rmtree(final)
         aside.rename(final)
-        _flush(folder)
+        flush(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise InputError(
@@ -228,11 +227,3 @@ def _name(update: int) -> str:
 
 def _digest(record: dict[str, Any]) -> str:
     return bytes_digest(json.dumps(record).encode())
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

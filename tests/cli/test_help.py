@@ -26,7 +26,7 @@ COMMANDS = list(paths(get_command(app)))
 
 def test_the_commands_are_these() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
-        "", "train", "resume", "sweep", "evaluate", "generate", "compare", "diagnose", "report",
+        "", "train", "resume", "sweep", "evaluate", "generate", "export", "compare", "diagnose", "report",
         "recipes", "recipes list", "recipes show", "recipes copy", "recipes check",
         "data", "data list", "data fetch", "data check",
     }  # fmt: skip

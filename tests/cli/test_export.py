@@ -1,0 +1,106 @@
+"""`sgrnn export`: what a run leaves with, and the page that says how to use it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import sgrnn as package
+from sgrnn.data import load_tokenizer
+from sgrnn.exports.reading import read
+from sgrnn.training.best import best_record, open_language_model
+from sgrnn.training.checkpoints import best_checkpoint
+from sgrnn.training.run import Run
+
+from .commands import Commands
+
+PAGE = (Path(package.__file__).parent.parent / "docs" / "export.md").read_text("utf-8")
+
+
+def test_the_best_checkpoint_is_exported_with_its_figures(sgrnn: Commands, mine: str) -> None:
+    output = sgrnn.well("export", mine, "out")
+    assert output == "exported mine to out: config.json, model.safetensors, tokenizer\n"
+    run, config = Run.open(Path(mine)), json.loads(Path("out/config.json").read_text())
+    best, record = best_checkpoint(run.checkpoints), best_record(run)
+    assert best is not None
+    assert record is not None
+    assert config["evaluation"] == {name: record[name] for name in record if name.startswith("valid_")} | {
+        "update": best.progress["update"]
+    }
+    torch.testing.assert_close(
+        load_file("out/model.safetensors"), load_file(best.folder / "model.safetensors"), atol=0, rtol=0
+    )
+    assert load_tokenizer(Path("out/tokenizer")).digest == load_tokenizer(Path(mine, "tokenizer")).digest
+
+
+def test_every_python_example_on_the_page_runs_and_its_text_is_the_likeliest(
+    sgrnn: Commands, mine: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formats = ("--format", "onnx", "--format", "torch", "--format", "safetensors")
+    outcome = sgrnn.process("export", mine, "exported", *formats).wait()  # with all that libraries write on stderr
+    assert (outcome.status, outcome.err) == (0, "")
+    told = re.compile(r"^model\.(\w+): differs from the model by (\S+) at most, 256 steps", re.MULTILINE)
+    differences = told.findall(outcome.out)
+    assert [name for name, _ in differences] == ["pt2", "onnx"]
+    assert all(float(difference) < 1e-5 for _, difference in differences)
+    shutil.rmtree(mine)
+    examples = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    printed = []
+    for code in examples:
+        exec(compile(code, "example", "exec"), {"__name__": "example"})
+        printed.append(capsys.readouterr().out)
+    model, tokenizer = read(Path("exported"))
+    assert isinstance(model, package.LanguageModel)
+    assert tokenizer is not None
+    drawn = list(package.generate(model, [tokenizer.eos_id], 100, temperature=0))
+    assert printed[0] == tokenizer.decode(np.array(drawn, np.int32)) + "\n"
+    assert len(examples) == 3
+
+
+def test_a_task_is_exported_without_its_files(sgrnn: Commands, stand_ins: Path) -> None:
+    recipe = (
+        "task: {kind: mnist, by: row}\nmodel: {core: rnn, hidden_size: 6}\ngradient: {kind: truncated, window: 7}\n"
+    )
+    Path("digits.yaml").write_text(recipe + "training: {epochs: 1, max_updates: 1, batch_size: 2, device: cpu}\n")
+    sgrnn.well("train", "digits.yaml", "--run", "digits", "--data", stand_ins)
+    sgrnn.well("export", "digits", "out")
+    config = json.loads(Path("out/config.json").read_text())
+    assert config["task"] == {"kind": "mnist", "by": "row"}
+    assert "valid_accuracy" in config["evaluation"]
+    model, tokenizer = read(Path("out"))
+    assert tokenizer is None
+    assert model(torch.zeros(28, 1, 28), model.initial_state(1))[0].shape == (28, 1, 6)
+
+
+def test_a_run_in_python_is_exported_as_by_the_command(sgrnn: Commands, mine: str) -> None:
+    sgrnn.well("export", mine, "one")
+    package.export(mine, "two")
+    tokenizer = load_tokenizer(Path(mine, "tokenizer"))
+    package.export(open_language_model(Run.open(Path(mine))), "three", tokenizer=tokenizer)
+    for name in ("config.json", "model.safetensors", "tokenizer/tokenizer.json"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
+        if name != "config.json":
+            assert Path("one", name).read_bytes() == Path("three", name).read_bytes()
+    with pytest.raises(package.InputError, match="tokenizer must be None for a run, which has its own"):
+        package.export(mine, "four", tokenizer=tokenizer)
+
+
+def test_refusals_name_cause_and_remedy(sgrnn: Commands, tiny: str) -> None:
+    Path("out").mkdir()
+    Path("out/precious").touch()
+    assert sgrnn.refused("export", tiny, "out") == "out already exists: name another folder, or remove it"
+    assert [path.name for path in Path("out").iterdir()] == ["precious"]
+    assert sgrnn.refused("export", "nowhere", "new").startswith("nowhere holds no run: ")
+    outcome = sgrnn("export", tiny, "new", "--format", "tflite")
+    assert outcome.status == 2
+    assert "'tflite' is not one of 'safetensors', 'onnx', 'torch'" in outcome.err
+    shutil.rmtree(f"{tiny}/checkpoints")
+    assert sgrnn.refused("export", tiny, "new") == f"{tiny} has no checkpoint yet: go on with `sgrnn resume {tiny}`"
+    shutil.rmtree(f"{tiny}/tokenizer")
+    assert sgrnn.refused("export", tiny, "new").startswith(f"{tiny}/tokenizer/tokenizer.json does not exist")
+    assert not Path("new").exists()
