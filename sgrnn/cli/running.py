@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sgrnn.analysis.curves import plot_curves
 from sgrnn.cli.stopping import stop_requested
+from sgrnn.config.changes import told
 from sgrnn.config.files import parse_recipe
 from sgrnn.config.rates import rate_jump
 from sgrnn.errors import ProcessLost
@@ -22,6 +23,7 @@ from sgrnn.training.best import best_record, sample_text
 from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.display import Display, TensorBoard, score_text
 from sgrnn.training.distributed import Ranks
+from sgrnn.training.fingerprint import other_versions
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run, locked
@@ -57,7 +59,7 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
                 together = f", {ranks.world_size} processes" if ranks.world_size > 1 else ""
                 kind = run.recipe.gradient.kind
                 console.print(f"training {run.folder}: {problem.description}, estimator {kind}{together}")
-                _warn_of_a_jump(run, problem)
+                _tell_of_changes(run, problem, console)
                 viewers = [stack.enter_context(Display(run, console)), stack.enter_context(TensorBoard(run))]
 
         def report(record: dict[str, Any]) -> None:
@@ -81,21 +83,27 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
     return model
 
 
-def _warn_of_a_jump(run: Run, problem: Problem) -> None:
-    """Print a warning where a run that is now to train longer or shorter goes on at another learning rate."""
+def _tell_of_changes(run: Run, problem: Problem, console: Console) -> None:
+    """Print what is not as it was when the run was trained before: recipe, versions, learning rate."""
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is None:
         return
     before = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
+    if differing := told(before, run.recipe):
+        console.print(f"from update {checkpoint.progress['update']:,} on: {differing}")
+    if versions := other_versions(run.fingerprint()):
+        print(f"trained so far by {versions}: what follows is not bit for bit what it would have been", file=sys.stderr)
     progress = checkpoint.progress
     jump = rate_jump(before, run.recipe, progress["update"], problem.updates_per_epoch, progress["scores"])
     if jump is not None:
-        print(
-            f"the learning rate goes from {jump[0]:.3g} to {jump[1]:.3g}: the schedule {run.recipe.schedule.kind} is "
-            f"now laid out over {run.recipe.training.epochs} epochs (training.epochs), before over "
-            f"{before.training.epochs}",
-            file=sys.stderr,
+        asked = before.schedule != run.recipe.schedule or before.optimizer != run.recipe.optimizer
+        reason = (
+            "optimizer.learning_rate or schedule was changed"
+            if asked
+            else f"the schedule {run.recipe.schedule.kind} is now laid out over {run.recipe.training.epochs} epochs "
+            f"(training.epochs), before over {before.training.epochs}"
         )
+        print(f"the learning rate goes from {jump[0]:.3g} to {jump[1]:.3g}: {reason}", file=sys.stderr)
 
 
 def _conclude(run: Run, model: SequenceModel, console: Console) -> None:

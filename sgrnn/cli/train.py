@@ -59,15 +59,21 @@ def train(
         train_run(opened, problem, data, ranks)
 
 
-def resume(run: RunArgument, data: DataOption = None) -> None:
+def resume(context: typer.Context, run: RunArgument, data: DataOption = None) -> None:
     """Go on with a run from its latest checkpoint, as if it had never stopped.
 
+    Fields that leave what was learned its meaning can be overridden: length and patience, intervals, learning rates,
+    limits of gradients, device, the place of the texts.
+
     Example: sgrnn resume runs/quickstart-1
+
+    Example: sgrnn resume runs/quickstart-1 --training.epochs=20
     """
     from sgrnn.training.run import Run
 
+    overrides = overrides_of(context)
     if _is_alone():
-        Run.open(run)
+        Run.open(run, overrides)
     from sgrnn.cli.running import train_run
     from sgrnn.data import data_folder
     from sgrnn.training.distributed import joined
@@ -75,7 +81,7 @@ def resume(run: RunArgument, data: DataOption = None) -> None:
 
     with joined() as ranks:
         with ranks.leader_first():
-            opened = Run.open(run)
+            opened = Run.open(run, overrides)
             ranks.local_rows(opened.recipe.training.batch_size)
             problem = problem_of(opened, data_folder(data))
         train_run(opened, problem, data, ranks)

@@ -47,7 +47,15 @@ def problem_of(run: Run, folder: Path) -> Problem:
     """
     if run.tokenizer is None:
         return TaskProblem(run.recipe, folder)
-    return TextProblem(run.recipe, _encode(_read_corpus(run.recipe, folder), run.tokenizer, folder))
+    try:
+        corpus = _read_corpus(run.recipe, folder)
+    except InputError as error:
+        section = run.recipe.data
+        own = {name: getattr(section, name) for name in ("train", "valid", "test")}
+        moved = [f"--data.{name}=PATH" for name, path in own.items() if path is not None and not path.exists()]
+        remedy = f"; where it lies elsewhere now: `sgrnn resume {run.folder} {' '.join(moved)}`" if moved else ""
+        raise InputError(f"{run.folder} needs its text: {error}{remedy}") from None
+    return TextProblem(run.recipe, _encode(corpus, run.tokenizer, folder))
 
 
 def _read_corpus(recipe: Recipe, folder: Path) -> Corpus:
