@@ -36,6 +36,8 @@ class TokenFile:
         has_words: whether the corpus is written in words (`Corpus.has_words`).
         unknown: its `<unk>`, and what it costs to say what they stand for.
         digest: of the text.
+        begins: (tokens,) bool, the tokens before which a model's state is reset (`sgrnn.data.beginnings`); None for
+            none but the first.
     """
 
     array: NDArray[np.unsignedinteger]
@@ -45,6 +47,7 @@ class TokenFile:
     has_words: bool
     unknown: Unknown
     digest: str
+    begins: NDArray[np.bool_] | None = None
 
     @property
     def tokens(self) -> int:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from sgrnn.all_reduce import AllReduce, gather_rows
+from sgrnn.contract.caller import Caller
 from sgrnn.contract.modules import evaluating, tensor_of
 from sgrnn.errors import at_least
+from sgrnn.estimators.unroll import run
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import State, concatenate, leaves, map_state, rows
 
@@ -79,6 +81,7 @@ def evaluate(
     tokens: Tensor,
     first: int,
     *,
+    begins: Tensor | None = None,
     batch_size: int = 20,
     chunk: int = 50,
     rank: int = 0,
@@ -96,6 +99,7 @@ def evaluate(
         model: in any mode; it is evaluated without dropout, and every module of it left in the mode it was in.
         tokens: (N,) the text.
         first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
+        begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
         batch_size: rows run side by side, by each process.
         chunk: steps run at once; bounds the memory.
         rank: the number of this process, from 0, where several share the text.
@@ -103,10 +107,12 @@ def evaluate(
         all_reduce: sums over them (`sgrnn.all_reduce`).
 
     Raises:
-        ValueError: no tokens, or a batch_size or chunk below 1.
+        ValueError: no tokens, a batch_size or chunk below 1, or other numbers of tokens and of `begins`.
     """
     for name, value in (("tokens", len(tokens)), ("batch_size", batch_size), ("chunk", chunk)):
         at_least(name, value, 1)
+    if begins is not None and begins.shape != tokens.shape:
+        raise ValueError(f"begins must have {len(tokens)} entries like tokens, got {tuple(begins.shape)}")
     if all_reduce is None or len(tokens) < world_size * batch_size:  # too short to share: everyone reads all of it
         rank, world_size, all_reduce = 0, 1, None
     device = tensor_of(model).device
@@ -124,6 +130,13 @@ def evaluate(
 
     inputs = own(torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]))
     targets = own(torch.cat([tokens, padding]))
+    is_first = None if begins is None else own(torch.cat([begins.to(device), padding.bool()]))
+    caller = Caller(model)
+
+    def advance(start: int, state: State) -> tuple[Tensor, State]:
+        """Return the outputs of a chunk of steps, and the state after them."""
+        steps = slice(start, start + chunk)
+        return run(caller, inputs[steps], state, None if is_first is None else is_first[steps])
 
     def handed_on(ends: State) -> State:
         """Return the states in which rows begin: those in which the rows before ended, the first the initial state."""
@@ -134,15 +147,14 @@ def evaluate(
         if all_rows > 1:
             state = model.initial_state(last_row - first_row)
             for start in range(0, length, chunk):
-                _, state = model(inputs[start : start + chunk], state)
+                _, state = advance(start, state)
             beginnings = handed_on(state)
         losses: list[Tensor] = []
         for _ in range(all_rows):
             losses, state = [], map_state(Tensor.contiguous, rows(beginnings, first_row, last_row))
             for start in range(0, length, chunk):
-                steps = slice(start, start + chunk)
-                outputs, state = model(inputs[steps], state)
-                losses.append(model.loss(outputs, targets[steps]).double())
+                outputs, state = advance(start, state)
+                losses.append(model.loss(outputs, targets[start : start + chunk]).double())
             ends = handed_on(state)
             if _close(ends, beginnings):
                 break

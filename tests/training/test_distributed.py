@@ -30,7 +30,7 @@ Start = Callable[..., Training]
 
 TEXTS = {
     "errors ahead, diagnosed": (
-        "--gradient.remove_mean=true", "--training.diagnosis={every: 5, horizon: 4, spans: 3}",
+        "--gradient.remove_mean=true", "--training.diagnosis={every: 5, horizon: 4, spans: 3}", "--data.reset=line",
     ),
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]",

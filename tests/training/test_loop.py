@@ -51,6 +51,9 @@ STATEFUL = {
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 4, hidden_size: 5, interface: true}, {period: 5, hidden_size: 4}]",
     ),
+    "a state that is reset at every line": (
+        "--data.reset=line",
+    ),
     "linear, two layers of RNN": (
         "--gradient.synthesizer.kind=mlp", "--gradient.synthesizer.hidden_sizes=[]",
         "--model.core=rnn", "--model.num_layers=2",

@@ -5,6 +5,7 @@ from pathlib import Path
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import Corpus, TokenFiles, Tokenizer, load_texts, prepare, train_tokenizer
 from sgrnn.data.atomic import remedy
+from sgrnn.data.beginnings import with_beginnings
 from sgrnn.errors import InputError
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.problems.task_problem import TaskProblem
@@ -32,7 +33,7 @@ def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None
         min_count=section.min_count,
     )
     tokenizer.encode_prompt(recipe.sample.prompt)
-    return TextProblem(recipe, _encode(corpus, tokenizer, folder)), tokenizer
+    return _text_problem(recipe, corpus, tokenizer, folder), tokenizer
 
 
 def problem_of(run: Run, folder: Path) -> Problem:
@@ -55,7 +56,7 @@ def problem_of(run: Run, folder: Path) -> Problem:
         moved = [f"--data.{name}=PATH" for name, path in own.items() if path is not None and not path.exists()]
         remedy = f"; where it lies elsewhere now: `sgrnn resume {run.folder} {' '.join(moved)}`" if moved else ""
         raise InputError(f"{run.folder} needs its text: {error}{remedy}") from None
-    return TextProblem(run.recipe, _encode(corpus, run.tokenizer, folder))
+    return _text_problem(run.recipe, corpus, run.tokenizer, folder)
 
 
 def _read_corpus(recipe: Recipe, folder: Path) -> Corpus:
@@ -70,6 +71,14 @@ def _read_corpus(recipe: Recipe, folder: Path) -> Corpus:
         valid_fraction=section.valid_fraction,
         test_fraction=section.test_fraction,
     )
+
+
+def _text_problem(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> TextProblem:
+    files, section = _encode(corpus, tokenizer, folder), recipe.data
+    assert section is not None, "a recipe for a text"
+    if section.reset != "none":
+        files = with_beginnings(files, corpus, section.reset, section.separator)
+    return TextProblem(recipe, files)
 
 
 def _encode(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> TokenFiles:

@@ -83,6 +83,7 @@ class TextProblem(Problem):
             model,
             torch.from_numpy(file.array.astype("int64")),
             self.files.eos_id,
+            begins=None if file.begins is None else torch.from_numpy(file.begins),
             batch_size=_SCORED_ROWS,
             rank=ranks.rank,
             world_size=ranks.world_size,
