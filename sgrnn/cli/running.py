@@ -28,6 +28,7 @@ from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run, locked
 from sgrnn.training.running_metrics import Diverged
+from sgrnn.training.start import keep_start
 from sgrnn.training.threads import threads_for
 
 
@@ -84,9 +85,11 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
 
 
 def _tell_of_changes(run: Run, problem: Problem, console: Console) -> None:
-    """Print what is not as it was when the run was trained before: recipe, versions, learning rate."""
+    """Print what a run begins from, or what is not as it was when it was trained before: recipe, versions, rate."""
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is None:
+        if run.recipe.model.start_from is not None:
+            console.print(keep_start(run))
         return
     before = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
     if differing := told(before, run.recipe):

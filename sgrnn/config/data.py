@@ -29,7 +29,8 @@ class DataConfig(Section):
     """A text, and the files of one's own."""
 
     corpus: Literal["ptb", "ptb-char", "wikitext-2", "python-docs", "text"]
-    tokenizer: TokenizerConfig = TokenizerConfig()
+    tokenizer: TokenizerConfig | None = TokenizerConfig()
+    """Null for that of the run that `model.start_from` names, which is the default with it."""
     train: Path | None = None
     """File to train on, relative to the recipe (corpus `text`)."""
     valid: Path | None = None

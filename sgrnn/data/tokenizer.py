@@ -3,6 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +53,11 @@ class Tokenizer(ABC):
     vocabulary_size: int
     eos_id: int
     digest: str
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> Sequence[str]:
+        """All tokens by name, in the order of their ids; no two have the same."""
 
     @abstractmethod
     def encode(self, text: str, *, source: str = "the text") -> Tokens:

@@ -24,6 +24,7 @@ from sgrnn.training.problems.problem import Problem, selection_score
 from sgrnn.training.progress import Progress
 from sgrnn.training.run import Run
 from sgrnn.training.running_metrics import RunningMetrics
+from sgrnn.training.start import keep_start, load_start
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -100,6 +101,11 @@ class _Training:
         checkpoint = latest_checkpoint(run.checkpoints)
         if checkpoint is not None:
             self._load(checkpoint)
+        elif run.recipe.model.start_from is not None:
+            with ranks.leader_first():
+                if ranks.leads:
+                    keep_start(run)
+                load_start(run, self.learner.model, self.learner.estimator)
         if ranks.leads:
             run.forget_after(self.progress.update)
             run.keep_recipe()

@@ -6,6 +6,7 @@ RUN/
     fingerprint.json   the digests of its texts, and the versions and machines that it was trained by
     metrics.jsonl      the record: a line for each interval of updates and each evaluation
     tensorboard/       the same for the viewer
+    start.safetensors  the weights that it began with, where they are those of another run
     checkpoints/       the latest and the best
     curves.png         learning curves, at the end
     lock               held while a process trains in it
@@ -190,11 +191,7 @@ class Run:
 
 
 def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read the recipe of the run in a folder.
-
-    Args:
-        folder: of the run.
-        overrides: as `load_recipe` takes them.
+    """Read the recipe of the run in a folder, with overrides as `load_recipe` takes them.
 
     Raises:
         InputError: there is no run, or its recipe cannot be read, by this version at least.

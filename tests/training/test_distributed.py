@@ -123,6 +123,17 @@ def test_two_processes_with_half_the_rows_make_the_run_of_one_on_a_text(
     assert_same_run(two, one)
 
 
+def test_they_begin_with_the_weights_of_another_run(start: Start, train: Callable[..., None]) -> None:
+    old = start("old", "--training.max_updates=9")
+    train(old, 1)
+    begins = ("--model.dropout=0", f"--model.start_from={old.run.folder}", "--training.max_updates=3")
+    one, two = (start(name, *begins) for name in ("one", "two"))
+    train(one, 1)
+    train(two, 2)
+    assert one.metrics[0]["loss"] < old.metrics[0]["loss"]
+    assert_same_run(two, one)
+
+
 def test_they_make_the_run_of_one_on_a_task(folder: Path, train: Callable[..., None]) -> None:
     one, two = practice(folder, "one"), practice(folder, "two")
     train(one, 1)

@@ -11,6 +11,7 @@ from sgrnn.training.problems.problem import Problem
 from sgrnn.training.problems.task_problem import TaskProblem
 from sgrnn.training.problems.text_problem import TextProblem
 from sgrnn.training.run import Run
+from sgrnn.training.start import Start
 
 
 def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None]:
@@ -25,13 +26,26 @@ def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None
     """
     if recipe.data is None:
         return TaskProblem(recipe, folder), None
+    start = None if recipe.model.start_from is None else Start.open(recipe)
     corpus, section = _read_corpus(recipe, folder), recipe.data.tokenizer
+    if section is None:
+        assert start is not None, "checked by the recipe"
+        try:
+            start.tokenizer.encode_prompt(recipe.sample.prompt)
+            return _text_problem(recipe, corpus, start.tokenizer, folder), start.tokenizer
+        except InputError as error:
+            raise InputError(
+                f"{error}; or give data.tokenizer, for tokens of this text: the weights of those that "
+                f"{start.run.folder} has, too, are taken over"
+            ) from None
     tokenizer = train_tokenizer(
         section.kind,
         corpus.texts["train"],
         vocabulary_size=section.vocabulary_size,
         min_count=section.min_count,
     )
+    if start is not None:
+        start.require_fit(tokenizer)
     tokenizer.encode_prompt(recipe.sample.prompt)
     return _text_problem(recipe, corpus, tokenizer, folder), tokenizer
 
