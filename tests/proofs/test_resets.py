@@ -57,11 +57,11 @@ def test_training_learns_each_line_by_itself() -> None:
     total.backward()
     expected = gradients(model)
     span = next(TokenStream(TOKENS, EOS, ROWS, 12, begins=line_beginnings(TOKENS, EOS)))
-    found, (step,) = train_on(BPTT(), model, model.loss, [span], make_state(model, ROWS))
+    found, (step,) = train_on(BPTT(model, model.loss), [span], make_state(model, ROWS))
     assert_close(step.loss * 24, total.detach())
     assert_close(found, expected)
     whole = next(TokenStream(TOKENS, EOS, ROWS, 12))
-    assert abs(train_on(BPTT(), model, model.loss, [whole], make_state(model, ROWS))[1][0].loss - step.loss) > 1e-3
+    assert abs(train_on(BPTT(model, model.loss), [whole], make_state(model, ROWS))[1][0].loss - step.loss) > 1e-3
 
 
 def test_evaluation_scores_each_line_by_itself_whatever_the_batch() -> None:
@@ -87,13 +87,13 @@ def test_no_synthetic_gradient_crosses_into_another_line(kind: str, parallel: bo
         "error": lambda: model.synthesizer(lookahead=4, hidden_size=4, rank=2, projection=2),
         "adjoint": lambda: model.adjoint_synthesizer(3, hidden_size=4, rank=2, projection=2),
     }[kind]()
-    synthetic = as_if_trained(SyntheticGradients(3, synthesizer, parallel=parallel))
+    synthetic = as_if_trained(SyntheticGradients(model, model.loss, 3, synthesizer=synthesizer, parallel=parallel))
     for lengths, equal in (((3,) * 8, True), ((4,) * 6, False)):
         tokens = make_tokens(*lengths)
         found = []
-        for estimator in (synthetic, TruncatedBPTT(3)):
+        for estimator in (synthetic, TruncatedBPTT(model, model.loss, 3)):
             stream = TokenStream(tokens, EOS, ROWS, 6, estimator.lookahead, begins=line_beginnings(tokens, EOS))
             spans = [next(stream), next(stream)]
-            found.append(train_on(estimator, model, model.loss, spans, make_state(model, ROWS))[0])
+            found.append(train_on(estimator, spans, make_state(model, ROWS))[0])
         differ = max(float((one - other).abs().max()) for one, other in zip(*map(dict.values, found), strict=True))
         assert (differ < 1e-12) == equal
