@@ -1,6 +1,7 @@
 """What may change in the recipe of a run that goes on, and why the rest may not."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from sgrnn.config.gradient import SyntheticGradientsConfig
@@ -43,8 +44,14 @@ def changes(before: Recipe, now: Recipe) -> dict[str, tuple[Any, Any]]:
     return dict(_differences(before.model_dump(mode="json"), now.model_dump(mode="json")))
 
 
-def refusals(before: Recipe, now: Recipe) -> Iterator[str]:
-    """Yield a message for each field that differs although a run that goes on must keep it."""
+def refusals(before: Recipe, now: Recipe, run: Path) -> Iterator[str]:
+    """Yield a message for each field that differs although a run that goes on must keep it.
+
+    Args:
+        before: by which it was trained.
+        now: by which it is to go on.
+        run: its folder.
+    """
     kept = dict(_KEPT)
     if isinstance(before.gradient, SyntheticGradientsConfig) and isinstance(before.gradient.source, AtRestartsConfig):
         kept["schedule"] = ("gradient.source changes at its restarts", _FROM_WEIGHTS)
@@ -52,7 +59,8 @@ def refusals(before: Recipe, now: Recipe) -> Iterator[str]:
         place = next((place for place in kept if field == place or field.startswith(f"{place}.")), None)
         if place is not None and field not in _MAY_CHANGE:
             reason, remedy = kept[place]
-            remedy = _NEW_RUN if before.data is None else remedy  # a task has no start_from
+            if remedy == _FROM_WEIGHTS:
+                remedy = _NEW_RUN if before.data is None else f"{remedy}={run}"  # a task has no start_from
             yield f"{field} must stay {_written(old)} in a run that goes on, got {_written(new)}: {reason}; {remedy}"
 
 

@@ -16,7 +16,7 @@ def require_fit(checkpoint: Checkpoint, run: Run, problem: Problem) -> None:
             (`sgrnn.config.changes`).
     """
     began = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
-    if refused := list(refusals(began, run.recipe)):
+    if refused := list(refusals(began, run.recipe, run.folder)):
         raise InputError("\n".join(f"{run.folder / 'recipe.yaml'}: {message}" for message in refused))
     began_with = checkpoint.progress.get(problem.kind)
     if began_with != problem.identity:

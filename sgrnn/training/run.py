@@ -82,7 +82,7 @@ class Run:
         recipe = read_recipe(folder)
         if overrides:
             changed = read_recipe(folder, overrides)
-            if refused := list(refusals(recipe, changed)):
+            if refused := list(refusals(recipe, changed, folder)):
                 raise InputError("\n".join(f"{folder}: {message}" for message in refused))
             recipe = changed
         from sgrnn.data import load_tokenizer  # only here, so that a folder without a run is refused at once

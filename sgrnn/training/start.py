@@ -184,11 +184,10 @@ def load_start(run: Run, model: nn.Module, estimator: nn.Module) -> None:
         raise _damaged(run, error) from None
 
 
-def _sizes(section: ModelConfig) -> dict[str, object]:
+def _sizes(section: ModelConfig) -> dict[str, Any]:
     """Return the fields of a model that its parameters depend on, what is left out resolved."""
-    sizes: dict[str, object] = {name: getattr(section, name) for name in _SAME}
-    sizes["embedding_size"] = section.embedding_size or section.hidden_size
-    return sizes
+    sizes = section.model_dump(mode="json", include=set(_SAME))
+    return sizes | {"embedding_size": section.embedding_size or section.hidden_size}
 
 
 def _plain_names(estimator: Mapping[str, Any]) -> dict[str, Any]:

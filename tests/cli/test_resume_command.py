@@ -38,7 +38,7 @@ def test_what_a_run_keeps_is_refused_by_name_and_nothing_written(sgrnn: Commands
         "tiny: model.hidden_size must stay 12 in a run that goes on, got 13: the saved weights are those of this "
         "model; begin a new run",
         "tiny: training.seed must stay 0 in a run that goes on, got 4: what was drawn so far came from it; begin a new "
-        "run, from these weights with --model.start_from",
+        "run, from these weights with --model.start_from=tiny",
     ]
     assert sgrnn.refused("resume", tiny, "--training.epochs=0").startswith("command line: training.epochs must be gr")
     assert "did you mean --data?" in sgrnn.refused("resume", tiny, "--dta=x")

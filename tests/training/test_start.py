@@ -117,6 +117,29 @@ def test_a_synthesizer_of_the_same_settings_is_taken_over(
     assert state.get("_extra_state", {"update": 0})["update"] == 0, "the schedule begins at its beginning"
 
 
+def test_one_matrix_for_both_ends_and_interfaces_are_taken_over_too(start: Start, folder: Path) -> None:
+    options = (
+        "--model.tied=true", "--model.embedding_size=12",
+        "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]", "--gradient.kind=truncated",
+    )  # fmt: skip
+    old = start("old", *options, "--training.max_updates=3")
+    old()
+    path = folder / "train.txt"
+    path.write_text(path.read_text().replace("a", "x") + "a x\n")
+    training = start("new", *options, f"--model.start_from={old.run.folder}")
+    assert keep_start(training.run).endswith(": 10 tokens kept, 1 new, 0 dropped")
+    theirs, estimator, _ = best_of(old.run.folder)
+    weights, state = beginning(training)
+    assert torch.equal(weights["output.weight"], weights["embedding.weight"])
+    assert old.run.tokenizer is not None
+    assert training.run.tokenizer is not None
+    ours = list(training.run.tokenizer.vocabulary)
+    for number, token in enumerate(old.run.tokenizer.vocabulary):
+        assert torch.equal(weights["output.weight"][ours.index(token)], theirs["output.weight"][number])
+    assert any(name.startswith("interfaces.0.") and value.any() for name, value in state.items())
+    assert same(dict(state), estimator)
+
+
 @pytest.mark.parametrize("stop_after", [0, 4])
 def test_the_other_run_is_not_needed_once_training_has_begun(
     begin: Start, old: Path, trained: Training, stop_after: int
