@@ -57,7 +57,8 @@ class Checkpoint:
         try:
             load_model(model, path)
         except (RuntimeError, SafetensorError, OSError) as error:
-            raise InputError(f"{path} does not fit the model of the recipe beside it: {error}") from None
+            found = shorten(str(error), 300)
+            raise InputError(f"{path} does not fit the model of the recipe beside it: {found}") from None
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
         """Return the state of training beside the model's parameters, its tensors on a device.
