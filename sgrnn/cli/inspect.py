@@ -83,7 +83,7 @@ def generate(
         print(f"not in the vocabulary, read as <unk>: {', '.join(unknown)}", file=sys.stderr)
     model = open_language_model(opened)
     with threads_for(opened.recipe, partial(build_model, opened.recipe, opened.tokenizer.vocabulary_size)):
-        print(sample_text(model, opened.tokenizer, prompt, length, temperature, seed))
+        print(sample_text(model, opened, prompt, length, temperature, seed))
 
 
 def compare(

@@ -50,4 +50,4 @@ def _sample(run: "Run") -> str | None:
     if run.tokenizer is None or latest_update(run.checkpoints) is None:
         return None
     sample = run.recipe.sample.model_dump()
-    return sample_text(open_language_model(run), run.tokenizer, **sample, seed=run.recipe.training.seed)
+    return sample_text(open_language_model(run), run, **sample, seed=run.recipe.training.seed)

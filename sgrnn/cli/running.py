@@ -114,10 +114,9 @@ def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
     with run.writing("curves.png") as path:
         plot_curves([run], path)
     if isinstance(model, LanguageModel):
-        assert run.tokenizer is not None, "of a text"
         console.rule("sample")
         sample = run.recipe.sample.model_dump()
-        console.print(sample_text(model, run.tokenizer, **sample, seed=run.recipe.training.seed))
+        console.print(sample_text(model, run, **sample, seed=run.recipe.training.seed))
         console.rule()
     best = best_record(run)
     if best is not None:

@@ -7,7 +7,6 @@ from typing import Any, final
 import numpy as np
 
 from sgrnn.config.build.model import build_model
-from sgrnn.data import Tokenizer
 from sgrnn.models.generation import generate
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.sequence_model import SequenceModel
@@ -83,14 +82,20 @@ def open_language_model(run: Run) -> LanguageModel:
     return model
 
 
-def sample_text(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str, length: int, temperature: float, seed: int | None
-) -> str:
-    """Draw a text from a model: the prompt, and so many tokens more; `sgrnn.models.generation` has the arguments.
+def sample_text(model: LanguageModel, run: Run, prompt: str, length: int, temperature: float, seed: int | None) -> str:
+    """Draw a text from a model of a run: the prompt, and so many tokens more.
+
+    `sgrnn.models.generation` has the arguments. Where the run reset its state at every line, the text does too.
 
     Raises:
         InputError: the prompt cannot be encoded.
     """
+    tokenizer, data = run.tokenizer, run.recipe.data
+    assert tokenizer is not None, "a run on a text"
+    assert data is not None, "a run on a text"
+    reset_at = tokenizer.eos_id if data.reset == "line" else None
     read = tokenizer.encode_prompt(prompt).tokens.tolist()
-    drawn = list(generate(model, [tokenizer.eos_id, *read], length, temperature=temperature, seed=seed))
+    drawn = list(
+        generate(model, [tokenizer.eos_id, *read], length, temperature=temperature, seed=seed, reset_at=reset_at)
+    )
     return tokenizer.decode(np.array([*read, *drawn], np.int32))

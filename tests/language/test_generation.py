@@ -11,6 +11,7 @@ from torch import Tensor
 from sgrnn.cores import LSTM
 from sgrnn.models.generation import generate
 from sgrnn.models.language_model import LanguageModel
+from sgrnn.state import to_matrix
 
 PROMPT = [3, 1, 4]
 
@@ -39,6 +40,19 @@ def test_at_temperature_0_or_near_it_the_likeliest_token_is_taken_and_read(promp
         text.append(int(next_logits(model, text).argmax()))
     for temperature in (0, 5e-324, 1e-300):
         assert list(generate(model, prompt, 20, temperature=temperature, seed=1)) == text[len(prompt) :]
+
+
+def test_the_state_is_reset_at_each_token_that_says_so() -> None:
+    model, read = make_model(), []
+    model.register_forward_pre_hook(
+        lambda module, arguments: read.append((arguments[0].flatten().tolist(), float(to_matrix(arguments[1]).norm())))
+    )
+    drawn = list(generate(model, [3, 5, 1, 5, 4], 60, temperature=float("inf"), seed=1, reset_at=5))
+    assert drawn.count(5) > 2
+    (prompt, begins), *rest = read
+    assert (prompt, begins) == ([5, 4], 0.0), "what is before has no bearing"
+    assert [tokens for tokens, _ in rest] == [[token] for token in drawn[:-1]]
+    assert [size == 0.0 for _, size in rest] == [token == 5 for token in drawn[:-1]]
 
 
 def test_at_the_highest_temperatures_all_tokens_are_as_likely() -> None:
