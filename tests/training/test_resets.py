@@ -48,6 +48,9 @@ def test_a_run_is_trained_and_scored_piece_by_piece(start: Start, folder: Path, 
     assert isinstance(problem, TextProblem)
     assert problem.exact_score(model, "valid").nats == pytest.approx(expected, rel=1e-6)
     assert logged[1]["valid_loss"] == pytest.approx(expected / problem.files["valid"].tokens, rel=1e-6)
+    with torch.no_grad():
+        for parameter in model.parameters():  # so that what was read before shows in what is drawn
+            parameter.mul_(6)
     drawn = [sample_text(model, reset.run, prompt, 300, 1.0, seed=1) for prompt in ("abc gaf\nde", "de")]
     assert (drawn[0].partition("\n")[2] == drawn[1]) == (unit == "line"), "a text that is drawn begins lines anew, too"
 
