@@ -17,7 +17,7 @@ _KEPT = {
     "data.separator": ("the model has learned to begin where the state was reset", _FROM_WEIGHTS),
     "task": ("it is what the run learns", _NEW_RUN),
     "model": ("the saved weights are those of this model", _NEW_RUN),
-    "gradient": ("what is saved of the estimator is of this one", _FROM_WEIGHTS),
+    "gradient": ("what was logged and saved is of this estimator", _FROM_WEIGHTS),
     "optimizer": ("the saved running means are of this optimizer", _FROM_WEIGHTS),
     "synthesizer_optimizer": ("the saved running means are of this optimizer", _FROM_WEIGHTS),
     "training.batch_size": ("the state that is carried has so many rows", _FROM_WEIGHTS),
@@ -28,12 +28,13 @@ _KEPT = {
 log and to keep, on which machine, where the same text lies, what limits a gradient."""
 
 _MAY_CHANGE = (
+    "gradient.parallel",
     "optimizer.learning_rate",
     "optimizer.weight_decay",
     "synthesizer_optimizer.learning_rate",
     "synthesizer_optimizer.weight_decay",
 )
-"""Fields that may change within what stays: they are read anew at every update."""
+"""Fields that may change within what stays: they are a matter of speed, or read anew at every update."""
 
 
 def changes(before: Recipe, now: Recipe) -> dict[str, tuple[Any, Any]]:

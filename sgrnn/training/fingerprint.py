@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ def session(device: "torch.device", processes: int, update: int) -> dict[str, An
     }
 
 
+@cache
 def commit_of(folder: Path) -> str | None:
     """Return the commit of a checkout, with " modified" behind it where tracked files were changed; None if it is none.
 
