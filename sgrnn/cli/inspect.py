@@ -66,7 +66,7 @@ def evaluate(
         if opened.tokenizer is None:
             raise
         raise InputError(
-            f"{error}; a text of yours takes no more than the run: `sgrnn evaluate {run} --text FILE`"
+            f"{error}; or score a text file by the run folder alone: `sgrnn evaluate {run} --text FILE`"
         ) from None
     trained = open_trained(opened, problem)
     model = trained.model.to(device_of_use(opened.recipe.training.device))
