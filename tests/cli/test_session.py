@@ -53,8 +53,8 @@ def test_a_recipe_is_a_name_a_path_sections_or_checked_and_fields_have_other_val
         assert expected != load_recipe(recipe)
     assert load_recipe(plain).data == load_recipe("tiny.yaml", {"data.valid": None, "data.test": None}).data
     assert plain["gradient"]["kind"] == "synthetic", "what was given is left alone"
-    short = {"batch_size": 2, "span": 5, "max_updates": 1, "device": "cpu"}
-    run = library.train(plain, training=short, **{"data.valid_fraction": 0.2, "data.test_fraction": 0.2})
+    short: dict[str, Any] = {"batch_size": 2, "span": 5, "max_updates": 1, "device": "cpu"}
+    run = library.train(plain, training=short, data={"valid_fraction": 0.2, "test_fraction": 0.2})
     assert run.folder == Path("runs/text-1")
     assert library.load("runs/text-1")[1].vocabulary_size == 10
 
