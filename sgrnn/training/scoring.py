@@ -1,5 +1,6 @@
 """The score of a text, as a whole and line by line, by a model and its tokenizer alone."""
 
+from os.path import isfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class LineScore(NamedTuple):
 
     Args:
         tokens: of the line, its end included.
-        nats: negative log-probability of these.
+        nats: negative log-probability of these, without what an `<unk>` among them stands for.
         text: of the line, without its end.
     """
 
@@ -107,7 +108,7 @@ def score_tokens(
 def _scored(
     model: LanguageModel, tokenizer: Tokenizer, text: str | Path, source: str
 ) -> tuple[Score, Tensor, Tokens, str]:
-    if not isinstance(model, LanguageModel):
+    if not hasattr(model, "logits"):  # a wrapper such as a compiled model has what is in it
         raise InputError(f"a text is scored by a LanguageModel, got a {type(model).__name__}: a run on a task has none")
     if model.embedding.num_embeddings != tokenizer.vocabulary_size:
         raise InputError(
@@ -116,6 +117,11 @@ def _scored(
         )
     if isinstance(text, Path):
         text, source = read_text(text), str(text)
+    elif not isinstance(text, str) or isfile(text):
+        got = repr(text) if isinstance(text, str) else f"a {type(text).__name__}"
+        raise InputError(
+            f"text must be a text, its lines joined by line ends, or the pathlib.Path of a file, got {got}"
+        )
     counts, tokens = tokenizer.counts(text), tokenizer.encode(text, source=source)
     if not len(tokens):
         raise InputError("the text to score must hold at least one token, got none")

@@ -86,7 +86,7 @@ def test_a_run_that_was_trained_on_a_gpu_is_loaded_where_there_is_none(trained: 
     assert next(model.parameters()).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize("kind", ["copy", "mnist"])
+@pytest.mark.parametrize("kind", ["copy", "mnist, by: row"])
 def test_a_run_on_a_task_has_a_readout_and_no_tokenizer(kind: str, tmp_path: Path, stand_ins: Path) -> None:
     text = f"""
 task: {{kind: {kind}}}
@@ -158,13 +158,30 @@ def test_lines_are_scored_given_what_came_before_and_add_up(
     assert sum(line.nats for line in scored) == pytest.approx(whole.nats, rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["", " ", Path("nowhere.txt"), "a <eos> b\n"])
-def test_what_is_no_text_is_refused(pair: tuple[LanguageModel, Tokenizer], text: Any) -> None:
-    message = {
-        "": "the text to score must hold at least one token, got none",
-        " ": "the text to score must hold at least one token, got none",
-        "a <eos> b\n": "the text holds the word <eos> in line 1",
-    }.get(text, "nowhere.txt does not exist; expected a UTF-8 text file: check the path")
+def test_a_compiled_model_is_scored_as_it_is(pair: tuple[LanguageModel, Tokenizer]) -> None:
+    compiled: Any = torch.compile(pair[0], backend="eager")
+    assert sgrnn.score(compiled, pair[1], "the cat\n") == sgrnn.score(*pair, "the cat\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the text to score must hold at least one token, got none"),
+        (" ", "the text to score must hold at least one token, got none"),
+        ("a <eos> b\n", "the text holds the word <eos> in line 1"),
+        (Path("nowhere.txt"), "nowhere.txt does not exist; expected a UTF-8 text file: check the path"),
+        (
+            ["a\n", "b\n"],
+            "text must be a text, its lines joined by line ends, or the pathlib.Path of a file, got a list",
+        ),
+        (
+            __file__,
+            f"text must be a text, its lines joined by line ends, or the pathlib.Path of a file, got {__file__!r}",
+        ),
+    ],
+    ids=["empty", "blank", "spelled line end", "no file", "lines", "name of a file"],
+)
+def test_what_is_no_text_is_refused(pair: tuple[LanguageModel, Tokenizer], text: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}"):
         sgrnn.score(*pair, text)
 
