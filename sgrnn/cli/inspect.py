@@ -28,7 +28,7 @@ def evaluate(
     ] = None,
     text: Annotated[
         Path | None,
-        typer.Option(help="Score this file of text in its place, - for standard input: takes no other data."),
+        typer.Option(help="Score this text file instead, by the run folder alone; - for standard input."),
     ] = None,
     lines: Annotated[bool, typer.Option("--lines", help="With --text: print the score of every line too.")] = False,
     data: DataOption = None,
