@@ -223,6 +223,3 @@ def _damaged(folder: Path, what: str) -> InputError:
 
 def _name(update: int) -> str:
     return f"update-{update:09d}"
-
-
-from sgrnn.data.atomic import file_digest, flush, json_digest, remedy
