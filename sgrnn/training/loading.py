@@ -8,6 +8,7 @@ import numpy as np
 from sgrnn.config.build.model import build_model, build_readout
 from sgrnn.config.build.optimizer import device_of_use
 from sgrnn.config.build.problem import build_task
+from sgrnn.exports.reading import CONFIG, read
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training.checkpoints import latest_checkpoint, require_best
 from sgrnn.training.run import Run
@@ -19,8 +20,8 @@ def load(run: str | Path | Run, *, latest: bool = False) -> tuple[Any, Any]:
     """Load the model and the tokenizer of a run, which need no more than its folder.
 
     Args:
-        run: the run, or its folder.
-        latest: take the checkpoint of the last update, in the place of the one with the best evaluation.
+        run: the run, or its folder; or a folder that a model was exported to.
+        latest: of a run, take the checkpoint of the last update, in the place of the one with the best evaluation.
 
     Returns:
         The `LanguageModel` and its `Tokenizer`. A run on a task has no tokenizer: its `Readout`, and None. The model is
@@ -28,9 +29,16 @@ def load(run: str | Path | Run, *, latest: bool = False) -> tuple[Any, Any]:
         `training.device` names, or the CPU where this machine lacks it, wherever it was trained.
 
     Raises:
-        InputError: there is no run or no checkpoint, or a file is damaged.
+        InputError: there is no run, no checkpoint and no exported model, or a file is damaged.
     """
-    opened = run if isinstance(run, Run) else Run.open(Path(run).expanduser())
+    if isinstance(run, Run):
+        opened = run
+    else:
+        folder = Path(run).expanduser()
+        if (folder / CONFIG).is_file():
+            model, tokenizer = read(folder)
+            return model.to(device_of_use("auto")).eval(), tokenizer
+        opened = Run.open(folder)
     checkpoint = require_best(opened.checkpoints)
     if latest:
         checkpoint = latest_checkpoint(opened.checkpoints) or checkpoint

@@ -86,6 +86,10 @@ def test_a_run_in_python_is_exported_as_by_the_command(sgrnn: Commands, mine: st
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
         if name != "config.json":
             assert Path("one", name).read_bytes() == Path("three", name).read_bytes()
+    again, spelled = package.load("three")
+    assert package.score(again, spelled, Path("texts/valid.txt")) == package.score(
+        model, tokenizer, Path("texts/valid.txt")
+    )
     with pytest.raises(package.InputError, match="tokenizer must be None for a run, which has its own"):
         package.export(mine, "four", tokenizer=tokenizer)
 
