@@ -27,6 +27,7 @@ class Score:
         unknown_nats: negative log-probability of what these stand for, given that they are `<unk>`
             (`sgrnn.data.spelling`). It counts in all metrics of the original text, or the smallest vocabulary would
             have the best.
+        unknown_written: tokens that are `<unk>` written in the text itself.
     """
 
     nats: float
@@ -36,6 +37,7 @@ class Score:
     bytes: int | None = None
     unknown: int = 0
     unknown_nats: float = 0.0
+    unknown_written: int = 0
 
     @property
     def loss(self) -> float:
@@ -45,7 +47,7 @@ class Score:
     @property
     def perplexity(self) -> float:
         """Perplexity per token, comparable only between models of one tokenizer."""
-        return _exp(self.loss)
+        return perplexity(self.loss)
 
     @property
     def unknown_share(self) -> float:
@@ -60,7 +62,7 @@ class Score:
     @property
     def word_perplexity(self) -> float | None:
         """Perplexity per word of the original text, whatever the tokens were; None where it has no words."""
-        return None if self.words is None else _exp(self.text_nats / self.words)
+        return None if self.words is None else perplexity(self.text_nats / self.words)
 
     @property
     def bits_per_character(self) -> float:
@@ -73,7 +75,6 @@ class Score:
         return self.text_nats / log(2) / (self.characters if self.bytes is None else self.bytes)
 
 
-@torch.no_grad()
 def evaluate(
     model: LanguageModel,
     tokens: Tensor,
@@ -85,7 +86,22 @@ def evaluate(
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
 ) -> float:
-    """Return the negative log-probability of a text, in nats, every token predicted from all that came before it.
+    """Return the negative log-probability of a text, in nats: the sum of `token_nats`, which has the arguments."""
+    return float(token_nats(model, tokens, first, batch_size, chunk, rank, world_size, all_reduce).sum())
+
+
+@torch.no_grad()
+def token_nats(
+    model: LanguageModel,
+    tokens: Tensor,
+    first: int,
+    batch_size: int = 20,
+    chunk: int = 50,
+    rank: int = 0,
+    world_size: int = 1,
+    all_reduce: AllReduce | None = None,
+) -> Tensor:
+    """Return the negative log-probability of each token of a text, (N,) float64, given all that came before it.
 
     The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
     That state is computed by running all rows again until their ends no longer change: a recurrent network forgets
@@ -148,7 +164,7 @@ def evaluate(
                 break
             beginnings = ends
         every = gather_rows(torch.cat(losses).t(), rank, world_size, all_reduce)
-        return float(every.flatten()[: len(tokens)].sum())
+        return every.flatten()[: len(tokens)]
 
 
 def _close(state: State, expected: State) -> bool:
@@ -162,5 +178,6 @@ def _equal_but_for_rounding(found: Tensor, expected: Tensor) -> bool:
     return torch.allclose(found, expected, rtol=tolerance, atol=tolerance / 10)
 
 
-def _exp(value: float) -> float:
-    return exp(value) if value < 700 else float("inf")
+def perplexity(loss: float) -> float:
+    """Return the perplexity of a loss in nats, infinite where no float can hold it."""
+    return exp(loss) if loss < 700 else float("inf")

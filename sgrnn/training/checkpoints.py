@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from sgrnn.data.atomic import bytes_digest, file_digest, flush, remedy
+from sgrnn.data.atomic import file_digest, flush, json_digest, remedy
 from sgrnn.errors import InputError
 
 _FORMAT = "sgrnn checkpoint 1"
@@ -98,7 +98,7 @@ def save_checkpoint(
         (aside / "state.pt").write_bytes(serialized.getbuffer())
         digests = {name: file_digest(aside / name) for name in _FILES}
         record = {"format": _FORMAT, "files": digests, **progress}
-        record["digest"] = _digest(record)
+        record["digest"] = json_digest(record)
         (aside / "progress.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
         for name in (*_FILES, "progress.json", "."):
             flush(aside / name)
@@ -211,7 +211,7 @@ def _progress(folder: Path) -> dict[str, Any]:
     form = progress.get("format") if isinstance(progress, dict) else None
     if form != _FORMAT:
         raise InputError(f"{folder} is no checkpoint of sgrnn: expected the format {_FORMAT!r}, got {form!r}")
-    if progress.pop("digest", None) != _digest(progress):
+    if progress.pop("digest", None) != json_digest(progress):
         raise _damaged(folder, f"{path.name} is not as it was written")
     return progress
 
@@ -223,7 +223,3 @@ def _damaged(folder: Path, what: str) -> InputError:
 
 def _name(update: int) -> str:
     return f"update-{update:09d}"
-
-
-def _digest(record: dict[str, Any]) -> str:
-    return bytes_digest(json.dumps(record).encode())

@@ -45,6 +45,9 @@ class Run:
     recipe: Recipe
     tokenizer: "Tokenizer | None"
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
     @classmethod
     def create(cls, folder: Path, recipe: Recipe, tokenizer: "Tokenizer | None") -> "Run":
         """Make the folder of a new run.
