@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sgrnn.models.generation import generate
     from sgrnn.models.language_model import LanguageModel
     from sgrnn.sequences import spans
+    from sgrnn.session import train
     from sgrnn.span import Span
     from sgrnn.state import State, state_size
     from sgrnn.synthesizers import (
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
         Synthesizer,
     )
     from sgrnn.training.exporting import export
+    from sgrnn.training.loading import load
+    from sgrnn.training.scoring import score
 
 __version__ = "0.1.0"
 
@@ -81,9 +84,12 @@ __all__ = [
     "export",
     "generate",
     "initial_state",
+    "load",
     "schedules",
+    "score",
     "spans",
     "state_size",
+    "train",
 ]
 
 _HOMES = {
@@ -96,10 +102,13 @@ _HOMES = {
     "models.generation": "generate",
     "models.language_model": "LanguageModel",
     "sequences": "spans",
+    "session": "train",
     "span": "Span",
     "state": "State state_size",
     "synthesizers": "AdjointSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage Synthesizer",
     "training.exporting": "export",
+    "training.loading": "load",
+    "training.scoring": "score",
 }
 
 if not TYPE_CHECKING:  # to a type checker the names above are all there are

@@ -18,6 +18,7 @@ LAYERS = [
     ["config"],
     ["training"],
     ["analysis", "sweep"],
+    ["session"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -26,7 +27,7 @@ ONLY_IN = {
     "pydantic": "config sweep",
     "ruamel": "config sweep",
     "typer": "cli",
-    "rich": "cli training",
+    "rich": "cli session training",
     "matplotlib": "analysis sweep",
     "optuna": "sweep",
     "onnx_ir": "exports",

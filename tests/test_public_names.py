@@ -13,8 +13,8 @@ import sgrnn.data
 NAMES = """
     AdjointSynthesizer BPLambda BPTT Boundary Dropout ErrorSynthesizer ExactAhead GRU GradientEstimator HierarchicalCore
     InputError Interface LSTM LanguageModel Lookahead MLPSynthesizer Mixed RNN RTRL Score Shrinkage SnAp1 Span State
-    Step Synthesizer SyntheticGradients TruncatedBPTT UORO evaluate export generate initial_state schedules spans
-    state_size
+    Step Synthesizer SyntheticGradients TruncatedBPTT UORO evaluate export generate initial_state load schedules score
+    spans state_size train
 """
 
 

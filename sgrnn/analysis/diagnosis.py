@@ -23,6 +23,7 @@ from sgrnn.errors import InputError
 from sgrnn.span import Span
 from sgrnn.training.best import Trained, open_trained
 from sgrnn.training.diagnosis import spans_ahead
+from sgrnn.training.problems.opening import problem_of
 from sgrnn.training.run import Run
 from sgrnn.training.threads import threads_for
 
@@ -50,7 +51,7 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, A
         raise InputError(
             f"{run.folder}: gradient.kind {gradient.kind} has no boundaries, which are what a diagnosis looks at"
         )
-    trained = open_trained(run, folder)
+    trained = open_trained(run, problem_of(run, folder))
     with threads_for(run.recipe, trained.problem.build_model):
         return _measure(trained, horizon, spans)
 

@@ -44,10 +44,11 @@ def report(
 
 def _sample(run: "Run") -> str | None:
     """Draw a text from the run's best checkpoint, as at the end of training."""
-    from sgrnn.training.best import open_language_model, sample_text
     from sgrnn.training.checkpoints import latest_update
+    from sgrnn.training.loading import load
+    from sgrnn.training.sampling import sample_texts
 
     if run.tokenizer is None or latest_update(run.checkpoints) is None:
         return None
     sample = run.recipe.sample.model_dump()
-    return sample_text(open_language_model(run), run, **sample, seed=run.recipe.training.seed)
+    return sample_texts(*load(run), **sample, seed=run.recipe.training.seed)[0]

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from sgrnn.cli.options import DataOption, RecipeArgument, overrides_of
-from sgrnn.cli.stopping import stop_requested
 from sgrnn.cli.tables import numbers_table, print_table
 from sgrnn.errors import InputError
+from sgrnn.training.stopping import stop_requested
 
 if TYPE_CHECKING:
     from sgrnn.config.recipe import Recipe

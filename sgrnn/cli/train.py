@@ -36,27 +36,13 @@ def train(
 
     if _is_alone():
         checked()
-    from sgrnn.cli.running import train_run
-    from sgrnn.config.build.optimizer import choose_device
-    from sgrnn.data import data_folder
-    from sgrnn.training.distributed import joined
-    from sgrnn.training.problems.opening import new_problem, problem_of
-    from sgrnn.training.run import Run, free_folder
+    from sgrnn.session import begin
+    from sgrnn.training.loop import Interrupted
 
-    with joined() as ranks:
-        with ranks.leader_first() as message:
-            if ranks.leads:
-                settings = checked().training
-                choose_device(settings.device, ranks.local_rank, ranks.local_world_size)
-                ranks.local_rows(settings.batch_size)
-                problem, tokenizer = new_problem(checked(), data_folder(data))
-                # What can be refused has been by now, so that a refusal leaves no folder behind.
-                opened = Run.create(run or free_folder(Path(recipe).stem), checked(), tokenizer)
-                message.append(str(opened.folder))
-            else:
-                opened = Run.open(Path(message[0]))
-                problem = problem_of(opened, data_folder(data))
-        train_run(opened, problem, data, ranks)
+    try:
+        begin(checked, Path(recipe).stem, run, data)
+    except Interrupted:
+        raise typer.Exit(130) from None
 
 
 def resume(context: typer.Context, run: RunArgument, data: DataOption = None) -> None:
@@ -74,17 +60,13 @@ def resume(context: typer.Context, run: RunArgument, data: DataOption = None) ->
     overrides = overrides_of(context)
     if _is_alone():
         Run.open(run, overrides)
-    from sgrnn.cli.running import train_run
-    from sgrnn.data import data_folder
-    from sgrnn.training.distributed import joined
-    from sgrnn.training.problems.opening import problem_of
+    from sgrnn import session
+    from sgrnn.training.loop import Interrupted
 
-    with joined() as ranks:
-        with ranks.leader_first():
-            opened = Run.open(run, overrides)
-            ranks.local_rows(opened.recipe.training.batch_size)
-            problem = problem_of(opened, data_folder(data))
-        train_run(opened, problem, data, ranks)
+    try:
+        session.resume(run, data, overrides)
+    except Interrupted:
+        raise typer.Exit(130) from None
 
 
 def _is_alone() -> bool:

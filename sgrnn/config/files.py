@@ -1,6 +1,6 @@
 """Recipes read from files: YAML 1.2, overrides, and every mistake reported at once with its place."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from io import StringIO
@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from sgrnn.config.overrides import Lines, apply_overrides
+from sgrnn.config.overrides import Lines, Overrides, apply_overrides
 from sgrnn.config.recipe import Recipe
 from sgrnn.config.schema import find, kinds, meant
 from sgrnn.errors import InputError
@@ -50,22 +50,27 @@ def find_recipe(name: str) -> tuple[str, Path | None]:
     )
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str | Path | Mapping[str, Any] | Recipe, overrides: Overrides = ()) -> Recipe:
     """Read and check a recipe.
 
     Args:
-        name: of a shipped recipe, or the path of a file.
+        name: of a shipped recipe, or the path of a file; or a recipe itself, as sections of fields or checked before.
         overrides: ``--section.field=value`` (or the value as the next item). The value is in YAML, but for a field
-            that takes a text: that gets what is written, and nothing (null) where it may.
+            that takes a text: that gets what is written, and nothing (null) where it may. Or a mapping of values,
+            nested as sections are or with dotted names.
 
     Raises:
         InputError: all mistakes at once, each with file, line and dotted path.
     """
-    text, path = find_recipe(name)
-    return parse_recipe(text, str(path) if path else name, path.parent if path else None, overrides)
+    if isinstance(name, Recipe):
+        name = name.model_dump(mode="json")
+    if isinstance(name, Mapping):
+        return _checked(_plain(name), {}, "the recipe", Path(), overrides)
+    text, path = find_recipe(str(name))
+    return parse_recipe(text, str(path or name), path.parent if path else None, overrides)
 
 
-def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: Overrides = ()) -> Recipe:
     """Check a recipe that is given as a text.
 
     Args:
@@ -78,9 +83,12 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
         InputError: all mistakes at once, each with file, line and dotted path.
     """
     tree = read_mapping(text, source, "a recipe is a mapping of sections such as data, model, gradient")
-    lines = dict(_lines(tree))
-    plain = _plain(tree)
-    _resolve_paths(plain, folder or Path())
+    return _checked(_plain(tree), dict(_lines(tree)), source, folder or Path(), overrides)
+
+
+def _checked(plain: dict[str, Any], lines: Lines, source: str, folder: Path, overrides: Overrides) -> Recipe:
+    """Return the recipe of nested mappings, paths made absolute and overrides applied."""
+    _resolve_paths(plain, folder)
     apply_overrides(plain, lines, overrides)
     _resolve_paths(plain, Path())
     try:
@@ -177,7 +185,7 @@ def _place(detail: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _where(field: tuple[str, ...], source: str, lines: Lines) -> str:
     line = next((lines[field[:end]] for end in range(len(field), 0, -1) if field[:end] in lines), 0)
-    return "command line" if line is None else f"{source}:{line}" if line else source
+    return line if isinstance(line, str) else f"{source}:{line}" if line else source
 
 
 def _fields(section: type[BaseModel]) -> set[str]:
@@ -194,7 +202,7 @@ def _did_you_mean(word: str, choices: Any, prefix: str = "") -> str:
 
 
 def _plain(node: Any) -> Any:
-    if isinstance(node, dict):
+    if isinstance(node, Mapping):
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_plain(value) for value in node]
@@ -206,11 +214,11 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
     for name, keys in (("data", ("train", "valid", "test")), ("model", ("start_from",))):
         section = tree.get(name)
         for key in keys:
-            if isinstance(section, dict) and isinstance(section.get(key), str):
+            if isinstance(section, dict) and isinstance(section.get(key), str | Path):
                 section[key] = str((folder / expanduser(section[key])).resolve())
 
 
-def _lines(tree: CommentedMap, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int | None]]:
+def _lines(tree: CommentedMap, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int | str]]:
     """Yield every key with its line, from 1, except those that a merge (`<<`) brings in."""
     for key, value in tree.items():
         place = (*path, str(key))

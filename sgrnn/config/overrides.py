@@ -1,10 +1,11 @@
-"""Recipe fields set on the command line: `--gradient.window=5`.
+"""Recipe fields set on the command line, `--gradient.window=5`, or in a call from Python, `gradient={"window": 5}`.
 
-A value is YAML as in a recipe file, so `null`, `[8, 4]` and `{kind: ramp, stop: 3}` are what they are there. A field
-that takes a text is given the value as it stands: `--sample.prompt="The # sign"` has no comment, `1984` is no number.
+On the command line a value is YAML as in a recipe file, so `null`, `[8, 4]` and `{kind: ramp, stop: 3}` are what they
+are there. A field that takes a text is given the value as it stands: `--sample.prompt="The # sign"` has no comment,
+`1984` is no number.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,34 +16,50 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.config.schema import meant, of_kind, sections_in, takes_nothing, takes_text
 from sgrnn.errors import InputError
 
-Lines = dict[tuple[str, ...], int | None]
-"""The line of every field of a recipe; None where the command line names it."""
+Lines = dict[tuple[str, ...], int | str]
+"""The line of every field of a recipe, or where else it was named: on the command line, or in a call from Python."""
+
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Fields of a recipe with other values: as the command line has them, or as names with values from Python."""
 
 _NOTHING = ("", "~", "null")
 
 
-def apply_overrides(tree: dict[str, Any], lines: Lines, overrides: Sequence[str]) -> None:
-    """Write values of the command line over those of a recipe.
+def apply_overrides(tree: dict[str, Any], lines: Lines, overrides: Overrides) -> None:
+    """Write other values over those of a recipe.
 
     Args:
         tree: the recipe as nested mappings; changed.
         lines: of its fields; changed.
-        overrides: ``--section.field=value``, or the value as the next item.
+        overrides: ``--section.field=value``, or the value as the next item; or a mapping of values, nested as sections
+            are or with dotted names.
 
     Raises:
         InputError: an argument that is no override, or a value that cannot be read.
     """
-    for field, text in _split(overrides):
-        lines[field] = None
+    called = isinstance(overrides, Mapping)
+    source = "override" if called else "command line"
+    pairs = list(_flat(overrides) if called else _split(overrides))
+    for field, value in sorted(pairs, key=lambda pair: (pair[0][-1] != "kind", len(pair[0]))):
+        lines[field] = source
         for end in range(1, len(field)):
-            lines.setdefault(field[:end], None)
-        _override(tree, lines, field, text)
+            lines.setdefault(field[:end], source)
+        _override(tree, lines, field, value, source)
+
+
+def _flat(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield (("gradient", "window"), 5) for {"gradient": {"window": 5}} and for {"gradient.window": 5}."""
+    for name, value in values.items():
+        field = (*above, *str(name).split("."))
+        if isinstance(value, Mapping):
+            yield from _flat(value, field)
+        else:
+            yield field, value
 
 
 def _split(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield (("gradient", "window"), "5") for "--gradient.window=5" or in two words; a kind comes before its fields."""
+    """Yield (("gradient", "window"), "5") for "--gradient.window=5" or in two words."""
     items = list(overrides)
-    pairs: list[tuple[tuple[str, ...], str]] = []
     while items:
         item = items.pop(0)
         name, equals, value = item.partition("=")
@@ -55,8 +72,7 @@ def _split(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
             if not items:
                 raise InputError(f"command line: {name} needs a value, like {name}=5")
             value = items.pop(0)
-        pairs.append((tuple(name[2:].split(".")), value))
-    yield from sorted(pairs, key=lambda pair: (pair[0][-1] != "kind", len(pair[0])))
+        yield tuple(name[2:].split(".")), value
 
 
 def _guess(name: str, value: str) -> str:
@@ -66,7 +82,7 @@ def _guess(name: str, value: str) -> str:
     return f"; did you mean {' or '.join(written)}?" if written else ""
 
 
-def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], text: str) -> None:
+def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value: Any, source: str) -> None:
     schema: type[BaseModel] | None = Recipe
     section, options = tree, list[type[BaseModel]]()
     for part in field[:-1]:
@@ -75,11 +91,13 @@ def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], text: 
         # A section that the recipe leaves out is of its default kind.
         inner = section.setdefault(part, {} if kind is None else {"kind": kind})
         if not isinstance(inner, dict):
-            raise InputError(f"command line: --{'.'.join(field)}: {part} is no section but {inner!r}")
+            dashes = "--" if source == "command line" else ""
+            raise InputError(f"{source}: {dashes}{'.'.join(field)}: {part} is no section but {inner!r}")
         options = sections_in(known.annotation) if known else []
         schema = options[0] if len(options) == 1 else of_kind(options, inner.get("kind"))
         section = inner
-    value = _read(schema, field, text)
+    if source == "command line":
+        value = _read(schema, field, value)
     if field[-1] == "kind" and section.get("kind") != value:
         # Another kind has other fields: keep those that both have, so that `--gradient.kind=truncated` is enough.
         chosen = of_kind(options, value)

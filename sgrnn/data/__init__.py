@@ -6,6 +6,7 @@ from sgrnn.lazy import importer
 
 if TYPE_CHECKING:
     from sgrnn.data.corpora import CORPORA, SPLITS, Corpus, load_texts
+    from sgrnn.data.spelling import Spelling
     from sgrnn.data.store import Status, data_folder, fetch, status, verify
     from sgrnn.data.streams import TokenStream
     from sgrnn.data.subwords import SentencePieceTokenizer
@@ -22,6 +23,7 @@ __all__ = [
     "Corpus",
     "Prompt",
     "SentencePieceTokenizer",
+    "Spelling",
     "Status",
     "TokenFile",
     "TokenFiles",
@@ -40,6 +42,7 @@ __all__ = [
 
 _HOMES = {
     "corpora": "CORPORA SPLITS Corpus load_texts",
+    "spelling": "Spelling",
     "store": "Status data_folder fetch status verify",
     "streams": "TokenStream",
     "subwords": "SentencePieceTokenizer",

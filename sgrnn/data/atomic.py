@@ -2,13 +2,14 @@
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sgrnn.errors import InputError
 
@@ -26,6 +27,11 @@ def bytes_digest(content: bytes, algorithm: str = "sha256") -> str:
     'sha1:372ea08cab33e71c02c651dbc83a474d32c676ea'
     """
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def json_digest(value: Any) -> str:
+    """Return the digest of lists, mappings, numbers and texts as JSON writes them, mappings in their order."""
+    return bytes_digest(json.dumps(value).encode())
 
 
 @contextmanager

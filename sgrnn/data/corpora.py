@@ -25,9 +25,6 @@ CORPORA = ("ptb", "ptb-char", "wikitext-2", "python-docs", "text")
 SPLITS = ("train", "valid", "test")
 """The parts of a corpus, in the order of the catalog's files."""
 
-LONGEST_WORDS = 20
-"""Characters of a text's mean word; of languages with blanks between words none that we know has longer ones."""
-
 # Of every 400 lines of python-docs the first 360 go to train, the next 20 to valid and the last 20 to test: long enough
 # pieces for a context to build up, taken from all over the text, so that the splits are alike.
 _PERIOD, _VALID_FROM, _TEST_FROM = 400, 360, 380
@@ -55,33 +52,6 @@ class Corpus:
     texts: Mapping[str, str]
     word_separator: str = " "
     headings: bool = False
-
-    def count_words(self, split: str) -> int:
-        """Count the words of a split, plus one for the end of each line: perplexity per word is over these.
-
-        >>> Corpus("example", {"train": "to be_or\\nnot\\n"}, word_separator="_").count_words("train")
-        6
-        """
-        text = self.texts[split]
-        return len(self._words(text)) + text.count("\n")
-
-    def has_words(self) -> bool:
-        """Return True where a perplexity per word makes sense, judged by the train text's words between blanks.
-
-        They must be `LONGEST_WORDS` characters or less on average, and two or more of them stand in a line: a text that
-        is written without blanks is one word a line.
-
-        >>> Corpus("example", {"train": "to be or not\\n"}).has_words()
-        True
-        >>> Corpus("example", {"train": "ACGTTGCA\\nTTGACCAA\\n"}).has_words()
-        False
-        """
-        words = self._words(self.texts["train"])
-        lines = sum(bool(line.strip()) for line in self.texts["train"].split("\n"))
-        return len(words) >= 2 * lines and sum(map(len, words)) <= LONGEST_WORDS * len(words)
-
-    def _words(self, text: str) -> list[str]:
-        return text.replace(self.word_separator, " ").split()
 
 
 def load_texts(

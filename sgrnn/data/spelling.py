@@ -1,17 +1,24 @@
-"""Cost of spelling out what each `<unk>` stands for: without it the smallest vocabulary would predict a text best.
+"""How a text is counted and charged whatever its tokens are, by the words and characters of the train text.
 
 A model of tokens says no more than that there is an `<unk>`, and the fewer words it knows, the easier that is to
-foresee. To be compared with models that say the whole text, it has to spell what it left out. It does so by the
-simplest model of spelling there is: character by character, each with its share of the train text's characters, the end
-of the word being one of them. That is a probability of the text, so that the sum is what the model, completed in this
-way, needs for it.
+foresee: the smallest vocabulary would predict a text best. To be compared with models that say the whole text, it has
+to spell what it left out. It does so by the simplest model of spelling there is: character by character, each with its
+share of the train text's characters, the end of the word being one of them. That is a probability of the text, so that
+the sum is what the model, completed in this way, needs for it.
 """
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple, final
 
+from sgrnn.data.atomic import json_digest
 from sgrnn.data.tokenizer import UNKNOWN, Tokenizer
+
+LONGEST_WORDS = 20
+"""Characters of a text's mean word; of languages with blanks between words none that we know has longer ones."""
 
 _CODE_POINTS = 0x110000 - 0x800
 """Characters that a text in Unicode can hold: all code points but surrogates."""
@@ -31,8 +38,27 @@ class Unknown(NamedTuple):
     nats: float
 
 
+class TextCounts(NamedTuple):
+    """Sizes of a text in units that do not depend on the tokenizer, and its `<unk>`.
+
+    Args:
+        words: words of the text plus one per line, over which perplexity per word is; None where it is not written in
+            words.
+        characters: characters of the text, line ends included: what bits per character divides by.
+        bytes: the same in UTF-8.
+        unknown: its `<unk>`, and what it costs to say what they stand for.
+    """
+
+    words: int | None
+    characters: int
+    bytes: int
+    unknown: Unknown
+
+
+@final
+@dataclass(frozen=True)
 class Spelling:
-    """A unigram model of the characters of what a tokenizer replaces by `<unk>`.
+    """A unigram model of the characters of what a tokenizer replaces by `<unk>`, and the rule for counting words.
 
         P(word | <unk>) = P(replaced) P(c_1) ... P(c_n) P(end)
         P(c) = (count of c + 1) / (sum of all counts + number of kinds)
@@ -46,47 +72,106 @@ class Spelling:
     written word costs nothing: there is nothing else that it could be.
 
     >>> from sgrnn.data import WordTokenizer
-    >>> spelling = Spelling(WordTokenizer(["<eos>", "<unk>", "to"]), "to be to\\n")
-    >>> spelling.charge("to be\\n").nats == -log(2 / 15) - log(2 / 15) - log(4 / 15)
-    True
+    >>> tokenizer = WordTokenizer(["<eos>", "<unk>", "to"])
+    >>> counts = Spelling.of(tokenizer, "to be to\\n").counts(tokenizer, "to be\\n")
+    >>> counts.words, counts.unknown.nats == -log(2 / 15) - log(2 / 15) - log(4 / 15)
+    (3, True)
 
     Args:
-        tokenizer: the tokenizer.
-        train: the train text.
+        characters: counts of the characters that entries of the train text are spelled with.
+        ends: number of entries, each of which has an end; None where they are single characters.
+        replaced: entries of the train text that are `<unk>` for what the vocabulary lacks.
+        written: those that are `<unk>` in the text itself.
+        has_words: whether the train text is written in words.
+        word_separator: what stands between words besides blanks; `_` in ptb-char.
     """
 
-    def __init__(self, tokenizer: Tokenizer, train: str) -> None:
-        self._tokenizer = tokenizer
-        self._ends = tokenizer.kind != "character"
-        if self._ends:
-            words = train.split()
-            self._counts = Counter("".join(words))
-            num_ends = len(words)
-        else:
-            self._counts = Counter(train)
-            num_ends = 0
-        kinds = len(self._counts) + self._ends + 1
-        self._total = sum(self._counts.values()) + num_ends + kinds
-        self._end = -log((num_ends + 1) / self._total) if self._ends else 0.0
-        unknown = tokenizer.unknown(train)
-        written, replaced = unknown[UNKNOWN], unknown.total() - unknown[UNKNOWN]
-        self._writes = written > 0
-        both = written + max(replaced, 1)
-        self._written = -log(written / both) if written and replaced else 0.0
-        self._replaced = -log(max(replaced, 1) / both) if written else 0.0
+    characters: Mapping[str, int]
+    ends: int | None
+    replaced: int
+    written: int
+    has_words: bool
+    word_separator: str = " "
 
-    def charge(self, text: str) -> Unknown:
-        """Return the number of `<unk>` in a text, and the cost of spelling out what they stand for."""
-        replaced = self._tokenizer.unknown(text)
-        written = replaced.pop(UNKNOWN, 0) if self._writes else 0
-        nats = written * self._written
-        nats += sum(count * (self._replaced + self._spelled(entry)) for entry, count in replaced.items())
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, train: str, word_separator: str = " ") -> "Spelling":
+        """Learn the spelling of a train text, of which a tokenizer knows some or all words.
+
+        It has words if they are `LONGEST_WORDS` characters or less on average, and two or more of them stand in a line:
+        a text that is written without blanks is one word a line.
+        """
+        entries = None if tokenizer.kind == "character" else train.split()
+        unknown = tokenizer.unknown(train)
+        words = _words(train, word_separator)
+        lines = sum(bool(line.strip()) for line in train.split("\n"))
+        return cls(
+            characters=dict(Counter(train if entries is None else "".join(entries))),
+            ends=None if entries is None else len(entries),
+            replaced=unknown.total() - unknown[UNKNOWN],
+            written=unknown[UNKNOWN],
+            has_words=len(words) >= 2 * lines and sum(map(len, words)) <= LONGEST_WORDS * len(words),
+            word_separator=word_separator,
+        )
+
+    @classmethod
+    def from_form(cls, form: Mapping[str, Any]) -> "Spelling":
+        """Restore what `form` gave.
+
+        Raises:
+            ValueError: it was changed since.
+        """
+        fields = {name: value for name, value in form.items() if name != "digest"}
+        if json_digest(fields) != form.get("digest"):
+            raise ValueError(f"expected a spelling of digest {form.get('digest')}, got {json_digest(fields)}")
+        return cls(**fields)
+
+    def form(self) -> dict[str, Any]:
+        """Return the spelling as entries of a JSON file, with their digest."""
+        fields = asdict(self)
+        return {**fields, "digest": json_digest(fields)}
+
+    def counts(self, tokenizer: Tokenizer, text: str) -> TextCounts:
+        """Return the sizes of a text, and the cost of spelling out what its `<unk>` stand for.
+
+        Args:
+            tokenizer: the one that it was learned with.
+            text: the text.
+        """
+        words = count_words(text, self.word_separator) if self.has_words else None
+        return TextCounts(words, len(text), len(text.encode()), self._charge(tokenizer.unknown(text)))
+
+    def _charge(self, replaced: Counter[str]) -> Unknown:
+        written = replaced.pop(UNKNOWN, 0) if self.written else 0
+        both = self.written + max(self.replaced, 1)
+        for_written = -log(self.written / both) if self.written and self.replaced else 0.0
+        for_replaced = -log(max(self.replaced, 1) / both) if self.written else 0.0
+        nats = written * for_written
+        nats += sum(count * (for_replaced + self._spelled(entry)) for entry, count in replaced.items())
         return Unknown(replaced.total(), written, nats)
 
     def _spelled(self, entry: str) -> float:
-        return sum(map(self._character, entry)) + self._end
+        end = 0.0 if self.ends is None else -log((self.ends + 1) / self._total)
+        return sum(map(self._character, entry)) + end
 
     def _character(self, character: str) -> float:
-        if character in self._counts:
-            return -log((self._counts[character] + 1) / self._total)
-        return -log(1 / self._total) + log(_CODE_POINTS - len(self._counts))
+        if character in self.characters:
+            return -log((self.characters[character] + 1) / self._total)
+        return -log(1 / self._total) + log(_CODE_POINTS - len(self.characters))
+
+    @cached_property
+    def _total(self) -> int:
+        kinds = len(self.characters) + (self.ends is not None) + 1
+        return sum(self.characters.values()) + (self.ends or 0) + kinds
+
+
+def count_words(text: str, separator: str = " ") -> int:
+    """Count the words of a text, plus one for the end of each line: perplexity per word is over these.
+
+    >>> count_words("to be_or\\nnot\\n", "_")
+    6
+    """
+    return len(_words(text, separator)) + text.count("\n")
+
+
+def _words(text: str, separator: str) -> list[str]:
+    return text.replace(separator, " ").split()

@@ -112,9 +112,9 @@ class SentencePieceTokenizer(Tokenizer):
             name for tokens, names in pieces for token, name in zip(tokens, names, strict=True) if token == number
         )
 
-    def decode(self, tokens: Tokens) -> str:
+    def decode(self, tokens: Tokens | Sequence[int]) -> str:
         lines: list[list[int]] = [[]]
-        for token in tokens.tolist():
+        for token in np.asarray(tokens).tolist():
             if token == self.eos_id:
                 lines.append([])
             else:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sgrnn.data.atomic import atomic_write, bytes_digest, make_folder
+from sgrnn.data.atomic import atomic_write, bytes_digest, json_digest, make_folder
 from sgrnn.data.corpora import Corpus
-from sgrnn.data.spelling import Spelling, Unknown
+from sgrnn.data.spelling import Spelling, TextCounts, Unknown
 from sgrnn.data.tokenizer import Tokenizer
 from sgrnn.errors import InputError
 
@@ -30,22 +30,14 @@ class TokenFile:
 
     Args:
         array: (tokens,) ids, uint16 or uint32, memory-mapped and read-only.
-        words: words of the text plus one per line: what perplexity per word divides by.
-        characters: characters of the text, line ends included: what bits per character divides by.
-        bytes: the same in UTF-8.
-        has_words: whether the corpus is written in words (`Corpus.has_words`).
-        unknown: its `<unk>`, and what it costs to say what they stand for.
+        counts: sizes of the text in words, characters and bytes, and its `<unk>`.
         digest: of the text.
         begins: (tokens,) bool, the tokens before which a model's state is reset (`sgrnn.data.beginnings`); None for
             none but the first.
     """
 
     array: NDArray[np.unsignedinteger]
-    words: int
-    characters: int
-    bytes: int
-    has_words: bool
-    unknown: Unknown
+    counts: TextCounts
     digest: str
     begins: NDArray[np.bool_] | None = None
 
@@ -119,25 +111,23 @@ def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:
     """Return the digest of all that the files depend on, in plain hexadecimal."""
     parts: list[Any] = [_FORMAT, tokenizer.digest, corpus.word_separator]
     parts += [(split, bytes_digest(text.encode())) for split, text in corpus.texts.items()]
-    return bytes_digest(json.dumps(parts).encode()).partition(":")[2]
+    return json_digest(parts).partition(":")[2]
 
 
 def _encode(corpus: Corpus, tokenizer: Tokenizer, target: Path) -> dict[str, dict[str, Any]]:
     """Write the array of each split, and return the counts of its text."""
     number_type = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
     counts = {}
-    spelling, has_words = Spelling(tokenizer, corpus.texts["train"]), corpus.has_words()
+    spelling = Spelling.of(tokenizer, corpus.texts["train"], corpus.word_separator)
     for split, text in corpus.texts.items():
         tokens = tokenizer.encode(text, source=f"{corpus.name} {split}").astype(number_type)
         with atomic_write(target / f"{split}.npy") as file:
             np.save(file, tokens)
+        measured = spelling.counts(tokenizer, text)
         counts[split] = {
             "tokens": len(tokens),
-            "words": corpus.count_words(split),
-            "characters": len(text),
-            "bytes": len(text.encode()),
-            "has_words": has_words,
-            "unknown": spelling.charge(text)._asdict(),
+            **measured._asdict(),
+            "unknown": measured.unknown._asdict(),
             "digest": bytes_digest(text.encode()),
         }
     return counts
@@ -159,9 +149,10 @@ def _open(target: Path, header: dict[str, Any]) -> dict[str, TokenFile] | None:
         for split, counts in header["splits"].items():
             array = np.load(target / f"{split}.npy", mmap_mode="r")
             rest = dict(counts)
+            digest = rest.pop("digest")
             if array.shape != (rest.pop("tokens"),):
                 return None
-            splits[split] = TokenFile(array, unknown=Unknown(**rest.pop("unknown")), **rest)
+            splits[split] = TokenFile(array, TextCounts(unknown=Unknown(**rest.pop("unknown")), **rest), digest)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return splits

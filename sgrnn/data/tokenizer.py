@@ -5,13 +5,16 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sgrnn.data.atomic import atomic_write, make_folder
 from sgrnn.errors import InputError
+
+if TYPE_CHECKING:
+    from sgrnn.data.spelling import Spelling, TextCounts
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -47,12 +50,15 @@ class Tokenizer(ABC):
         vocabulary_size: number of ids.
         eos_id: id of the line end.
         digest: `algorithm:hexadecimal` of the rule and the vocabulary; equal digests encode equally.
+        spelling: how the train text spells its words, by which other texts are counted and charged; None where it is
+            not known, as for a vocabulary that came from elsewhere. It is saved with the tokenizer.
     """
 
     kind: str
     vocabulary_size: int
     eos_id: int
     digest: str
+    spelling: "Spelling | None" = None
 
     @property
     @abstractmethod
@@ -72,7 +78,7 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
-    def decode(self, tokens: Tokens) -> str:
+    def decode(self, tokens: Tokens | Sequence[int]) -> str:
         """Turn ids back into text."""
 
     @abstractmethod
@@ -91,10 +97,26 @@ class Tokenizer(ABC):
         """
         return Prompt(self.encode(text.removesuffix("\n"), source="the prompt"), ())
 
+    def counts(self, text: str) -> "TextCounts":
+        """Return the sizes of a text in words, characters and bytes, and the cost of what its `<unk>` stand for.
+
+        Raises:
+            InputError: the spelling of the train text is not known.
+        """
+        if self.spelling is None:
+            raise InputError(
+                "the tokenizer lacks the spelling of its train text, by which words are counted and <unk> is charged: "
+                "set tokenizer.spelling = sgrnn.data.Spelling.of(tokenizer, TRAIN_TEXT); a run that an earlier version "
+                "trained can be scored where its corpus is, by `sgrnn evaluate RUN --split`"
+            )
+        return self.spelling.counts(self, text)
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer to a folder, for `load_tokenizer`."""
         make_folder(folder)
         form = {"kind": self.kind, "digest": self.digest, **self._saved_form(folder)}
+        if self.spelling is not None:
+            form["spelling"] = self.spelling.form()
         with atomic_write(folder / TOKENIZER_FILE) as file:
             file.write(json.dumps(form, ensure_ascii=False, indent=0).encode())
 

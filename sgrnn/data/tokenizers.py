@@ -5,20 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from sgrnn.data.kinds import SUBWORD_KINDS, TOKENIZER_KINDS, require_fitting_options
+from sgrnn.data.spelling import Spelling
 from sgrnn.data.subwords import MODEL_FILE, SentencePieceTokenizer
 from sgrnn.data.tokenizer import TOKENIZER_FILE, Tokenizer
 from sgrnn.data.vocabularies import CharacterTokenizer, WordTokenizer
 from sgrnn.errors import InputError
 
 
-def train_tokenizer(kind: str, text: str, *, vocabulary_size: int | None = None, min_count: int = 1) -> Tokenizer:
-    """Make the tokenizer of one kind for a text.
+def train_tokenizer(
+    kind: str, text: str, *, vocabulary_size: int | None = None, min_count: int = 1, word_separator: str = " "
+) -> Tokenizer:
+    """Make the tokenizer of one kind for a text, whose spelling it keeps.
 
     Args:
         kind: one of `TOKENIZER_KINDS`.
         text: the train text; no other split may be shown to it.
         vocabulary_size: word: the most words, None for all; bpe and unigram: number of pieces.
         min_count: word and character: rarer entries become `<unk>`.
+        word_separator: what stands between words besides blanks, where words are counted.
 
     Raises:
         InputError: unknown kind, or an argument that does not fit it.
@@ -28,13 +32,16 @@ def train_tokenizer(kind: str, text: str, *, vocabulary_size: int | None = None,
     """
     require_fitting_options(kind, vocabulary_size=vocabulary_size, min_count=min_count)
     if kind == "word":
-        return WordTokenizer.from_text(text, min_count=min_count, max_size=vocabulary_size)
-    if kind == "character":
-        return CharacterTokenizer.from_text(text, min_count=min_count)
-    assert vocabulary_size is not None, "checked above"
-    return SentencePieceTokenizer.from_text(
-        text, vocabulary_size=vocabulary_size, kind="bpe" if kind == "bpe" else "unigram"
-    )
+        tokenizer = WordTokenizer.from_text(text, min_count=min_count, max_size=vocabulary_size)
+    elif kind == "character":
+        tokenizer = CharacterTokenizer.from_text(text, min_count=min_count)
+    else:
+        assert vocabulary_size is not None, "checked above"
+        tokenizer = SentencePieceTokenizer.from_text(
+            text, vocabulary_size=vocabulary_size, kind="bpe" if kind == "bpe" else "unigram"
+        )
+    tokenizer.spelling = Spelling.of(tokenizer, text, word_separator)
+    return tokenizer
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -66,6 +73,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             f"{path} is damaged: expected a vocabulary of digest {form.get('digest')}, got "
             f"{tokenizer.digest}; restore the folder from a copy"
         )
+    if "spelling" in form:
+        try:
+            tokenizer.spelling = Spelling.from_form(form["spelling"])
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is damaged: {error}; restore the folder from a copy") from None
     return tokenizer
 
 

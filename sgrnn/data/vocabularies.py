@@ -1,6 +1,5 @@
 """Tokenizers whose vocabulary is a list of words or of characters."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
-from sgrnn.data.atomic import bytes_digest
+from sgrnn.data.atomic import json_digest
 from sgrnn.data.tokenizer import EOS, UNKNOWN, Prompt, Tokenizer, Tokens
 from sgrnn.errors import InputError, at_least
 
@@ -81,9 +80,9 @@ class WordTokenizer(Tokenizer):
         unknown = dict.fromkeys(word for word in text.split() if word not in self._ids)
         return super().encode_prompt(text)._replace(unknown=tuple(unknown))
 
-    def decode(self, tokens: Tokens) -> str:
+    def decode(self, tokens: Tokens | Sequence[int]) -> str:
         lines: list[list[str]] = [[]]
-        for token in tokens.tolist():
+        for token in np.asarray(tokens).tolist():
             if token == self.eos_id:
                 lines.append([])
             else:
@@ -172,8 +171,8 @@ class CharacterTokenizer(Tokenizer):
         known = set(self.characters)
         return prompt._replace(unknown=tuple(dict.fromkeys(character for character in text if character not in known)))
 
-    def decode(self, tokens: Tokens) -> str:
-        return "".join(self.characters[token] for token in tokens.tolist())
+    def decode(self, tokens: Tokens | Sequence[int]) -> str:
+        return "".join(self.characters[token] for token in np.asarray(tokens).tolist())
 
     def _saved_form(self, folder: Path) -> dict[str, Any]:
         return {"tokens": self.characters}
@@ -203,4 +202,4 @@ def _numbered(entries: Sequence[str], name: str) -> dict[str, int]:
 
 
 def _list_digest(kind: str, entries: Sequence[str]) -> str:
-    return bytes_digest(json.dumps([kind, *entries]).encode())
+    return json_digest([kind, *entries])

@@ -29,6 +29,7 @@ class Score:
         unknown_nats: negative log-probability of what these stand for, given that they are `<unk>`
             (`sgrnn.data.spelling`). It counts in all metrics of the original text, or the smallest vocabulary would
             have the best.
+        unknown_written: tokens that are `<unk>` written in the text itself.
     """
 
     nats: float
@@ -38,6 +39,7 @@ class Score:
     bytes: int | None = None
     unknown: int = 0
     unknown_nats: float = 0.0
+    unknown_written: int = 0
 
     @property
     def loss(self) -> float:
@@ -47,7 +49,7 @@ class Score:
     @property
     def perplexity(self) -> float:
         """Perplexity per token, comparable only between models of one tokenizer."""
-        return _exp(self.loss)
+        return perplexity(self.loss)
 
     @property
     def unknown_share(self) -> float:
@@ -62,7 +64,7 @@ class Score:
     @property
     def word_perplexity(self) -> float | None:
         """Perplexity per word of the original text, whatever the tokens were; None where it has no words."""
-        return None if self.words is None else _exp(self.text_nats / self.words)
+        return None if self.words is None else perplexity(self.text_nats / self.words)
 
     @property
     def bits_per_character(self) -> float:
@@ -75,7 +77,6 @@ class Score:
         return self.text_nats / log(2) / (self.characters if self.bytes is None else self.bytes)
 
 
-@torch.no_grad()
 def evaluate(
     model: LanguageModel,
     tokens: Tensor,
@@ -88,7 +89,23 @@ def evaluate(
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
 ) -> float:
-    """Return the negative log-probability of a text, in nats, every token predicted from all that came before it.
+    """Return the negative log-probability of a text, in nats: the sum of `token_nats`, which has the arguments."""
+    return float(token_nats(model, tokens, first, batch_size, chunk, rank, world_size, all_reduce, begins).sum())
+
+
+@torch.no_grad()
+def token_nats(
+    model: LanguageModel,
+    tokens: Tensor,
+    first: int,
+    batch_size: int = 20,
+    chunk: int = 50,
+    rank: int = 0,
+    world_size: int = 1,
+    all_reduce: AllReduce | None = None,
+    begins: Tensor | None = None,
+) -> Tensor:
+    """Return the negative log-probability of each token of a text, (N,) float64, given all that came before it.
 
     The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
     That state is computed by running all rows again until their ends no longer change: a recurrent network forgets
@@ -99,12 +116,12 @@ def evaluate(
         model: in any mode; it is evaluated without dropout, and every module of it left in the mode it was in.
         tokens: (N,) the text.
         first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
-        begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
         batch_size: rows run side by side, by each process.
         chunk: steps run at once; bounds the memory.
         rank: the number of this process, from 0, where several share the text.
         world_size: number of processes; all of them call this at once, and get the same result.
         all_reduce: sums over them (`sgrnn.all_reduce`).
+        begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
 
     Raises:
         ValueError: no tokens, a batch_size or chunk below 1, or other numbers of tokens and of `begins`.
@@ -160,7 +177,7 @@ def evaluate(
                 break
             beginnings = ends
         every = gather_rows(torch.cat(losses).t(), rank, world_size, all_reduce)
-        return float(every.flatten()[: len(tokens)].sum())
+        return every.flatten()[: len(tokens)]
 
 
 def _close(state: State, expected: State) -> bool:
@@ -174,5 +191,6 @@ def _equal_but_for_rounding(found: Tensor, expected: Tensor) -> bool:
     return torch.allclose(found, expected, rtol=tolerance, atol=tolerance / 10)
 
 
-def _exp(value: float) -> float:
-    return exp(value) if value < 700 else float("inf")
+def perplexity(loss: float) -> float:
+    """Return the perplexity of a loss in nats, infinite where no float can hold it."""
+    return exp(loss) if loss < 700 else float("inf")

@@ -1,12 +1,13 @@
 """Generation of text by a language model, one token at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from math import isnan
 
 import torch
+from torch import Tensor
 
 from sgrnn.contract.modules import evaluating, tensor_of
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, at_least
 from sgrnn.models.language_model import LanguageModel
 
 
@@ -16,22 +17,53 @@ def generate(
     length: int,
     *,
     temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: Collection[int] = (),
     seed: int | None = None,
-    reset_at: int | None = None,
 ) -> Iterator[int]:
     """Draw tokens from the model, each read before the next is drawn.
 
     Args:
         model: used without dropout; between two tokens and afterwards every module is in the mode it was in.
         prompt: tokens read first; at least one.
-        length: tokens to draw.
+        length: tokens to draw, at most.
         temperature: divides the logits; below 1 prefers likely tokens, 0 always takes the likeliest.
+        top_k: draw from so many of the likeliest tokens; None for all.
+        top_p: of these, draw from the likeliest that together have at least this probability (Holtzman et al. 2020);
+            None for all.
+        stop: tokens before which the text ends.
         seed: of the drawing; None for another text each time.
-        reset_at: the token before which the state is reset whenever it is read, the line end for a model that has
-            learned lines by themselves; None for none.
 
     Raises:
-        InputError: an empty prompt, or a length or temperature that is negative or no number.
+        InputError: an empty prompt, or an argument that is out of range or no number.
+    """
+    rows = draw_rows(model, prompt, length, 1, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    return _until(rows, stop)
+
+
+def draw_rows(
+    model: LanguageModel,
+    prompt: list[int],
+    length: int,
+    samples: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Iterator[list[int]]:
+    """Draw the next token of several texts at a time, which run as the rows of one batch.
+
+    Args:
+        model: as in `generate`, and so all arguments but one.
+        prompt: the same for all texts.
+        length: of each.
+        samples: number of texts.
+        temperature, top_k, top_p, seed: of all texts.
+
+    Raises:
+        InputError: as `generate`, and for fewer than one text.
     """
     if not prompt:
         raise InputError("prompt must hold at least one token, got none")
@@ -39,33 +71,72 @@ def generate(
         raise InputError(f"length and temperature must not be negative, got {length} and {temperature}")
     if isnan(temperature):
         raise InputError(f"temperature must be a number, got {temperature}")
-    if reset_at in prompt:  # what is before the last of these has no bearing on what follows
-        prompt = prompt[len(prompt) - 1 - prompt[::-1].index(reset_at) :]
-    return _draw(model, prompt, length, temperature, seed, reset_at)
+    at_least("samples", samples, 1, kind=InputError)
+    if top_k is not None:
+        at_least("top_k", top_k, 1, kind=InputError)
+    if top_p is not None and not 0 < top_p <= 1:
+        raise InputError(f"top_p must be above 0 and at most 1, got {top_p}")
+    return _draw(model, prompt, length, samples, temperature, top_k, top_p, seed)
+
+
+def chances_of(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+    """Return the probabilities (..., tokens) with which tokens are drawn, those that may not be drawn 0.
+
+    Args:
+        logits: (..., tokens) of the model.
+        temperature: above 0.
+        top_k, top_p: as in `generate`.
+
+    >>> chances_of(torch.tensor([0.5, 0.3, 0.15, 0.05]).log(), 1.0, 3, 0.6)
+    tensor([0.6250, 0.3750, 0.0000, 0.0000])
+    """
+    # From the largest on: so no temperature is so low that a quotient overflows.
+    chances = torch.softmax((logits - logits.amax(-1, keepdim=True)) / temperature, dim=-1)
+    if top_k is None and (top_p is None or top_p == 1):
+        return chances
+    likely, places = chances.sort(dim=-1, descending=True, stable=True)
+    if top_k is not None:
+        likely[..., top_k:] = 0
+    if top_p is not None and top_p < 1:
+        likely = likely / likely.sum(-1, keepdim=True)
+        likely[likely.cumsum(-1) - likely >= top_p] = 0  # the likelier ones are enough
+    chances = torch.zeros_like(chances).scatter_(-1, places, likely)
+    return chances / chances.sum(-1, keepdim=True)
+
+
+def _until(rows: Iterator[list[int]], stop: Collection[int]) -> Iterator[int]:
+    for (token,) in rows:
+        if token in stop:
+            return
+        yield token
 
 
 def _draw(
-    model: LanguageModel, prompt: list[int], length: int, temperature: float, seed: int | None, reset_at: int | None
-) -> Iterator[int]:
+    model: LanguageModel,
+    prompt: list[int],
+    length: int,
+    samples: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+) -> Iterator[list[int]]:
     device = tensor_of(model).device
     generator = torch.Generator(device)
     if seed is None:
         generator.seed()
     else:
         generator.manual_seed(seed)
-    state = model.initial_state(1)
-    tokens = torch.tensor(prompt, device=device).unsqueeze(1)
+    state = model.initial_state(samples)
+    tokens = torch.tensor(prompt, device=device).unsqueeze(1).repeat(1, samples)
     for _ in range(length):
         # Between two tokens the model is the caller's, and stays as it is if no more are asked for.
         with torch.no_grad(), evaluating(model):
             outputs, state = model(tokens, state)
-            logits = model.logits(outputs[-1, 0]).double()
+            logits = model.logits(outputs[-1]).double()
         if temperature == 0:
-            tokens = logits.argmax().view(1, 1)
+            drawn = logits.argmax(-1)
         else:
-            # From the largest on: so no temperature is so low that a quotient overflows.
-            chances = torch.softmax((logits - logits.max()) / temperature, dim=-1)
-            tokens = torch.multinomial(chances, 1, generator=generator).unsqueeze(0)
-        if int(tokens) == reset_at:
-            state = model.initial_state(1)
-        yield int(tokens)
+            drawn = torch.multinomial(chances_of(logits, temperature, top_k, top_p), 1, generator=generator).squeeze(1)
+        tokens = drawn.unsqueeze(0)
+        yield drawn.tolist()

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from sgrnn.data.atomic import bytes_digest, file_digest, flush, remedy
+from sgrnn.data.atomic import file_digest, flush, json_digest, remedy
 from sgrnn.errors import InputError
 from sgrnn.training.fingerprint import FINGERPRINT
 
@@ -107,7 +107,7 @@ def save_checkpoint(
         (aside / "state.pt").write_bytes(serialized.getbuffer())
         digests = {name: file_digest(aside / name) for name in _FILES}
         record = {"format": _FORMAT, "files": digests, **progress}
-        record["digest"] = _digest(record)
+        record["digest"] = json_digest(record)
         (aside / "progress.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
         for name in (*_FILES, "progress.json", "."):
             flush(aside / name)
@@ -223,7 +223,7 @@ def _progress(folder: Path) -> dict[str, Any]:
             f"{folder} is no checkpoint of this version of sgrnn: expected the format {_FORMAT!r}, got {form!r}; open "
             "it with the version that wrote it, or begin a new run"
         )
-    if progress.pop("digest", None) != _digest(progress):
+    if progress.pop("digest", None) != json_digest(progress):
         raise _damaged(folder, f"{path.name} is not as it was written")
     return progress
 
@@ -235,7 +235,3 @@ def _damaged(folder: Path, what: str) -> InputError:
 
 def _name(update: int) -> str:
     return f"update-{update:09d}"
-
-
-def _digest(record: dict[str, Any]) -> str:
-    return bytes_digest(json.dumps(record).encode())

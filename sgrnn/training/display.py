@@ -1,4 +1,4 @@
-"""The views of a run while it trains: lines and a bar in the terminal, and TensorBoard."""
+"""The views of a run while it trains: lines and a bar in a terminal or a notebook, and TensorBoard."""
 
 import threading
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any, Self, final
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
@@ -19,12 +20,12 @@ from sgrnn.training.run import Run
 
 @final
 class Display:
-    """A line of metrics above a progress bar; without a terminal, a line now and then.
+    """A line of metrics above a progress bar, in a terminal or in a notebook; elsewhere, a line now and then.
 
     Args:
         run: the run that trains.
         console: where to print.
-        seconds_between_lines: without a terminal.
+        seconds_between_lines: where there is neither.
     """
 
     def __init__(self, run: Run, console: Console, seconds_between_lines: float = 10.0) -> None:
@@ -43,9 +44,14 @@ class Display:
         )
         self._task = self._bar.add_task("training", total=1.0)
         self._live = Live(Group(self._metrics, self._bar), console=console, refresh_per_second=4)
+        self._cell: Any = None  # of a notebook, what is drawn anew; rich's own way would need ipywidgets
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_jupyter:
+            from IPython.display import display  # pyright: ignore[reportMissingImports]  (a notebook has it)
+
+            self._cell = display(self._drawn(), display_id=True)
+        elif self._console.is_terminal:
             self._live.start()
         return self
 
@@ -65,9 +71,18 @@ class Display:
         self._bar.update(self._task, completed=self._share(record))
         self._metrics = Text(line)
         self._live.update(Group(self._metrics, self._bar))
-        if not self._console.is_terminal and monotonic() - self._printed > self._between:
+        if self._cell is not None:
+            self._cell.update(self._drawn())
+        elif not self._console.is_terminal and monotonic() - self._printed > self._between:
             self._printed = monotonic()
             self._console.print(line, highlight=False)
+
+    def _drawn(self) -> Table:
+        """Return the present state as what a notebook can show, which a group is not."""
+        grid = Table.grid()
+        for part in (self._metrics, self._bar.get_renderable()):
+            grid.add_row(part)
+        return grid
 
     def _share(self, record: dict[str, Any]) -> float:
         share = record["epoch"] / self._settings.epochs

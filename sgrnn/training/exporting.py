@@ -4,18 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from sgrnn.config.build.model import build_readout
-from sgrnn.config.build.problem import build_task
-from sgrnn.config.tasks import MnistConfig
 from sgrnn.data import Tokenizer
 from sgrnn.errors import InputError
 from sgrnn.exports.writing import write
-from sgrnn.models.sequence_model import SequenceModel
-from sgrnn.training.best import best_record, open_language_model
-from sgrnn.training.checkpoints import require_best
+from sgrnn.training.best import best_record
+from sgrnn.training.loading import load
 from sgrnn.training.run import Run
 
 
@@ -49,8 +44,8 @@ def export(
     run = run_or_model if isinstance(run_or_model, Run) else Run.open(Path(run_or_model))
     if tokenizer is not None:
         raise InputError(f"tokenizer must be None for a run, which has its own in {run.folder / 'tokenizer'}")
-    model = _open_readout(run) if run.tokenizer is None else open_language_model(run)
-    return write(model, Path(folder), formats, tokenizer=run.tokenizer, notes=_notes(run))
+    model, _ = load(run)
+    return write(model.cpu(), Path(folder), formats, tokenizer=run.tokenizer, notes=_notes(run))
 
 
 def _notes(run: Run) -> dict[str, Any]:
@@ -59,12 +54,3 @@ def _notes(run: Run) -> dict[str, Any]:
     learned = {"corpus": recipe.data.corpus} if recipe.data else {"task": recipe.task and recipe.task.model_dump()}
     figures = {name: value for name, value in record.items() if name == "update" or name.startswith("valid_")}
     return {**learned, "evaluation": figures}
-
-
-def _open_readout(run: Run) -> SequenceModel:
-    """Open the model of a run's best checkpoint on a task, without the task's files."""
-    no_digits = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)  # the sizes are all that a model needs to know
-    task = build_task(run.recipe, 1, 0, no_digits if isinstance(run.recipe.task, MnistConfig) else None)
-    model = build_readout(run.recipe, task)
-    require_best(run.checkpoints).load_model(model)
-    return model

@@ -2,7 +2,7 @@
 
 RUN/fingerprint.json
     texts       digests of the splits, of a text
-    sessions    a mapping for the beginning, and one for each time that the run went on under other conditions
+    conditions  a mapping for the beginning, and one for each time that the run went on under other conditions
 """
 
 import json
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 FINGERPRINT = "fingerprint.json"
 """Name of the file in a run's folder."""
 
-_NO_CONDITIONS = ("time", "update", "command")  # of a session, which may differ under the same conditions
+_NOT_COMPARED = ("time", "update", "command")  # which may differ under the same conditions
 
 
-def session(device: "torch.device", processes: int, update: int) -> dict[str, Any]:
+def present_conditions(device: "torch.device", processes: int, update: int) -> dict[str, Any]:
     """Return the conditions under which a run is trained from now on, as plain values by name.
 
     Args:
@@ -77,7 +77,7 @@ def commit_of(folder: Path) -> str | None:
 
 
 def read_fingerprint(folder: Path) -> dict[str, Any]:
-    """Read the fingerprint of the run in a folder: `texts` and `sessions`, empty before training.
+    """Read the fingerprint of the run in a folder: `texts` and `conditions`, empty before training.
 
     Raises:
         InputError: the file is damaged.
@@ -85,9 +85,9 @@ def read_fingerprint(folder: Path) -> dict[str, Any]:
     path = folder / FINGERPRINT
     try:
         read = json.loads(path.read_bytes())
-        return {"texts": dict(read["texts"]), "sessions": [dict(each) for each in read["sessions"]]}
+        return {"texts": dict(read["texts"]), "conditions": [dict(each) for each in read["conditions"]]}
     except FileNotFoundError:
-        return {"texts": {}, "sessions": []}
+        return {"texts": {}, "conditions": []}
     except (ValueError, TypeError, LookupError) as error:
         raise InputError(
             f"{path} is damaged: {error}; remove it, and write it again with `sgrnn resume {folder}`"
@@ -97,18 +97,18 @@ def read_fingerprint(folder: Path) -> dict[str, Any]:
 def written_by(folder: Path) -> str | None:
     """Return the version of sgrnn that last trained the run in a folder; None where that is not known."""
     try:
-        sessions = read_fingerprint(folder)["sessions"]
+        entries = read_fingerprint(folder)["conditions"]
     except InputError:
         return None
-    return sessions[-1].get("sgrnn") if sessions else None
+    return entries[-1].get("sgrnn") if entries else None
 
 
-def with_session(fingerprint: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a fingerprint with a session at its end, unless that is under the conditions of the one before."""
-    sessions = [*fingerprint["sessions"]]
-    if not sessions or _conditions(sessions[-1]) != _conditions(now):
-        sessions.append(dict(now))
-    return {**fingerprint, "sessions": sessions}
+def with_conditions(fingerprint: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fingerprint with conditions at its end, unless they are those before."""
+    entries = [*fingerprint["conditions"]]
+    if not entries or _compared(entries[-1]) != _compared(now):
+        entries.append(dict(now))
+    return {**fingerprint, "conditions": entries}
 
 
 def other_versions(fingerprint: Mapping[str, Any]) -> str | None:
@@ -116,14 +116,14 @@ def other_versions(fingerprint: Mapping[str, Any]) -> str | None:
 
     None where they are, or where none are known. Under others a run goes on, but not bit for bit.
     """
-    if not fingerprint["sessions"]:
+    if not fingerprint["conditions"]:
         return None
     import torch
 
-    before, now = fingerprint["sessions"][-1], {"sgrnn": __version__, "torch": str(torch.__version__)}
+    before, now = fingerprint["conditions"][-1], {"sgrnn": __version__, "torch": str(torch.__version__)}
     differing = [f"{name} {before.get(name)}, now {now[name]}" for name in now if before.get(name) != now[name]]
     return " and ".join(differing) or None
 
 
-def _conditions(session: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in session.items() if name not in _NO_CONDITIONS}
+def _compared(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in conditions.items() if name not in _NOT_COMPARED}

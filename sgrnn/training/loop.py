@@ -17,7 +17,7 @@ from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
 from sgrnn.training.diagnosis import passing_metrics
 from sgrnn.training.distributed import ALONE, Ranks
-from sgrnn.training.fingerprint import session
+from sgrnn.training.fingerprint import present_conditions
 from sgrnn.training.fit import require_fit
 from sgrnn.training.learner import Learner
 from sgrnn.training.problems.problem import Problem, selection_score
@@ -109,7 +109,9 @@ class _Training:
         if ranks.leads:
             run.forget_after(self.progress.update)
             run.keep_recipe()
-            run.keep_fingerprint(problem.texts, session(self.learner.device, ranks.world_size, self.progress.update))
+            run.keep_fingerprint(
+                problem.texts, present_conditions(self.learner.device, ranks.world_size, self.progress.update)
+            )
 
     @property
     def epoch(self) -> float:

@@ -27,7 +27,7 @@ from sgrnn.config.files import dump_recipe, parse_recipe
 from sgrnn.config.recipe import Recipe
 from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
-from sgrnn.training.fingerprint import FINGERPRINT, read_fingerprint, with_session, written_by
+from sgrnn.training.fingerprint import FINGERPRINT, read_fingerprint, with_conditions, written_by
 
 if TYPE_CHECKING:
     from sgrnn.data import Tokenizer
@@ -46,6 +46,9 @@ class Run:
     folder: Path
     recipe: Recipe
     tokenizer: "Tokenizer | None"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe, tokenizer: "Tokenizer | None") -> "Run":
@@ -148,26 +151,26 @@ class Run:
             with self.writing("recipe.yaml") as path, atomic_write(path) as file:
                 file.write(dump_recipe(self.recipe).encode())
 
-    def keep_fingerprint(self, texts: Mapping[str, str], session: Mapping[str, Any]) -> None:
+    def keep_fingerprint(self, texts: Mapping[str, str], conditions: Mapping[str, Any]) -> None:
         """Write down which texts the run is scored on, and under which conditions it goes on, where that is new.
 
         Args:
             texts: their digests, by split; none for a task.
-            session: the conditions (`sgrnn.training.fingerprint.session`).
+            conditions: of the training (`sgrnn.training.fingerprint.present_conditions`).
 
         Raises:
             InputError: as `log`, or the file is damaged.
         """
         before = self.fingerprint()
-        after = with_session({**before, "texts": dict(texts)}, session)
+        after = with_conditions({**before, "texts": dict(texts)}, conditions)
         if after != before:
             with self.writing(FINGERPRINT) as path, atomic_write(path) as file:
                 file.write((json.dumps(after, indent=1) + "\n").encode())
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return `texts`, the digests of the run's texts, and `sessions`, the conditions of its training, oldest first.
+        """Return `texts`, the digests of the run's texts, and `conditions`, those of its training, oldest first.
 
-        Both are empty before training; `sgrnn.training.fingerprint` has what a session holds.
+        Both are empty before training; `sgrnn.training.fingerprint` says what they hold.
 
         Raises:
             InputError: the file is damaged.

@@ -74,7 +74,7 @@ class Running:
     def __init__(self, folder: Path, arguments: list[str], told: dict[str, str]) -> None:
         self._streams = Path(mkdtemp(dir=folder, prefix="streams-"))
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["sgrnn.cli.app", "sgrnn.cli.running", "torch._dynamo"])
+        context.set_forkserver_preload(["sgrnn.cli.app", "sgrnn.session", "torch._dynamo"])
         self._process = context.Process(target=_command, args=(folder, arguments, told, self._streams))
         self._process.start()
         assert self._process.pid is not None

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import sgrnn as package
 from sgrnn.data import load_tokenizer
 from sgrnn.exports.reading import read
-from sgrnn.training.best import best_record, open_language_model
+from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import best_checkpoint
 from sgrnn.training.run import Run
 
@@ -80,12 +80,16 @@ def test_a_task_is_exported_without_its_files(sgrnn: Commands, stand_ins: Path) 
 def test_a_run_in_python_is_exported_as_by_the_command(sgrnn: Commands, mine: str) -> None:
     sgrnn.well("export", mine, "one")
     package.export(mine, "two")
-    tokenizer = load_tokenizer(Path(mine, "tokenizer"))
-    package.export(open_language_model(Run.open(Path(mine))), "three", tokenizer=tokenizer)
+    model, tokenizer = package.load(mine)
+    package.export(model, "three", tokenizer=tokenizer)
     for name in ("config.json", "model.safetensors", "tokenizer/tokenizer.json"):
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes()
         if name != "config.json":
             assert Path("one", name).read_bytes() == Path("three", name).read_bytes()
+    again, spelled = package.load("three")
+    assert package.score(again, spelled, Path("texts/valid.txt")) == package.score(
+        model, tokenizer, Path("texts/valid.txt")
+    )
     with pytest.raises(package.InputError, match="tokenizer must be None for a run, which has its own"):
         package.export(mine, "four", tokenizer=tokenizer)
 

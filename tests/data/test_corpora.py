@@ -7,11 +7,12 @@ import pytest
 
 from sgrnn.data import CORPORA, Corpus, fetch, load_texts
 from sgrnn.data.corpora import ptb_characters, python_docs
+from sgrnn.data.spelling import count_words
 from sgrnn.errors import InputError
 
 
 def test_ptb_has_the_words_the_field_counts(ptb: Corpus) -> None:
-    assert {split: ptb.count_words(split) for split in ptb.texts} == {
+    assert {split: count_words(text) for split, text in ptb.texts.items()} == {
         "train": 929_589,
         "valid": 73_760,
         "test": 82_430,
@@ -26,7 +27,7 @@ def test_ptb_char_is_ptb_character_by_character(ptb: Corpus, ptb_char: Corpus) -
     }
     for split, text in ptb_char.texts.items():
         assert text.replace("_", " ") == ptb.texts[split]
-        assert ptb_char.count_words(split) == ptb.count_words(split)
+        assert count_words(text, "_") == count_words(ptb.texts[split])
 
 
 def test_blanks_at_the_ends_of_lines_are_dropped_and_those_between_words_become_underscores(stand_ins: Path) -> None:
@@ -34,7 +35,7 @@ def test_blanks_at_the_ends_of_lines_are_dropped_and_those_between_words_become_
     for split, text in words.texts.items():
         assert not any(line != line.strip(" ") for line in text.splitlines())
         assert characters.texts[split] == text.replace(" ", "_")
-        assert characters.count_words(split) == words.count_words(split) == len(text.split()) + text.count("\n")
+        assert count_words(characters.texts[split], "_") == count_words(text) == len(text.split()) + text.count("\n")
 
 
 def test_a_ptb_char_that_is_not_the_published_one_is_refused() -> None:
@@ -112,16 +113,3 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_texts("text", tmp_path)
     with pytest.raises(InputError, match="train, valid and test name files of the corpus text; remove them, or ptb"):
         load_texts("ptb", tmp_path, valid=tmp_path / "valid")
-
-
-def test_a_text_has_words_where_some_of_usual_length_stand_in_a_line() -> None:
-    for train, has in (
-        ("to be or not\n\nto be\n", True),
-        ("one_two_three\n", False),
-        ("word\nlist\nof\nall\n", False),
-        ("ACGT" * 15 + " " + "ACGT" * 15 + "\n", False),
-        ("\u6587\u7ae0\u3002\n" * 9 + "\u4e00 \u4e8c\n", False),
-        ("Donaudampfschiff fahren\n", True),
-    ):
-        assert Corpus("any", {"train": train}).has_words() == has, train
-        assert Corpus("any", {"train": train.replace(" ", "_")}, "_").has_words() == (has or "_" in train)

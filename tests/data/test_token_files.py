@@ -28,9 +28,9 @@ def test_the_files_hold_what_the_tokenizer_gives_memory_mapped(tmp_path: Path) -
         assert not array.flags.writeable
         assert array.dtype == np.uint16
         assert array.tolist() == tokenizer.encode(text).tolist()
-        assert files[split].unknown == Spelling(tokenizer, CORPUS.texts["train"]).charge(text)
+        assert files[split].counts == Spelling.of(tokenizer, CORPUS.texts["train"]).counts(tokenizer, text)
         assert files[split].digest == bytes_digest(text.encode())
-    assert files["valid"].unknown.replaced == 2
+    assert files["valid"].counts.unknown.replaced == 2
     assert (files.vocabulary_size, files.eos_id) == (tokenizer.vocabulary_size, tokenizer.eos_id)
     assert files.tokenizer_digest == tokenizer.digest
 
@@ -40,13 +40,13 @@ def test_counts_are_those_of_the_text_whatever_the_tokens(tmp_path: Path) -> Non
     words, characters = len(text.split()) + text.count("\n"), len(text)
     corpus = Corpus("lines", {"train": make_lines(1000), "valid": text, "test": text})
     test = prepare(corpus, train_tokenizer("bpe", corpus.texts["train"], vocabulary_size=500), tmp_path)["test"]
-    assert (test.words, test.characters, test.bytes) == (words, characters, len(text.encode()))
+    assert test.counts[:3] == (words, characters, len(text.encode()))
     assert words < test.tokens < characters
 
 
 def test_ptb_char_counts_words_between_underscores(ptb_char: Corpus, tmp_path: Path) -> None:
     files = prepare(ptb_char, CharacterTokenizer.from_text(ptb_char.texts["train"]), tmp_path)
-    assert (files["test"].tokens, files["test"].words, files["test"].characters) == (442_423, 82_430, 442_423)
+    assert (files["test"].tokens, *files["test"].counts[:3]) == (442_423, 82_430, 442_423, 442_423)
 
 
 def test_unchanged_text_is_not_encoded_again(tmp_path: Path) -> None:

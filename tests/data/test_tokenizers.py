@@ -20,6 +20,7 @@ from sgrnn.data import (
 )
 from sgrnn.data.corpora import python_docs
 from sgrnn.data.kinds import SUBWORD_KINDS, SubwordKind
+from sgrnn.data.spelling import count_words
 from sgrnn.errors import InputError
 
 TEXT = "the cat saw the dog\nthe dog saw <unk>\n\n" * 2 + python_docs()["train"][:20_000]
@@ -35,9 +36,9 @@ def make(kind: str) -> Tokenizer:
 def test_ptb_words_are_the_10000_of_the_field_and_none_is_unknown_elsewhere(ptb: Corpus) -> None:
     tokenizer = WordTokenizer.from_text(ptb.texts["train"])
     assert tokenizer.vocabulary_size == 10_000
-    for split, text in ptb.texts.items():
+    for text in ptb.texts.values():
         tokens = tokenizer.encode(text)
-        assert len(tokens) == ptb.count_words(split)
+        assert len(tokens) == count_words(text)
         assert np.count_nonzero(tokens == tokenizer.eos_id) == text.count("\n")
         unknown = tokenizer.words.index("<unk>")
         assert np.count_nonzero(tokens == unknown) == text.split().count("<unk>")

@@ -1,6 +1,8 @@
 """Generation: what it draws is what the model predicts, one token after another."""
 
 from itertools import islice
+from math import exp
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +11,8 @@ from tolerances import assert_identical
 from torch import Tensor
 
 from sgrnn.cores import LSTM
-from sgrnn.models.generation import generate
+from sgrnn.models.generation import chances_of, draw_rows, generate
 from sgrnn.models.language_model import LanguageModel
-from sgrnn.state import to_matrix
 
 PROMPT = [3, 1, 4]
 
@@ -42,19 +43,6 @@ def test_at_temperature_0_or_near_it_the_likeliest_token_is_taken_and_read(promp
         assert list(generate(model, prompt, 20, temperature=temperature, seed=1)) == text[len(prompt) :]
 
 
-def test_the_state_is_reset_at_each_token_that_says_so() -> None:
-    model, read = make_model(), []
-    model.register_forward_pre_hook(
-        lambda module, arguments: read.append((arguments[0].flatten().tolist(), float(to_matrix(arguments[1]).norm())))
-    )
-    drawn = list(generate(model, [3, 5, 1, 5, 4], 60, temperature=float("inf"), seed=1, reset_at=5))
-    assert drawn.count(5) > 2
-    (prompt, begins), *rest = read
-    assert (prompt, begins) == ([5, 4], 0.0), "what is before has no bearing"
-    assert [tokens for tokens, _ in rest] == [[token] for token in drawn[:-1]]
-    assert [size == 0.0 for _, size in rest] == [token == 5 for token in drawn[:-1]]
-
-
 def test_at_the_highest_temperatures_all_tokens_are_as_likely() -> None:
     for temperature in (1e308, float("inf")):
         drawn = list(generate(make_model(), PROMPT, 150, temperature=temperature, seed=1))
@@ -70,6 +58,73 @@ def test_tokens_are_drawn_by_their_chances_at_the_temperature(temperature: float
         chances = torch.softmax(next_logits(model, text) / temperature, dim=0)
         text.append(int(torch.multinomial(chances, 1, generator=generator)))
     assert list(generate(model, PROMPT, 20, temperature=temperature, seed=6)) == text[len(PROMPT) :]
+
+
+def plain_chances(logits: list[float], temperature: float, top_k: int | None, top_p: float | None) -> list[float]:
+    """The probabilities by their definition: the likeliest k, of these the likeliest that reach p, renormalized."""
+    weights = [exp(logit / temperature) for logit in logits]
+    kept = sorted(range(len(weights)), key=lambda token: -weights[token])[:top_k]
+    enough, reached = [], 0.0
+    for token in kept:
+        if top_p is not None and reached >= top_p * sum(weights[each] for each in kept):
+            break
+        enough.append(token)
+        reached += weights[token]
+    return [weights[token] / reached if token in enough else 0.0 for token in range(len(weights))]
+
+
+CUTS: list[tuple[float, int | None, float | None]] = [
+    (1.0, None, None), (0.5, None, 1.0), (1.0, 1, None), (2.0, 4, None), (1.0, 99, None), (1.0, None, 1e-9),
+    (0.7, None, 0.5), (1.5, None, 0.9), (1.0, None, 0.999), (1.0, 4, 0.6), (3.0, 5, 0.8),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("temperature", "top_k", "top_p"), CUTS)
+def test_chances_are_those_of_the_likeliest_tokens_renormalized(
+    temperature: float, top_k: int | None, top_p: float | None
+) -> None:
+    logits = torch.randn(6, VOCABULARY, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 2
+    found = chances_of(logits.clone(), temperature, top_k, top_p)
+    for row, chances in zip(logits.tolist(), found.tolist(), strict=True):
+        assert chances == pytest.approx(plain_chances(row, temperature, top_k, top_p), rel=1e-12)
+
+
+def test_of_equally_likely_tokens_no_more_than_k_are_kept() -> None:
+    assert (chances_of(torch.zeros(2, 9), 1.0, 4, None) > 0).sum(-1).tolist() == [4, 4]
+    assert chances_of(torch.zeros(8).double(), 1.0, None, 0.5).tolist() == [0.25] * 4 + [0.0] * 4
+
+
+def test_tokens_are_drawn_by_the_chances_of_what_was_read_in_every_row() -> None:
+    model, options = make_model(), {"temperature": 1.5, "top_k": 5, "top_p": 0.9}
+    drawn = list(draw_rows(model, PROMPT, 12, 4, **options, seed=6))
+    generator = torch.Generator().manual_seed(6)
+    texts = [list(PROMPT) for _ in range(4)]
+    for tokens in drawn:
+        logits = torch.stack([next_logits(model, text) for text in texts])
+        chances = chances_of(logits.double(), *options.values())
+        assert tokens == torch.multinomial(chances, 1, generator=generator).squeeze(1).tolist()
+        for text, token in zip(texts, tokens, strict=True):
+            text.append(token)
+    assert len({tuple(text) for text in texts}) > 1
+    alone = list(generate(model, PROMPT, 12, **options, seed=6))
+    assert [[token] for token in alone] == list(draw_rows(model, PROMPT, 12, 1, **options, seed=6))
+
+
+def test_the_likeliest_alone_is_what_temperature_0_takes() -> None:
+    model = make_model()
+    greedy = list(generate(model, PROMPT, 20, temperature=0))
+    cuts: list[dict[str, Any]] = [{"top_k": 1}, {"top_p": 1e-9}, {"temperature": 0, "top_k": 3, "top_p": 0.5}]
+    for options in cuts:
+        assert list(generate(model, PROMPT, 20, **options)) == greedy
+
+
+def test_a_text_ends_before_the_first_token_to_stop_at() -> None:
+    model = make_model()
+    whole = list(generate(model, PROMPT, 30, seed=1))
+    for stop in ({whole[7]}, [whole[3], whole[12]], {whole[0]}):
+        end = min(whole.index(token) for token in stop)
+        assert list(generate(model, PROMPT, 30, stop=stop, seed=1)) == whole[:end]
+    assert list(generate(model, PROMPT, 30, stop={VOCABULARY + 1}, seed=1)) == whole
 
 
 def test_the_same_seed_gives_the_same_text_and_another_another() -> None:
@@ -95,13 +150,21 @@ def test_neither_dropout_nor_the_programs_own_random_numbers_are_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "length", "temperature", "message"),
+    ("changed", "message"),
     [
-        ([], 5, 1.0, "prompt must hold at least one token, got none"),
-        (PROMPT, 5, -0.5, "length and temperature must not be negative, got 5 and -0.5"),
-        (PROMPT, 5, float("nan"), "temperature must be a number, got nan"),
+        ({"prompt": []}, "prompt must hold at least one token, got none"),
+        ({"temperature": -0.5}, "length and temperature must not be negative, got 5 and -0.5"),
+        ({"temperature": float("nan")}, "temperature must be a number, got nan"),
+        ({"top_k": 0}, "top_k must be at least 1, got 0"),
+        *(
+            ({"top_p": value}, f"top_p must be above 0 and at most 1, got {value}")
+            for value in (0.0, 1.5, float("nan"))
+        ),
+        ({"samples": 0}, "samples must be at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_done_is_refused(prompt: list[int], length: int, temperature: float, message: str) -> None:
+def test_what_cannot_be_done_is_refused(changed: dict[str, Any], message: str) -> None:
+    given = {"prompt": PROMPT, "length": 5, **changed}
+    draw = draw_rows if "samples" in changed else generate
     with pytest.raises(ValueError, match=f"^{message}$"):
-        list(generate(make_model(), prompt, length, temperature=temperature))
+        draw(make_model(), **given)

@@ -1,10 +1,12 @@
 """What a person sees: lines, a bar, TensorBoard and curves."""
 
 import re
+import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from time import sleep
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,36 @@ def test_with_a_terminal_it_shows_the_figures_above_a_bar_with_the_time_left(sta
     assert "loss 2.000  perplexity 7.389  target R² 0.25  shrinkage 0.50  2,400 tokens/s" in output
     assert " 50%" in output, "5 of max_updates=10"
     assert re.search(r"0:00:0\d\S* \S*left", output)
+
+
+def test_in_a_notebook_one_cell_is_drawn_anew_and_scores_stand_below_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[str, str]] = []
+
+    def text_of(shown: Any) -> str:
+        return shown._repr_mimebundle_([], [])["text/plain"]
+
+    class Handle:
+        def update(self, shown: Any) -> None:
+            drawn.append(("again", text_of(shown)))
+
+    def display(shown: Any, *, display_id: bool = False) -> Handle | None:
+        drawn.append(("new cell" if display_id else "line", text_of(shown)))
+        return Handle() if display_id else None
+
+    notebook = ModuleType("IPython.display")
+    notebook.__dict__["display"] = display
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook)
+    valid = record_at(9, valid_loss=1.5, valid_perplexity=4.4817)
+    shown(start("run"), [record_at(2), record_at(5), valid], force_jupyter=True)
+    assert [kind for kind, _ in drawn] == ["new cell", "again", "again", "line"]
+    texts = [text for _, text in drawn]
+    assert "starting" in texts[0]
+    assert "loss 2.000  perplexity 7.389  target R² 0.25" in texts[2]
+    assert [re.search(r"(\d+)%", text)[1] for text in texts[:3]] == ["0", "20", "50"]  # pyright: ignore
+    assert texts[3] == "epoch 1: validation loss 1.5000, perplexity 4.48\n"
 
 
 def test_policies_without_a_synthesizer_show_no_r2(start: Start) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sgrnn.errors import InputError
-from sgrnn.training.fingerprint import FINGERPRINT, commit_of, read_fingerprint, with_session
+from sgrnn.training.fingerprint import FINGERPRINT, commit_of, read_fingerprint, with_conditions
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -38,17 +38,19 @@ def test_a_checkout_has_a_commit_and_says_whether_it_was_modified(tmp_path: Path
 
 def test_a_session_is_added_where_its_conditions_are_new() -> None:
     first = {"time": "1", "update": 0, "command": "a", "torch": "2.13", "threads": 1}
-    fingerprint = with_session({"texts": {}, "sessions": []}, first)
-    assert fingerprint == {"texts": {}, "sessions": [first]}
-    assert with_session(fingerprint, first | {"time": "2", "update": 5, "command": "b"}) == fingerprint
+    fingerprint = with_conditions({"texts": {}, "conditions": []}, first)
+    assert fingerprint == {"texts": {}, "conditions": [first]}
+    assert with_conditions(fingerprint, first | {"time": "2", "update": 5, "command": "b"}) == fingerprint
     other = first | {"time": "2", "update": 5, "threads": 2}
-    assert with_session(fingerprint, other)["sessions"] == [first, other]
-    assert with_session(with_session(fingerprint, other), first)["sessions"] == [first, other, first]
+    assert with_conditions(fingerprint, other)["conditions"] == [first, other]
+    assert with_conditions(with_conditions(fingerprint, other), first)["conditions"] == [first, other, first]
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"texts": 1, "sessions": []}', '{"texts": {}, "sessions": [1]}'])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", "{}", '{"texts": 1, "conditions": []}', '{"texts": {}, "conditions": [1]}']
+)
 def test_a_damaged_fingerprint_is_named_with_the_remedy(tmp_path: Path, content: str) -> None:
-    assert read_fingerprint(tmp_path) == {"texts": {}, "sessions": []}
+    assert read_fingerprint(tmp_path) == {"texts": {}, "conditions": []}
     (tmp_path / FINGERPRINT).write_text(content)
     with pytest.raises(InputError) as refused:
         read_fingerprint(tmp_path)

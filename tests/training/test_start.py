@@ -11,10 +11,10 @@ from torch import Tensor
 
 from sgrnn.config.files import dump_recipe, parse_recipe
 from sgrnn.errors import InputError
-from sgrnn.training.best import open_language_model
 from sgrnn.training.checkpoints import require_best
 from sgrnn.training.distributed import ALONE
 from sgrnn.training.learner import Learner
+from sgrnn.training.loading import load
 from sgrnn.training.run import Run
 from sgrnn.training.start import keep_start, load_start
 
@@ -56,7 +56,7 @@ def best_of(old: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
     run = Run.open(old)
     checkpoint = require_best(run.checkpoints)
     saved = checkpoint.load_state(torch.device("cpu"))["estimator"]
-    return open_language_model(run).state_dict(), saved, checkpoint.progress["update"]
+    return load(run)[0].state_dict(), saved, checkpoint.progress["update"]
 
 
 def test_on_the_same_text_everything_is_taken_over(begin: Start, old: Path) -> None:

@@ -35,6 +35,11 @@ def restore_optimizer(optimizer: Optimizer, section: OptimizerConfig, saved: Map
         group["lr"], group["weight_decay"] = section.learning_rate, section.weight_decay
 
 
+def device_of_use(name: str) -> torch.device:
+    """Return the device that a trained model is used on: that of its recipe, or the CPU where this machine lacks it."""
+    return torch.device("cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
 def choose_device(name: str, local: int = 0, local_size: int = 1) -> torch.device:
     """Return the device that a recipe names; `auto` takes a GPU where there is one.
 

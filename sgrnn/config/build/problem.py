@@ -61,9 +61,9 @@ def build_stream(recipe: Recipe, files: TokenFiles) -> TokenStream:
             source=f"{recipe.data.corpus} train",
         )
     except InputError as error:
-        if file.characters < _LONG_TOKENS * file.tokens:
+        if file.counts.characters < _LONG_TOKENS * file.tokens:
             raise
         raise InputError(
-            f"{error}; its tokens are {file.characters // file.tokens:,} characters long on average: for a text "
+            f"{error}; its tokens are {file.counts.characters // file.tokens:,} characters long on average: for a text "
             "without blanks set data.tokenizer.kind to character or bpe"
         ) from None

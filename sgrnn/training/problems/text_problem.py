@@ -3,20 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, final
 
-import torch
-
 from sgrnn.config.build.model import build_model
 from sgrnn.config.build.problem import build_stream
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import TokenFiles
-from sgrnn.models.evaluation import Score, evaluate
+from sgrnn.models.evaluation import Score
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.span import Span
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.problems.problem import Problem
-
-_SCORED_ROWS = 20  # side by side; the score does not depend on it
+from sgrnn.training.scoring import score_tokens
 
 
 @final
@@ -79,19 +76,7 @@ class TextProblem(Problem):
         """
         assert isinstance(model, LanguageModel), "as build_model makes it"
         file = self.files[split]
-        nats = evaluate(
-            model,
-            torch.from_numpy(file.array.astype("int64")),
-            self.files.eos_id,
-            begins=None if file.begins is None else torch.from_numpy(file.begins),
-            batch_size=_SCORED_ROWS,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            all_reduce=ranks.all_reduce,
-        )
-        words = file.words if file.has_words else None
-        unknown = file.unknown
-        return Score(nats, file.tokens, words, file.characters, file.bytes, unknown.replaced, unknown.nats)
+        return score_tokens(model, file.array, self.files.eos_id, file.counts, ranks, begins=file.begins)[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the stream; see `Problem.state_dict`."""
