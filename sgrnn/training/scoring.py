@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sgrnn.data import Tokenizer
+from sgrnn.data.beginnings import line_beginnings
 from sgrnn.data.spelling import TextCounts
 from sgrnn.data.text_files import read_text
 from sgrnn.data.tokenizer import Tokens
@@ -133,5 +134,6 @@ def _scored(
     counts, tokens = tokenizer.counts(text), tokenizer.encode(text, source=source)
     if not len(tokens):
         raise InputError("the text to score must hold at least one token, got none")
-    whole, nats = score_tokens(model, tokens, tokenizer.eos_id, counts)
+    begins = None if model.reset_at is None else line_beginnings(tokens, model.reset_at)
+    whole, nats = score_tokens(model, tokens, tokenizer.eos_id, counts, begins=begins)
     return whole, nats, tokens, text

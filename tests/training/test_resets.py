@@ -12,6 +12,7 @@ from sgrnn.models.language_model import LanguageModel
 from sgrnn.training.loading import load
 from sgrnn.training.problems.opening import problem_of
 from sgrnn.training.problems.text_problem import TextProblem
+from sgrnn.training.scoring import score, score_lines
 
 from .tiny import Training
 
@@ -41,7 +42,7 @@ def test_a_run_is_trained_and_scored_piece_by_piece(start: Start, folder: Path, 
     )  # fmt: skip
     logged = [training()[-1] for training in (plain, reset)]
     assert logged[0]["valid_loss"] != logged[1]["valid_loss"]
-    model, _ = load(reset.run)
+    model, tokenizer = load(reset.run)
     assert isinstance(model, LanguageModel)
     eos = reset.files.eos_id
     expected = pieces_alone(model, reset, [eos] if unit == "line" else [eos, eos])
@@ -49,6 +50,12 @@ def test_a_run_is_trained_and_scored_piece_by_piece(start: Start, folder: Path, 
     assert isinstance(problem, TextProblem)
     assert problem.exact_score(model, "valid").nats == pytest.approx(expected, rel=1e-6)
     assert logged[1]["valid_loss"] == pytest.approx(expected / problem.files["valid"].tokens, rel=1e-6)
+    if unit == "line":  # a text is scored by the run folder alone as it is by the corpus
+        assert score(model, tokenizer, folder / "valid.txt").nats == pytest.approx(expected, rel=1e-6)
+        _, lines = score_lines(model, tokenizer, folder / "valid.txt")
+        alone = [score(model, tokenizer, f"{line.text}\n").nats for line in lines]
+        assert [line.nats for line in lines] == pytest.approx(alone, rel=1e-6)
+    assert (model.reset_at, problem.build_model().reset_at) == ((eos, eos) if unit == "line" else (None, None))
 
 
 def test_a_text_without_documents_is_refused_before_a_folder_is_made(start: Start, folder: Path) -> None:

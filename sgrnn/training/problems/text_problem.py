@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, final
 
-from sgrnn.config.build.model import build_model
+from sgrnn.config.build.model import build_model, reset_at
 from sgrnn.config.build.problem import build_stream
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import TokenFiles
@@ -42,7 +42,9 @@ class TextProblem(Problem):
 
     def build_model(self) -> LanguageModel:
         """Build the language model; see `Problem.build_model`."""
-        return build_model(self._recipe, self.files.vocabulary_size)
+        model = build_model(self._recipe, self.files.vocabulary_size)
+        model.reset_at = reset_at(self._recipe, self.files.eos_id)
+        return model
 
     def start(self, lookahead: int) -> None:
         """Go back to the beginning of the text; see `Problem.start`."""
