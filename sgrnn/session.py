@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sgrnn.analysis.curves import plot_curves
 from sgrnn.config.build.optimizer import choose_device
+from sgrnn.config.changes import told
 from sgrnn.config.files import load_recipe, parse_recipe
 from sgrnn.config.rates import rate_jump
 from sgrnn.config.recipe import Recipe
@@ -24,12 +25,14 @@ from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.display import Display, TensorBoard, score_text
 from sgrnn.training.distributed import Ranks, joined
+from sgrnn.training.fingerprint import other_versions
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems.opening import new_problem, problem_of
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run, free_folder, locked
 from sgrnn.training.running_metrics import Diverged
 from sgrnn.training.sampling import sample_texts
+from sgrnn.training.start import keep_start
 from sgrnn.training.stopping import stop_requested
 from sgrnn.training.threads import threads_for
 
@@ -107,11 +110,17 @@ def begin(load: Callable[[], Recipe], name: str | None, folder: Path | None, dat
         return run
 
 
-def resume(folder: Path, data: Path | None) -> Run:
-    """Go on with a run from its latest checkpoint to its end; `begin` has the rest."""
+def resume(folder: Path, data: Path | None, overrides: Sequence[str] = ()) -> Run:
+    """Go on with a run from its latest checkpoint to its end; `begin` has the rest.
+
+    Args:
+        folder: of the run.
+        data: the data folder, if the user has named one.
+        overrides: of the run's recipe, as `load_recipe` takes them.
+    """
     with joined() as ranks:
         with ranks.leader_first():
-            run = Run.open(folder)
+            run = Run.open(folder, overrides)
             ranks.local_rows(run.recipe.training.batch_size)
             problem = problem_of(run, folder_of_data(data))
         _train(run, problem, data, ranks)
@@ -140,7 +149,7 @@ def _watch(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
                 together = f", {ranks.world_size} processes" if ranks.world_size > 1 else ""
                 kind = run.recipe.gradient.kind
                 console.print(f"training {run.folder}: {problem.description}, estimator {kind}{together}")
-                _warn_of_a_jump(run, problem)
+                _tell_of_changes(run, problem, console)
                 viewers = [stack.enter_context(Display(run, console)), stack.enter_context(TensorBoard(run))]
 
         def report(record: dict[str, Any]) -> None:
@@ -165,21 +174,29 @@ def _watch(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
     return model
 
 
-def _warn_of_a_jump(run: Run, problem: Problem) -> None:
-    """Print a warning where a run that is now to train longer or shorter goes on at another learning rate."""
+def _tell_of_changes(run: Run, problem: Problem, console: Console) -> None:
+    """Print what a run begins from, or what is not as it was when it was trained before: recipe, versions, rate."""
     checkpoint = latest_checkpoint(run.checkpoints)
     if checkpoint is None:
+        if run.recipe.model.start_from is not None:
+            console.print(keep_start(run))
         return
     before = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
+    if differing := told(before, run.recipe):
+        console.print(f"from update {checkpoint.progress['update']:,} on: {differing}")
+    if versions := other_versions(run.fingerprint()):
+        print(f"trained so far by {versions}: what follows is not bit for bit what it would have been", file=sys.stderr)
     progress = checkpoint.progress
     jump = rate_jump(before, run.recipe, progress["update"], problem.updates_per_epoch, progress["scores"])
     if jump is not None:
-        print(
-            f"the learning rate goes from {jump[0]:.3g} to {jump[1]:.3g}: the schedule {run.recipe.schedule.kind} is "
-            f"now laid out over {run.recipe.training.epochs} epochs (training.epochs), before over "
-            f"{before.training.epochs}",
-            file=sys.stderr,
+        asked = before.schedule != run.recipe.schedule or before.optimizer != run.recipe.optimizer
+        reason = (
+            "optimizer.learning_rate or schedule was changed"
+            if asked
+            else f"the schedule {run.recipe.schedule.kind} is now laid out over {run.recipe.training.epochs} epochs "
+            f"(training.epochs), before over {before.training.epochs}"
         )
+        print(f"the learning rate goes from {jump[0]:.3g} to {jump[1]:.3g}: {reason}", file=sys.stderr)
 
 
 def _conclude(run: Run, model: SequenceModel, console: Console) -> None:

@@ -47,7 +47,7 @@ def cautions(runs: list[Run]) -> list[str]:
     elif None in digests and len(texts) > 1:
         unknown = ", ".join(run.name for run in texts if "valid" not in run.texts())
         notes.append(
-            f"whether the validation texts are the same is not known, since texts.json is missing in {unknown}: "
+            f"whether the validation texts are the same is not known, since fingerprint.json is missing in {unknown}: "
             "`sgrnn resume` writes it, of a run that is complete too"
         )
     if len({run.tokenizer.digest for run in texts if run.tokenizer is not None}) > 1:

@@ -66,7 +66,7 @@ def _measure(trained: Trained, horizon: int, spans: int) -> dict[str, Any]:
         problem.load_state_dict(saved)
         state = saved["state"]
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{trained.checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
+        raise trained.checkpoint.of_another_version(error) from None
     drawn = spans_ahead(problem, spans, estimator.lookahead, horizon)
     alignment = measure_alignment(estimator, drawn, state, lags=block_ends(horizon))
     health = measure_health(estimator, drawn, state)

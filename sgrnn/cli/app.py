@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("train", context_settings=TAKES_OVERRIDES)(train.train)
-app.command("resume")(train.resume)
+app.command("resume", context_settings=TAKES_OVERRIDES)(train.resume)
 app.command("sweep", context_settings=TAKES_OVERRIDES)(sweep.sweep)
 app.command("evaluate")(inspect.evaluate)
 app.command("generate")(inspect.generate)

@@ -45,20 +45,26 @@ def train(
         raise typer.Exit(130) from None
 
 
-def resume(run: RunArgument, data: DataOption = None) -> None:
+def resume(context: typer.Context, run: RunArgument, data: DataOption = None) -> None:
     """Go on with a run from its latest checkpoint, as if it had never stopped.
 
+    Fields that leave what was learned its meaning can be overridden: length and patience, intervals, learning rates,
+    limits of gradients, device, the place of the texts.
+
     Example: sgrnn resume runs/quickstart-1
+
+    Example: sgrnn resume runs/quickstart-1 --training.epochs=20
     """
     from sgrnn.training.run import Run
 
+    overrides = overrides_of(context)
     if _is_alone():
-        Run.open(run)
+        Run.open(run, overrides)
     from sgrnn import session
     from sgrnn.training.loop import Interrupted
 
     try:
-        session.resume(run, data)
+        session.resume(run, data, overrides)
     except Interrupted:
         raise typer.Exit(130) from None
 

@@ -29,7 +29,8 @@ class DataConfig(Section):
     """A text, and the files of one's own."""
 
     corpus: Literal["ptb", "ptb-char", "wikitext-2", "python-docs", "text"]
-    tokenizer: TokenizerConfig = TokenizerConfig()
+    tokenizer: TokenizerConfig | None = TokenizerConfig()
+    """Null for that of the run that `model.start_from` names, which is the default with it."""
     train: Path | None = None
     """File to train on, relative to the recipe (corpus `text`)."""
     valid: Path | None = None
@@ -37,6 +38,11 @@ class DataConfig(Section):
     test: Path | None = None
     valid_fraction: Fraction = 0.05
     test_fraction: Fraction = 0.05
+    reset: Literal["none", "line", "document"] = "none"
+    """Where the state is reset, in training and in evaluation: nowhere but at the beginning of the text, at every line,
+    or at every document."""
+    separator: str | None = None
+    """Line that stands between documents; null for empty lines, and for the headings of articles in WikiText."""
 
     @check(mode="after")
     def _files_fit_corpus(self) -> Self:
@@ -44,4 +50,10 @@ class DataConfig(Section):
             raise ValueError("train is missing: the file to train on, for corpus text")
         if self.corpus != "text" and (given := [name for name in ("train", "valid", "test") if getattr(self, name)]):
             raise ValueError("\n".join(f"{name} is for corpus text, not {self.corpus}: remove it" for name in given))
+        if self.reset == "document" and self.corpus in ("ptb", "ptb-char"):
+            raise ValueError(f"reset must be line or none for {self.corpus}, which marks no documents, got document")
+        if self.separator is not None and self.reset != "document":
+            raise ValueError(f"separator is for reset document, not {self.reset}: remove it")
+        if self.separator is not None and (not self.separator.strip() or "\n" in self.separator):
+            raise ValueError(f"separator must be one line with something in it, got {self.separator!r}")
         return self

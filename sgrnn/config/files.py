@@ -210,11 +210,12 @@ def _plain(node: Any) -> Any:
 
 
 def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
-    """Make the paths of the user's texts absolute, so that a run can be resumed from any folder."""
-    data = tree.get("data")
-    for key in ("train", "valid", "test"):
-        if isinstance(data, dict) and isinstance(data.get(key), str | Path):
-            data[key] = str((folder / expanduser(data[key])).resolve())
+    """Make the paths in a recipe absolute, so that a run can be resumed from any folder."""
+    for name, keys in (("data", ("train", "valid", "test")), ("model", ("start_from",))):
+        section = tree.get(name)
+        for key in keys:
+            if isinstance(section, dict) and isinstance(section.get(key), str | Path):
+                section[key] = str((folder / expanduser(section[key])).resolve())
 
 
 def _lines(tree: CommentedMap, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int | str]]:

@@ -1,6 +1,7 @@
 """The section `model`."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import PositiveFloat, PositiveInt
@@ -37,6 +38,8 @@ class ModelConfig(Section):
     """Dropout on embeddings, between layers and on the last layer's outputs."""
     initial_range: PositiveFloat | None = None
     """Bound of all parameters, drawn uniformly from plus or minus it; null for torch's defaults (embedding: 0.1)."""
+    start_from: Path | None = None
+    """Folder of a run with whose best weights to begin, relative to the recipe: fine-tuning, on another text or not."""
 
     @check(mode="after")
     def _sizes_fit(self) -> Self:

@@ -1,6 +1,6 @@
 """A whole recipe: its sections."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic import model_validator as check
@@ -30,6 +30,15 @@ class Recipe(Section):
     """Schedule of the model's learning rate; the synthesizer's stays as it is."""
     training: TrainingConfig
     sample: SampleConfig = SampleConfig()
+
+    @check(mode="before")
+    @classmethod
+    def _tokens_of_the_start(cls, tree: Any) -> Any:
+        """Leave the tokenizer to the run that another begins from, unless one is named."""
+        match tree:
+            case {"data": dict(data), "model": {"start_from": start}} if start is not None and "tokenizer" not in data:
+                return {**tree, "data": {**data, "tokenizer": None}}
+        return tree
 
     @field_validator("task")
     @classmethod

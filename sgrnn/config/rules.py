@@ -20,6 +20,8 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
     """Yield a message for each rule that the sections break together, beginning with the dotted field to blame."""
     if recipe.task is not None:
         yield from _only_for_texts(recipe)
+    if recipe.data is not None and recipe.data.tokenizer is None and recipe.model.start_from is None:
+        yield "data.tokenizer is null, which stands for that of model.start_from: name that run, or a tokenizer"
     epochs, schedule = recipe.training.epochs, recipe.schedule
     if isinstance(schedule, WarmRestartsConfig) and schedule.period >= epochs:
         yield (
@@ -48,6 +50,7 @@ def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
     """Yield a message for each field that is set although a task has no use for it."""
     model, training, sample = recipe.model, recipe.training, recipe.sample
     for field, is_set in (
+        ("model.start_from", model.start_from is not None),
         ("model.embedding_size", model.embedding_size is not None),
         ("model.tied", model.tied),
         ("model.dropout", model.dropout > 0),

@@ -45,11 +45,13 @@ class Corpus:
         name: of the corpus.
         texts: text by split; always `train` and `valid`, mostly `test`. Each ends with a line end.
         word_separator: what stands between words besides blanks; `_` in ptb-char.
+        headings: True where documents begin with headings, as articles of WikiText do.
     """
 
     name: str
     texts: Mapping[str, str]
     word_separator: str = " "
+    headings: bool = False
 
 
 def load_texts(
@@ -90,7 +92,7 @@ def load_texts(
     verify(name, folder)
     texts = {split: read_text(folder / entry.name / file.name) for split, file in zip(SPLITS, entry.files, strict=True)}
     if name == "wikitext-2":
-        return Corpus(name, texts)
+        return Corpus(name, texts, headings=True)
     texts = {split: _strip_lines(text) for split, text in texts.items()}
     if name == "ptb":
         return Corpus(name, texts)

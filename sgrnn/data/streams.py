@@ -45,6 +45,8 @@ class TokenStream(Iterator[Span]):
         span_steps: S, the steps of a span.
         lookahead: the most steps of `Span.future`; near the end of a row there are fewer.
         position: spans yielded since the start of training.
+        begins: (N,) bool, the tokens that begin a sequence of their own: the state is reset before the step at which
+            they are expected. None for one sequence from the first to the last.
         source: what to call the text in an error message.
 
     Raises:
@@ -60,6 +62,7 @@ class TokenStream(Iterator[Span]):
         lookahead: int = 0,
         position: int = 0,
         *,
+        begins: NDArray[np.bool_] | None = None,
         source: str = "the text",
     ) -> None:
         for name, value, least in (
@@ -82,6 +85,7 @@ class TokenStream(Iterator[Span]):
         self.spans_per_epoch = -(-steps // span_steps)
         self.position = position
         self._rows_BN = tokens[: batch_size * steps].reshape(batch_size, steps)
+        self._begins_BN = None if begins is None else begins[: batch_size * steps].reshape(batch_size, steps)
         self._first_inputs_B = np.concatenate(([eos_id], self._rows_BN[:-1, -1]))
 
     @property
@@ -109,7 +113,7 @@ class TokenStream(Iterator[Span]):
         self._position += 1
         return cut_span(
             tokens[:-1], tokens[1:], end - first, is_first=first == 0, is_last=end == self.steps_per_epoch,
-            future_ends=future_end == self.steps_per_epoch,
+            future_ends=future_end == self.steps_per_epoch, begins=self._begins(first, future_end),
         )  # fmt: skip
 
     def _tokens(self, first: int, end: int) -> Tensor:
@@ -119,8 +123,26 @@ class TokenStream(Iterator[Span]):
         tokens[1:] = self._rows_BN[:, first:end].T
         return torch.from_numpy(tokens)
 
+    def _begins(self, first: int, end: int) -> Tensor | None:
+        """Return the marks of the steps from `first` up to and with `end`, (end - first + 1, B)."""
+        if self._begins_BN is None:
+            return None
+        begins = np.zeros((end - first + 1, self.batch_size), np.bool_)
+        marked = self._begins_BN[:, first : end + 1].T
+        begins[: len(marked)] = marked
+        return torch.from_numpy(begins)
 
-def cut_span(inputs: Tensor, targets: Tensor, steps: int, *, is_first: bool, is_last: bool, future_ends: bool) -> Span:
+
+def cut_span(
+    inputs: Tensor,
+    targets: Tensor,
+    steps: int,
+    *,
+    is_first: bool,
+    is_last: bool,
+    future_ends: bool,
+    begins: Tensor | None = None,
+) -> Span:
     """Divide consecutive steps of all rows into a span and its future.
 
     Args:
@@ -130,14 +152,20 @@ def cut_span(inputs: Tensor, targets: Tensor, steps: int, *, is_first: bool, is_
         is_first: whether the rows begin with the first step.
         is_last: whether the rows end with step S.
         future_ends: whether the rows end with the last of all steps.
+        begins: (S + lookahead + 1, B) bool, where sequences begin within the rows, the step after all included; None
+            for nowhere.
     """
-    batch_size = inputs.shape[1]
-    is_first_SB = None
-    if is_first:
-        is_first_SB = torch.zeros(steps, batch_size, dtype=torch.bool)
-        is_first_SB[0] = True
-    all_rows = torch.ones(batch_size, dtype=torch.bool)
+    if begins is None:
+        begins = torch.zeros(inputs.shape[0] + 1, inputs.shape[1], dtype=torch.bool)
+    begins[0] |= is_first
+    last = begins[steps] | is_last
     future = None
     if inputs.shape[0] > steps:
-        future = Span(inputs[steps:], targets[steps:], is_last=all_rows if future_ends else None)
-    return Span(inputs[:steps], targets[:steps], is_first_SB, all_rows if is_last else None, future)
+        all_rows = torch.ones(inputs.shape[1], dtype=torch.bool)
+        future = Span(inputs[steps:], targets[steps:], _marked(begins[steps:-1]), all_rows if future_ends else None)
+    return Span(inputs[:steps], targets[:steps], _marked(begins[:steps]), _marked(last), future)
+
+
+def _marked(marks: Tensor) -> Tensor | None:
+    """Return marks, None where there are none."""
+    return marks if bool(marks.any()) else None

@@ -93,6 +93,10 @@ class SentencePieceTokenizer(Tokenizer):
             raise InputError(_explain(str(error), vocabulary_size, lines)) from error
         return cls(model.getvalue(), kind)
 
+    @property
+    def vocabulary(self) -> list[str]:
+        return self._processor.id_to_piece(list(range(self.vocabulary_size)))
+
     def encode(self, text: str, *, source: str = "the text") -> Tokens:
         lines = self._processor.encode(text.split("\n"))
         last = lines.pop()

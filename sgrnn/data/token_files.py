@@ -32,11 +32,14 @@ class TokenFile:
         array: (tokens,) ids, uint16 or uint32, memory-mapped and read-only.
         counts: sizes of the text in words, characters and bytes, and its `<unk>`.
         digest: of the text.
+        begins: (tokens,) bool, the tokens before which a model's state is reset (`sgrnn.data.beginnings`); None for
+            none but the first.
     """
 
     array: NDArray[np.unsignedinteger]
     counts: TextCounts
     digest: str
+    begins: NDArray[np.bool_] | None = None
 
     @property
     def tokens(self) -> int:

@@ -60,6 +60,11 @@ class Tokenizer(ABC):
     digest: str
     spelling: "Spelling | None" = None
 
+    @property
+    @abstractmethod
+    def vocabulary(self) -> Sequence[str]:
+        """All tokens by name, in the order of their ids; no two have the same."""
+
     @abstractmethod
     def encode(self, text: str, *, source: str = "the text") -> Tokens:
         """Turn text into ids.

@@ -61,6 +61,10 @@ class WordTokenizer(Tokenizer):
         counts.pop(UNKNOWN, None)
         return cls([EOS, UNKNOWN, *_by_frequency(counts, min_count)][:max_size])
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return self.words
+
     def encode(self, text: str, *, source: str = "the text") -> Tokens:
         _require_no_spelled_line_end(text, source)
         ids, unknown = self._ids, self._ids[UNKNOWN]
@@ -139,6 +143,10 @@ class CharacterTokenizer(Tokenizer):
         counts.pop("\n", None)
         special = ["\n"] if min_count == 1 else ["\n", UNKNOWN]
         return cls([*special, *_by_frequency(counts, min_count)])
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return self.characters
 
     def encode(self, text: str, *, source: str = "the text") -> Tokens:
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from sgrnn.all_reduce import AllReduce, gather_rows
+from sgrnn.contract.caller import Caller
 from sgrnn.contract.modules import evaluating, tensor_of
 from sgrnn.errors import at_least
+from sgrnn.estimators.unroll import run
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import State, concatenate, leaves, map_state, rows
 
@@ -80,6 +82,7 @@ def evaluate(
     tokens: Tensor,
     first: int,
     *,
+    begins: Tensor | None = None,
     batch_size: int = 20,
     chunk: int = 50,
     rank: int = 0,
@@ -87,7 +90,7 @@ def evaluate(
     all_reduce: AllReduce | None = None,
 ) -> float:
     """Return the negative log-probability of a text, in nats: the sum of `token_nats`, which has the arguments."""
-    return float(token_nats(model, tokens, first, batch_size, chunk, rank, world_size, all_reduce).sum())
+    return float(token_nats(model, tokens, first, batch_size, chunk, rank, world_size, all_reduce, begins).sum())
 
 
 @torch.no_grad()
@@ -100,6 +103,7 @@ def token_nats(
     rank: int = 0,
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
+    begins: Tensor | None = None,
 ) -> Tensor:
     """Return the negative log-probability of each token of a text, (N,) float64, given all that came before it.
 
@@ -117,12 +121,15 @@ def token_nats(
         rank: the number of this process, from 0, where several share the text.
         world_size: number of processes; all of them call this at once, and get the same result.
         all_reduce: sums over them (`sgrnn.all_reduce`).
+        begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
 
     Raises:
-        ValueError: no tokens, or a batch_size or chunk below 1.
+        ValueError: no tokens, a batch_size or chunk below 1, or other numbers of tokens and of `begins`.
     """
     for name, value in (("tokens", len(tokens)), ("batch_size", batch_size), ("chunk", chunk)):
         at_least(name, value, 1)
+    if begins is not None and begins.shape != tokens.shape:
+        raise ValueError(f"begins must have {len(tokens)} entries like tokens, got {tuple(begins.shape)}")
     if all_reduce is None or len(tokens) < world_size * batch_size:  # too short to share: everyone reads all of it
         rank, world_size, all_reduce = 0, 1, None
     device = tensor_of(model).device
@@ -140,6 +147,13 @@ def token_nats(
 
     inputs = own(torch.cat([tokens.new_tensor([first]), tokens[:-1], padding]))
     targets = own(torch.cat([tokens, padding]))
+    is_first = None if begins is None else own(torch.cat([begins.to(device), padding.bool()]))
+    caller = Caller(model)
+
+    def advance(start: int, state: State) -> tuple[Tensor, State]:
+        """Return the outputs of a chunk of steps, and the state after them."""
+        steps = slice(start, start + chunk)
+        return run(caller, inputs[steps], state, None if is_first is None else is_first[steps])
 
     def handed_on(ends: State) -> State:
         """Return the states in which rows begin: those in which the rows before ended, the first the initial state."""
@@ -150,15 +164,14 @@ def token_nats(
         if all_rows > 1:
             state = model.initial_state(last_row - first_row)
             for start in range(0, length, chunk):
-                _, state = model(inputs[start : start + chunk], state)
+                _, state = advance(start, state)
             beginnings = handed_on(state)
         losses: list[Tensor] = []
         for _ in range(all_rows):
             losses, state = [], map_state(Tensor.contiguous, rows(beginnings, first_row, last_row))
             for start in range(0, length, chunk):
-                steps = slice(start, start + chunk)
-                outputs, state = model(inputs[steps], state)
-                losses.append(model.loss(outputs, targets[steps]).double())
+                outputs, state = advance(start, state)
+                losses.append(model.loss(outputs, targets[start : start + chunk]).double())
             ends = handed_on(state)
             if _close(ends, beginnings):
                 break

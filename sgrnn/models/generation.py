@@ -9,6 +9,7 @@ from torch import Tensor
 from sgrnn.contract.modules import evaluating, tensor_of
 from sgrnn.errors import InputError, at_least
 from sgrnn.models.language_model import LanguageModel
+from sgrnn.state import where_rows
 
 
 def generate(
@@ -76,6 +77,8 @@ def draw_rows(
         at_least("top_k", top_k, 1, kind=InputError)
     if top_p is not None and not 0 < top_p <= 1:
         raise InputError(f"top_p must be above 0 and at most 1, got {top_p}")
+    if model.reset_at in prompt:  # what is before the last of these has no bearing on what follows
+        prompt = prompt[len(prompt) - 1 - prompt[::-1].index(model.reset_at) :]
     return _draw(model, prompt, length, samples, temperature, top_k, top_p, seed)
 
 
@@ -139,4 +142,6 @@ def _draw(
         else:
             drawn = torch.multinomial(chances_of(logits, temperature, top_k, top_p), 1, generator=generator).squeeze(1)
         tokens = drawn.unsqueeze(0)
+        if model.reset_at is not None:
+            state = where_rows(drawn == model.reset_at, model.initial_state(samples), state)
         yield drawn.tolist()

@@ -17,6 +17,10 @@ class LanguageModel(SequenceModel):
     As a model for a gradient estimator it reads tokens and gives features; `loss` holds the output layer, so that it
     runs once per span however many windows the span has.
 
+    Attributes:
+        reset_at: the token before which the state is reset whenever it is read, when texts are scored or drawn: the
+            line end of a model that has learned each line by itself; None for none.
+
     Args:
         vocabulary_size: number of tokens.
         embedding_size: features per input token; what the core reads.
@@ -36,6 +40,8 @@ class LanguageModel(SequenceModel):
     >>> model.loss(outputs, tokens).shape
     torch.Size([7, 4])
     """
+
+    reset_at: int | None = None
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from torch import nn
 
 from sgrnn.data.atomic import file_digest, flush, json_digest, remedy
 from sgrnn.errors import InputError
+from sgrnn.training.fingerprint import FINGERPRINT
 
 _FORMAT = "sgrnn checkpoint 1"
 _FILES = ("model.safetensors", "state.pt", "recipe.yaml")
@@ -55,7 +57,8 @@ class Checkpoint:
         try:
             load_model(model, path)
         except (RuntimeError, SafetensorError, OSError) as error:
-            raise InputError(f"{path} does not fit the model of the recipe beside it: {error}") from None
+            found = shorten(str(error), 300)
+            raise InputError(f"{path} does not fit the model of the recipe beside it: {found}") from None
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
         """Return the state of training beside the model's parameters, its tensors on a device.
@@ -68,6 +71,12 @@ class Checkpoint:
             return torch.load(path, map_location=device, weights_only=True)
         except Exception as error:
             raise InputError(f"{path} cannot be read: {error}") from None
+
+    def of_another_version(self, error: Exception) -> InputError:
+        """Return what to raise where the state holds other things than this version saves."""
+        path, run = self.folder / "state.pt", self.folder.parent.parent
+        advice = f"go on with that one, which {run / FINGERPRINT} names, or begin a new run"
+        return InputError(f"{path} was written by another version of sgrnn: {shorten(str(error), 300)}; {advice}")
 
 
 def save_checkpoint(
@@ -123,7 +132,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     """Return the newest checkpoint of a run; None if there is none.
 
     Raises:
-        InputError: it is damaged, or nothing that this program wrote.
+        InputError: it is damaged, or nothing that this version wrote.
     """
     while (newest := _newest(folder)) is not None:
         try:
@@ -210,7 +219,10 @@ def _progress(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, f"{path.name}: {error}") from None
     form = progress.get("format") if isinstance(progress, dict) else None
     if form != _FORMAT:
-        raise InputError(f"{folder} is no checkpoint of sgrnn: expected the format {_FORMAT!r}, got {form!r}")
+        raise InputError(
+            f"{folder} is no checkpoint of this version of sgrnn: expected the format {_FORMAT!r}, got {form!r}; open "
+            "it with the version that wrote it, or begin a new run"
+        )
     if progress.pop("digest", None) != json_digest(progress):
         raise _damaged(folder, f"{path.name} is not as it was written")
     return progress

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.build.model import interfaces_of
-from sgrnn.config.build.optimizer import build_optimizer, choose_device
+from sgrnn.config.build.optimizer import build_optimizer, choose_device, restore_optimizer
 from sgrnn.config.recipe import Recipe
 from sgrnn.estimators import Step
 from sgrnn.span import Span
@@ -30,7 +30,7 @@ class Learner:
 
     def __init__(self, recipe: Recipe, problem: Problem, ranks: Ranks) -> None:
         settings = recipe.training
-        self._settings, self._ranks = settings, ranks
+        self._recipe, self._settings, self._ranks = recipe, settings, ranks
         self.device = choose_device(settings.device, ranks.local_rank, ranks.local_world_size)
         torch.manual_seed(settings.seed)
         self.model = problem.build_model().to(self.device)
@@ -101,9 +101,11 @@ class Learner:
             update: the update it was saved after.
         """
         self.estimator.load_state_dict(saved["estimator"])
-        self._optimizer.load_state_dict(saved["optimizer"])
+        restore_optimizer(self._optimizer, self._recipe.optimizer, saved["optimizer"])
         if self._synthesizer_optimizer is not None:
-            self._synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])
+            restore_optimizer(
+                self._synthesizer_optimizer, self._recipe.synthesizer_optimizer, saved["synthesizer_optimizer"]
+            )
         self.state = self._ranks.share_state(saved["state"], self._settings.batch_size)
         self._ranks.reseed(self._settings.seed, update)
         if (random := self._ranks.own_of_stack(saved["random"])) is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sgrnn.config.build.model import build_model, build_readout
+from sgrnn.config.build.model import build_model, build_readout, reset_at
 from sgrnn.config.build.optimizer import device_of_use
 from sgrnn.config.build.problem import build_task
 from sgrnn.exports.reading import CONFIG, read
@@ -50,7 +50,9 @@ def load(run: str | Path | Run, *, latest: bool = False) -> tuple[Any, Any]:
 def build_untrained(run: Run) -> SequenceModel:
     """Build the model of a run, its parameters drawn anew."""
     if run.tokenizer is not None:
-        return build_model(run.recipe, run.tokenizer.vocabulary_size)
+        model = build_model(run.recipe, run.tokenizer.vocabulary_size)
+        model.reset_at = reset_at(run.recipe, run.tokenizer.eos_id)
+        return model
     assert run.recipe.task is not None, "else it has a tokenizer"
     digits = _NO_DIGITS if run.recipe.task.kind == "mnist" else None
     return build_readout(run.recipe, build_task(run.recipe, batch_size=1, seed=0, digits=digits))

@@ -13,17 +13,18 @@ from typing import Any, final
 
 from sgrnn.config.files import dump_recipe
 from sgrnn.config.rates import rate_factor
-from sgrnn.errors import InputError
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
 from sgrnn.training.diagnosis import passing_metrics
 from sgrnn.training.distributed import ALONE, Ranks
+from sgrnn.training.fingerprint import present_conditions
 from sgrnn.training.fit import require_fit
 from sgrnn.training.learner import Learner
 from sgrnn.training.problems.problem import Problem, selection_score
 from sgrnn.training.progress import Progress
 from sgrnn.training.run import Run
 from sgrnn.training.running_metrics import RunningMetrics
+from sgrnn.training.start import keep_start, load_start
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -100,9 +101,17 @@ class _Training:
         checkpoint = latest_checkpoint(run.checkpoints)
         if checkpoint is not None:
             self._load(checkpoint)
+        elif run.recipe.model.start_from is not None:
+            with ranks.leader_first():
+                if ranks.leads:
+                    keep_start(run)
+                load_start(run, self.learner.model, self.learner.estimator)
         if ranks.leads:
             run.forget_after(self.progress.update)
-            run.keep_texts(problem.texts)
+            run.keep_recipe()
+            run.keep_fingerprint(
+                problem.texts, present_conditions(self.learner.device, ranks.world_size, self.progress.update)
+            )
 
     @property
     def epoch(self) -> float:
@@ -163,7 +172,7 @@ class _Training:
             self._problem.load_state_dict(saved)
             self.learner.load_state_dict(saved, self.progress.update)
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
-            raise InputError(f"{checkpoint.folder / 'state.pt'} was written by another version: {error}") from None
+            raise checkpoint.of_another_version(error) from None
 
     def _log(self, metrics: dict[str, Any]) -> None:
         if not self._ranks.leads:

@@ -3,16 +3,17 @@
 RUN/
     recipe.yaml        the resolved recipe
     tokenizer/         of a text: the tokenizer it was trained with
-    texts.json         of a text: the digests of its splits
+    fingerprint.json   the digests of its texts, and the versions and machines that it was trained by
     metrics.jsonl      the record: a line for each interval of updates and each evaluation
     tensorboard/       the same for the viewer
+    start.safetensors  the weights that it began with, where they are those of another run
     checkpoints/       the latest and the best
     curves.png         learning curves, at the end
     lock               held while a process trains in it
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from sgrnn import __version__
+from sgrnn.config.changes import refusals
 from sgrnn.config.files import dump_recipe, parse_recipe
 from sgrnn.config.recipe import Recipe
 from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
+from sgrnn.training.fingerprint import FINGERPRINT, read_fingerprint, with_conditions, written_by
 
 if TYPE_CHECKING:
     from sgrnn.data import Tokenizer
-
-_TEXTS = "texts.json"
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,20 @@ class Run:
         return cls(folder, recipe, tokenizer)
 
     @classmethod
-    def open(cls, folder: Path) -> "Run":
-        """Open the folder of an earlier run.
+    def open(cls, folder: Path, overrides: Sequence[str] = ()) -> "Run":
+        """Open the folder of an earlier run, perhaps with overrides of its recipe, as `load_recipe` takes them.
+
+        Nothing is written before training goes on.
 
         Raises:
-            InputError: there is none, or it is damaged.
+            InputError: there is none, it is damaged or of another version, or a run must keep what is overridden.
         """
-        path = folder / "recipe.yaml"
-        try:
-            text = path.read_text("utf-8")
-        except FileNotFoundError:
-            raise InputError(f"{folder} holds no run: expected {path}, which a run begins by writing") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {path}: {error}") from None
-        recipe = parse_recipe(text, str(path))
+        recipe = read_recipe(folder)
+        if overrides:
+            changed = read_recipe(folder, overrides)
+            if refused := list(refusals(recipe, changed, folder)):
+                raise InputError("\n".join(f"{folder}: {message}" for message in refused))
+            recipe = changed
         from sgrnn.data import load_tokenizer  # only here, so that a folder without a run is refused at once
 
         return cls(folder, recipe, None if recipe.data is None else load_tokenizer(folder / "tokenizer"))
@@ -131,31 +133,49 @@ class Run:
         with self.writing("metrics.jsonl") as path, atomic_write(path) as file:
             file.writelines((json.dumps(record) + "\n").encode() for record in kept)
 
-    def keep_texts(self, digests: Mapping[str, str]) -> None:
-        """Write down the digests of the texts that the run is scored on, if any.
-
-        Raises:
-            InputError: as `log`.
-        """
-        if digests:
-            with self.writing(_TEXTS) as path, atomic_write(path) as file:
-                file.write((json.dumps(dict(digests), indent=1) + "\n").encode())
-
     def texts(self) -> dict[str, str]:
         """Return the digests of the texts that the run is scored on, by split; none for a task, or before training.
 
         Raises:
+            InputError: the fingerprint is damaged.
+        """
+        return self.fingerprint()["texts"]
+
+    def keep_recipe(self) -> None:
+        """Write the recipe to the folder, where it is not the one that lies there.
+
+        Raises:
+            InputError: as `log`.
+        """
+        if read_recipe(self.folder) != self.recipe:
+            with self.writing("recipe.yaml") as path, atomic_write(path) as file:
+                file.write(dump_recipe(self.recipe).encode())
+
+    def keep_fingerprint(self, texts: Mapping[str, str], conditions: Mapping[str, Any]) -> None:
+        """Write down which texts the run is scored on, and under which conditions it goes on, where that is new.
+
+        Args:
+            texts: their digests, by split; none for a task.
+            conditions: of the training (`sgrnn.training.fingerprint.present_conditions`).
+
+        Raises:
+            InputError: as `log`, or the file is damaged.
+        """
+        before = self.fingerprint()
+        after = with_conditions({**before, "texts": dict(texts)}, conditions)
+        if after != before:
+            with self.writing(FINGERPRINT) as path, atomic_write(path) as file:
+                file.write((json.dumps(after, indent=1) + "\n").encode())
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return `texts`, the digests of the run's texts, and `conditions`, those of its training, oldest first.
+
+        Both are empty before training; `sgrnn.training.fingerprint` says what they hold.
+
+        Raises:
             InputError: the file is damaged.
         """
-        path = self.folder / _TEXTS
-        try:
-            return dict(json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return {}
-        except (ValueError, TypeError) as error:
-            raise InputError(
-                f"{path} is damaged: {error}; remove it, and write it again with `sgrnn resume {self.folder}`"
-            ) from None
+        return read_fingerprint(self.folder)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -171,6 +191,32 @@ class Run:
             raise InputError(
                 f"cannot write {path}: {error}; {remedy(error)} and go on with `sgrnn resume {self.folder}`"
             ) from None
+
+
+def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read the recipe of the run in a folder, with overrides as `load_recipe` takes them.
+
+    Raises:
+        InputError: there is no run, or its recipe cannot be read, by this version at least.
+    """
+    path = folder / "recipe.yaml"
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no run: expected {path}, which a run begins by writing") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+    try:
+        return parse_recipe(text, str(path), overrides=overrides)
+    except InputError as error:
+        version = written_by(folder)
+        if overrides or version == __version__ or not (folder / "metrics.jsonl").exists():
+            raise
+        raise InputError(
+            f"{folder} is a run of another version of sgrnn, {version or 'an older one'}, whose recipe this version, "
+            f"{__version__}, cannot read: {str(error).splitlines()[0]}; open it with that version, or begin a "
+            "new run"
+        ) from None
 
 
 @contextmanager

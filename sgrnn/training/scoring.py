@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sgrnn.data import Tokenizer
+from sgrnn.data.beginnings import line_beginnings
 from sgrnn.data.spelling import TextCounts
 from sgrnn.data.text_files import read_text
 from sgrnn.data.tokenizer import Tokens
@@ -78,7 +79,13 @@ def score_lines(
 
 
 def score_tokens(
-    model: LanguageModel, tokens: NDArray[np.integer], eos_id: int, counts: TextCounts, ranks: Ranks = ALONE
+    model: LanguageModel,
+    tokens: NDArray[np.integer],
+    eos_id: int,
+    counts: TextCounts,
+    ranks: Ranks = ALONE,
+    *,
+    begins: NDArray[np.bool_] | None = None,
 ) -> tuple[Score, Tensor]:
     """Return the score of an encoded text, and the nats of each token.
 
@@ -88,11 +95,13 @@ def score_tokens(
         eos_id: token of a line end, which is read first.
         counts: sizes of the text.
         ranks: the processes that share the work; all of them get the same score.
+        begins: (N,) bool, the tokens before which the state is reset; None for none but the first.
     """
     nats = token_nats(
         model,
         torch.from_numpy(tokens.astype("int64")),
         eos_id,
+        begins=None if begins is None else torch.from_numpy(begins),
         batch_size=_ROWS,
         rank=ranks.rank,
         world_size=ranks.world_size,
@@ -125,5 +134,6 @@ def _scored(
     counts, tokens = tokenizer.counts(text), tokenizer.encode(text, source=source)
     if not len(tokens):
         raise InputError("the text to score must hold at least one token, got none")
-    whole, nats = score_tokens(model, tokens, tokenizer.eos_id, counts)
+    begins = None if model.reset_at is None else line_beginnings(tokens, model.reset_at)
+    whole, nats = score_tokens(model, tokens, tokenizer.eos_id, counts, begins=begins)
     return whole, nats, tokens, text

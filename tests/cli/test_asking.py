@@ -206,7 +206,7 @@ def test_different_texts_are_not_compared_without_a_word(sgrnn: Commands, mine: 
     assert differ in sgrnn.well("compare", mine, "other")
     Path(tiny).rename("same")
     assert "caution" not in sgrnn.well("compare", mine, "same")
-    (Path("same") / "texts.json").unlink()
+    (Path("same") / "fingerprint.json").unlink()
     assert "caution: whether the validation texts are the same is not known" in sgrnn.well("compare", mine, "same")
     sgrnn.well("resume", "same")
     assert "caution" not in sgrnn.well("compare", mine, "same")
@@ -215,9 +215,9 @@ def test_different_texts_are_not_compared_without_a_word(sgrnn: Commands, mine: 
     assert differ in sgrnn.well("sweep", "tiny.yaml", *space)
     sgrnn.well("train", "copy-synthetic", "--run", "task", "--training.max_updates=1")
     assert "caution: the runs have learned different things" in sgrnn.well("compare", mine, "task")
-    (Path("same") / "texts.json").write_text("[")
+    (Path("same") / "fingerprint.json").write_text("[")
     message = sgrnn.refused("compare", mine, "same")
-    assert message.startswith("same/texts.json is damaged: ")
+    assert message.startswith("same/fingerprint.json is damaged: ")
     assert message.endswith("; remove it, and write it again with `sgrnn resume same`")
 
 

@@ -146,7 +146,7 @@ def test_what_cannot_be_diagnosed_is_refused(sgrnn: Commands, monkeypatch: pytes
     for part in ("estimator", "state"):
         without(part)
         message = sgrnn.refused("diagnose", "mine", *SHORT)
-        assert re.match(r"mine/checkpoints/update-\d+/state\.pt was written by another version: .*", message)
+        assert re.match(r"mine/checkpoints/update-\d+/state\.pt was written by another version of sgrnn: .*", message)
     for checkpoint in Path("mine", "checkpoints").iterdir():
         for path in checkpoint.iterdir():
             path.unlink()

@@ -41,7 +41,7 @@ COMMANDS = (
     ("recipes list", 0, "quickstart"),
     ("data list", 0, "wikitext-2"),
     ("trian quickstart", 2, "No such command 'trian'"),
-    ("resume runs/mine --epochs 3", 2, "No such option: --epochs"),
+    ("resume runs/mine --dta x", 2, "--dta is no option of sgrnn resume; did you mean --data?"),
     ("train", 2, "Missing argument"),
     ("train quikstart", 2, "did you mean quickstart?"),
     ("train quickstart --gradient.windw=5", 2, "did you mean gradient.window?"),

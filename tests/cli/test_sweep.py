@@ -270,7 +270,7 @@ def test_a_trial_that_is_damaged_after_its_end_does_not_stop_the_sweep(sgrnn: Co
     output = sgrnn.well(*command("--trials", 2, "--training.max_updates=2"))
     assert states(output) == {0: "damaged", 1: "complete"}
     assert re.search(
-        r"\ntrial 0 damaged: mine/trials/0000/checkpoints/update-000000002 is no checkpoint of sgrnn", output
+        r"\ntrial 0 damaged: mine/trials/0000/checkpoints/update-000000002 is no checkpoint of this version", output
     )
     assert "best: mine/trials/0001;" in output
 

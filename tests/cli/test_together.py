@@ -65,10 +65,16 @@ def test_ctrl_c_to_any_stops_all_at_the_same_update_and_says_once_how_to_go_on(s
     assert leading.out.splitlines()[-1] == (
         "stopped and saved; go on with: torchrun --nproc-per-node=2 -m sgrnn resume stopped"
     )
-    shorten("stopped")
-    ended = outcomes(sgrnn.together(2, "resume", "stopped"))
+    checkpoint = latest_checkpoint(Path("stopped") / "checkpoints")
+    assert checkpoint is not None
+    shorter = f"--training.max_updates={checkpoint.progress['update'] + 10}"
+    ended = outcomes(sgrnn.together(2, "resume", "stopped", shorter))
     assert [(outcome.status, outcome.err) for outcome in ended] == [(0, ""), (0, "")]
     assert [bool(outcome.out) for outcome in ended] == [True, False]
+    assert "on: training.max_updates" in ended[0].out
+    assert Run.open(Path("stopped")).recipe.training.max_updates == checkpoint.progress["update"] + 10
+    refused = outcomes(sgrnn.together(2, "resume", "stopped", "--training.span=3"))
+    assert [(outcome.status, bool(outcome.err)) for outcome in refused] == [(2, True), (2, False)]
 
 
 def test_when_the_first_dies_the_other_ends_with_a_message_and_the_checkpoint_is_whole(sgrnn: Commands) -> None:

@@ -87,6 +87,7 @@ def test_overrides_replace_values_in_either_spelling() -> None:
     assert (recipe.training.clip, recipe.model.tied, recipe.sample.prompt) == (None, True, "a b")
     data = text_recipe("--data.tokenizer.kind=character").data
     assert data is not None
+    assert data.tokenizer is not None
     assert data.tokenizer.kind == "character"
     last = text_recipe("--gradient.window=1", "--gradient.window=2")
     assert last.gradient == text_recipe("--gradient.window=2").gradient

@@ -285,3 +285,13 @@ def test_a_run_too_long_for_a_unigram_model_is_named(monkeypatch: pytest.MonkeyP
         "the text holds a run of 4,000 characters without a blank (in line 2, empty ones not counted), too long for a "
         "unigram model; break it with blanks or line ends, or use bpe"
     )
+
+
+def test_every_token_has_a_name_of_its_own_in_the_order_of_the_ids() -> None:
+    text = "to be or not <unk>\nto be\n"
+    for kind, size in (("word", None), ("character", None), ("bpe", 270)):
+        tokenizer = train_tokenizer(kind, text, vocabulary_size=size)
+        names = list(tokenizer.vocabulary)
+        assert len(set(names)) == len(names) == tokenizer.vocabulary_size
+        spelled = "".join(names[token] for token in tokenizer.encode("to be").tolist())
+        assert spelled.replace("\u2581", " ").replace(" ", "") == "tobe"

@@ -13,6 +13,7 @@ from torch import Tensor
 from sgrnn.cores import LSTM
 from sgrnn.models.generation import chances_of, draw_rows, generate
 from sgrnn.models.language_model import LanguageModel
+from sgrnn.state import to_matrix
 
 PROMPT = [3, 1, 4]
 
@@ -41,6 +42,21 @@ def test_at_temperature_0_or_near_it_the_likeliest_token_is_taken_and_read(promp
         text.append(int(next_logits(model, text).argmax()))
     for temperature in (0, 5e-324, 1e-300):
         assert list(generate(model, prompt, 20, temperature=temperature, seed=1)) == text[len(prompt) :]
+
+
+def test_the_state_is_reset_at_each_token_that_the_model_says() -> None:
+    model, read = make_model(), []
+    model.reset_at = 5
+    model.register_forward_pre_hook(
+        lambda module, arguments: read.append((arguments[0].T.tolist(), to_matrix(arguments[1]).norm(dim=1).tolist()))
+    )
+    drawn = list(draw_rows(model, [3, 5, 1, 5, 4], 60, 2, temperature=float("inf"), seed=1))
+    assert sum(5 in tokens for tokens in drawn) > 2
+    (prompt, begins), *rest = read
+    assert (prompt, begins) == ([[5, 4]] * 2, [0.0, 0.0]), "what is before has no bearing"
+    for tokens, (inputs, sizes) in zip(drawn[:-1], rest, strict=True):
+        assert inputs == [[token] for token in tokens]
+        assert [size == 0.0 for size in sizes] == [token == 5 for token in tokens]
 
 
 def test_at_the_highest_temperatures_all_tokens_are_as_likely() -> None:

@@ -27,12 +27,12 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def start_in(folder: Path, name: str, *overrides: str) -> Training:
+def start_in(folder: Path, name: str, *overrides: str, recipe: str = RECIPE) -> Training:
     """Create a run of the small recipe in such a folder."""
-    recipe = parse_recipe(RECIPE, "recipe.yaml", folder, overrides)
-    problem, tokenizer = new_problem(recipe, folder / "data")
+    parsed = parse_recipe(recipe, "recipe.yaml", folder, overrides)
+    problem, tokenizer = new_problem(parsed, folder / "data")
     assert isinstance(problem, TextProblem)
-    return Training(Run.create(folder / name, recipe, tokenizer), problem.files)
+    return Training(Run.create(folder / name, parsed, tokenizer), problem.files)
 
 
 @pytest.fixture

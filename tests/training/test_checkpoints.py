@@ -54,7 +54,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(trained: Training) -> None:
         flipped[int(place * len(content))] ^= 1
         path.write_bytes(flipped)
         for find in (latest_checkpoint, best_checkpoint):
-            with pytest.raises(InputError, match=r"update-000000004 is (damaged|no checkpoint of sgrnn)"):
+            with pytest.raises(InputError, match=r"update-000000004 is (damaged|no checkpoint of this version)"):
                 find(trained.run.checkpoints)
         with pytest.raises(InputError, match=r"update-000000004"):
             trained()
@@ -79,7 +79,9 @@ RUBBISH = (
 def test_rubbish_in_progress_is_refused(trained: Training) -> None:
     for rubbish in RUBBISH:
         (folder_of(trained) / "progress.json").write_bytes(rubbish)
-        with pytest.raises(InputError, match=r"is damaged|is no checkpoint of sgrnn: expected the format 'sgrnn check"):
+        with pytest.raises(
+            InputError, match=r"is damaged|is no checkpoint of this version of sgrnn: expected the format 'sgrnn check"
+        ):
             latest_checkpoint(trained.run.checkpoints)
 
 

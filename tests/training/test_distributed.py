@@ -30,7 +30,7 @@ Start = Callable[..., Training]
 
 TEXTS = {
     "errors ahead, diagnosed": (
-        "--gradient.remove_mean=true", "--training.diagnosis={every: 5, horizon: 4, spans: 3}",
+        "--gradient.remove_mean=true", "--training.diagnosis={every: 5, horizon: 4, spans: 3}", "--data.reset=line",
     ),
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]",
@@ -120,6 +120,17 @@ def test_two_processes_with_half_the_rows_make_the_run_of_one_on_a_text(
     train(two, 2)
     assert any("valid_loss" in record for record in one.metrics)
     assert torch.float64 in {tensor.dtype for tensor in flat(one.saved["state"]["state"])}
+    assert_same_run(two, one)
+
+
+def test_they_begin_with_the_weights_of_another_run(start: Start, train: Callable[..., None]) -> None:
+    old = start("old", "--training.max_updates=9")
+    train(old, 1)
+    begins = ("--model.dropout=0", f"--model.start_from={old.run.folder}", "--training.max_updates=3")
+    one, two = (start(name, *begins) for name in ("one", "two"))
+    train(one, 1)
+    train(two, 2)
+    assert one.metrics[0]["loss"] < old.metrics[0]["loss"]
     assert_same_run(two, one)
 
 

@@ -51,6 +51,9 @@ STATEFUL = {
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 4, hidden_size: 5, interface: true}, {period: 5, hidden_size: 4}]",
     ),
+    "a state that is reset at every line": (
+        "--data.reset=line",
+    ),
     "linear, two layers of RNN": (
         "--gradient.synthesizer.kind=mlp", "--gradient.synthesizer.hidden_sizes=[]",
         "--model.core=rnn", "--model.num_layers=2",
@@ -409,11 +412,38 @@ def test_a_checkpoint_of_another_text_is_refused(start: Start, trained: Training
 
 
 def test_a_run_whose_recipe_was_edited_is_refused(start: Start, trained: Training) -> None:
-    for change in ("--gradient.window=2", "--model.hidden_size=13", "--training.span=5", "--schedule.kind=constant"):
-        recipe, named = start(change, change).run.recipe, change[2:].partition(".")[0]
-        with pytest.raises(InputError, match=rf"recipe\.yaml: {named} must stay as in .*update-000000004"):
+    for change, was in (
+        ("--gradient.window=2", 3), ("--gradient.kind=bptt", "synthetic"), ("--model.hidden_size=13", 12),
+        ("--training.span=5", 6), ("--training.batch_size=2", 4), ("--training.seed=1", 0),
+        ("--optimizer.kind=sgd --optimizer.learning_rate=1", "adam"), ("--data.tokenizer.min_count=2", 1),
+    ):  # fmt: skip
+        recipe = start(change.partition(" ")[0], *change.split()).run.recipe
+        field, value = change.partition(" ")[0][2:].split("=")
+        with pytest.raises(InputError) as refused:
             Training(Run(trained.run.folder, recipe, trained.run.tokenizer), trained.files)()
+        begin = f"{trained.run.folder / 'recipe.yaml'}: {field} must stay {was} in a run that goes on, got {value}: "
+        assert str(refused.value).startswith(begin)
+        assert "; begin a new run" in str(refused.value)
+        assert "\n" not in str(refused.value)
+        assert trained.run.recipe != recipe
+        assert Run.open(trained.run.folder).recipe == trained.run.recipe
     assert trained.latest == 4
+
+
+def test_learning_rates_may_change_and_act_from_there_on(start: Start) -> None:
+    """The optimizers' saved settings must not come back with their saved means."""
+    overrides = ("--synthesizer_optimizer.learning_rate=0.5", "--optimizer.weight_decay=0.3", "--training.clip=0.01")
+    models = []
+    for name, override in (("plain", None), *((each, each) for each in overrides)):
+        training = start(name)
+        training(4)
+        training = Training(Run.open(training.run.folder, [override] if override else []), training.files)
+        training(6)
+        models.append(training.saved)
+    plain, synthesizer, decay, clip = models
+    assert all(plain["model"] != each["model"] for each in (decay, clip))
+    weights = [each["state"]["estimator"] for each in (plain, synthesizer)]
+    assert not same(*weights)
 
 
 def test_a_run_may_be_made_longer(start: Start) -> None:
@@ -423,3 +453,4 @@ def test_a_run_may_be_made_longer(start: Start) -> None:
     Training(Run(longer.run.folder, whole.run.recipe, longer.run.tokenizer), longer.files)()
     assert longer.metrics == whole.metrics
     assert same(longer.saved, whole.saved)
+    assert Run.open(longer.run.folder).recipe == whole.run.recipe

@@ -54,6 +54,11 @@ def build_model(recipe: Recipe, vocabulary_size: int) -> LanguageModel:
     )
 
 
+def reset_at(recipe: Recipe, eos_id: int) -> int | None:
+    """Return the token at which a model that was trained by a recipe is reset when texts are scored or drawn."""
+    return eos_id if recipe.data is not None and recipe.data.reset == "line" else None
+
+
 def build_readout(recipe: Recipe, task: Task) -> Readout:
     """Return the model that a recipe describes, for a task."""
     section = recipe.model

@@ -1,5 +1,8 @@
 """The optimizer and the device that a recipe names."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -17,6 +20,19 @@ def build_optimizer(section: OptimizerConfig, module: nn.Module) -> Optimizer | 
         return None
     options = section.options("learning_rate")
     return _OPTIMIZERS[section.kind](parameters, lr=section.learning_rate, fused=True, **options)
+
+
+def restore_optimizer(optimizer: Optimizer, section: OptimizerConfig, saved: Mapping[str, Any]) -> None:
+    """Load the saved state of an optimizer, with learning rate and weight decay as a recipe has them now.
+
+    Args:
+        optimizer: as `build_optimizer` made it.
+        section: the recipe's.
+        saved: what its `state_dict` gave.
+    """
+    optimizer.load_state_dict(dict(saved))
+    for group in optimizer.param_groups:
+        group["lr"], group["weight_decay"] = section.learning_rate, section.weight_decay
 
 
 def device_of_use(name: str) -> torch.device:

@@ -42,7 +42,7 @@ def build_task(
     return _TASKS[recipe.task.kind](batch_size=batch_size, seed=seed, **options)
 
 
-def build_stream(recipe: Recipe, files: TokenFiles, lookahead: int = 0) -> TokenStream:
+def build_stream(recipe: Recipe, files: TokenFiles) -> TokenStream:
     """Return the spans of the train text that a recipe describes.
 
     Raises:
@@ -57,7 +57,7 @@ def build_stream(recipe: Recipe, files: TokenFiles, lookahead: int = 0) -> Token
             files.eos_id,
             recipe.training.batch_size,
             recipe.span,
-            lookahead,
+            begins=file.begins,
             source=f"{recipe.data.corpus} train",
         )
     except InputError as error:

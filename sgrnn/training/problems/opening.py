@@ -5,11 +5,13 @@ from pathlib import Path
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import Corpus, TokenFiles, Tokenizer, load_texts, prepare, train_tokenizer
 from sgrnn.data.atomic import remedy
+from sgrnn.data.beginnings import with_beginnings
 from sgrnn.errors import InputError
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.problems.task_problem import TaskProblem
 from sgrnn.training.problems.text_problem import TextProblem
 from sgrnn.training.run import Run
+from sgrnn.training.start import Start
 
 
 def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None]:
@@ -24,15 +26,28 @@ def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None
     """
     if recipe.data is None:
         return TaskProblem(recipe, folder), None
+    start = None if recipe.model.start_from is None else Start.open(recipe)
     corpus, section = _read_corpus(recipe, folder), recipe.data.tokenizer
+    if section is None:
+        assert start is not None, "checked by the recipe"
+        try:
+            start.tokenizer.encode_prompt(recipe.sample.prompt)
+            return _text_problem(recipe, corpus, start.tokenizer, folder), start.tokenizer
+        except InputError as error:
+            raise InputError(
+                f"{error}; or give data.tokenizer, for tokens of this text: the weights of those that "
+                f"{start.run.folder} has, too, are taken over"
+            ) from None
     tokenizer = train_tokenizer(
         section.kind,
         corpus.texts["train"],
         vocabulary_size=section.vocabulary_size,
         min_count=section.min_count,
     )
+    if start is not None:
+        start.require_fit(tokenizer)
     tokenizer.encode_prompt(recipe.sample.prompt)
-    return TextProblem(recipe, _encode(corpus, tokenizer, folder)), tokenizer
+    return _text_problem(recipe, corpus, tokenizer, folder), tokenizer
 
 
 def problem_of(run: Run, folder: Path) -> Problem:
@@ -47,7 +62,15 @@ def problem_of(run: Run, folder: Path) -> Problem:
     """
     if run.tokenizer is None:
         return TaskProblem(run.recipe, folder)
-    return TextProblem(run.recipe, _encode(_read_corpus(run.recipe, folder), run.tokenizer, folder))
+    try:
+        corpus = _read_corpus(run.recipe, folder)
+    except InputError as error:
+        section = run.recipe.data
+        own = {name: getattr(section, name) for name in ("train", "valid", "test")}
+        moved = [f"--data.{name}=PATH" for name, path in own.items() if path is not None and not path.exists()]
+        remedy = f"; where it lies elsewhere now: `sgrnn resume {run.folder} {' '.join(moved)}`" if moved else ""
+        raise InputError(f"{run.folder} needs its text: {error}{remedy}") from None
+    return _text_problem(run.recipe, corpus, run.tokenizer, folder)
 
 
 def _read_corpus(recipe: Recipe, folder: Path) -> Corpus:
@@ -62,6 +85,14 @@ def _read_corpus(recipe: Recipe, folder: Path) -> Corpus:
         valid_fraction=section.valid_fraction,
         test_fraction=section.test_fraction,
     )
+
+
+def _text_problem(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> TextProblem:
+    files, section = _encode(corpus, tokenizer, folder), recipe.data
+    assert section is not None, "a recipe for a text"
+    if section.reset != "none":
+        files = with_beginnings(files, corpus, section.reset, section.separator)
+    return TextProblem(recipe, files)
 
 
 def _encode(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> TokenFiles:

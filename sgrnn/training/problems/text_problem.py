@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, final
 
-from sgrnn.config.build.model import build_model
+from sgrnn.config.build.model import build_model, reset_at
 from sgrnn.config.build.problem import build_stream
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import TokenFiles
@@ -42,7 +42,9 @@ class TextProblem(Problem):
 
     def build_model(self) -> LanguageModel:
         """Build the language model; see `Problem.build_model`."""
-        return build_model(self._recipe, self.files.vocabulary_size)
+        model = build_model(self._recipe, self.files.vocabulary_size)
+        model.reset_at = reset_at(self._recipe, self.files.eos_id)
+        return model
 
     def start(self, lookahead: int) -> None:
         """Go back to the beginning of the text; see `Problem.start`."""
@@ -76,7 +78,7 @@ class TextProblem(Problem):
         """
         assert isinstance(model, LanguageModel), "as build_model makes it"
         file = self.files[split]
-        return score_tokens(model, file.array, self.files.eos_id, file.counts, ranks)[0]
+        return score_tokens(model, file.array, self.files.eos_id, file.counts, ranks, begins=file.begins)[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the stream; see `Problem.state_dict`."""
