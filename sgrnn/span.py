@@ -62,19 +62,20 @@ class Span:
             if marks.dtype != torch.bool:
                 raise ValueError(f"{name} must be bool, got {marks.dtype}")
         if self.future is not None:
-            self._require_same_kind(self.future)
+            if self.future.batch_size != self.batch_size:
+                raise ValueError(f"future must have {self.batch_size} rows, got {self.future.batch_size}")
+            self.require_same_kind(self.future, "future.")
 
-    def _require_same_kind(self, future: "Span") -> None:
-        if future.batch_size != self.batch_size:
-            raise ValueError(f"future must have {self.batch_size} rows, got {future.batch_size}")
+    def require_same_kind(self, other: "Span", prefix: str) -> None:
+        """Refuse another span's data of other features or precision, named in the message with a prefix."""
         for name in ("inputs", "targets"):
-            own, later = leaves(getattr(self, name)), leaves(getattr(future, name))
+            own, later = leaves(getattr(self, name)), leaves(getattr(other, name))
             if len(own) != len(later):
-                raise ValueError(f"future.{name} must hold as many tensors as {name}, {len(own)}, got {len(later)}")
+                raise ValueError(f"{prefix}{name} must hold as many tensors as {name}, {len(own)}, got {len(later)}")
             for here, there in zip(own, later, strict=True):
                 if here.shape[2:] != there.shape[2:] or here.dtype != there.dtype:
                     raise ValueError(
-                        f"future.{name} must be of the kind of {name}, steps of {tuple(here.shape[1:])} in "
+                        f"{prefix}{name} must be of the kind of {name}, steps of {tuple(here.shape[1:])} in "
                         f"{here.dtype}, got {tuple(there.shape[1:])} in {there.dtype}"
                     )
 

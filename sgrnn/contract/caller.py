@@ -50,11 +50,11 @@ class Caller:
         kept = [tensor.detach().clone() for tensor in before]
         try:
             returned = self.model(inputs, _own_counters(state) if self._counts else state)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if "leaf Variable that requires grad" in str(error):
                 raise ValueError(_in_place()) from error
-            if (remedy := _misfit(self.model, inputs, before)) is not None:
-                raise ValueError(remedy) from error
+            if (misfit := _misfit(self.model, inputs, before)) is not None and _is_of_kind(error):
+                raise ValueError(misfit) from error
             raise
         if not isinstance(returned, tuple | list) or len(returned) != 2:
             raise TypeError(f"model must return (outputs, state), got {_described(returned)}")
@@ -107,16 +107,22 @@ def _misfit(model: nn.Module, inputs: Steps, state: list[Tensor]) -> str | None:
     own = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), None)
     if own is None:
         return None
-    for name, tensors, remedy in (
-        ("inputs", leaves(inputs), "span = span.to(device), or x.to(dtype)"),
-        ("state", state, "begin with state=None, or move it"),
-    ):
+    reads_ids = any(isinstance(module, nn.Embedding) for module in model.modules())
+    for name, tensors in (("inputs", leaves(inputs)), ("state", state)):
         for tensor in tensors:
             if tensor.device != own.device:
+                remedy = "span = span.to(device)" if name == "inputs" else "begin with state=None, or move it"
                 return f"{name} must be on the model's device, {own.device}, got {tensor.device}: {remedy}"
-            if tensor.is_floating_point() and tensor.dtype != own.dtype:
+            vectors = tensor.is_floating_point() or (name == "inputs" and not reads_ids)
+            if vectors and tensor.dtype != own.dtype:
+                remedy = f"convert them, inputs.to({own.dtype})" if name == "inputs" else "begin with state=None"
                 return f"{name} must be in the model's precision, {own.dtype}, got {tensor.dtype}: {remedy}"
     return None
+
+
+def _is_of_kind(error: Exception) -> bool:
+    """True for an error of torch's about precision or device, as far as its words tell."""
+    return any(word in str(error) for word in ("type", "device"))
 
 
 def _require_outputs(outputs: Any, inputs: Steps) -> None:

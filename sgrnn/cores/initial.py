@@ -8,7 +8,7 @@ from torch import nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.layout import require_time_first
-from sgrnn.contract.modules import tensor_of
+from sgrnn.contract.modules import evaluating, tensor_of
 from sgrnn.state import State, detach, floating_leaves, leaves, map_state
 
 
@@ -81,9 +81,11 @@ def first_state(model: nn.Module, inputs: Any) -> State:
 
 
 def _look(model: nn.Module, step: Any, state: State) -> tuple[Any, State]:
-    """Run a model for one step, and leave it and the random generators as they are."""
+    """Run a model for one step, without its dropout, and leave it and the random generators as they are."""
     like = leaves(step)[0]
-    with torch.no_grad(), torch.random.fork_rng([like.device] if like.is_cuda else []), kept_buffers(model):
+    generators = torch.random.fork_rng([like.device] if like.is_cuda else [])
+    # In evaluation mode, since a batch norm refuses a step of a single row in training.
+    with torch.no_grad(), generators, kept_buffers(model), evaluating(model):
         outputs, after = model(step, state)
     return outputs, after
 

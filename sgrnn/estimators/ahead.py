@@ -60,8 +60,8 @@ def require_future(span: Span, steps: int, subject: str) -> None:
     """
     if steps and span.future is None and (span.is_last is None or not bool(span.is_last.all())):
         raise ValueError(
-            f"{subject} {steps} steps ahead, so a span needs its future: the steps that follow it, or is_last for "
-            "the rows that have none"
+            f"{subject} {steps} steps ahead, so a span needs its future: the steps that follow it, as "
+            "sgrnn.spans(..., lookahead=estimator.lookahead) gives them, or is_last for the rows that have none"
         )
 
 

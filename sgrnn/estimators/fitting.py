@@ -8,15 +8,18 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_time_first
-from sgrnn.contract.modules import method_of, tensor_of
+from sgrnn.contract.modules import evaluating, method_of, tensor_of
 from sgrnn.cores import first_state
 from sgrnn.estimators.ahead import forked_random
 from sgrnn.estimators.features import features_of
+from sgrnn.sequences import time_first
 from sgrnn.span import Steps
-from sgrnn.state import State, at_least_float32, detach, floating_leaves, map_state, state_size, trailing_size
+from sgrnn.state import State, at_least_float32, detach, floating_leaves, leaves, map_state, state_size, trailing_size
 from sgrnn.synthesizers import ErrorSynthesizer, Synthesizer
 
 _REMEDY = "give some of them (example=inputs), or a synthesizer"
+# What a model may raise that is given other inputs than it reads.
+_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 _READERS = {nn.Embedding: None, nn.Linear: "in_features", nn.RNNBase: "input_size", nn.RNNCellBase: "input_size"}
 
 
@@ -62,16 +65,19 @@ def probe(model: nn.Module, example: Any = None) -> tuple[Any, State, Tensor]:
         ValueError: the model cannot be run without an example.
     """
     like, step = at_least_float32(tensor_of(model)), first_step(model, example)
+    model = getattr(model, "_orig_mod", model)  # nothing is compiled for a step of one row
     try:
         state = detach(first_state(model, step))
-        with torch.no_grad(), forked_random(like.device), kept_buffers(model):
+        with torch.no_grad(), forked_random(like.device), kept_buffers(model), evaluating(model):
             outputs, _ = Caller(model)(step, state)
-    except (RuntimeError, IndexError) as error:
+    except _FAILURES as error:
         if example is not None:
             raise
+        (guess,) = leaves(step)
         raise ValueError(
-            f"{type(model).__name__} does not tell what a step of its inputs is ({error}): {_REMEDY}"
-        ) from None
+            f"{type(model).__name__} cannot be run on inputs as its first layer reads them, {tuple(guess.shape)} in "
+            f"{guess.dtype} ({error}): {_REMEDY}"
+        ) from error
     return outputs, state, like
 
 
@@ -82,7 +88,7 @@ def first_step(model: nn.Module, example: Any = None) -> Steps:
         ValueError: there is no example, and the model does not tell.
     """
     if example is not None:
-        return map_state(lambda steps: steps[:1, :1].detach(), example)
+        return map_state(lambda steps: steps[:1, :1].detach(), time_first("example", example))
     require_time_first(model)
     like = tensor_of(model)
     size = getattr(model, "input_size", None)

@@ -97,7 +97,7 @@ class Interface(nn.Module):
         self._require_message(sent)
         with without_autocast(sent.device):
             readable = self.predictor.readable(sent.nan_to_num(0, 0, 0))
-            predicted = at_least_float32(self.predictor.synthesizer(readable, _detached(known))[:, 0])
+            predicted = at_least_float32(self.predictor.synthesizer(readable, detached(known))[:, 0])
         if predicted.shape != sent.shape:  # by a synthesizer without the attribute state_size
             raise ValueError(
                 f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
@@ -143,17 +143,17 @@ class Interface(nn.Module):
         return 1 if all_reduce is None else all_reduce(like.new_ones(()))
 
 
-def _detached(known: Any) -> Any:
+def detached(known: Any) -> Any:
     """Cut a synthesizer's inputs off from their graphs: the regression trains the synthesizer alone."""
     if isinstance(known, Tensor):
         return known.detach()
     if isinstance(known, dict):
-        return {key: _detached(value) for key, value in known.items()}
+        return {key: detached(value) for key, value in known.items()}
     if isinstance(known, tuple | list):
-        parts = [_detached(value) for value in known]
+        parts = [detached(value) for value in known]
         return type(known)(*parts) if hasattr(known, "_fields") else type(known)(parts)
     if is_dataclass(known) and not isinstance(known, type):
-        return replace(known, **{field.name: _detached(getattr(known, field.name)) for field in fields(known)})
+        return replace(known, **{field.name: detached(getattr(known, field.name)) for field in fields(known)})
     return known
 
 
