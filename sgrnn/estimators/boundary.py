@@ -101,7 +101,7 @@ class Boundary(nn.Module):
             return None
         sent = self._matrix(detach(state))
         _require_rows(continuing, len(sent))
-        predicted = self.interface.predict(sent, self._known(context, len(sent)))
+        predicted = self.interface.predict(detach(state), self._known(context, len(sent)))
         entered = received(predicted, sent, partial(self._learn, rows=continuing))
         parts = iter(from_matrix(entered, state))
         return map_state(
@@ -130,9 +130,10 @@ class Boundary(nn.Module):
                 "the state that a boundary is left with has no graph, so that a gradient would go nowhere: hand over "
                 "what the core returned, before it is detached"
             )
-        gradient = self.interface.injected(self.interface.predict(matrix.detach(), self._known(context, len(matrix))))
+        held = detach(state)
+        gradient = self.interface.injected(self.interface.predict(held, self._known(context, len(matrix))))
         if self.remove_radial:
-            gradient = drift.remove_radial(gradient, detach(state))
+            gradient = drift.remove_radial(gradient, held)
         if continuing is not None:
             gradient = gradient * continuing.unsqueeze(1)
         self._context, self._continuing = detached(context), continuing
