@@ -108,15 +108,15 @@ def _misfit(model: nn.Module, inputs: Steps, state: list[Tensor]) -> str | None:
     if own is None:
         return None
     reads_ids = any(isinstance(module, nn.Embedding) for module in model.modules())
-    for name, tensors in (("inputs", leaves(inputs)), ("state", state)):
+    for name, tensors, it in (
+        ("inputs", leaves(inputs), "them"), ("state", state, "it, or what initial_state gives")
+    ):  # fmt: skip
         for tensor in tensors:
             if tensor.device != own.device:
-                remedy = "span = span.to(device)" if name == "inputs" else "begin with state=None, or move it"
-                return f"{name} must be on the model's device, {own.device}, got {tensor.device}: {remedy}"
+                return f"{name} must be on the model's device, {own.device}, got {tensor.device}: move {it}"
             vectors = tensor.is_floating_point() or (name == "inputs" and not reads_ids)
             if vectors and tensor.dtype != own.dtype:
-                remedy = f"convert them, inputs.to({own.dtype})" if name == "inputs" else "begin with state=None"
-                return f"{name} must be in the model's precision, {own.dtype}, got {tensor.dtype}: {remedy}"
+                return f"{name} must be in the model's precision, {own.dtype}, got {tensor.dtype}: convert {it}"
     return None
 
 

@@ -116,7 +116,8 @@ class Boundary(nn.Module):
             context: (rows, context_size) what is known there of the steps to come, such as a label or the next inputs;
                 it is kept for `enter`.
             continuing: (rows,) bool, rows whose sequence goes on; None where all do. Nothing is injected into the
-                others, whose state the loop sets back before `enter`, and nothing learned of them there.
+                others, and nothing learned of them when the next window is entered. Their state is the loop's to set
+                back, before `enter` or, so that a learned one has its gradient, after it.
 
         Raises:
             ValueError: the state has no graph, or state or context are of another size.

@@ -49,7 +49,7 @@ class Driven(nn.Module):
         self.core = nn.GRU(SIZE + 2, SIZE)
 
     def initial_state(self, batch_size: int) -> Tensor:
-        return torch.zeros(1, batch_size, SIZE, dtype=self.core.weight_hh_l0.dtype)
+        return next(self.parameters()).new_zeros(1, batch_size, SIZE)
 
     def forward(self, inputs: dict[str, Tensor], state: Tensor) -> tuple[Tensor, Tensor]:
         return self.core(torch.cat([inputs["seen"], inputs["done"]], dim=-1), state)
@@ -134,14 +134,12 @@ def test_several_inputs_a_step_are_told_by_an_example() -> None:
     assert made.synthesizer.feature_size == SIZE + 2
     assert Boundary(model, example=inputs).interface.message_size == SIZE
     message = (
-        r"^Driven cannot be run on inputs as its first layer reads them, \(1, 1, 5\) in torch.float64 \(.*\): give some "
-        r"of them \(example=inputs\), or a synthesizer$"
+        r"^Driven cannot be run on inputs as its first layer reads them, \(1, 1, 5\) in torch.float64 \(.*\): "
+        r"give some of them \(example=inputs\), or a synthesizer$"
     )
     with pytest.raises(ValueError, match=message):
         SyntheticGradients(model, squared_error, WINDOW)
-    with pytest.raises(
-        ValueError, match=r"^inputs must be one tensor for an online estimator, got a dict: put several"
-    ):
+    with pytest.raises(ValueError, match=r"^inputs must be one tensor for an online estimator, got a dict:"):
         RTRL(model, squared_error).backward(next(spans(inputs, targets, steps=3)))
 
 
@@ -193,7 +191,7 @@ def test_a_model_that_does_not_tell_what_it_reads_needs_an_example() -> None:
             nn.LSTM(SIZE, SIZE),
             {"example": torch.zeros(2, 2, SIZE).double()},
             ValueError,
-            r"inputs must be in the model's precision, torch.float32, got torch.float64: convert them, inputs.to\(",
+            r"inputs must be in the model's precision, torch.float32, got torch.float64: convert them$",
         ),
         (nn.LSTM(SIZE, SIZE), {"lookahead": 0}, ValueError, "lookahead must be at least 1 step, got 0"),
     ],
