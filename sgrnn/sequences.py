@@ -24,7 +24,7 @@ def spans(
     lookahead: int = 0,
     batch_first: bool = False,
     is_first: Any = None,
-    lengths: Sequence[int] | Tensor | None = None,
+    lengths: Sequence[int] | np.ndarray | Tensor | None = None,
     stateful: bool = False,
 ) -> Iterator[Span]:
     """Divide sequences into consecutive spans, each with as much of its future as an estimator looks ahead.

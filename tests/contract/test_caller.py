@@ -186,8 +186,8 @@ def test_targets_on_another_device_are_named() -> None:
 
 
 def test_what_fails_for_another_reason_keeps_its_own_words() -> None:
+    narrow = Span(torch.zeros(2, ROWS, 1), torch.zeros(2, ROWS, 1))
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
-        narrow = Span(torch.zeros(2, ROWS, 1), torch.zeros(2, ROWS, 1))
         BPTT(PlainCell(), squared_error).backward(narrow, torch.zeros(ROWS, SIZE).double())
 
 
