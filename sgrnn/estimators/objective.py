@@ -33,13 +33,8 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
             f"got {tuple(losses.shape)}: switch off its own averaging (reduction='none')"
         )
     if span.mask is not None:
-        return summed(losses, span.mask) / span.size
+        return at_least_float32(losses).where(span.mask, 0).sum() / span.size
     return at_least_float32(losses).mean()
-
-
-def summed(losses: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the sum of losses (time, batch), or of those that the mask marks True."""
-    return losses.sum() if mask is None else at_least_float32(losses).where(mask, 0).sum()
 
 
 def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -48,8 +48,9 @@ ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
     ),
     "adjoint": lambda core, size: learned(core, AdjointSynthesizer(size, SIZE, SIZE, window=WINDOW, **SMALL)),
     "perceptron": lambda core, size: learned(
-        core, MLPSynthesizer(size, (8,), lookahead=2, feature_size=2 * SIZE, auxiliary=True)
+        core, MLPSynthesizer(size, (8,), lookahead=4, feature_size=2 * SIZE, auxiliary=True)
     ),
+    "of the state alone": lambda core, size: learned(core, MLPSynthesizer(size, (8,))),
     "exact": lambda core, size: ExactAhead(core, squared_error, WINDOW, 4),
     "exact, one batch": lambda core, size: ExactAhead(core, squared_error, WINDOW, 4, parallel=True),
     "online": lambda core, size: RTRL(core, squared_error),
