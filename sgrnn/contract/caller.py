@@ -53,7 +53,7 @@ class Caller:
         except (RuntimeError, ValueError) as error:
             if "leaf Variable that requires grad" in str(error):
                 raise ValueError(_in_place()) from error
-            if (misfit := _misfit(self.model, inputs, before)) is not None and _is_of_kind(error):
+            if (misfit := misfit_behind(error, self.model, inputs, before)) is not None:
                 raise ValueError(misfit) from error
             raise
         if not isinstance(returned, tuple | list) or len(returned) != 2:
@@ -102,10 +102,15 @@ def _like(after: State, before: State) -> State:
                      "the same structure")  # fmt: skip
 
 
-def _misfit(model: nn.Module, inputs: Steps, state: list[Tensor]) -> str | None:
-    """Name what lies on another device than the model, or has another precision, and the remedy; None for nothing."""
+def misfit_behind(error: Exception, model: nn.Module, inputs: Steps, state: list[Tensor]) -> str | None:
+    """Name what lies on another device than the model, or has another precision, and the remedy.
+
+    Args:
+        error: that the model raised; None is returned where it speaks of neither.
+        model, inputs, state: of the call.
+    """
     own = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), None)
-    if own is None:
+    if own is None or not any(word in str(error) for word in ("type", "device")):
         return None
     reads_ids = any(isinstance(module, nn.Embedding) for module in model.modules())
     for name, tensors, it in (
@@ -118,11 +123,6 @@ def _misfit(model: nn.Module, inputs: Steps, state: list[Tensor]) -> str | None:
             if vectors and tensor.dtype != own.dtype:
                 return f"{name} must be in the model's precision, {own.dtype}, got {tensor.dtype}: convert {it}"
     return None
-
-
-def _is_of_kind(error: Exception) -> bool:
-    """True for an error of torch's about precision or device, as far as its words tell."""
-    return any(word in str(error) for word in ("type", "device"))
 
 
 def _require_outputs(outputs: Any, inputs: Steps) -> None:
