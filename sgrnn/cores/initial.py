@@ -58,8 +58,8 @@ def first_state(model: nn.Module, inputs: Any) -> State:
         inputs: (time, batch, ...), or a nest of such tensors.
 
     Raises:
-        ValueError: the model does not say in which state its sequences begin, or reads the batch first, or the inputs are
-            not on its device in its precision.
+        ValueError: the model does not say in which state its sequences begin, or reads the batch first, or the inputs
+            are not on its device in its precision.
     """
     rows = leaves(inputs)[0].shape[1]
     if has_initial_state(model):
