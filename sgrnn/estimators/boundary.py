@@ -10,7 +10,7 @@ from sgrnn.all_reduce import AllReduce
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
 from sgrnn.estimators.features import require_size
-from sgrnn.estimators.fitting import probe
+from sgrnn.estimators.fitting import sample
 from sgrnn.state import State, at_least_float32, detach, floating_leaves, from_matrix, map_state, state_size, to_matrix
 from sgrnn.synthesizers import Interface, Lookahead, MLPSynthesizer
 from sgrnn.synthesizers.interface import detached, received, reply
@@ -52,7 +52,7 @@ class Boundary(nn.Module):
             (`sgrnn.all_reduce`): running means are then those of all rows, and the gradients of the synthesizer's
             parameters, which no wrapper of the model knows of, are averaged. All processes must go through as many
             windows.
-        example: some inputs (time, batch, ...), for a core whose first layer does not tell what it reads.
+        example: some inputs (time, batch, ...), for a core whose layers do not tell what it reads.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Boundary(nn.Module):
         self.context_size = context_size if synthesizer is None else None
         if synthesizer is None:
             at_least("context_size", context_size, 0)
-            _, state, like = probe(core, example)
+            of_one = sample(core, example)
             steps, features = min(context_size, 1), context_size or None  # a context is read as a step ahead is
-            synthesizer = MLPSynthesizer(state_size(state), lookahead=steps, feature_size=features)
-            synthesizer.to(like.device, like.dtype)
+            synthesizer = MLPSynthesizer(state_size(of_one.state), lookahead=steps, feature_size=features)
+            synthesizer.to(of_one.like.device, of_one.like.dtype)
         self.remove_radial = remove_radial
         self.interface = Interface(synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce)
         self._average_gradients()
