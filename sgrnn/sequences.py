@@ -71,6 +71,7 @@ def spans(
 
 
 def _batches(batches: Iterable[Any], batch_first: bool) -> Iterator[Span]:
+    """Yield each batch as one span, and name the batch in which something is wrong."""
     number = 0
     for number, batch in enumerate(batches, start=1):
         try:
@@ -119,6 +120,7 @@ def _continued(span: Span, following: Span) -> Span:
 
 
 def _parts(batch: Any) -> tuple[Any, Any, Any]:
+    """Return inputs, targets and lengths or None."""
     if isinstance(batch, tuple | list) and len(batch) in (2, 3):
         return batch[0], batch[1], batch[2] if len(batch) == 3 else None
     found = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")

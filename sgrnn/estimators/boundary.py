@@ -177,7 +177,7 @@ class Boundary(nn.Module):
         """Let the gradients of the synthesizer's parameters be the mean over the processes."""
         all_reduce = self.interface.predictor.all_reduce
         if all_reduce is not None:
-            for parameter in self.interface.parameters():
+            for parameter in filter(lambda parameter: parameter.requires_grad, self.interface.parameters()):
                 parameter.register_hook(lambda gradient: all_reduce(gradient) / all_reduce(gradient.new_ones(())))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -187,4 +187,7 @@ class Boundary(nn.Module):
 
 def _require_rows(continuing: Tensor | None, rows: int) -> None:
     if continuing is not None and (continuing.shape != (rows,) or continuing.dtype != torch.bool):
-        raise ValueError(f"continuing must be ({rows},) bool, got {tuple(continuing.shape)} in {continuing.dtype}")
+        raise ValueError(
+            f"continuing must be ({rows},) bool, as many rows as the state, got {tuple(continuing.shape)} in "
+            f"{continuing.dtype}: begin other rows than were left with state=None"
+        )
