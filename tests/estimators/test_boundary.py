@@ -343,3 +343,19 @@ def test_a_synthesizer_of_ones_own_is_told_what_the_loop_tells() -> None:
     outputs, state = core(span.inputs, boundary.enter(make_state(core), known))
     (outputs.sum() + boundary.leave(state, known)).backward()
     assert all(parameter.grad is not None for parameter in boundary.parameters())
+
+
+def test_for_a_core_in_half_precision_it_works_in_float32() -> None:
+    core, (span, *_) = nn.LSTM(SIZE, SIZE).bfloat16(), make_spans([])
+    boundary = Boundary(core)
+    for parameter in boundary.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    assert {parameter.dtype for parameter in boundary.parameters()} == {torch.float32}
+    state = core(span.inputs.bfloat16())[1]
+    for _ in range(2):
+        state = boundary.enter(state)
+        assert {tensor.dtype for tensor in leaves(state)} == {torch.bfloat16}
+        outputs, state = core(span.inputs.bfloat16(), state)
+        (squared_error(outputs.float(), span.targets).mean() + boundary.leave(state)).backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in boundary.parameters())
+    assert float(boundary.interface.predictor.updates) == 2
