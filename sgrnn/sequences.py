@@ -1,6 +1,8 @@
 """Spans of anybody's data: tensors, arrays, or the batches of a DataLoader."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from sgrnn.errors import at_least
 from sgrnn.span import Span, Steps
+from sgrnn.state import map_state
 
 _BATCH = "(inputs, targets) or (inputs, targets, lengths)"
 
@@ -21,7 +24,7 @@ def spans(
     lookahead: int = 0,
     batch_first: bool = False,
     is_first: Any = None,
-    lengths: Sequence[int] | Tensor | None = None,
+    lengths: Sequence[int] | np.ndarray | Tensor | None = None,
     stateful: bool = False,
 ) -> Iterator[Span]:
     """Divide sequences into consecutive spans, each with as much of its future as an estimator looks ahead.
@@ -37,9 +40,10 @@ def spans(
         lookahead: an estimator's `lookahead`.
         batch_first: True where the data are (batch, time, ...); spans are time first all the same.
         is_first: (time, batch) bool, as the data are laid out; True where a sequence begins besides at the first step.
-        lengths: steps of each row, where rows have fewer than the data: what follows is padding, no part of the loss.
-        stateful: True where each batch of an iterable goes on where the one before it ended, row by row; else all rows
-            begin anew with each batch.
+        lengths: steps of each row, where rows have fewer than the data: what follows is padding, no part of the loss,
+            and of no concern whatever its values.
+        stateful: True where each batch of an iterable goes on where the one before it ended, row by row, but for rows
+            that ended in padding; else all rows begin anew with each batch.
 
     Raises:
         TypeError: the data are no tensors or arrays.
@@ -62,8 +66,24 @@ def spans(
         raise ValueError(f"is_first and lengths go with targets; an iterable of batches gives {_BATCH}")
     if isinstance(inputs, Tensor | np.ndarray) or not isinstance(inputs, Iterable):
         raise TypeError(f"targets are missing: give them, or an iterable of batches, each {_BATCH}")
-    batches = (_whole(*_batch(each), batch_first=batch_first) for each in inputs)
+    batches = _batches(inputs, batch_first)
     return _joined(batches, steps, lookahead) if stateful else _apart(batches, steps, lookahead)
+
+
+def _batches(batches: Iterable[Any], batch_first: bool) -> Iterator[Span]:
+    """Yield each batch as one span, and name the batch in which something is wrong."""
+    number = 0
+    for number, batch in enumerate(batches, start=1):
+        try:
+            span = _whole(*_parts(batch), batch_first=batch_first)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"batch {number}: {error}") from None
+        yield span
+    if not number:
+        raise ValueError(
+            "there are no batches: an iterator that was gone through before, or a DataLoader with drop_last and too "
+            "few rows"
+        )
 
 
 def _apart(batches: Iterable[Span], steps: int, lookahead: int) -> Iterator[Span]:
@@ -81,26 +101,26 @@ def _joined(batches: Iterable[Span], steps: int, lookahead: int) -> Iterator[Spa
                     f"batches that go on in one another must have as many rows, {rest.batch_size}, got "
                     f"{batch.batch_size}: drop the last one (drop_last=True), or leave out stateful"
                 )
-            batch = Span.join([_going_on(rest, ends=False), _going_on(batch, begins=False)])
+            batch = _continued(rest, batch)
         rest, whole = batch, max(batch.steps - max(lookahead, 1), 0) // steps * steps
-        if whole:
-            open_end = _going_on(batch, ends=False)
-            yield from (open_end.slice(start, start + steps, lookahead) for start in range(0, whole, steps))
+        if whole:  # at least one step is left: it is not known yet where the rows end
+            yield from (batch.slice(start, start + steps, lookahead) for start in range(0, whole, steps))
             rest = batch.slice(whole, batch.steps)
     if rest is not None:
         yield from rest.divide(steps, lookahead)
 
 
-def _going_on(span: Span, *, begins: bool = True, ends: bool = True) -> Span:
-    """Return a span without the marks that its rows begin, or end, there."""
-    is_first = span.is_first
-    if not begins and is_first is not None:
-        is_first = is_first.clone()
-        is_first[0] = False
-    return Span(span.inputs, span.targets, is_first, span.is_last if ends else None, span.future, span.mask)
+def _continued(span: Span, following: Span) -> Span:
+    """Join two spans of which the second goes on where the first ends, but in rows that ended in padding."""
+    span.require_same_kind(following, "later ")
+    ended = None if span.mask is None else ~span.mask[-1]
+    is_first = following.marked_first().clone()
+    is_first[0] = False
+    return Span.join([replace(span, is_last=ended), replace(following, is_first=is_first)])
 
 
-def _batch(batch: Any) -> tuple[Any, Any, Any]:
+def _parts(batch: Any) -> tuple[Any, Any, Any]:
+    """Return inputs, targets and lengths or None."""
     if isinstance(batch, tuple | list) and len(batch) in (2, 3):
         return batch[0], batch[1], batch[2] if len(batch) == 3 else None
     found = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")
@@ -109,29 +129,32 @@ def _batch(batch: Any) -> tuple[Any, Any, Any]:
 
 def _whole(inputs: Any, targets: Any, lengths: Any = None, is_first: Any = None, *, batch_first: bool = False) -> Span:
     """Return sequences as one span, which all rows begin and end with."""
-    inputs, targets = (
-        _time_first(name, each, batch_first) for name, each in (("inputs", inputs), ("targets", targets))
-    )
-    span = Span(inputs, targets)
-    first = (
-        torch.zeros_like(span.marked_first()) if is_first is None else _time_first("is_first", is_first, batch_first)
-    )
-    first = first.clone()
+    span = Span(time_first("inputs", inputs, batch_first), time_first("targets", targets, batch_first))
+    if is_first is not None:
+        span = replace(span, is_first=time_first("is_first", is_first, batch_first).to(span.device))
+    first = span.marked_first().clone()
     first[0] = True
     last = torch.ones(span.batch_size, dtype=torch.bool, device=span.device)
-    mask = None if lengths is None else _mask(lengths, span)
-    return Span(span.inputs, span.targets, first, last, None, mask)
+    span = replace(span, is_first=first, is_last=last)
+    return span if lengths is None else _padded(span, lengths)
 
 
-def _time_first(name: str, steps: Any, batch_first: bool) -> Steps:
-    """Return data as tensors, time first."""
+def time_first(name: str, steps: Any, batch_first: bool = False) -> Steps:
+    """Return data as tensors, time first.
+
+    Raises:
+        TypeError: they are no tensors or arrays of numbers.
+        ValueError: they have less than two axes.
+    """
     if isinstance(steps, dict):
-        return {key: _time_first(f"{name}[{key!r}]", each, batch_first) for key, each in steps.items()}
+        return {key: time_first(f"{name}[{key!r}]", each, batch_first) for key, each in steps.items()}
     if isinstance(steps, tuple | list):
-        parts = [_time_first(f"{name}[{place}]", each, batch_first) for place, each in enumerate(steps)]
+        parts = [time_first(f"{name}[{place}]", each, batch_first) for place, each in enumerate(steps)]
         return type(steps)(*parts) if hasattr(steps, "_fields") else type(steps)(parts)
     try:
-        tensor = torch.as_tensor(steps)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*not writable", UserWarning)  # such as a memory map; nobody writes
+            tensor = torch.as_tensor(steps)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"{name} must be a tensor or an array of numbers, got a {type(steps).__name__}: {error}"
@@ -142,12 +165,24 @@ def _time_first(name: str, steps: Any, batch_first: bool) -> Steps:
     return tensor.transpose(0, 1) if batch_first else tensor
 
 
-def _mask(lengths: Any, span: Span) -> Tensor | None:
-    """True (S, B) at the steps of each row that its length counts; None where all are."""
+def _padded(span: Span, lengths: Any) -> Span:
+    """Return a span, cut to its longest row, whose rows have so many steps: zeros in the place of what follows."""
     counts = torch.as_tensor(lengths, device=span.device)
-    if counts.shape != (span.batch_size,):
-        raise ValueError(f"lengths must be one number for each of {span.batch_size} rows, got {tuple(counts.shape)}")
+    if counts.shape != (span.batch_size,) or counts.is_floating_point():
+        raise ValueError(
+            f"lengths must be one whole number for each of {span.batch_size} rows, got {tuple(counts.shape)} in "
+            f"{counts.dtype}"
+        )
     if bool((counts < 1).any()) or bool((counts > span.steps).any()):
         raise ValueError(f"lengths must be between 1 and {span.steps}, the steps there are, got {counts.tolist()}")
-    mask = torch.arange(span.steps, device=span.device).unsqueeze(1) < counts
-    return None if bool(mask.all()) else mask
+    longest = int(counts.max())
+    span = replace(span.slice(0, longest), is_last=span.is_last, future=None)
+    mask = torch.arange(longest, device=span.device).unsqueeze(1) < counts
+    if bool(mask.all()):
+        return span
+
+    def blank(steps: Tensor) -> Tensor:  # a padded NaN would reach the gradients, a padded -1 has no embedding
+        real = mask.view(*mask.shape, *[1] * (steps.dim() - 2)).to(steps.device)
+        return steps.where(real, steps.new_zeros(()))
+
+    return replace(span, inputs=map_state(blank, span.inputs), targets=map_state(blank, span.targets), mask=mask)

@@ -62,19 +62,20 @@ class Span:
             if marks.dtype != torch.bool:
                 raise ValueError(f"{name} must be bool, got {marks.dtype}")
         if self.future is not None:
-            self._require_same_kind(self.future)
+            if self.future.batch_size != self.batch_size:
+                raise ValueError(f"future must have {self.batch_size} rows, got {self.future.batch_size}")
+            self.require_same_kind(self.future, "future.")
 
-    def _require_same_kind(self, future: "Span") -> None:
-        if future.batch_size != self.batch_size:
-            raise ValueError(f"future must have {self.batch_size} rows, got {future.batch_size}")
+    def require_same_kind(self, other: "Span", prefix: str) -> None:
+        """Refuse another span's data of other features or precision, named in the message with a prefix."""
         for name in ("inputs", "targets"):
-            own, later = leaves(getattr(self, name)), leaves(getattr(future, name))
+            own, later = leaves(getattr(self, name)), leaves(getattr(other, name))
             if len(own) != len(later):
-                raise ValueError(f"future.{name} must hold as many tensors as {name}, {len(own)}, got {len(later)}")
+                raise ValueError(f"{prefix}{name} must hold as many tensors as {name}, {len(own)}, got {len(later)}")
             for here, there in zip(own, later, strict=True):
                 if here.shape[2:] != there.shape[2:] or here.dtype != there.dtype:
                     raise ValueError(
-                        f"future.{name} must be of the kind of {name}, steps of {tuple(here.shape[1:])} in "
+                        f"{prefix}{name} must be of the kind of {name}, steps of {tuple(here.shape[1:])} in "
                         f"{here.dtype}, got {tuple(there.shape[1:])} in {there.dtype}"
                     )
 
@@ -104,11 +105,17 @@ class Span:
         Args:
             start, stop: steps into the span, 0 <= start < stop <= S.
             lookahead: the most steps of the future; None for all that follow in this span. At the span's own end the
-                future is the span's.
+                future is the span's. Where there are steps after them and none is looked at, rows that do not go on
+                are marked by `is_last`.
         """
         end = self.steps if lookahead is None else min(stop + lookahead, self.steps)
-        future = self._part(stop, end) if end > stop else self.future if stop == self.steps else None
-        return replace(self._part(start, stop), future=future)
+        part = self._part(start, stop)
+        if stop == self.steps:
+            return replace(part, future=self.future)
+        if end > stop:
+            return replace(part, future=self._part(stop, end))
+        ended = self._part(stop, stop + 1).breaks()[0]
+        return replace(part, is_last=ended) if bool(ended.any()) else part
 
     def _part(self, start: int, stop: int) -> "Span":
         """Return the steps from `start` up to `stop` without a future."""
@@ -165,24 +172,17 @@ class Span:
         Args:
             boundaries: steps into the span, of which the last is S.
         """
-        marks = [self.is_first, self.is_last, self.mask]
-        if self.future is not None:
-            marks += [self.future.is_first, self.future.mask]
-        if all(mark is None for mark in marks):
+        parts = [self] if self.future is None else [self, self.future]
+        if all(mark is None for part in parts for mark in (self.is_last, part.is_first, part.mask)):
             return None
         closed = torch.zeros(len(boundaries), self.batch_size, dtype=torch.bool, device=self.device)
-        if self.is_first is not None:
-            closed[:-1] |= self.is_first[list(boundaries[:-1])]
+        closed[:-1] = self.breaks()[list(boundaries[:-1])]
+        if self.mask is not None:
+            closed[1:] |= ~self.mask[[boundary - 1 for boundary in boundaries[1:]]]
         if self.is_last is not None:
             closed[-1] |= self.is_last
-        if self.mask is not None:
-            closed[:-1] |= ~self.mask[list(boundaries[:-1])]
-            closed[1:] |= ~self.mask[[boundary - 1 for boundary in boundaries[1:]]]
         if self.future is not None:
-            if self.future.is_first is not None:
-                closed[-1] |= self.future.is_first[0]
-            if self.future.mask is not None:
-                closed[-1] |= ~self.future.mask[0]
+            closed[-1] |= self.future.breaks()[0]
         return ~closed.flatten()
 
     def unbroken(self, boundaries: Sequence[int]) -> Tensor | None:
@@ -216,15 +216,17 @@ class Span:
 
     def marked_first(self) -> Tensor:
         """Return `is_first` as a tensor (S, B), all False where it is None."""
-        if self.is_first is None:
-            return torch.zeros(self.steps, self.batch_size, dtype=torch.bool, device=self.device)
-        return self.is_first
+        shape = self.steps, self.batch_size
+        return torch.full(shape, False, device=self.device) if self.is_first is None else self.is_first
+
+    def breaks(self) -> Tensor:
+        """True (S, B) where no sequence goes on from the step before: one begins there, or it is padding."""
+        return self.marked_first() if self.mask is None else self.marked_first() | ~self.mask
 
     def marked_real(self) -> Tensor:
         """Return `mask` as a tensor (S, B), all True where it is None."""
-        if self.mask is None:
-            return torch.ones(self.steps, self.batch_size, dtype=torch.bool, device=self.device)
-        return self.mask
+        shape = self.steps, self.batch_size
+        return torch.full(shape, True, device=self.device) if self.mask is None else self.mask
 
 
 def between(steps: Steps, start: int, stop: int) -> Steps:

@@ -47,6 +47,13 @@ def test_steps_and_rows_are_the_first_two_sizes() -> None:
         (ints(5, 3), {"is_first": ints(5).bool()}, r"is_first must begin with \(5, 3\) like inputs, got \(5,\)"),
         (ints(5, 3), {"is_last": ints(5).bool()}, r"is_last must begin with \(3,\) like inputs, got \(5,\)"),
         (ints(5, 3), {"is_last": ints(3)}, "is_last must be bool, got torch.int64"),
+        (ints(5, 3), {"mask": ints(5, 2).bool()}, r"mask must begin with \(5, 3\) like inputs, got \(5, 2\)"),
+        (ints(5, 3), {"mask": ints(5, 3)}, "mask must be bool, got torch.int64"),
+        (
+            ints(5, 3),
+            {"future": Span((ints(2, 3), ints(2, 3)), ints(2, 3))},
+            "future.inputs must hold as many tensors as inputs, 1, got 2",
+        ),
         (ints(5, 3), {"future": Span(ints(2, 4), ints(2, 4))}, "future must have 3 rows, got 4"),
         (
             ints(5, 3),
@@ -100,9 +107,10 @@ def test_what_follows_a_slice_in_the_span_is_its_future() -> None:
             assert part.is_last is span.is_last
             assert part.future is span.future
             continue
-        assert part.is_last is None, "the rows go on in the span"
         end = span.steps if lookahead is None else min(stop + lookahead, span.steps)
         assert (part.future is None) == (end == stop)
+        ended = span.is_first[stop] if part.future is None else torch.tensor([False])
+        assert_identical(part.is_last, ended if ended.any() else None)
         if part.future is not None:
             assert_identical(part.future.inputs, span.inputs[stop:end])
             assert_identical(part.future.marked_first(), span.is_first[stop:end])
@@ -156,6 +164,25 @@ def test_windows_are_unbroken_where_no_sequence_begins_after_their_first_step() 
     assert unbroken is not None
     assert unbroken.flatten().tolist() == [True, True, True, True, False, True, True, True, False]
     assert unbroken.shape == (9, 1)
+
+
+def test_padding_is_no_step_of_a_sequence() -> None:
+    numbers = torch.arange(6 * ROWS).view(6, ROWS)
+    is_first, mask = ints(6, ROWS).bool(), torch.ones(6, ROWS, dtype=torch.bool)
+    mask[4:, 0] = mask[2:4, 1] = False
+    is_first[4, 1] = True
+    span = Span({"x": numbers}, (numbers, [numbers]), is_first, mask=mask)
+    assert span.size == 6 * ROWS - 4
+    continuing = span.continuing([0, 2, 4, 6])
+    assert continuing is not None
+    yes, no = True, False
+    assert continuing.view(4, ROWS).tolist() == [[yes, yes, yes], [yes, no, yes], [no, no, yes], [no, yes, yes]]
+    for part in (Span.join(span.divide(4)), span.to("cpu"), span.rows(0, 9), span.slice(0, 6)):
+        assert_identical([part.mask, part.marked_first()], [mask, is_first])
+        assert_identical([part.inputs, part.targets], [span.inputs, span.targets])
+    assert_identical(span.rows(1, 3).mask, mask[:, 1:])
+    assert_identical(span.slice(0, 4, 0).is_last, torch.tensor([yes, yes, no]))
+    assert Span(numbers, numbers, mask=~mask & mask).size == 1, "never 0, which nothing can be divided by"
 
 
 def test_without_marks_all_rows_go_on_unbroken() -> None:

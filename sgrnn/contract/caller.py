@@ -50,11 +50,11 @@ class Caller:
         kept = [tensor.detach().clone() for tensor in before]
         try:
             returned = self.model(inputs, _own_counters(state) if self._counts else state)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if "leaf Variable that requires grad" in str(error):
                 raise ValueError(_in_place()) from error
-            if (remedy := _misfit(self.model, inputs, before)) is not None:
-                raise ValueError(remedy) from error
+            if (misfit := misfit_behind(error, self.model, inputs, before)) is not None:
+                raise ValueError(misfit) from error
             raise
         if not isinstance(returned, tuple | list) or len(returned) != 2:
             raise TypeError(f"model must return (outputs, state), got {_described(returned)}")
@@ -102,20 +102,26 @@ def _like(after: State, before: State) -> State:
                      "the same structure")  # fmt: skip
 
 
-def _misfit(model: nn.Module, inputs: Steps, state: list[Tensor]) -> str | None:
-    """Name what lies on another device than the model, or has another precision, and the remedy; None for nothing."""
+def misfit_behind(error: Exception, model: nn.Module, inputs: Steps, state: list[Tensor]) -> str | None:
+    """Name what lies on another device than the model, or has another precision, and the remedy.
+
+    Args:
+        error: that the model raised; None is returned where it speaks of neither.
+        model, inputs, state: of the call.
+    """
     own = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), None)
-    if own is None:
+    if own is None or not any(word in str(error) for word in ("type", "device")):
         return None
-    for name, tensors, remedy in (
-        ("inputs", leaves(inputs), "span = span.to(device), or x.to(dtype)"),
-        ("state", state, "begin with state=None, or move it"),
-    ):
+    reads_ids = any(isinstance(module, nn.Embedding) for module in model.modules())
+    for name, tensors, it in (
+        ("inputs", leaves(inputs), "them"), ("state", state, "it, or what initial_state gives")
+    ):  # fmt: skip
         for tensor in tensors:
             if tensor.device != own.device:
-                return f"{name} must be on the model's device, {own.device}, got {tensor.device}: {remedy}"
-            if tensor.is_floating_point() and tensor.dtype != own.dtype:
-                return f"{name} must be in the model's precision, {own.dtype}, got {tensor.dtype}: {remedy}"
+                return f"{name} must be on the model's device, {own.device}, got {tensor.device}: move {it}"
+            vectors = tensor.is_floating_point() or (name == "inputs" and not reads_ids)
+            if vectors and tensor.dtype != own.dtype:
+                return f"{name} must be in the model's precision, {own.dtype}, got {tensor.dtype}: convert {it}"
     return None
 
 

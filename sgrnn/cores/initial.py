@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.caller import misfit_behind
 from sgrnn.contract.layout import require_time_first
-from sgrnn.contract.modules import tensor_of
+from sgrnn.contract.modules import evaluating, tensor_of
 from sgrnn.state import State, detach, floating_leaves, leaves, map_state
 
 
@@ -57,20 +58,30 @@ def first_state(model: nn.Module, inputs: Any) -> State:
         inputs: (time, batch, ...), or a nest of such tensors.
 
     Raises:
-        ValueError: the model does not say in which state its sequences begin.
+        ValueError: the model does not say in which state its sequences begin, or reads the batch first, or the inputs
+            are not on its device in its precision.
     """
+    rows = leaves(inputs)[0].shape[1]
     if has_initial_state(model):
-        return initial_state(model, leaves(inputs)[0].shape[1])
+        return initial_state(model, rows)
     step = map_state(lambda steps: steps[:1].detach(), inputs)
     remedy = "give it a method initial_state(batch_size), or hand over the state before the first step"
     try:
         outputs, state = _look(model, step, None)
         zeros = map_state(torch.zeros_like, state)
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, AssertionError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:
+        if (misfit := misfit_behind(error, model, step, [])) is not None:
+            raise ValueError(misfit) from error
         raise ValueError(
             f"{type(model).__name__} has no initial_state(batch_size), and cannot be called with None for a state "
             f"({error}): {remedy}"
         ) from None
+    for tensor in leaves(zeros):
+        if tensor.dim() < 2 or tensor.shape[-2] != rows:
+            raise ValueError(
+                f"{type(model).__name__} makes a state {tuple(tensor.shape)} of a step of {rows} rows: it must read "
+                "inputs (time, batch, ...), not batch_first, and hold states (..., batch, features)"
+            )
     found = [*leaves(outputs), *leaves(state)]
     again = [tensor for part in _look(model, step, zeros) for tensor in leaves(part)]
     if not all(torch.allclose(one, other, equal_nan=True) for one, other in zip(found, again, strict=True)):
@@ -81,9 +92,11 @@ def first_state(model: nn.Module, inputs: Any) -> State:
 
 
 def _look(model: nn.Module, step: Any, state: State) -> tuple[Any, State]:
-    """Run a model for one step, and leave it and the random generators as they are."""
-    like = leaves(step)[0]
-    with torch.no_grad(), torch.random.fork_rng([like.device] if like.is_cuda else []), kept_buffers(model):
+    """Run a model for one step, without its dropout, and leave it and the random generators as they are."""
+    like, model = leaves(step)[0], getattr(model, "_orig_mod", model)  # nothing is compiled for a single step
+    generators = torch.random.fork_rng([like.device] if like.is_cuda else [])
+    # In evaluation mode, since a batch norm refuses a step of a single row in training.
+    with torch.no_grad(), generators, kept_buffers(model), evaluating(model):
         outputs, after = model(step, state)
     return outputs, after
 

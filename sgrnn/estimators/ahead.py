@@ -9,7 +9,7 @@ from torch import nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
-from sgrnn.estimators.objective import Loss, summed
+from sgrnn.estimators.objective import Loss
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves
 
@@ -23,7 +23,7 @@ def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -
         outputs = cut(outputs)
         with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
             losses = loss(outputs, future.targets)
-    torch.autograd.backward(summed(losses, future.mask), inputs=floating_leaves(outputs))
+    torch.autograd.backward(losses.sum(), inputs=floating_leaves(outputs))
     return outputs
 
 
@@ -60,8 +60,8 @@ def require_future(span: Span, steps: int, subject: str) -> None:
     """
     if steps and span.future is None and (span.is_last is None or not bool(span.is_last.all())):
         raise ValueError(
-            f"{subject} {steps} steps ahead, so a span needs its future: the steps that follow it, or is_last for "
-            "the rows that have none"
+            f"{subject} {steps} steps ahead, so a span needs its future: the steps that follow it, as "
+            "sgrnn.spans(..., lookahead=estimator.lookahead) gives them, or is_last for the rows that have none"
         )
 
 

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from sgrnn.all_reduce import AllReduce
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
-from sgrnn.estimators.fitting import probe
+from sgrnn.estimators.features import require_size
+from sgrnn.estimators.fitting import sample
 from sgrnn.state import State, at_least_float32, detach, floating_leaves, from_matrix, map_state, state_size, to_matrix
 from sgrnn.synthesizers import Interface, Lookahead, MLPSynthesizer
-from sgrnn.synthesizers.interface import received, reply
+from sgrnn.synthesizers.interface import detached, received, reply
 
 
 @final
@@ -33,7 +34,12 @@ class Boundary(nn.Module):
     ahead at the output gradients beyond the window, which tells by far the most on text; a boundary knows the state,
     and what the loop tells it (`context`).
 
-    Gradients are in units of the criterion's: if that is a mean, windows should have as many rows and steps.
+    Gradients are in units of the criterion's: if that is a mean, windows should have as many rows and steps. Every
+    window that is entered is left, also one with which sequences end (`continuing`): so the boundary knows by what the
+    loss is scaled.
+
+    What is saved of it are parameters and running means, not what the last `leave` was told: who goes on in the midst
+    of a sequence gives context and continuing to `enter` again.
 
     Args:
         core: any module ``core(inputs, state) -> (outputs, state)``; only the size of its state is read off it.
@@ -46,7 +52,7 @@ class Boundary(nn.Module):
             (`sgrnn.all_reduce`): running means are then those of all rows, and the gradients of the synthesizer's
             parameters, which no wrapper of the model knows of, are averaged. All processes must go through as many
             windows.
-        example: some inputs (time, batch, ...), for a core whose first layer does not tell what it reads.
+        example: some inputs (time, batch, ...), for a core whose layers do not tell what it reads.
     """
 
     def __init__(
@@ -65,15 +71,13 @@ class Boundary(nn.Module):
         self.context_size = context_size if synthesizer is None else None
         if synthesizer is None:
             at_least("context_size", context_size, 0)
-            _, state, like = probe(core, example)
+            of_one = sample(core, example)
             steps, features = min(context_size, 1), context_size or None  # a context is read as a step ahead is
-            synthesizer = MLPSynthesizer(state_size(state), lookahead=steps, feature_size=features)
-            synthesizer.to(like.device, like.dtype)
+            synthesizer = MLPSynthesizer(state_size(of_one.state), lookahead=steps, feature_size=features)
+            synthesizer.to(of_one.like.device, of_one.like.dtype)
         self.remove_radial = remove_radial
         self.interface = Interface(synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce)
-        if all_reduce is not None:
-            for parameter in synthesizer.parameters():
-                parameter.register_hook(lambda gradient: all_reduce(gradient) / all_reduce(gradient.new_ones(())))
+        self._average_gradients()
         self._context: Any = None  # of the last boundary that was left
         self._continuing: Tensor | None = None
         self._factor: Tensor | float = 1.0  # of the loss, as the last backward pass had it
@@ -88,13 +92,16 @@ class Boundary(nn.Module):
         Raises:
             ValueError: the state is of another size, or the context of another.
         """
+        if not torch.is_grad_enabled():
+            return None if state is None else detach(state)
         context = self._context if context is None else context
         continuing = self._continuing if continuing is None else continuing
         self._context = self._continuing = None
-        if state is None or not torch.is_grad_enabled():
-            return None if state is None else detach(state)
-        sent = at_least_float32(to_matrix(detach(state)))
-        predicted = self.interface.predict(sent, self._known(context, len(sent)))
+        if state is None:
+            return None
+        sent = self._matrix(detach(state))
+        _require_rows(continuing, len(sent))
+        predicted = self.interface.predict(detach(state), self._known(context, len(sent)))
         entered = received(predicted, sent, partial(self._learn, rows=continuing))
         parts = iter(from_matrix(entered, state))
         return map_state(
@@ -109,25 +116,28 @@ class Boundary(nn.Module):
             context: (rows, context_size) what is known there of the steps to come, such as a label or the next inputs;
                 it is kept for `enter`.
             continuing: (rows,) bool, rows whose sequence goes on; None where all do. Nothing is injected into the
-                others, whose state the loop sets back before `enter`, and nothing learned of them there.
+                others, and nothing learned of them when the next window is entered. Their state is the loop's to set
+                back, before `enter` or, so that a learned one has its gradient, after it.
 
         Raises:
             ValueError: the state has no graph, or state or context are of another size.
         """
         if not torch.is_grad_enabled():
             return floating_leaves(state)[0].new_zeros(())
-        matrix = at_least_float32(to_matrix(state))
+        matrix = self._matrix(state)
+        _require_rows(continuing, len(matrix))
         if not matrix.requires_grad:
             raise ValueError(
                 "the state that a boundary is left with has no graph, so that a gradient would go nowhere: hand over "
                 "what the core returned, before it is detached"
             )
-        gradient = self.interface.injected(self.interface.predict(matrix.detach(), self._known(context, len(matrix))))
+        held = detach(state)
+        gradient = self.interface.injected(self.interface.predict(held, self._known(context, len(matrix))))
         if self.remove_radial:
-            gradient = drift.remove_radial(gradient, detach(state))
+            gradient = drift.remove_radial(gradient, held)
         if continuing is not None:
             gradient = gradient * continuing.unsqueeze(1)
-        self._context, self._continuing = context, continuing
+        self._context, self._continuing = detached(context), continuing
         term = reply(matrix, gradient)
         term.register_hook(self._note)
         return term
@@ -145,7 +155,12 @@ class Boundary(nn.Module):
 
     def _known(self, context: Any, rows: int) -> Any:
         """Return what the synthesizer is told beside the state."""
-        if self.context_size is None or (self.context_size == 0 and context is None):
+        if context is None and getattr(self.interface.predictor.synthesizer, "lookahead", 0):
+            raise ValueError(
+                "the synthesizer needs a context, got None: give it to leave, and to enter where no leave comes before "
+                "it, or begin with state=None"
+            )
+        if context is None or self.context_size is None:
             return context
         if self.context_size == 0:
             raise ValueError("a boundary needs context_size to be given a context, or a synthesizer that reads it")
@@ -153,3 +168,26 @@ class Boundary(nn.Module):
         if not isinstance(context, Tensor) or found != (rows, self.context_size):
             raise ValueError(f"context must be ({rows}, {self.context_size}), rows and context_size, got {found}")
         return Lookahead(at_least_float32(context.detach())[None], None)
+
+    def _matrix(self, state: State) -> Tensor:
+        require_size(self.interface.message_size, state)
+        return at_least_float32(to_matrix(state))
+
+    def _average_gradients(self) -> None:
+        """Let the gradients of the synthesizer's parameters be the mean over the processes."""
+        all_reduce = self.interface.predictor.all_reduce
+        if all_reduce is not None:
+            for parameter in filter(lambda parameter: parameter.requires_grad, self.interface.parameters()):
+                parameter.register_hook(lambda gradient: all_reduce(gradient) / all_reduce(gradient.new_ones(())))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._average_gradients()  # a copy's parameters come without hooks
+
+
+def _require_rows(continuing: Tensor | None, rows: int) -> None:
+    if continuing is not None and (continuing.shape != (rows,) or continuing.dtype != torch.bool):
+        raise ValueError(
+            f"continuing must be ({rows},) bool, as many rows as the state, got {tuple(continuing.shape)} in "
+            f"{continuing.dtype}: begin other rows than were left with state=None"
+        )

@@ -80,8 +80,10 @@ class BoundaryReader(RunningMeans):
             parts = [own]
             if span.future is not None:
                 parts.append(output_gradients(forward_and_back(windows.model, loss, span.future, windows.final_state)))
+            if span.mask is not None:
+                own = own[span.mask]  # (real steps, output_size)
             if not is_finite(own):
-                own = own[own.isfinite().all(dim=2)]
+                own = own[own.isfinite().all(dim=-1)]
             square = mean(own.square(), predictor.all_reduce)
             self.take_in("output_square", square, predictor.weight(predictor.updates + 1))
             gradients = predictor.readable(torch.cat(parts) / self.output_square.sqrt().clamp(min=1e-30))

@@ -16,22 +16,25 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
     """Return the mean of a loss over steps and rows, those of padding aside.
 
     Raises:
-        ValueError: the loss is not one number per step and row.
+        ValueError: the loss is not one number per step and row, or the targets lie on another device.
     """
-    losses = loss(outputs, span.targets)
+    try:
+        losses = loss(outputs, span.targets)
+    except RuntimeError as error:
+        own, found = leaves(outputs)[0].device, leaves(span.targets)[0].device
+        if own == found:
+            raise
+        raise ValueError(
+            f"targets must be on the device of the model's outputs, {own}, got {found}: span = span.to(device)"
+        ) from error
     if losses.shape != (span.steps, span.batch_size):
         raise ValueError(
             f"loss must give one number per step and row, {(span.steps, span.batch_size)}, "
             f"got {tuple(losses.shape)}: switch off its own averaging (reduction='none')"
         )
     if span.mask is not None:
-        return summed(losses, span.mask) / span.size
+        return at_least_float32(losses).where(span.mask, 0).sum() / span.size
     return at_least_float32(losses).mean()
-
-
-def summed(losses: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the sum of losses (time, batch), or of those that the mask marks True."""
-    return losses.sum() if mask is None else at_least_float32(losses).where(mask, 0).sum()
 
 
 def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:

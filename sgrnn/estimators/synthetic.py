@@ -57,7 +57,7 @@ class SyntheticGradients(GradientEstimator):
             method ``synthesizer(lookahead)`` makes, or an `ErrorSynthesizer` in the precision (float32 at least) and on
             the device of the model.
         lookahead: n, the steps ahead that such a synthesizer sees; None for 8.
-        example: some inputs (time, batch, ...), for a model whose first layer does not tell what it reads.
+        example: some inputs (time, batch, ...), for a model whose layers do not tell what it reads.
         run_ahead: steps that the model is run beyond the span, to know the output gradients there too; None for as
             many as the synthesizer sees. With 0 one that sees them knows those inside the span, predicts nothing at its
             end, and needs no `Span.future`. One that sees none is not concerned. Random generators and the model's

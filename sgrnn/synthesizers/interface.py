@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
-from sgrnn.state import at_least_float32, without_autocast
+from sgrnn.state import State, at_least_float32, batch_size, leaves, map_state, state_size, without_autocast
 from sgrnn.synthesizers.predictor import GradientPredictor
 
 
@@ -82,26 +82,32 @@ class Interface(nn.Module):
             ValueError: the message is no matrix, or the synthesizer predicts for another number of features.
         """
         sent = message.detach()
+        self._require_message(sent)
         if not torch.is_grad_enabled():
-            self._require_message(sent)
             return sent, sent.new_zeros(())
         predicted = self.predict(sent, known)
         return received(predicted, sent, self.learn), reply(message, self.injected(predicted))
 
-    def predict(self, sent: Tensor, known: Any = None) -> Tensor:
-        """Predict the receiver's gradient for a message (rows, features), in units of the scale and with a graph.
+    def predict(self, sent: State, known: Any = None) -> Tensor:
+        """Predict the receiver's gradient for a message, (rows, features), or for a state's floating-point part.
+
+        The prediction is in units of the scale, and has a graph.
+
+        Args:
+            sent: without a graph.
+            known: as `forward`.
 
         Raises:
-            ValueError: as `forward`.
+            ValueError: the synthesizer predicts for another number of features.
         """
-        self._require_message(sent)
-        with without_autocast(sent.device):
-            readable = self.predictor.readable(sent.nan_to_num(0, 0, 0))
-            predicted = at_least_float32(self.predictor.synthesizer(readable, _detached(known))[:, 0])
-        if predicted.shape != sent.shape:  # by a synthesizer without the attribute state_size
+        expected = batch_size(sent), state_size(sent)
+        with without_autocast(leaves(sent)[0].device):
+            readable = map_state(lambda tensor: self.predictor.readable(tensor.nan_to_num(0, 0, 0)), sent)
+            predicted = at_least_float32(self.predictor.synthesizer(readable, detached(known))[:, 0])
+        if predicted.shape != expected:  # by a synthesizer without the attribute state_size
             raise ValueError(
                 f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
-                f"{tuple(sent.shape)}"
+                f"{expected}"
             )
         return predicted
 
@@ -143,17 +149,17 @@ class Interface(nn.Module):
         return 1 if all_reduce is None else all_reduce(like.new_ones(()))
 
 
-def _detached(known: Any) -> Any:
+def detached(known: Any) -> Any:
     """Cut a synthesizer's inputs off from their graphs: the regression trains the synthesizer alone."""
     if isinstance(known, Tensor):
         return known.detach()
     if isinstance(known, dict):
-        return {key: _detached(value) for key, value in known.items()}
+        return {key: detached(value) for key, value in known.items()}
     if isinstance(known, tuple | list):
-        parts = [_detached(value) for value in known]
+        parts = [detached(value) for value in known]
         return type(known)(*parts) if hasattr(known, "_fields") else type(known)(parts)
     if is_dataclass(known) and not isinstance(known, type):
-        return replace(known, **{field.name: _detached(getattr(known, field.name)) for field in fields(known)})
+        return replace(known, **{field.name: detached(getattr(known, field.name)) for field in fields(known)})
     return known
 
 

@@ -99,10 +99,8 @@ def _same_sequence(span: Span, places: Tensor) -> Tensor | None:
     marks = [span.is_last, *(part.is_first for part in parts), *(part.mask for part in parts)]
     if all(mark is None for mark in marks):
         return None
-    is_first = torch.cat([part.marked_first() for part in parts])
+    breaks = torch.cat([part.breaks() for part in parts])
     if span.is_last is not None and span.future is not None:
-        is_first[span.steps] |= span.is_last
-    if any(part.mask is not None for part in parts):  # padding is no step of a sequence, nor what follows it
-        is_first = is_first | ~torch.cat([part.marked_real() for part in parts])
-    crossed = is_first[places].long()  # (n, K + 1, B)
+        breaks[span.steps] |= span.is_last
+    crossed = breaks[places].long()  # (n, K + 1, B)
     return (crossed.cumsum(dim=0) == 0).flatten(1, 2)

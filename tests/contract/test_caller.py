@@ -137,6 +137,60 @@ def test_a_state_of_other_rows_is_refused(name: str) -> None:
         make_estimator(name, PlainCell().double()).backward(make_whole(), torch.zeros(1, SIZE).double())
 
 
+class Reading(nn.Module):
+    """Reads tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.gru = nn.Embedding(5, SIZE), nn.GRU(SIZE, SIZE)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.gru(self.embedding(inputs), state)
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "message"),
+    [
+        (nn.GRU(SIZE, SIZE), (None, None), "inputs must be in the model's precision, torch.float32, got torch.float64: "
+         "convert them"),
+        (PlainCell(), (torch.int64, None), "inputs must be in the model's precision, torch.float32, got torch.int64: "
+         "convert them"),
+        (PlainCell().double(), (None, torch.float32), "state must be in the model's precision, torch.float64, got "
+         "torch.float32: convert it, or what initial_state gives"),
+        (nn.GRU(SIZE, SIZE).double(), (None, "meta"), "state must be on the model's device, cpu, got meta: move it, or "
+         "what initial_state gives"),
+        (nn.GRU(SIZE, SIZE).double(), ("meta", None), "inputs must be on the model's device, cpu, got meta: move them"),
+    ],
+)  # fmt: skip
+def test_data_and_state_of_another_precision_or_device_are_named(
+    model: nn.Module, change: tuple[Any, Any], message: str
+) -> None:
+    state = torch.zeros((ROWS, SIZE) if isinstance(model, PlainCell) else (1, ROWS, SIZE)).double()
+    given, targets = [make_whole().inputs, state], make_whole().targets
+    inputs, state = (tensor if to is None else tensor.to(to) for tensor, to in zip(given, change, strict=True))
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        BPTT(model, squared_error).backward(Span(inputs, targets), state)
+
+
+def test_tokens_have_no_precision() -> None:
+    tokens, state = torch.zeros(STEPS, ROWS, dtype=torch.long), torch.zeros(1, ROWS, SIZE).double()
+    with pytest.raises(ValueError, match=r"^state must be in the model's precision, torch.float32, got torch.float64:"):
+        BPTT(Reading(), squared_error).backward(Span(tokens, make_whole().targets), state)
+
+
+def test_targets_on_another_device_are_named() -> None:
+    span, model = make_whole(), nn.GRU(SIZE, SIZE).double()
+    message = r"^targets must be on the device of the model's outputs, cpu, got meta: span = span.to\(device\)$"
+    with pytest.raises(ValueError, match=message):
+        BPTT(model, squared_error).backward(Span(span.inputs, span.targets.to("meta")))
+
+
+def test_what_fails_for_another_reason_keeps_its_own_words() -> None:
+    narrow = Span(torch.zeros(2, ROWS, 1), torch.zeros(2, ROWS, 1))
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        BPTT(PlainCell(), squared_error).backward(narrow, torch.zeros(ROWS, SIZE).double())
+
+
 class InDict(nn.Module):
     """Its state in a dict, handed back in this order or the other."""
 

@@ -87,3 +87,35 @@ def test_a_module_that_takes_none_for_anything_else_is_refused_by_name(
     remedy = "give it a method initial_state(batch_size), or hand over the state before the first step"
     with pytest.raises(ValueError, match=rf"^OfNone has no initial_state\(batch_size\){message}: {re.escape(remedy)}$"):
         first_state(OfNone(make).double(), make_span(4).inputs)
+
+
+class Wrapped(nn.Module):
+    """Hands everything on, the initial state aside."""
+
+    def __init__(self, core: nn.Module) -> None:
+        super().__init__()
+        self.core = core
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return self.core(inputs, state)
+
+
+@pytest.mark.parametrize(
+    ("core", "message"),
+    [
+        (nn.LSTM(SIZE, 5), "inputs must be in the model's precision, torch.float32, got torch.float64: convert them"),
+        (
+            nn.LSTM(SIZE, 5, batch_first=True).double(),
+            r"Wrapped makes a state \(1, 1, 5\) of a step of 3 rows: it must read inputs \(time, batch, ...\), not .*",
+        ),
+    ],
+)
+def test_what_does_not_fit_shows_before_the_first_state_does(core: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        first_state(Wrapped(core), make_span(4).inputs)
+
+
+def test_in_training_a_step_of_a_single_row_has_batch_statistics_all_the_same() -> None:
+    model = OfNone(lambda inputs: torch.zeros_like(inputs[0])).double()
+    assert first_state(model, make_span(4, rows=1).inputs)[0].shape == (1, 1, SIZE)
+    assert all(module.training for module in model.modules())

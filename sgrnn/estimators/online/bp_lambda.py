@@ -127,7 +127,7 @@ class BPLambda(CarryingEstimator):
             output_gradients: (S, B, M) of each step's loss.
 
         Returns:
-            for every step w g(h_t), (B, N), and delta_t, (S, B, N).
+            for every step w g(h_t), (B, N), and delta_t, (S, B, N), or (n, N) of the n steps that are no padding.
         """
         rows = span.batch_size
         befores = [to_matrix(before) for before in run.initial_states]
@@ -140,27 +140,32 @@ class BPLambda(CarryingEstimator):
         )
         injected: list[Tensor] = []
         differences: list[Tensor] = []
-        for before, after, J_BNN, arrived_BN, is_first, continuing in steps:
+        masks = [None] * span.steps if span.mask is None else list(span.mask)
+        for (before, after, J_BNN, arrived_BN, is_first, continuing), real in zip(steps, masks, strict=True):
             if is_first is not None:
                 self.trace = self.trace * ~is_first[:, None, None, None]
             ahead_BN = self.discount * self.predict(after) * continuing
             delta_BN = arrived_BN + torch.einsum("bi,bij->bj", ahead_BN, J_BNN) - self.predict(before)
-            self._update(delta_BN, before)
+            self._update(delta_BN, before, real)
             self.trace = torch.bmm(J_BNN, self.trace.flatten(2)).view_as(self.trace) * continuing[:, :, None, None]
             injected.append(self.injection_scale * self.predict(after) * continuing)
             differences.append(delta_BN)
-        return injected, torch.stack(differences)
+        delta_SBN = torch.stack(differences)
+        return injected, delta_SBN if span.mask is None else delta_SBN[span.mask]
 
-    def _update(self, delta_BN: Tensor, before: Tensor) -> None:
-        """Go from the trace carried so far, J_{t-1} e_{t-1}, to e_t; then update theta and b."""
+    def _update(self, delta_BN: Tensor, before: Tensor, real: Tensor | None) -> None:
+        """Go from the trace so far, J_{t-1} e_{t-1}, to e_t; then update theta and b, by rows marked True or by all."""
         self.trace = self.discount * self.trace_decay * self.trace
         read = torch.cat([before, torch.ones_like(before[:, :1])], dim=1)  # dg_i/dtheta_ij = h_j, dg_i/db_i = 1
         self.trace.diagonal(dim1=1, dim2=2).add_(read.unsqueeze(2))
         finite = delta_BN.isfinite().all(dim=1) & self.trace.flatten(1).isfinite().all(dim=1)
+        count = len(delta_BN)
+        if real is not None:
+            finite, count = finite & real, real.sum().clamp(min=1)
         if not bool(finite.all()):  # nothing is learned of such a row, and its trace begins anew
             delta_BN = delta_BN.where(finite[:, None], 0)
             self.trace = self.trace.where(finite[:, None, None, None], 0)
-        update = (delta_BN.flatten() @ self.trace.flatten(0, 1).flatten(1)) / delta_BN.shape[0]
+        update = (delta_BN.flatten() @ self.trace.flatten(0, 1).flatten(1)) / count
         update = update.view(len(self.bias), -1)
         for parameter, part in ((self.weight, update[:, :-1]), (self.bias, update[:, -1])):
             parameter += self.learning_rate * part / part.norm().clamp(min=1)
