@@ -103,12 +103,12 @@ class HierarchicalCore(nn.Module):
             "fast": initial_state(self.levels[0], batch_size),
         }
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run the core over a window, and return its outputs and the state after it.
 
         Args:
             inputs: (time, batch, input_size).
-            state: as `initial_state` gives.
+            state: as `initial_state` gives, which stands for None.
 
         Returns:
             outputs (time, batch, hidden_size) of the fastest level, and the state after the last step.
@@ -117,14 +117,16 @@ class HierarchicalCore(nn.Module):
             ValueError: windows are to run as one batch, and a level has dropout in it.
         """
         self._refuse_recording()
+        state = self.initial_state(inputs.shape[1]) if state is None else state
         return self._run(inputs, state, chunks(self.periods, state["phase"], inputs.shape[0]))
 
-    def forward_plain(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward_plain(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run a window, with the results of `forward`, by operations that do not depend on the phases.
 
         Every level runs at every step, and its outputs are dropped where it does not tick, so that ``torch.func`` can
         transform it. Slow, and without interfaces.
         """
+        state = self.initial_state(inputs.shape[1]) if state is None else state
         return self._run(inputs, state, single_steps(self.periods, state["phase"], inputs.shape[0]), interfaces=False)
 
     def _run(self, inputs: Tensor, state: State, chunks: Chunks, *, interfaces: bool = True) -> tuple[Tensor, State]:

@@ -57,12 +57,12 @@ class StackedCore(nn.Module, ABC):
     def _zeros(self, batch_size: int) -> Tensor:
         return tensor_of(self).new_zeros(self.num_layers, batch_size, self.hidden_size)
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run the core over a window, and return its outputs and the state after it.
 
         Args:
             inputs: (time, batch, input_size).
-            state: as `initial_state` gives, tensors (num_layers, batch, hidden_size).
+            state: as `initial_state` gives, which stands for None: tensors (num_layers, batch, hidden_size).
 
         Returns:
             outputs (time, batch, hidden_size) of the last layer, and the state after the last step.
@@ -70,6 +70,8 @@ class StackedCore(nn.Module, ABC):
         Raises:
             ValueError: inputs or state are of other sizes.
         """
+        if state is None and inputs.dim() == 3:
+            state = self.initial_state(inputs.shape[1])
         self._require_sizes(inputs, state)
         own = inputs.dtype
         if not self.training or self.precision in (None, own):

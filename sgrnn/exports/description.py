@@ -36,6 +36,7 @@ def describe(model: nn.Module) -> dict[str, Any]:
             "output_size": model.output.in_features,
             "tied": model.output.weight is model.embedding.weight,
             "dropout": model.dropout.p,
+            "reset_at": model.reset_at,
             "core": _describe_core(model.core),
         }
     if type(model) is Readout:
@@ -65,7 +66,7 @@ def build(description: Mapping[str, Any]) -> LanguageModel | Readout:
     """
     core = _build_core(description["core"])
     if description["model"] == "language":
-        return LanguageModel(
+        model = LanguageModel(
             description["vocabulary_size"],
             description["embedding_size"],
             core,
@@ -73,6 +74,8 @@ def build(description: Mapping[str, Any]) -> LanguageModel | Readout:
             tied=description["tied"],
             dropout=description["dropout"],
         )
+        model.reset_at = description["reset_at"]
+        return model
     if description["model"] != "readout":
         raise ValueError(f"model must be language or readout, got {description['model']!r}")
     loss = _LOSSES.get(description["loss"], _no_loss)

@@ -71,7 +71,7 @@ class LanguageModel(SequenceModel):
         if tied:
             self.output.weight = self.embedding.weight
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Read tokens (time, batch), and return features (time, batch, output_size), not yet logits, and the state."""
         outputs, state = self.core(self.dropout(self.embedding(inputs)), state)
         return self.dropout(outputs), state

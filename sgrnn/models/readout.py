@@ -55,7 +55,7 @@ class Readout(SequenceModel):
         self.output = nn.Linear(core_size, output_size)
         self._loss = loss
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Read inputs (time, batch, input_size), and return the core's outputs (time, batch, core_size) and state."""
         return self.core(inputs, state)
 

@@ -34,7 +34,7 @@ class SequenceModel(nn.Module, ABC):
         self.input_size, self.step_size = input_size, step_size
 
     @abstractmethod
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Read inputs (time, batch, ...), and return features (time, batch, output_size) and the state after them."""
 
     @abstractmethod

@@ -119,3 +119,10 @@ def test_in_training_a_step_of_a_single_row_has_batch_statistics_all_the_same() 
     model = OfNone(lambda inputs: torch.zeros_like(inputs[0])).double()
     assert first_state(model, make_span(4, rows=1).inputs)[0].shape == (1, 1, SIZE)
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["LSTM-2", "GRU-1", "RNN-1", "hierarchy 1, 4"])
+def test_without_a_state_a_core_begins_a_sequence(name: str) -> None:
+    core, inputs = make_core(name), make_span(5).inputs
+    assert_identical(core(inputs), core(inputs, initial_state(core, ROWS)))
+    assert_identical(core(inputs, None), core(inputs, initial_state(core, ROWS)))

@@ -84,7 +84,7 @@ def test_a_synthesizer_works_in_its_own_precision(kind: str, own: torch.dtype) -
 )
 def test_under_autocast_states_and_synthesizers_stay_in_float32(kind: str, inside: bool) -> None:
     class Inside(LanguageModel):
-        def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
             with torch.autocast("cpu", torch.bfloat16):
                 return super().forward(inputs, state)
 

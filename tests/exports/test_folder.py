@@ -37,11 +37,13 @@ def test_a_folder_gives_back_model_and_tokenizer(tmp_path: Path, kind: str, size
     model = sgrnn.LanguageModel(
         tokenizer.vocabulary_size, 5, sgrnn.GRU(5, 5, 2, dropout=0.1), 5, tied=True, dropout=0.2
     )
+    model.reset_at = tokenizer.eos_id
     assert sgrnn.export(model, tmp_path / "new", tokenizer=tokenizer) == {}
     again, spoken = read(tmp_path / "new")
     assert describe(again) == describe(model)
     assert isinstance(again, sgrnn.LanguageModel)
     assert again.output.weight is again.embedding.weight
+    assert again.reset_at == tokenizer.eos_id
     assert spoken is not None
     assert spoken.digest == tokenizer.digest
     torch.testing.assert_close(again.state_dict(), model.state_dict(), atol=0, rtol=0)
