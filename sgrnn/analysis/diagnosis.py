@@ -1,6 +1,5 @@
 """The diagnosis of a run, at its best checkpoint or while it trains."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import torch
 from sgrnn.analysis.plain_metrics import alignment_metrics, bias_metrics, health_metrics, plain
 from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.gradient import OnlineConfig
-from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics import (
     block_ends,
     measure_alignment,
@@ -98,9 +96,7 @@ def write_diagnosis(run: Run, metrics: dict[str, Any]) -> Path:
     Raises:
         InputError: they cannot be written.
     """
-    with run.writing(FILE) as path, atomic_write(path) as file:
-        file.write((json.dumps(metrics, indent=1) + "\n").encode())
-    return path
+    return run.keep(FILE, metrics)
 
 
 def read_diagnosis(run: Run) -> dict[str, Any] | None:
@@ -109,13 +105,7 @@ def read_diagnosis(run: Run) -> dict[str, Any] | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = run.folder / FILE
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}; write it again with `sgrnn diagnose {run.folder}`") from None
+    return run.kept(FILE, f"write it again with `sgrnn diagnose {run.folder}`") or None
 
 
 def own_window(run: Run) -> int | None:

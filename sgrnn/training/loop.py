@@ -14,6 +14,7 @@ from typing import Any, final
 from sgrnn.config.files import dump_recipe
 from sgrnn.config.rates import rate_factor
 from sgrnn.models.sequence_model import SequenceModel
+from sgrnn.training.about import ABOUT, about
 from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
 from sgrnn.training.diagnosis import passing_metrics
 from sgrnn.training.distributed import ALONE, Ranks
@@ -112,6 +113,7 @@ class _Training:
             run.keep_fingerprint(
                 problem.texts, present_conditions(self.learner.device, ranks.world_size, self.progress.update)
             )
+            run.keep(ABOUT, about(problem, self.learner))
 
     @property
     def epoch(self) -> float:

@@ -4,11 +4,14 @@ RUN/
     recipe.yaml        the resolved recipe
     tokenizer/         of a text: the tokenizer it was trained with
     fingerprint.json   the digests of its texts, and the versions and machines that it was trained by
+    about.json         what it learns, and the number of its parameters
+    scores.json        what `sgrnn evaluate` measured, by split
     metrics.jsonl      the record: a line for each interval of updates and each evaluation
-    tensorboard/       the same for the viewer
+    tensorboard/       the same for the viewer, where training.loggers asks for it
+    wandb.json, mlflow.json   the ids of the run there, likewise
     start.safetensors  the weights that it began with, where they are those of another run
     checkpoints/       the latest and the best
-    curves.png         learning curves, at the end
+    curves.png         learning curves, drawn anew at evaluations
     lock               held while a process trains in it
 """
 
@@ -19,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from sgrnn import __version__
 from sgrnn.config.changes import refusals
 from sgrnn.config.files import dump_recipe, parse_recipe
@@ -28,6 +29,7 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
 from sgrnn.training.fingerprint import FINGERPRINT, read_fingerprint, with_conditions, written_by
+from sgrnn.training.lock import locked
 
 if TYPE_CHECKING:
     from sgrnn.data import Tokenizer
@@ -177,6 +179,37 @@ class Run:
         """
         return read_fingerprint(self.folder)
 
+    def keep(self, name: str, content: Mapping[str, Any]) -> Path:
+        """Write plain values to a file of the run as JSON, and return its path.
+
+        Raises:
+            InputError: as `log`.
+        """
+        with self.writing(name) as path, atomic_write(path) as file:
+            file.write((json.dumps(dict(content), indent=1) + "\n").encode())
+        return path
+
+    def kept(self, name: str, mend: str) -> dict[str, Any]:
+        """Return what `keep` wrote; nothing where it has written none.
+
+        Args:
+            name: of the file.
+            mend: what to do where it is damaged.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.folder / name
+        try:
+            content = json.loads(path.read_bytes())
+            if not isinstance(content, dict):
+                raise ValueError(f"expected a mapping, got {content!r:.60}")
+            return content
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: {error}; {mend}") from None
+
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Yield a path of the run to be written inside this context.
@@ -191,6 +224,11 @@ class Run:
             raise InputError(
                 f"cannot write {path}: {error}; {remedy(error)} and go on with `sgrnn resume {self.folder}`"
             ) from None
+
+
+def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of a record, without what says when they were logged."""
+    return {name: value for name, value in record.items() if name not in ("update", "epoch", "seconds")}
 
 
 def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -217,29 +255,6 @@ def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
             f"{__version__}, cannot read: {str(error).splitlines()[0]}; open it with that version, or begin a "
             "new run"
         ) from None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a run's folder; the lock goes with the process, however it ends.
-
-    Raises:
-        InputError: another process holds it, or it cannot be written.
-    """
-    lock = FileLock(folder / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(
-            f"{folder} is being trained in by another process: wait until that has ended, or name another folder "
-            "with --run"
-        ) from None
-    except OSError as error:
-        raise InputError(f"cannot lock {folder / 'lock'}: {error}; {remedy(error)}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def free_folder(name: str, parent: str = "runs") -> Path:
