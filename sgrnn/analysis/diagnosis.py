@@ -21,6 +21,7 @@ from sgrnn.errors import InputError
 from sgrnn.span import Span
 from sgrnn.training.best import Trained, open_trained
 from sgrnn.training.diagnosis import spans_ahead
+from sgrnn.training.kept import keep, kept
 from sgrnn.training.problems.opening import problem_of
 from sgrnn.training.run import Run
 from sgrnn.training.threads import threads_for
@@ -96,7 +97,7 @@ def write_diagnosis(run: Run, metrics: dict[str, Any]) -> Path:
     Raises:
         InputError: they cannot be written.
     """
-    return run.keep(FILE, metrics)
+    return keep(run, FILE, metrics)
 
 
 def read_diagnosis(run: Run) -> dict[str, Any] | None:
@@ -105,7 +106,7 @@ def read_diagnosis(run: Run) -> dict[str, Any] | None:
     Raises:
         InputError: the file is damaged.
     """
-    return run.kept(FILE, f"write it again with `sgrnn diagnose {run.folder}`") or None
+    return kept(run, FILE, f"write it again with `sgrnn diagnose {run.folder}`") or None
 
 
 def own_window(run: Run) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from sgrnn.training.kept import keep, kept
 from sgrnn.training.learner import Learner
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run
@@ -28,7 +29,7 @@ def read_about(run: Run) -> dict[str, Any]:
     Raises:
         InputError: the file is damaged.
     """
-    return run.kept(ABOUT, f"remove it, and write it again with `sgrnn resume {run.folder}`")
+    return kept(run, ABOUT, f"remove it, and write it again with `sgrnn resume {run.folder}`")
 
 
 def keep_score(run: Run, split: str, update: int, metrics: Mapping[str, float]) -> None:
@@ -44,7 +45,7 @@ def keep_score(run: Run, split: str, update: int, metrics: Mapping[str, float]) 
         InputError: it cannot be written, or what is there is damaged.
     """
     evaluated = datetime.now(UTC).isoformat(timespec="seconds")
-    run.keep(_SCORES, read_scores(run) | {split: {"update": update, "evaluated": evaluated, **metrics}})
+    keep(run, _SCORES, read_scores(run) | {split: {"update": update, "evaluated": evaluated, **metrics}})
 
 
 def read_scores(run: Run) -> dict[str, dict[str, Any]]:
@@ -53,7 +54,7 @@ def read_scores(run: Run) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: the file is damaged.
     """
-    return run.kept(_SCORES, f"remove it, and write it again with `sgrnn evaluate {run.folder}`")
+    return kept(run, _SCORES, f"remove it, and write it again with `sgrnn evaluate {run.folder}`")
 
 
 def _number(module: nn.Module) -> int:

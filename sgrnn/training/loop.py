@@ -20,6 +20,7 @@ from sgrnn.training.diagnosis import passing_metrics
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.fingerprint import present_conditions
 from sgrnn.training.fit import require_fit
+from sgrnn.training.kept import keep
 from sgrnn.training.learner import Learner
 from sgrnn.training.problems.problem import Problem, selection_score
 from sgrnn.training.progress import Progress
@@ -113,7 +114,7 @@ class _Training:
             run.keep_fingerprint(
                 problem.texts, present_conditions(self.learner.device, ranks.world_size, self.progress.update)
             )
-            run.keep(ABOUT, about(problem, self.learner))
+            keep(run, ABOUT, about(problem, self.learner))
 
     @property
     def epoch(self) -> float:

@@ -179,37 +179,6 @@ class Run:
         """
         return read_fingerprint(self.folder)
 
-    def keep(self, name: str, content: Mapping[str, Any]) -> Path:
-        """Write plain values to a file of the run as JSON, and return its path.
-
-        Raises:
-            InputError: as `log`.
-        """
-        with self.writing(name) as path, atomic_write(path) as file:
-            file.write((json.dumps(dict(content), indent=1) + "\n").encode())
-        return path
-
-    def kept(self, name: str, mend: str) -> dict[str, Any]:
-        """Return what `keep` wrote; nothing where it has written none.
-
-        Args:
-            name: of the file.
-            mend: what to do where it is damaged.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        path = self.folder / name
-        try:
-            content = json.loads(path.read_bytes())
-            if not isinstance(content, dict):
-                raise ValueError(f"expected a mapping, got {content!r:.60}")
-            return content
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise InputError(f"{path} is damaged: {error}; {mend}") from None
-
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Yield a path of the run to be written inside this context.
@@ -224,11 +193,6 @@ class Run:
             raise InputError(
                 f"cannot write {path}: {error}; {remedy(error)} and go on with `sgrnn resume {self.folder}`"
             ) from None
-
-
-def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics of a record, without what says when they were logged."""
-    return {name: value for name, value in record.items() if name not in ("update", "epoch", "seconds")}
 
 
 def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:

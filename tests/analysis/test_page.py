@@ -9,6 +9,7 @@ from sgrnn.analysis.report import RunReport, write_report
 from sgrnn.analysis.report.page import code, facts, summary
 from sgrnn.analysis.verdict import worth
 from sgrnn.training.about import keep_score
+from sgrnn.training.kept import keep
 
 
 class Page(HTMLParser):
@@ -107,7 +108,7 @@ def test_facts_of_a_run(tmp_path: Path) -> None:
         ("test score", f"not measured: `sgrnn evaluate {run.folder}`"),
     ]  # fmt: skip
     run.keep_fingerprint({}, {"time": "2026-11-29T01:32:03+00:00"})
-    run.keep("about.json", {"learns": "much", "parameters": {"model": 1234, "synthesizer": 5678}})
+    keep(run, "about.json", {"learns": "much", "parameters": {"model": 1234, "synthesizer": 5678}})
     keep_score(run, "test", 4, {"loss": 2.5, "accuracy": 0.25})
     keep_score(run, "valid", 4, {"loss": 1.5})
     about = dict(facts(run))

@@ -7,7 +7,8 @@ from typing import Any, Self, final
 from torch.utils.tensorboard import SummaryWriter
 
 from sgrnn.training.checkpoints import latest_update
-from sgrnn.training.run import Run, metrics_of
+from sgrnn.training.loggers.metrics import metrics_of
+from sgrnn.training.run import Run
 
 
 @final

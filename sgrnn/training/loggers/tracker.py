@@ -6,8 +6,10 @@ from typing import Any, ClassVar, Literal, Self
 
 from sgrnn.errors import InputError
 from sgrnn.training.checkpoints import latest_update
+from sgrnn.training.kept import keep, kept
+from sgrnn.training.loggers.metrics import metrics_of
 from sgrnn.training.loop import Interrupted
-from sgrnn.training.run import Run, metrics_of
+from sgrnn.training.run import Run
 
 End = Literal["complete", "stopped", "failed"]
 
@@ -67,11 +69,11 @@ class Tracker(ABC):
 
     def __enter__(self) -> Self:
         records, latest = list(self.run.records()), latest_update(self.run.checkpoints) or 0
-        kept = self._kept()
-        told = kept.get("told", len(records)) if kept else 0
+        before = self._kept()
+        told = before.get("told", len(records)) if before else 0
         lasting = [record for record in records if record["update"] <= latest]
         try:
-            self._id = self.open(kept.get("id"))
+            self._id = self.open(before.get("id"))
             first = self.first_wanted
             missing = lasting[told:] if first is None else [each for each in lasting if each["update"] >= first]
             for record in missing:
@@ -117,13 +119,13 @@ class Tracker(ABC):
 
     def _kept(self) -> dict[str, Any]:
         name, mend = f"{self.kind}.json", f"remove it to begin another run at {self.spoken}"
-        kept = self.run.kept(name, mend)
-        if kept and not isinstance(kept.get("id"), str):
+        found = kept(self.run, name, mend)
+        if found and not isinstance(found.get("id"), str):
             raise InputError(f"{self.run.folder / name} is damaged: it holds no id; {mend}")
-        return kept
+        return found
 
-    def _keep(self, **kept: Any) -> None:
-        self.run.keep(f"{self.kind}.json", kept)
+    def _keep(self, **content: Any) -> None:
+        keep(self.run, f"{self.kind}.json", content)
 
 
 def _end(error: type[BaseException] | None) -> End:
