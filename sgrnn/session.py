@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from sgrnn.analysis.curves import plot_curves
+from sgrnn.analysis.curves import LiveCurves
 from sgrnn.config.build.optimizer import choose_device
 from sgrnn.config.changes import told
 from sgrnn.config.files import load_recipe, parse_recipe
@@ -23,13 +23,15 @@ from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training import loop
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
-from sgrnn.training.display import Display, TensorBoard, score_text
+from sgrnn.training.display import Display, score_text
 from sgrnn.training.distributed import Ranks, joined
 from sgrnn.training.fingerprint import other_versions
+from sgrnn.training.lock import locked
+from sgrnn.training.loggers.opening import open_loggers, require_loggers
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems.opening import new_problem, problem_of
 from sgrnn.training.problems.problem import Problem
-from sgrnn.training.run import Run, free_folder, locked
+from sgrnn.training.run import Run, free_folder
 from sgrnn.training.running_metrics import Diverged
 from sgrnn.training.sampling import sample_texts
 from sgrnn.training.start import keep_start
@@ -99,6 +101,7 @@ def begin(load: Callable[[], Recipe], name: str | None, folder: Path | None, dat
                 settings = recipe.training
                 choose_device(settings.device, ranks.local_rank, ranks.local_world_size)
                 ranks.local_rows(settings.batch_size)
+                require_loggers(settings.loggers)
                 problem, tokenizer = new_problem(recipe, folder_of_data(data))
                 # What can be refused has been by now, so that a refusal leaves no folder behind.
                 run = Run.create(folder or free_folder(name or problem.name), recipe, tokenizer)
@@ -150,7 +153,8 @@ def _watch(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
                 kind = run.recipe.gradient.kind
                 console.print(f"training {run.folder}: {problem.description}, estimator {kind}{together}")
                 _tell_of_changes(run, problem, console)
-                viewers = [stack.enter_context(Display(run, console)), stack.enter_context(TensorBoard(run))]
+                viewers = [*stack.enter_context(open_loggers(run)), LiveCurves(run)]
+                viewers.append(stack.enter_context(Display(run, console)))  # last, below what the services print
 
         def report(record: dict[str, Any]) -> None:
             for viewer in viewers:
@@ -201,8 +205,7 @@ def _tell_of_changes(run: Run, problem: Problem, console: Console) -> None:
 
 def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
     """Draw the curves, and print a sample, the score, and what to do next."""
-    with run.writing("curves.png") as path:
-        plot_curves([run], path)
+    LiveCurves(run).draw()
     if isinstance(model, LanguageModel):
         assert run.tokenizer is not None, "of a text"
         console.rule("sample")
@@ -217,7 +220,8 @@ def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
         share = best.get("valid_unknown_share", 0.0)
         unknown = f"; {share:.2%} of the tokens are <unk> in the place of something else" if share else ""
         console.print(f"validation {shown} (best of {evaluations} evaluations{unknown})")
-    console.print(f"the run lies in {run.folder}: metrics.jsonl, curves.png, tensorboard/, checkpoints/")
+    board = "tensorboard/, " if "tensorboard" in run.recipe.training.loggers else ""
+    console.print(f"the run lies in {run.folder}: metrics.jsonl, curves.png, {board}checkpoints/")
     folder = shlex.quote(str(run.folder))
     text = isinstance(model, LanguageModel)
     console.print("next: " + (f"sgrnn generate {folder} --length 300" if text else f"sgrnn evaluate {folder}"))

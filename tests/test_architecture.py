@@ -29,6 +29,8 @@ ONLY_IN = {
     "typer": "cli",
     "rich": "cli session training",
     "matplotlib": "analysis sweep",
+    "wandb": "training",
+    "mlflow": "training",
     "optuna": "sweep",
     "onnx_ir": "exports",
     "onnxruntime": "exports",

@@ -1,5 +1,9 @@
 """Table of runs side by side, each by its best evaluation."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from sgrnn.training.about import read_scores
 from sgrnn.training.best import best_record
 from sgrnn.training.run import Run
 
@@ -25,7 +29,8 @@ _OF_TRAINING = {
 
 def table_of(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
     """Make headings and a row for each run: its name, its estimator, and its metrics, those that there are so far."""
-    columns = SCORES | _OF_TRAINING
+    tests = {f"test_{name}": (f"test {heading}", form) for name, (heading, form) in SCORES.items()}
+    columns = SCORES | tests | _OF_TRAINING
     metrics = [_metrics(run) for run in runs]
     shown = [name for name in columns if any(name in row for row in metrics)]
     rows = [
@@ -58,11 +63,27 @@ def cautions(runs: list[Run]) -> list[str]:
     return notes
 
 
+def headline(runs: Sequence[Run]) -> str:
+    """Return the metric of a score by which runs are compared, such as "perplexity"."""
+    if all(run.recipe.data is not None for run in runs):
+        tokenizers = {(run.tokenizer.kind, run.tokenizer.digest) for run in runs if run.tokenizer is not None}
+        characters = any(kind == "character" for kind, _ in tokenizers)
+        return "bits_per_character" if characters or len(tokenizers) > 1 else "perplexity"
+    best = [best_record(run) or {} for run in runs]
+    return next((name for name in ("length", "accuracy") if all(f"valid_{name}" in each for each in best)), "loss")
+
+
+def best_test(run: Run) -> dict[str, Any] | None:
+    """Return the score on the test split of a run's best checkpoint; None where `sgrnn evaluate` has kept none."""
+    score, best = read_scores(run).get("test"), best_record(run)
+    return score if score is not None and best is not None and score["update"] == best["update"] else None
+
+
 def without_evaluation(runs: list[Run]) -> list[str]:
     """Return a sentence for every run without an evaluation: when its first one is due."""
     return [
         f"{run.folder} has no evaluation yet: the first is at the end of an epoch, or after training.evaluate_every "
-        f"updates; if it was stopped, go on with `sgrnn resume {run.folder}`"
+        "updates"
         for run in runs
         if not any("valid_loss" in record for record in run.records())
     ]
@@ -82,6 +103,7 @@ def _metrics(run: Run) -> dict[str, float]:
     latest = next((record for record in reversed(records) if "valid_loss" in record), records[-1] if records else {})
     last = next((record for record in reversed(records) if "loss" in record), {})
     metrics = {name: best.get(f"valid_{name}") for name in SCORES}
+    metrics[f"test_{headline([run])}"] = (best_test(run) or {}).get(headline([run]))
     metrics |= {name: latest.get(name) for name in ("epoch", "seconds")}
     metrics |= {name: last.get(name) for name in ("target_r2", "shrinkage")}
     return {name: value for name, value in metrics.items() if value is not None}

@@ -1,9 +1,10 @@
-"""Learning curves of one run or of several over each other."""
+"""Learning curves of one run or of several over each other, and those of a run while it trains."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from time import monotonic
+from typing import Any, NamedTuple, final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,6 +42,39 @@ def plot_curves(runs: Sequence[Run], path: Path) -> None:
     """Write the learning curves of one run or more as PNG."""
     with atomic_write(path) as file:
         curves(runs).savefig(file, format="png", dpi=120)
+
+
+@final
+class LiveCurves:
+    """The learning curves of a run in RUN/curves.png, drawn anew at its evaluations.
+
+    Args:
+        run: the run.
+        seconds_between: two drawings, at least.
+    """
+
+    def __init__(self, run: Run, seconds_between: float = 10.0) -> None:
+        self._run, self._between = run, seconds_between
+        self._drawn = float("-inf")
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """Draw the curves where a record of the run's log is an evaluation, and the last drawing is old enough.
+
+        Raises:
+            InputError: they cannot be written, the disk being full for example.
+        """
+        if "valid_loss" in record and monotonic() - self._drawn >= self._between:
+            self.draw()
+            self._drawn = monotonic()
+
+    def draw(self) -> None:
+        """Draw the curves now.
+
+        Raises:
+            InputError: as above.
+        """
+        with self._run.writing("curves.png") as path:
+            plot_curves([self._run], path)
 
 
 def curves(runs: Sequence[Run]) -> Figure:

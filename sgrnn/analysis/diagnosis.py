@@ -1,6 +1,5 @@
 """The diagnosis of a run, at its best checkpoint or while it trains."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import torch
 from sgrnn.analysis.plain_metrics import alignment_metrics, bias_metrics, health_metrics, plain
 from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.gradient import OnlineConfig
-from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics import (
     block_ends,
     measure_alignment,
@@ -23,6 +21,7 @@ from sgrnn.errors import InputError
 from sgrnn.span import Span
 from sgrnn.training.best import Trained, open_trained
 from sgrnn.training.diagnosis import spans_ahead
+from sgrnn.training.kept import keep, kept
 from sgrnn.training.problems.opening import problem_of
 from sgrnn.training.run import Run
 from sgrnn.training.threads import threads_for
@@ -98,9 +97,7 @@ def write_diagnosis(run: Run, metrics: dict[str, Any]) -> Path:
     Raises:
         InputError: they cannot be written.
     """
-    with run.writing(FILE) as path, atomic_write(path) as file:
-        file.write((json.dumps(metrics, indent=1) + "\n").encode())
-    return path
+    return keep(run, FILE, metrics)
 
 
 def read_diagnosis(run: Run) -> dict[str, Any] | None:
@@ -109,13 +106,7 @@ def read_diagnosis(run: Run) -> dict[str, Any] | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = run.folder / FILE
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}; write it again with `sgrnn diagnose {run.folder}`") from None
+    return kept(run, FILE, f"write it again with `sgrnn diagnose {run.folder}`") or None
 
 
 def own_window(run: Run) -> int | None:

@@ -70,17 +70,30 @@ def evaluate(
         ) from None
     trained = open_trained(opened, problem)
     model = trained.model.to(device_of_use(opened.recipe.training.device))
+    update = trained.checkpoint.progress["update"]
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, TextProblem):
         with threads_for(opened.recipe, problem.build_model):
             score = problem.exact_score(model, split)
         for line in _score_lines(score, f"{problem.name} {split}"):
             console.print(line)
+        _keep_score(opened, split, update, score.metrics())
         return
     problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
     with threads_for(opened.recipe, problem.build_model):
         metrics = problem.score(model, split)
     console.print(f"{problem.name} {split}: {score_text(metrics)}")
+    _keep_score(opened, split, update, metrics)
+
+
+def _keep_score(run: "Run", split: str, update: int, metrics: dict[str, float]) -> None:
+    """Keep a score in the run folder, for `sgrnn report` and `sgrnn compare`; a folder of others may not let us."""
+    from sgrnn.training.about import keep_score
+
+    try:
+        keep_score(run, split, update, metrics)
+    except InputError as error:
+        print(f"the score was not kept: {error}", file=sys.stderr)
 
 
 def _evaluate_text(run: "Run", file: Path, lines: bool) -> None:
@@ -165,6 +178,8 @@ def compare(
     opened = open_runs(runs)
     from sgrnn.analysis.comparison import cautions, table_of, without_evaluation
     from sgrnn.analysis.curves import plot_curves
+    from sgrnn.analysis.differences import differences
+    from sgrnn.analysis.standing import standing_of
 
     headings, rows = table_of(opened)
     table = numbers_table(*headings, title="best on the validation split", left=1)
@@ -172,7 +187,10 @@ def compare(
         table.add_row(*row)
     console = Console(markup=False)
     print_table(console, table)
-    for line in [*(f"caution: {caution}" for caution in cautions(opened)), *without_evaluation(opened)]:
+    standing = [standing_of(run) for run in opened]
+    going_on = [f"{each.run.name}: {each.text}" for each in standing if not each.complete]
+    warnings = [f"caution: {caution}" for caution in cautions(opened)]
+    for line in [*differences(opened), *warnings, *going_on, *without_evaluation(opened)]:
         console.print(line, highlight=False, soft_wrap=True)
     try:
         plot_curves(opened, output)

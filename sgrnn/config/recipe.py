@@ -1,5 +1,7 @@
 """A whole recipe: its sections."""
 
+import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -54,8 +56,20 @@ class Recipe(Section):
         """Steps between two updates; None for a whole episode."""
         return self.training.span or (_TEXT_SPAN if self.task is None else None)
 
+    def fields_by_name(self) -> Iterator[tuple[str, str]]:
+        """Yield all fields, defaults included, by their dotted names, each with its value as in YAML."""
+        yield from _by_name(self.model_dump(mode="json"))
+
     @check(mode="after")
     def _sections_agree(self) -> Self:
         if mistakes := list(contradictions(self)):
             raise ValueError("\n".join(mistakes))
         return self
+
+
+def _by_name(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _by_name(value, f"{path}{name}.")
+        else:
+            yield path + name, value if isinstance(value, str) else json.dumps(value)

@@ -2,9 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from sgrnn.config.section import Section
+
+Logger = Literal["tensorboard", "wandb", "mlflow"]
+
+
+def _once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"must name each logger once, got {', '.join(names)}")
+    return names
 
 
 class DiagnosisConfig(Section):
@@ -45,6 +53,9 @@ class TrainingConfig(Section):
     best is kept as a checkpoint, which is written as often as one is better than those before."""
     diagnosis: DiagnosisConfig | None = None
     """Log now and then how far the gradients are from the true ones; null for never."""
+    loggers: Annotated[list[Logger], AfterValidator(_once)] = Field(["tensorboard"])
+    """What else the record goes to beside metrics.jsonl: Weights & Biases and MLflow come with `sgrnn[wandb]` and
+    `sgrnn[mlflow]`."""
     checkpoint_every: PositiveInt = 1000
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt | None = None

@@ -76,6 +76,18 @@ class Score:
         """Bits per byte of the original text in UTF-8, whatever the tokens were."""
         return self.text_nats / log(2) / (self.characters if self.bytes is None else self.bytes)
 
+    def metrics(self) -> dict[str, float]:
+        """Return all that is per something by name; `word_perplexity` only of a text that has words."""
+        metrics = {
+            "loss": self.loss,
+            "perplexity": self.perplexity,
+            "word_perplexity": self.word_perplexity,
+            "bits_per_character": self.bits_per_character,
+            "bits_per_byte": self.bits_per_byte,
+            "unknown_share": self.unknown_share,
+        }
+        return {name: value for name, value in metrics.items() if value is not None}
+
 
 def evaluate(
     model: LanguageModel,

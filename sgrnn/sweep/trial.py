@@ -8,15 +8,16 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sgrnn.analysis.curves import plot_curves
+from sgrnn.analysis.curves import LiveCurves
 from sgrnn.errors import InputError
 from sgrnn.sweep.results import score_of
 from sgrnn.sweep.space import Load, override
 from sgrnn.training import loop
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
-from sgrnn.training.display import TensorBoard
-from sgrnn.training.run import Run, free_folder, locked
+from sgrnn.training.lock import locked
+from sgrnn.training.loggers.opening import open_loggers
+from sgrnn.training.run import Run, free_folder
 from sgrnn.training.running_metrics import Diverged
 from sgrnn.training.threads import threads_for
 from sgrnn.training.train_all import open_or_create
@@ -63,10 +64,11 @@ def train_trial(
     judge = _Judge(trial, study.trials[trial.number])
     for record in run.records():
         judge(record)
-    with locked(folder), TensorBoard(run) as board, threads_for(run.recipe, problem.build_model):
+    with locked(folder), open_loggers(run) as loggers, threads_for(run.recipe, problem.build_model):
 
         def log(record: dict[str, Any]) -> None:
-            board(record)
+            for logger in loggers:
+                logger(record)
             report(record)
             judge(record)
 
@@ -86,8 +88,7 @@ def train_trial(
             lines = str(error).strip().splitlines() or [""]
             give_up(study, trial, "failed", f"{type(error).__name__}: {lines[0]}")
             return
-    with run.writing("curves.png") as path:
-        plot_curves([run], path)
+    LiveCurves(run).draw()
     best = best_record(run)
     if complete and best is not None:
         study.tell(trial, score_of(best))

@@ -14,11 +14,13 @@ from typing import Any, final
 from sgrnn.config.files import dump_recipe
 from sgrnn.config.rates import rate_factor
 from sgrnn.models.sequence_model import SequenceModel
+from sgrnn.training.about import ABOUT, about
 from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
 from sgrnn.training.diagnosis import passing_metrics
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.fingerprint import present_conditions
 from sgrnn.training.fit import require_fit
+from sgrnn.training.kept import keep
 from sgrnn.training.learner import Learner
 from sgrnn.training.problems.problem import Problem, selection_score
 from sgrnn.training.progress import Progress
@@ -112,6 +114,7 @@ class _Training:
             run.keep_fingerprint(
                 problem.texts, present_conditions(self.learner.device, ranks.world_size, self.progress.update)
             )
+            keep(run, ABOUT, about(problem, self.learner))
 
     @property
     def epoch(self) -> float:

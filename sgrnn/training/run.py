@@ -4,11 +4,14 @@ RUN/
     recipe.yaml        the resolved recipe
     tokenizer/         of a text: the tokenizer it was trained with
     fingerprint.json   the digests of its texts, and the versions and machines that it was trained by
+    about.json         what it learns, and the number of its parameters
+    scores.json        what `sgrnn evaluate` measured, by split
     metrics.jsonl      the record: a line for each interval of updates and each evaluation
-    tensorboard/       the same for the viewer
+    tensorboard/       the same for the viewer, where training.loggers asks for it
+    wandb.json, mlflow.json   the ids of the run there, likewise
     start.safetensors  the weights that it began with, where they are those of another run
     checkpoints/       the latest and the best
-    curves.png         learning curves, at the end
+    curves.png         learning curves, drawn anew at evaluations
     lock               held while a process trains in it
 """
 
@@ -19,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from sgrnn import __version__
 from sgrnn.config.changes import refusals
 from sgrnn.config.files import dump_recipe, parse_recipe
@@ -28,6 +29,7 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
 from sgrnn.training.fingerprint import FINGERPRINT, read_fingerprint, with_conditions, written_by
+from sgrnn.training.lock import locked
 
 if TYPE_CHECKING:
     from sgrnn.data import Tokenizer
@@ -217,29 +219,6 @@ def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
             f"{__version__}, cannot read: {str(error).splitlines()[0]}; open it with that version, or begin a "
             "new run"
         ) from None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a run's folder; the lock goes with the process, however it ends.
-
-    Raises:
-        InputError: another process holds it, or it cannot be written.
-    """
-    lock = FileLock(folder / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(
-            f"{folder} is being trained in by another process: wait until that has ended, or name another folder "
-            "with --run"
-        ) from None
-    except OSError as error:
-        raise InputError(f"cannot lock {folder / 'lock'}: {error}; {remedy(error)}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def free_folder(name: str, parent: str = "runs") -> Path:

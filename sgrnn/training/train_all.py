@@ -14,11 +14,12 @@ import torch
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import data_folder
 from sgrnn.errors import InputError
+from sgrnn.training.lock import locked
 from sgrnn.training.loop import train
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems.opening import new_problem, problem_of
 from sgrnn.training.problems.problem import Problem
-from sgrnn.training.run import Run, locked
+from sgrnn.training.run import Run
 from sgrnn.training.running_metrics import Diverged
 
 Record = dict[str, Any]

@@ -1,15 +1,19 @@
 """Learning curves: the lines hold the numbers that were logged, and colors and markers mean what the palette says."""
 
+from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
 from made_up import make_records, make_run
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from training.tiny import Training
 
-from sgrnn.analysis.curves import curves, plot_curves, run_styles
+from sgrnn.analysis.curves import LiveCurves, curves, plot_curves, run_styles
 from sgrnn.analysis.palette import CONTROL, EXACT, SYNTHETIC, TRUNCATED
+from sgrnn.training import loop
 
 
 def lines(axes: Axes) -> list[tuple[list[float], list[float], str, Any]]:
@@ -67,3 +71,28 @@ def test_a_color_is_a_kind_and_a_marker_a_run(tmp_path: Path) -> None:
     assert [(style.color, style.marker) for style in run_styles(runs)] == [
         (EXACT, "o"), (EXACT, "s"), (SYNTHETIC, "o"), (CONTROL, "o"), (SYNTHETIC, "s")
     ]  # fmt: skip
+
+
+def test_curves_are_drawn_anew_at_evaluations_but_not_too_often(tmp_path: Path) -> None:
+    run, path = make_run(tmp_path / "mine", make_records()), tmp_path / "mine" / "curves.png"
+    for between, drawn in ((3600.0, [False, True, False]), (0.0, [False, True, True])):
+        live = LiveCurves(run, between)
+        for record, expected in zip([{"loss": 1.0}, {"valid_loss": 2.0}, {"valid_loss": 1.0}], drawn, strict=True):
+            path.unlink(missing_ok=True)
+            live(record)
+            assert path.exists() == expected
+    live.draw()
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert sorted(each.name for each in run.folder.iterdir()) == ["curves.png", "metrics.jsonl"], "nothing beside it"
+
+
+def test_the_clock_of_a_run_stands_still_while_curves_are_drawn(start: Callable[..., Training]) -> None:
+    training, began = start("run"), perf_counter()
+
+    def slow(record: dict[str, Any]) -> None:
+        if "valid_loss" in record:
+            sleep(0.5)
+
+    loop.train(training.run, training.problem, slow)
+    *_, last = training.run.records()
+    assert perf_counter() - began - last["seconds"] > 2 * 0.5

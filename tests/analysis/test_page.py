@@ -6,7 +6,10 @@ from pathlib import Path
 from made_up import make_diagnosis, make_records, make_run
 
 from sgrnn.analysis.report import RunReport, write_report
-from sgrnn.analysis.report.page import summary
+from sgrnn.analysis.report.page import code, facts, summary
+from sgrnn.analysis.verdict import worth
+from sgrnn.training.about import keep_score
+from sgrnn.training.kept import keep
 
 
 class Page(HTMLParser):
@@ -21,12 +24,12 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "code"):
             self._tags.append(tag)
             self.texts.setdefault(tag, []).append("")
 
     def handle_endtag(self, tag: str) -> None:
-        assert self._tags.pop() == tag
+        assert tag == "code" or self._tags.pop() == tag
 
     def handle_data(self, data: str) -> None:
         if self._tags:
@@ -62,14 +65,25 @@ def test_a_page_stands_alone_and_says_what_was_measured(tmp_path: Path) -> None:
         str(odd), "synthetic 2", *row, str(tmp_path / "same"), "synthetic 2", *row,
         str(tmp_path / "other"), "truncated 2", *"----",
     ]  # fmt: skip
-    assert page.texts["p"][2].startswith("Caution: the runs have learned different things")
-    assert page.texts["dt"] == [report.run.name for report in reports]
-    undiagnosed = f"Not diagnosed yet: sgrnn diagnose {tmp_path / 'same'}"
-    assert page.texts["dd"][:6] == [*summary(reports[0]), undiagnosed]
-    assert page.texts["dd"][6].startswith(f"{tmp_path / 'other'} has no evaluation yet: ")
+    assert page.texts["p"][3].startswith("Caution: the runs have learned different things")
+    known = [facts(report.run) for report in reports]
+    headings, texts = zip(*(fact for run in known for fact in run), strict=True)
+    summed = [report.run.name for report in reports if report is not reports[1]]  # of which there is something to say
+    assert page.texts["dt"] == [*headings, *summed]
+    assert page.texts["p"][:3] == [f"{report.run.name}: " for report in reports]
+    verdicts = [worth(report.run, report.diagnosis) for report in reports]
+    assert page.texts["strong"] == [text.replace("`", "") for text in verdicts]
+    assert page.texts["dd"][:-1] == [text.replace("`", "") for text in (*texts, *summary(reports[0]))]
+    assert page.texts["dd"][-1].startswith(f"{tmp_path / 'other'} has no evaluation yet: ")
     assert page.texts["blockquote"] == [sample]
     note = f" (what is not as in {odd})"
-    assert page.texts["h3"] == [str(odd), str(odd), f"{tmp_path / 'same'}{note}", f"{tmp_path / 'other'}{note}"]
+    assert page.texts["h3"] == [
+        "At their best on the validation split",
+        str(odd),
+        str(odd),
+        f"{tmp_path / 'same'}{note}",
+        f"{tmp_path / 'other'}{note}",
+    ]
     whole, same, differing = page.texts["pre"]
     assert "hidden_size: 4" in whole
     assert same == "the same"
@@ -83,8 +97,33 @@ def test_a_page_stands_alone_and_says_what_was_measured(tmp_path: Path) -> None:
 def test_a_task_alone_has_no_sample(tmp_path: Path) -> None:
     write_report([RunReport(make_run(tmp_path / "mine"), None, None)], tmp_path / "report.html")
     page = Page(tmp_path / "report.html")
-    assert page.texts["h2"] == ["Runs", "Is it helping?", "Figures", "Recipes"]
-    assert page.texts["p"][0] == "copy, estimator synthetic 2"
+    assert page.texts["h2"] == ["Verdict", "Runs", "Is it helping?", "Figures", "Recipes"]
+
+
+def test_facts_of_a_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "mine", make_records(), "--training.max_updates=4")
+    assert facts(run) == [
+        ("run", run.name), ("learns", "copy"), ("estimator", "synthetic 2"),
+        ("parameters", "not counted before training"), ("began", "not yet"), ("training", "complete, 4 updates; 40 s"),
+        ("test score", f"not measured: `sgrnn evaluate {run.folder}`"),
+    ]  # fmt: skip
+    run.keep_fingerprint({}, {"time": "2026-11-29T01:32:03+00:00"})
+    keep(run, "about.json", {"learns": "much", "parameters": {"model": 1234, "synthesizer": 5678}})
+    keep_score(run, "test", 4, {"loss": 2.5, "accuracy": 0.25})
+    keep_score(run, "valid", 4, {"loss": 1.5})
+    about = dict(facts(run))
+    assert [about[name] for name in ("learns", "parameters", "began")] == [
+        "much",
+        "1,234, synthesizer 5,678",
+        "2026-11-29 01:32 UTC",
+    ]
+    assert about["test score"].startswith("loss 2.5000, accuracy 25.00%; update 4, evaluated 20")
+    keep_score(run, "test", 2, {"loss": 2.5, "accuracy": 0.25})
+    assert dict(facts(run))["test score"].startswith("not measured"), "that was another checkpoint than today's best"
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_is_markup() -> None:
+    assert code("<b> `sgrnn <x>` & so on") == "&lt;b&gt; <code>sgrnn &lt;x&gt;</code> &amp; so on"
 
 
 def test_a_diagnosis_in_sentences(tmp_path: Path) -> None:

@@ -152,6 +152,57 @@ def test_parameters_have_their_errors_side_by_side(reports: list[RunReport]) -> 
     assert bars(axes) == [pytest.approx((0.24, 0.36)), pytest.approx((0.248, 0.372))]
 
 
+def test_many_parts_can_be_told_apart_and_a_small_one_does_not_stretch_the_axis(tmp_path: Path) -> None:
+    metrics = make_diagnosis()
+    alignment = metrics["alignment"]
+    alignment["parts"] = ["all", *(f"part {number}" for number in range(10))]
+    alignment["injected"]["r2"]["value"] = [[0.5, 0.4, 0.3], *([0.1 * number, 0.2, -80.0] for number in range(10))]
+    alignment["injected"]["r2"]["error"] = [[0.01] * 3] * 11
+    alignment["injected"]["cosine"] = alignment["injected"]["r2"]
+    (plot,) = [each for each in draw_all([RunReport(make_run(tmp_path / "mine"), metrics, None)]) if each.name == "r2"]
+    axes = axes_of(plot)
+    parts = [line for line in axes.lines if len(y(line)) == 3]
+    assert [y(line) for line in parts] == alignment["injected"]["r2"]["value"]
+    looks = [(line.get_linestyle(), line.get_marker(), line.get_markerfacecolor() == "w") for line in parts]
+    assert len(set(looks)) == 11
+    assert axes.get_ylim() == pytest.approx((-1, 0.945))
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([20.0, 250.0], ["20", "50", "100", "200"]),
+        ([0.21, 0.44], ["0.25", "0.3", "0.35", "0.4"]),
+        ([0.5, 3e6], ["1", "10", "100", "1,000", "10,000", "100,000", "1,000,000"]),
+        ([7.0, 7.2], ["7", "7.05", "7.1", "7.15", "7.2"]),
+    ],
+)
+def test_logarithmic_axes_have_plain_numbers(tmp_path: Path, values: list[float], ticks: list[str]) -> None:
+    rows = [{"update": at, "epoch": float(at), "seconds": 1.0, "cell_norm": value} for at, value in enumerate(values)]
+    (plot,) = [
+        each
+        for each in draw_all([RunReport(make_run(tmp_path / "mine", rows), None, None)])
+        if each.name == "cell-norm"
+    ]
+    axes = axes_of(plot)
+    FigureCanvasAgg(plot.figure).draw()
+    low, high = axes.get_ylim()
+    shown = {label.get_text(): at for label, at in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
+    assert list(shown) == ticks
+    assert all(low <= at <= high and at == pytest.approx(float(text.replace(",", ""))) for text, at in shown.items())
+    assert not [label.get_text() for label in axes.get_yticklabels(minor=True)]
+
+
+def test_a_legend_stands_below_and_covers_nothing(reports: list[RunReport]) -> None:
+    for plot in draw_all(reports):
+        FigureCanvasAgg(plot.figure).draw()
+        axes, legend = axes_of(plot), axes_of(plot).get_legend()
+        assert legend is not None
+        box = legend.get_window_extent()
+        assert -1 <= box.y0 < box.y1 <= axes.xaxis.label.get_window_extent().y0
+        assert axes.get_window_extent().height > 200, "nor does it leave too little"
+
+
 def test_every_plot_has_a_title_within_its_figure_and_shows_all_of_its_curves(reports: list[RunReport]) -> None:
     seen = set()
     for plot in draw_all(reports):

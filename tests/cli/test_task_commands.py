@@ -33,7 +33,7 @@ def test_a_run_begins_with_its_task_and_ends_with_the_length_it_has_reached(sgrn
     assert end is not None
     assert lines[-1] == "next: sgrnn evaluate mine"
     found = {path.name for path in Path("mine").iterdir()}
-    files = {"recipe.yaml", "fingerprint.json", "metrics.jsonl", "curves.png", "lock"}
+    files = {"recipe.yaml", "fingerprint.json", "about.json", "metrics.jsonl", "curves.png", "lock"}
     assert found == files | {"tensorboard", "checkpoints"}
     last = records_of("mine")[-1]
     assert [f"{last['valid_loss']:.4f}", f"{last['valid_accuracy']:.2%}", last["valid_length"]] == [

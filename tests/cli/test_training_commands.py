@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import sys
 from pathlib import Path
 from shutil import rmtree
 
@@ -42,6 +43,7 @@ def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(
         "recipe.yaml",
         "tokenizer",
         "fingerprint.json",
+        "about.json",
         "metrics.jsonl",
         "tensorboard",
         "checkpoints",
@@ -175,10 +177,7 @@ def test_a_run_that_never_saved_is_refused_where_a_model_is_needed_and_resumed_f
     assert models_of("mine") == models_of(tiny)
 
 
-UNEVALUATED = (
-    "has no evaluation yet: the first is at the end of an epoch, or after training.evaluate_every updates; if it was "
-    "stopped, go on with `sgrnn resume mine`"
-)
+UNEVALUATED = "has no evaluation yet: the first is at the end of an epoch, or after training.evaluate_every updates"
 
 
 def test_a_run_that_was_not_evaluated_yet_is_shown_as_far_as_it_is(sgrnn: Commands, mine: str, tiny: str) -> None:
@@ -305,3 +304,19 @@ def test_whatever_a_full_disk_refuses_nothing_is_lost(
     else:
         sgrnn.well("train", "tiny.yaml", "--run", "mine", *options)
     assert models_of("mine") == models_of(tiny)
+
+
+def test_a_logger_that_is_not_installed_is_refused_before_a_folder_is_made(
+    sgrnn: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "first", "--training.max_updates=1")  # imports all that it needs
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "mlflow", raising=False)
+    message = sgrnn.refused("train", "tiny.yaml", "--run", "mine", "--training.loggers=[tensorboard, mlflow]")
+    assert message == "training.loggers: mlflow is not installed; pip install 'sgrnn[mlflow]'"
+    assert not Path("mine").exists()
+    for value, expected in (
+        ("[tensorbord]", "must be 'tensorboard', 'wandb' or 'mlflow', got 'tensorbord'; did you mean tensorboard?"),
+        ("[wandb, wandb]", "must name each logger once, got wandb, wandb"),
+    ):
+        assert sgrnn.refused("train", "tiny.yaml", f"--training.loggers={value}").endswith(expected)

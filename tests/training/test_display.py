@@ -1,4 +1,4 @@
-"""What a person sees: lines, a bar, TensorBoard and curves."""
+"""What a person sees: lines, a bar, and curves."""
 
 import re
 import sys
@@ -14,11 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sgrnn.analysis.curves import plot_curves
-from sgrnn.training import loop
-from sgrnn.training.display import Display, TensorBoard
+from sgrnn.training.display import Display
 
 from .tiny import Training
 
@@ -101,51 +99,6 @@ def test_in_a_notebook_one_cell_is_drawn_anew_and_scores_stand_below_it(
 def test_policies_without_a_synthesizer_show_no_r2(start: Start) -> None:
     metrics = {"loss": 2.0, "updates_per_second": 100.0}
     assert "R²" not in shown(start("run", "--gradient.kind=bptt"), [record_at(3, **metrics)])
-
-
-def scalars(folder: Path) -> dict[str, dict[int, float]]:
-    """What TensorBoard shows: by tag, value by step; a step that shows twice fails the test."""
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
-    found = {}
-    for tag in events.Tags()["scalars"]:
-        points = [(event.step, event.value) for event in events.Scalars(tag)]
-        found[tag] = dict(points)
-        assert len(points) == len(found[tag]), f"{tag} has a step twice: {points}"
-    return found
-
-
-def test_tensorboard_holds_what_was_logged_once_even_after_a_kill_and_a_resumption(start: Start) -> None:
-    training = start("run", "--training.log_every=1", "--training.checkpoint_every=4")
-
-    def train(stop: Callable[[], bool]) -> None:
-        with TensorBoard(training.run) as board:
-            loop.train(training.run, training.problem, board, stop)
-
-    def die() -> bool:
-        if len(list(training.run.records())) == 7:
-            raise KeyboardInterrupt
-        return False
-
-    with pytest.raises(KeyboardInterrupt):
-        train(die)
-    assert training.latest == 4, "updates 5 to 7 are to be taken back"
-    assert set(scalars(training.run.folder / "tensorboard")["loss"]) == set(range(1, 8))
-    train(lambda: False)
-    found = scalars(training.run.folder / "tensorboard")
-    logged: dict[str, dict[int, Any]] = {}
-    for record in training.run.records():
-        for name in record.keys() - {"update", "epoch", "seconds"}:
-            logged.setdefault(name, {})[record["update"]] = pytest.approx(record[name], rel=1e-6)
-    assert found == logged
-    assert found.keys() >= {"loss", "target_r2", "shrinkage", "cell_norm", "valid_perplexity", "learning_rate"}
-
-
-def test_events_are_on_the_disk_as_soon_as_they_are_logged(start: Start) -> None:
-    training = start("run")
-    with TensorBoard(training.run) as board:
-        board(record_at(1))
-        assert scalars(training.run.folder / "tensorboard")["loss"] == {1: 2.0}
 
 
 def numbers(line: Line2D) -> list[tuple[float, float]]:

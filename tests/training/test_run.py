@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sgrnn.errors import InputError
-from sgrnn.training.run import Run, free_folder, locked
+from sgrnn.training.lock import locked
+from sgrnn.training.run import Run, free_folder
 
 from .tiny import Training
 

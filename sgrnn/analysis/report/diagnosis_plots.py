@@ -12,6 +12,7 @@ from sgrnn.analysis.palette import TRUNCATED, marker_of
 _LINES = ("--", ":", "-.")
 _ROUNDING = 1e-6  # of a sum in float32, relative to its largest term
 _FAINT = 0.25
+_LOWEST = -1.0  # that parts of a state stretch an axis to: a small one may be off by a hundred times its size
 
 
 class Diagnosed(NamedTuple):
@@ -39,15 +40,18 @@ def _alignment(name: str, unit: str) -> Callable[[Axes, Sequence[Diagnosed]], No
             axes.fill_between(lags, values - bars, values + bars, color=style.color, alpha=0.2, lw=0)
             if len(parts) == 2 or len(runs) > 2:
                 continue  # nothing new, or too much
+            whole = axes.get_ylim()
             for number, part in enumerate(parts[1:], start=1):
                 values, _ = _with_bars(by_part, number)
                 axes.plot(
-                    lags, values, color=style.color, ls=_LINES[number % 3], lw=1, label=f"{style.label}, {part}"
+                    lags, values, color=style.color, ls=_LINES[number % len(_LINES)], marker=marker_of(number), mfc="w",
+                    lw=1, label=f"{style.label}, {part}",
                 )  # fmt: skip
+            if axes.get_ylim()[0] < (low := min(whole[0], _LOWEST)):
+                axes.set_ylim(low, max(whole[1], 1.05 * max(np.nanmax(_numbers(row)) for row in by_part["value"])))
         if axes.lines:
             axes.axhline(0, color="0.4", lw=0.8)
         axes.set(xscale="log", xlabel="h: steps of true gradient", ylabel=unit)
-        _plain_ticks(axes)
 
     return draw
 
@@ -66,7 +70,6 @@ def _norms(axes: Axes, runs: Sequence[Diagnosed]) -> None:
             if horizon["value"]:
                 axes.axvline(horizon["value"], color=style.color, ls=line, lw=1)
     _by_lag(axes, curves)
-    _plain_ticks(axes)
 
 
 def _share_by_lag(axes: Axes, runs: Sequence[Diagnosed]) -> None:
@@ -82,7 +85,6 @@ def _share_by_lag(axes: Axes, runs: Sequence[Diagnosed]) -> None:
     if axes.lines:
         axes.axhline(0, color="0.4", lw=0.8)
         axes.axhline(1, color="0.4", lw=0.8, ls=":")
-    _plain_ticks(axes)
 
 
 def _by_lag(axes: Axes, curves: Sequence[_Curve]) -> None:
@@ -120,7 +122,6 @@ def _bias(axes: Axes, runs: Sequence[Diagnosed]) -> None:
         )  # fmt: skip
         axes.axhspan(values[0] - 2 * errors[0], values[0] + 2 * errors[0], color=style.color, alpha=0.15, lw=0)
     axes.set_ylim(min(0, axes.get_ylim()[0]), None)
-    _plain_ticks(axes)
 
 
 def _bias_by_parameter(axes: Axes, runs: Sequence[Diagnosed]) -> None:
@@ -147,14 +148,6 @@ def _numbers(values: Sequence[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values])
 
 
-def _plain_ticks(axes: Axes) -> None:
-    """Mark 1, 2, 5, 10, ... on a logarithmic axis of steps."""
-    low, high = axes.get_xlim()
-    ticks = [each for each in (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000) if low <= each <= high]
-    axes.set_xticks(ticks, [str(each) for each in ticks])
-    axes.minorticks_off()
-
-
 DIAGNOSIS_PLOTS: dict[str, tuple[str, str, Callable[[Axes, Sequence[Diagnosed]], None]]] = {
     "cosine": (
         "Cosine with the true gradient of the next h steps",
@@ -163,7 +156,8 @@ DIAGNOSIS_PLOTS: dict[str, tuple[str, str, Callable[[Axes, Sequence[Diagnosed]],
     ),
     "r2": (
         "R² against the true gradient of the next h steps",
-        "The share of the true gradient that is explained: 1 is exact, 0 is plain truncation, less is worse than it.",
+        "The share of the true gradient that is explained: 1 is exact, 0 is plain truncation, less is worse than it. "
+        "Parts of the state far below are cut off.",
         _alignment("r2", "R²"),
     ),
     "norms": (

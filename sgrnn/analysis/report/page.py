@@ -1,18 +1,24 @@
 """The page of a report: one file of HTML with its figures inside, for a screen of any width and for paper."""
 
-import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from sgrnn.analysis.comparison import cautions, estimator_name, table_of, without_evaluation
+from sgrnn.analysis.comparison import best_test, cautions, estimator_name, table_of, without_evaluation
+from sgrnn.analysis.differences import differences
 from sgrnn.analysis.report.plots import Plot, RunReport, draw_all
+from sgrnn.analysis.standing import standing_of
+from sgrnn.analysis.verdict import worth
 from sgrnn.config.files import dump_recipe
 from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics.estimates import is_unknown
+from sgrnn.training.about import read_about
+from sgrnn.training.display import score_text
+from sgrnn.training.run import Run
 
 FIGURES = "figures"
 _TEMPLATES = Environment(
@@ -22,6 +28,15 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def code(text: str) -> Markup:
+    """Return a text as HTML in which what stands between backticks is code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+
+
+_TEMPLATES.filters["code"] = code
 
 
 def write_report(reports: Sequence[RunReport], output: Path) -> list[str]:
@@ -44,13 +59,16 @@ def write_report(reports: Sequence[RunReport], output: Path) -> list[str]:
     plots = _with_vectors(draw_all(reports))
     for report in reports:
         _save(report, plots if len(reports) == 1 else _with_vectors(draw_all([report])))
+    summaries = [(each.run.name, [*without_evaluation([each.run]), *summary(each)]) for each in reports]
     page = _TEMPLATES.get_template("page.html").render(
         names=", ".join(run.folder.name for run in runs),
-        about=f"{len(runs)} runs side by side." if len(runs) > 1 else _about(reports[0]),
+        verdicts=[(each.run.name, worth(each.run, each.diagnosis)) for each in reports],
+        differences=differences(runs),
+        about=[facts(run) for run in runs],
         headings=headings,
         rows=rows,
         cautions=cautions(runs),
-        summaries=[(each.run.name, [*without_evaluation([each.run]), *summary(each)]) for each in reports],
+        summaries=[(name, sentences) for name, sentences in summaries if sentences],
         plots=[(plot, b64encode(vector).decode()) for plot, vector in plots],
         samples=[(each.run.name, each.sample) for each in reports if each.sample is not None],
         recipes=list(_recipes(reports)),
@@ -63,7 +81,7 @@ def write_report(reports: Sequence[RunReport], output: Path) -> list[str]:
 def summary(report: RunReport) -> list[str]:
     """Sum a run's diagnosis up in sentences."""
     if report.diagnosis is None:
-        return [f"Not diagnosed yet: sgrnn diagnose {report.run.folder}"]
+        return []
     alignment, bias, health = (report.diagnosis[name] for name in ("alignment", "bias", "health"))
     injected, window = alignment["injected"], bias["equivalent_window"]
     error = bias["relative_error"]["value"][0][0]
@@ -99,10 +117,34 @@ def _save(report: RunReport, plots: Sequence[tuple[Plot, bytes]]) -> None:
                     file.write(content)
 
 
-def _about(report: RunReport) -> str:
-    recipe = report.run.recipe
-    learned = recipe.data.corpus if recipe.data is not None else recipe.task and recipe.task.kind
-    return f"{learned}, estimator {estimator_name(report.run)}"
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Return what is known of a run beside its metrics, headings and texts."""
+    about, recipe, test = read_about(run), run.recipe, best_test(run)
+    learns = recipe.data.corpus if recipe.data is not None else recipe.task and recipe.task.kind
+    parameters = about.get("parameters")
+    sizes = "not counted before training"
+    if parameters is not None:
+        synthesizer = f", synthesizer {parameters['synthesizer']:,}" if parameters["synthesizer"] else ""
+        sizes = f"{parameters['model']:,}{synthesizer}"
+    score = f"not measured: `sgrnn evaluate {run.folder}`"
+    if test is not None:
+        score = f"{score_text(test)}; update {test['update']:,}, evaluated {_date(test['evaluated'])}"
+    conditions = run.fingerprint()["conditions"]
+    last = [record["seconds"] for record in run.records()][-1:]
+    return [
+        ("run", run.name),
+        ("learns", about.get("learns", str(learns))),
+        ("estimator", estimator_name(run)),
+        ("parameters", sizes),
+        ("began", _date(conditions[0]["time"]) if conditions else "not yet"),
+        ("training", standing_of(run).text + "".join(f"; {seconds:,.0f} s" for seconds in last)),
+        ("test score", score),
+    ]
+
+
+def _date(time: str) -> str:
+    """Return a time in UTC, to the minute."""
+    return f"{time[:16].replace('T', ' ')} UTC"
 
 
 def _steps(horizon: Mapping[str, Any]) -> str:
@@ -117,18 +159,10 @@ def _recipes(reports: Sequence[RunReport]) -> Iterator[tuple[str, str]]:
     """Headings and texts: the first run's recipe, and the fields in which the others differ from it."""
     first = reports[0].run
     yield first.name, dump_recipe(first.recipe)
-    known = dict(_fields(first.recipe.model_dump(mode="json")))
+    known = dict(first.recipe.fields_by_name())
     for report in reports[1:]:
-        fields = _fields(report.run.recipe.model_dump(mode="json"))
-        differing = [f"{name}: {value}" for name, value in fields if known.get(name) != value]
+        differing = [
+            f"{name}: {value}" for name, value in report.run.recipe.fields_by_name() if known.get(name) != value
+        ]
         text = "the same" if report.run.recipe == first.recipe else "\n".join(differing)
         yield f"{report.run.name} (what is not as in {first.name})", text
-
-
-def _fields(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the fields of a recipe, by dotted names, with their values as in YAML."""
-    for name, value in section.items():
-        if isinstance(value, dict) and value:
-            yield from _fields(value, f"{path}{name}.")
-        else:
-            yield path + name, value if isinstance(value, str) else json.dumps(value)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from sgrnn.analysis.curves import draw_losses, draw_metric, draw_synthesizer, include, run_styles
 from sgrnn.analysis.report.diagnosis_plots import DIAGNOSIS_PLOTS, Diagnosed
+from sgrnn.analysis.ticks import plain_log_ticks
 from sgrnn.training.run import Run
 
 _STYLE: Any = {  # as matplotlib's rc_context takes it
@@ -25,6 +26,9 @@ _STYLE: Any = {  # as matplotlib's rc_context takes it
     "lines.markersize": 4,
     "svg.hashsalt": "sgrnn",  # the same file for the same run
 }
+
+_WIDTH, _HEIGHT, _LINE = 5.4, 3.5, 0.19  # inches; the last of a line of a legend
+_NARROW = 32  # characters of labels that stand two in a line
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,24 @@ def draw_all(reports: Sequence[RunReport]) -> Iterator[Plot]:
 
 def _drawn(name: str, title: str, note: str, draw: Callable[[Axes], None]) -> Iterator[Plot]:
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         axes = figure.subplots()
         axes.set_title(title)
         draw(axes)
         if axes.lines:
             axes.grid(alpha=0.25)
-            axes.legend()
+            plain_log_ticks(axes)
+            _put_legend_below(figure, axes)
             yield Plot(name, title, figure, note)
+
+
+def _put_legend_below(figure: Figure, axes: Axes) -> None:
+    """Add a legend below the axes, where it covers no curve, in a figure that grows by its lines."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if len(labels) > 1 and max(len(line) for label in labels for line in label.split("\n")) < _NARROW else 1
+    rows = sum(label.count("\n") + 1 for label in labels) / columns
+    figure.set_size_inches(_WIDTH, _HEIGHT + _LINE * rows)
+    axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, frameon=False)
 
 
 def _losses(axes: Axes, runs: Sequence[Run]) -> None:

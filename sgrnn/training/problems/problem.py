@@ -21,6 +21,7 @@ class Problem(ABC):
         identity: what a run cannot go on without: the text, or the task.
         name: what a person calls it.
         description: the same in a few words more.
+        sizes: the same with all that a report says of its size.
         updates_per_epoch: spans between two evaluations.
         texts: digests of the texts that it is scored on, by split; none for a task.
     """
@@ -29,6 +30,7 @@ class Problem(ABC):
     identity: str
     name: str
     description: str
+    sizes: str
     updates_per_epoch: int
     texts: Mapping[str, str] = MappingProxyType({})
 

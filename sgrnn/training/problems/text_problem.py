@@ -39,6 +39,12 @@ class TextProblem(Problem):
         self.description = f"{self.name}, {files['train'].tokens:,} tokens, vocabulary {files.vocabulary_size:,}"
         self.updates_per_epoch = self._stream.spans_per_epoch
         self.texts = {split: file.digest for split, file in files.splits.items()}
+        train = files["train"]
+        words = "" if train.counts.words is None else f", {train.counts.words:,} words and line ends"
+        self.sizes = (
+            f"{self.name}: {train.tokens:,} tokens{words}, {train.counts.characters:,} characters to train on, "
+            f"vocabulary {files.vocabulary_size:,}"
+        )
 
     def build_model(self) -> LanguageModel:
         """Build the language model; see `Problem.build_model`."""
@@ -59,16 +65,7 @@ class TextProblem(Problem):
 
         Perplexity per word is left out where the text has no words.
         """
-        score = self.exact_score(model, split, ranks)
-        metrics = {
-            "loss": score.loss,
-            "perplexity": score.perplexity,
-            "word_perplexity": score.word_perplexity,
-            "bits_per_character": score.bits_per_character,
-            "bits_per_byte": score.bits_per_byte,
-            "unknown_share": score.unknown_share,
-        }
-        return {name: value for name, value in metrics.items() if value is not None}
+        return self.exact_score(model, split, ranks).metrics()
 
     def exact_score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> Score:
         """Return the score of a split as counts and nats.

@@ -1,0 +1,55 @@
+"""How far the training of a run has come, seen from outside: it may be going on in another process."""
+
+from typing import NamedTuple
+
+from sgrnn.training.lock import is_locked
+from sgrnn.training.problems.problem import selection_score
+from sgrnn.training.progress import Progress
+from sgrnn.training.run import Run
+
+
+class Standing(NamedTuple):
+    """How far a run has come.
+
+    Args:
+        run: the run.
+        update: the last that was logged; 0 before any was.
+        updates: how many there are to be at most; None where nothing tells yet.
+        trains: whether a process trains it now.
+        out_of_patience: whether it ends before, as `training.patience` says.
+    """
+
+    run: Run
+    update: int
+    updates: int | None
+    trains: bool
+    out_of_patience: bool
+
+    @property
+    def complete(self) -> bool:
+        """True where it was trained to its end."""
+        return not self.trains and (self.out_of_patience or self.update == self.updates)
+
+    @property
+    def text(self) -> str:
+        """The same in words."""
+        if self.complete:
+            return f"complete, {self.update:,} updates"
+        done = f"update {self.update:,} of {self.updates:,}" if self.updates else "nothing logged yet"
+        if self.trains:
+            return f"still training, {done}"
+        return f"stopped, {done}: go on with `sgrnn resume {self.run.folder}`"
+
+
+def standing_of(run: Run) -> Standing:
+    """Return how far a run has come."""
+    trains = is_locked(run.folder)  # first, or a run that ends in between would count as stopped
+    settings, records = run.recipe.training, list(run.records())
+    last = next((record for record in reversed(records) if record["epoch"]), None)
+    if last is None:
+        return Standing(run, 0, settings.max_updates, trains, False)
+    per_epoch = round(last["update"] / last["epoch"])
+    updates = min(settings.epochs * per_epoch, settings.max_updates or settings.epochs * per_epoch)
+    ends = [each for each in records if "valid_loss" in each and each["update"] % per_epoch == 0]
+    progress = Progress(scores=[selection_score(each, "valid_") for each in ends])
+    return Standing(run, last["update"], updates, trains, progress.out_of_patience(settings.patience))

@@ -1,0 +1,49 @@
+"""The lock of a run's folder, which keeps two processes from training in it and tells that one does."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sgrnn.data.atomic import remedy
+from sgrnn.errors import InputError
+
+_GLANCE = 0.2  # seconds that the lock is waited for, which `is_locked` holds for an instant
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a run's folder; the lock goes with the process, however it ends.
+
+    Raises:
+        InputError: another process holds it, or it cannot be written.
+    """
+    lock = FileLock(folder / "lock", timeout=_GLANCE, poll_interval=_GLANCE / 10)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder} is being trained in by another process: wait until that has ended, or name another folder "
+            "with --run"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot lock {folder / 'lock'}: {error}; {remedy(error)}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Return True where a process trains in a run's folder; False, too, where the lock may not be looked at."""
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        if (folder / "lock").exists():
+            lock.acquire()
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
