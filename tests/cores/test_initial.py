@@ -78,6 +78,10 @@ def test_a_module_that_takes_none_for_zeros_begins_with_them_and_is_left_as_it_i
     ("make", "message"),
     [
         (lambda inputs: torch.ones_like(inputs[0]), ", and begins in no state of zeros"),
+        (
+            lambda inputs: torch.full_like(inputs[0], len(inputs) - 1),
+            ", and begins in no state of zeros",
+        ),  # if it is two
         (lambda inputs: inputs.hidden, r", and cannot be called with None for a state \('Tensor' object has no .*\)"),
     ],
 )
