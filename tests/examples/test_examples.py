@@ -16,7 +16,7 @@ OLD_PYTREE = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.`
 
 
 def of_bits(truncated: float, synthetic: float, detached: float, boundary: float) -> bool:
-    return truncated > 0.6 and synthetic < 0.3 and detached > 0.6 and boundary < 0.3
+    return truncated > 0.5 and synthetic < 0.2 and detached > 0.5 and boundary < 0.3
 
 
 @pytest.mark.parametrize(
