@@ -54,7 +54,7 @@ class AdaptedCore(nn.Module):
         keywords: further keywords of every call.
 
     Raises:
-        TypeError: the module does not take one of the keywords.
+        TypeError: the module does not take one of the keywords, or reads backwards too.
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class AdaptedCore(nn.Module):
         super().__init__()
         if batch_first and by_step:
             raise ValueError("batch_first is for a module that reads many steps, by_step for one that reads a single")
+        if isinstance(module, nn.RNNBase) and module.bidirectional:
+            raise TypeError("a core reads forwards only: bidirectional must be False")
         self.adapted = module
         self.batch_first, self.by_step, self.begin = batch_first, by_step, initial_state
         self._own_call = OwnCall(module, call, state, returned, keywords)

@@ -210,6 +210,8 @@ REFUSED: list[tuple[Callable[[], AdaptedCore], type[Exception], str]] = [
      "^Odd takes no keyword cache: it takes inputs, hidden, ask$"),
     (lambda: AdaptedCore(Odd(late), batch_first=True, by_step=True), ValueError,
      "^batch_first is for a module that reads many steps, by_step for one that reads a single$"),
+    (lambda: AdaptedCore(nn.GRU(SIZE, SIZE, bidirectional=True)), TypeError,
+     "^a core reads forwards only: bidirectional must be False$"),
     (lambda: AdaptedCore(Odd(lambda inputs, state: inputs)), TypeError,
      r"^Odd must return \(outputs, state\), got a Tensor: ask for the state by a keyword \(inputs, hidden, ask\)$"),
     (lambda: AdaptedCore(Odd(lambda inputs, state: (inputs, None))), TypeError,

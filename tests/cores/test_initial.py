@@ -36,11 +36,16 @@ def test_a_module_that_knows_no_first_state_is_refused_by_name() -> None:
         initial_state(nn.Linear(3, 3), 4)
 
 
-def test_what_reads_batch_first_or_backwards_is_refused() -> None:
-    message = r"^a core reads time first and forwards only: batch_first and bidirectional must be False$"
-    for core in (nn.LSTM(3, 5, batch_first=True), nn.GRU(3, 5, bidirectional=True)):
-        with pytest.raises(TypeError, match=message):
-            initial_state(core, 4)
+@pytest.mark.parametrize(
+    ("core", "message"),
+    [
+        (nn.LSTM(3, 5, batch_first=True), "time first: hand over sgrnn.AdaptedCore(core, batch_first=True)"),
+        (nn.GRU(3, 5, bidirectional=True), "forwards only: bidirectional must be False"),
+    ],
+)
+def test_what_reads_batch_first_or_backwards_is_refused(core: nn.Module, message: str) -> None:
+    with pytest.raises(TypeError, match=f"^a core reads {re.escape(message)}$"):
+        initial_state(core, 4)
 
 
 @pytest.mark.parametrize("name", ["own", "LSTM-2", "nn.LSTM-2", "nn.GRU-1"])
