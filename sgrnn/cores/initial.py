@@ -51,7 +51,7 @@ def first_state(model: nn.Module, inputs: Any) -> State:
     """Return the state in which a model's sequences begin, for as many rows as its inputs have.
 
     A model without a method ``initial_state(batch_size)`` may have one ``first_state(inputs)``, or do without a state,
-    if it is given None: it is run for two steps to see what its state looks like, and must treat None as zeros.
+    if it is given None: it is run for a few steps to see what its state looks like, and must treat None as zeros.
 
     Args:
         model: any model.
@@ -66,7 +66,8 @@ def first_state(model: nn.Module, inputs: Any) -> State:
         return initial_state(model, rows)
     if (method := method_of(model, "first_state")) is not None:
         return method(inputs)
-    step = map_state(lambda steps: steps[:2].detach(), inputs)
+    number = 3 if rows == 2 else 2  # so that rows and steps can be told apart
+    step = map_state(lambda steps: steps[:number].detach(), inputs)
     remedy = "give it a method initial_state(batch_size), or hand over the state before the first step"
     try:
         outputs, state = _look(model, step, None)
@@ -81,8 +82,9 @@ def first_state(model: nn.Module, inputs: Any) -> State:
     for tensor in leaves(zeros):
         if tensor.dim() < 2 or tensor.shape[-2] != rows:
             raise ValueError(
-                f"{type(model).__name__} makes a state {tuple(tensor.shape)} of a step of {rows} rows: it must read "
-                "inputs (time, batch, ...), not batch_first, and hold states (..., batch, features)"
+                f"{type(model).__name__} makes a state {tuple(tensor.shape)} of {rows} rows: it must read inputs "
+                "(time, batch, ...), not batch_first, and hold states (..., batch, features), or become "
+                "sgrnn.AdaptedCore(model)"
             )
     found = [*leaves(outputs), *leaves(state)]
     again = [tensor for part in _look(model, step, zeros) for tensor in leaves(part)]

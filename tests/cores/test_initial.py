@@ -115,7 +115,7 @@ class Wrapped(nn.Module):
         (nn.LSTM(SIZE, 5), "inputs must be in the model's precision, torch.float32, got torch.float64: convert them"),
         (
             nn.LSTM(SIZE, 5, batch_first=True).double(),
-            r"Wrapped makes a state \(1, 1, 5\) of a step of 3 rows: it must read inputs \(time, batch, ...\), not .*",
+            r"Wrapped makes a state \(1, 2, 5\) of 3 rows: it must read inputs \(time, batch, ...\), not .*",
         ),
     ],
 )
