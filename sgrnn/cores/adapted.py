@@ -39,6 +39,7 @@ class AdaptedCore(nn.Module):
         AdaptedCore(layer, state=("conv_state", "slstm_state"), return_last_state=True, batch_first=True)
         AdaptedCore(block, returned=(0, 2), batch_first=True)      # it returns outputs, weights, state
         AdaptedCore(Mamba(config), Mamba.step, by_step=True, initial_state=caches)
+        AdaptedCore(nn.GRUCell(8, 8), lambda cell, x, h: (h := cell(x, h), h), by_step=True)
 
     Args:
         module: the module that is trained.
