@@ -2,7 +2,7 @@
 
 The network repeats bits of four steps ago, and gradients go back three: without synthetic ones the loss would stay at
 0.693. The synthesizer is a part of the module, so that its parameters are stepped, saved and moved with the others.
-`precision="bf16-mixed"` works; "16-mixed" does not, since it needs a loss that Lightning has scaled.
+`precision="bf16-mixed"` works; "16-mixed" scales the loss, as only a loop with `sgrnn.Boundary` lets it.
 
     $ python examples/lightning_module.py
     loss of the first batch 0.69, of the last 0.03
