@@ -142,7 +142,7 @@ def test_synthetic_gradients_train_it(name: str) -> None:
     case = CASES[name]
     torch.manual_seed(0)
     core, head = sgrnn.AdaptedCore(case.make(), **case.declared), nn.Linear(SIZE, SIZE)
-    inputs = torch.randn(150, 8, SIZE)
+    inputs = torch.randn(150, 24, SIZE)
     targets = torch.zeros_like(inputs)
     for step in range(1, 150):  # a sum that leaks, and so reaches over many windows
         targets[step] = 0.9 * targets[step - 1] + 0.4 * inputs[step]
@@ -150,9 +150,9 @@ def test_synthetic_gradients_train_it(name: str) -> None:
     estimator = sgrnn.SyntheticGradients(
         core, lambda outputs, targets: squares(head(outputs), targets), window=WINDOW, example=inputs
     )
-    optimizer = torch.optim.Adam([*core.parameters(), *head.parameters(), *estimator.parameters()], lr=0.02)
+    optimizer = torch.optim.Adam([*core.parameters(), *head.parameters(), *estimator.parameters()], lr=0.01)
     losses, r2, state = [], [], None
-    for _ in range(4):
+    for _ in range(5):
         for span in sgrnn.spans(inputs, targets, steps=10, lookahead=estimator.lookahead):
             step = estimator.backward(span, state)
             state = step.state
@@ -161,5 +161,5 @@ def test_synthetic_gradients_train_it(name: str) -> None:
             optimizer.zero_grad()
             losses.append(float(step.loss))
             r2.append(float(step.metrics["target_r2"]))
-    assert sum(losses[-15:]) < 0.9 * sum(losses[:15])
-    assert sum(r2[-15:]) / 15 > 0.1
+    assert sum(losses[-15:]) < 0.85 * sum(losses[:15])
+    assert sum(r2[-15:]) / 15 > 0.2
