@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sgrnn.lazy import importer
 
 if TYPE_CHECKING:
-    from sgrnn.cores import GRU, LSTM, RNN, HierarchicalCore, initial_state
+    from sgrnn.cores import GRU, LSTM, RNN, AdaptedCore, HierarchicalCore, initial_state
     from sgrnn.cores.dropout import Dropout
     from sgrnn.errors import InputError
     from sgrnn.estimators import (
@@ -57,6 +57,7 @@ __all__ = [
     "RNN",
     "RTRL",
     "UORO",
+    "AdaptedCore",
     "AdjointSynthesizer",
     "BPLambda",
     "Boundary",
@@ -93,7 +94,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cores": "GRU LSTM RNN HierarchicalCore initial_state",
+    "cores": "GRU LSTM RNN AdaptedCore HierarchicalCore initial_state",
     "cores.dropout": "Dropout",
     "errors": "InputError",
     "estimators": "BPTT Boundary ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT schedules",

@@ -60,8 +60,10 @@ def require_time_first(core: nn.Module) -> None:
     Raises:
         TypeError: it is bidirectional or reads the batch first.
     """
-    if isinstance(core, nn.RNNBase) and (core.batch_first or core.bidirectional):
-        raise TypeError("a core reads time first and forwards only: batch_first and bidirectional must be False")
+    if isinstance(core, nn.RNNBase) and core.bidirectional:
+        raise TypeError("a core reads forwards only: bidirectional must be False")
+    if isinstance(core, nn.RNNBase) and core.batch_first:
+        raise TypeError("a core reads time first: hand over sgrnn.AdaptedCore(core, batch_first=True)")
 
 
 def _cores_of(model: nn.Module) -> Iterator[nn.Module]:
@@ -104,7 +106,7 @@ def _try_one_row_more(model: nn.Module, span: Span, state: State) -> None:
     if _works(model, map_state(lambda steps: _one_more(steps.transpose(0, 1), 0), inputs), more):
         raise ValueError(
             "model must read inputs (time, batch, ...); this one takes the first axis for the batch (batch_first): "
-            "transpose inputs and outputs in its forward"
+            "hand over sgrnn.AdaptedCore(model, batch_first=True)"
         )
     tensors = leaves(state)
     for axis in range(min((tensor.dim() for tensor in tensors), default=0)):
@@ -112,8 +114,8 @@ def _try_one_row_more(model: nn.Module, span: Span, state: State) -> None:
             continue
         if _works(model, one_row_more, map_state(lambda tensor, axis=axis: _one_more(tensor, axis), state)):
             raise ValueError(
-                f"state must be {_LAYOUT}; this model has it at axis {axis} of {tuple(tensors[0].shape)}: move it "
-                "(movedim) where the model takes and gives its state"
+                f"state must be {_LAYOUT}; this model has it at axis {axis} of {tuple(tensors[0].shape)}: "
+                "hand over sgrnn.AdaptedCore(model)"
             )
 
 

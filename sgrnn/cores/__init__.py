@@ -1,5 +1,6 @@
 """Recurrent cores: ``core(inputs, state) -> (outputs, state)`` and ``core.initial_state(batch_size)``, time first."""
 
+from sgrnn.cores.adapted import AdaptedCore
 from sgrnn.cores.gru import GRU
 from sgrnn.cores.hierarchy import HierarchicalCore
 from sgrnn.cores.initial import first_state, has_initial_state, initial_state, initial_state_or_zeros
@@ -10,6 +11,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdaptedCore",
     "HierarchicalCore",
     "first_state",
     "has_initial_state",

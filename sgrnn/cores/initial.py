@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import misfit_behind
 from sgrnn.contract.layout import require_time_first
-from sgrnn.contract.modules import evaluating, tensor_of
+from sgrnn.contract.modules import evaluating, method_of, tensor_of
 from sgrnn.state import State, detach, floating_leaves, leaves, map_state
 
 
@@ -50,8 +50,8 @@ def has_initial_state(model: nn.Module) -> bool:
 def first_state(model: nn.Module, inputs: Any) -> State:
     """Return the state in which a model's sequences begin, for as many rows as its inputs have.
 
-    A model without a method ``initial_state`` may do without a state, if it is given None: it is run for one step to
-    see what its state looks like, and must treat None as zeros.
+    A model without a method ``initial_state(batch_size)`` may have one ``first_state(inputs)``, or do without a state,
+    if it is given None: it is run for a few steps to see what its state looks like, and must treat None as zeros.
 
     Args:
         model: any model.
@@ -64,7 +64,10 @@ def first_state(model: nn.Module, inputs: Any) -> State:
     rows = leaves(inputs)[0].shape[1]
     if has_initial_state(model):
         return initial_state(model, rows)
-    step = map_state(lambda steps: steps[:1].detach(), inputs)
+    if (method := method_of(model, "first_state")) is not None:
+        return method(inputs)
+    number = 3 if rows == 2 else 2  # so that rows and steps can be told apart
+    step = map_state(lambda steps: steps[:number].detach(), inputs)
     remedy = "give it a method initial_state(batch_size), or hand over the state before the first step"
     try:
         outputs, state = _look(model, step, None)
@@ -79,12 +82,13 @@ def first_state(model: nn.Module, inputs: Any) -> State:
     for tensor in leaves(zeros):
         if tensor.dim() < 2 or tensor.shape[-2] != rows:
             raise ValueError(
-                f"{type(model).__name__} makes a state {tuple(tensor.shape)} of a step of {rows} rows: it must read "
-                "inputs (time, batch, ...), not batch_first, and hold states (..., batch, features)"
+                f"{type(model).__name__} makes a state {tuple(tensor.shape)} of {rows} rows: it must read inputs "
+                "(time, batch, ...), not batch_first, and hold states (..., batch, features), or become "
+                "sgrnn.AdaptedCore(model)"
             )
     found = [*leaves(outputs), *leaves(state)]
     again = [tensor for part in _look(model, step, zeros) for tensor in leaves(part)]
-    if not all(torch.allclose(one, other, equal_nan=True) for one, other in zip(found, again, strict=True)):
+    if not all(map(_equal, found, again)):
         raise ValueError(
             f"{type(model).__name__} has no initial_state(batch_size), and begins in no state of zeros: {remedy}"
         )
@@ -92,13 +96,17 @@ def first_state(model: nn.Module, inputs: Any) -> State:
 
 
 def _look(model: nn.Module, step: Any, state: State) -> tuple[Any, State]:
-    """Run a model for one step, without its dropout, and leave it and the random generators as they are."""
-    like, model = leaves(step)[0], getattr(model, "_orig_mod", model)  # nothing is compiled for a single step
+    """Run a model for some steps, without its dropout, and leave it and the random generators as they are."""
+    like, model = leaves(step)[0], getattr(model, "_orig_mod", model)  # nothing is compiled for so few
     generators = torch.random.fork_rng([like.device] if like.is_cuda else [])
     # In evaluation mode, since a batch norm refuses a step of a single row in training.
     with torch.no_grad(), generators, kept_buffers(model), evaluating(model):
         outputs, after = model(step, state)
     return outputs, after
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, equal_nan=True)
 
 
 def initial_state_or_zeros(model: nn.Module, like: State, batch_size: int) -> State:

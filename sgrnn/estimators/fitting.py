@@ -79,16 +79,14 @@ def sample(model: nn.Module, example: Any = None) -> Sample:
     if example is not None:
         return _run(model, map_state(lambda steps: steps[:1, :1].detach(), time_first("example", example)))
     require_time_first(model)
-    failed = ""
+    name, found = type(model).__name__, ""
     for step in _guesses(model):
         try:
             return _run(model, step)
         except _FAILURES as error:
-            failed = failed or f", and cannot be run on {tuple(step.shape)} ({error})"
-    raise ValueError(
-        f"{type(model).__name__} does not tell what a step of its inputs is{failed}: give some of them "
-        "(example=inputs), or a synthesizer"
-    )
+            found = found or f"{name} cannot be run on {tuple(step.shape)}, as a layer reads ({error}): mend that, or "
+    found = found or f"{name} does not tell what a step of its inputs is: "
+    raise ValueError(f"{found}give some of its inputs (example=inputs), or a synthesizer")
 
 
 def _run(model: nn.Module, step: Steps) -> Sample:

@@ -36,11 +36,16 @@ def test_a_module_that_knows_no_first_state_is_refused_by_name() -> None:
         initial_state(nn.Linear(3, 3), 4)
 
 
-def test_what_reads_batch_first_or_backwards_is_refused() -> None:
-    message = r"^a core reads time first and forwards only: batch_first and bidirectional must be False$"
-    for core in (nn.LSTM(3, 5, batch_first=True), nn.GRU(3, 5, bidirectional=True)):
-        with pytest.raises(TypeError, match=message):
-            initial_state(core, 4)
+@pytest.mark.parametrize(
+    ("core", "message"),
+    [
+        (nn.LSTM(3, 5, batch_first=True), "time first: hand over sgrnn.AdaptedCore(core, batch_first=True)"),
+        (nn.GRU(3, 5, bidirectional=True), "forwards only: bidirectional must be False"),
+    ],
+)
+def test_what_reads_batch_first_or_backwards_is_refused(core: nn.Module, message: str) -> None:
+    with pytest.raises(TypeError, match=f"^a core reads {re.escape(message)}$"):
+        initial_state(core, 4)
 
 
 @pytest.mark.parametrize("name", ["own", "LSTM-2", "nn.LSTM-2", "nn.GRU-1"])
@@ -78,6 +83,10 @@ def test_a_module_that_takes_none_for_zeros_begins_with_them_and_is_left_as_it_i
     ("make", "message"),
     [
         (lambda inputs: torch.ones_like(inputs[0]), ", and begins in no state of zeros"),
+        (
+            lambda inputs: torch.full_like(inputs[0], len(inputs) - 1),
+            ", and begins in no state of zeros",
+        ),  # if it is two
         (lambda inputs: inputs.hidden, r", and cannot be called with None for a state \('Tensor' object has no .*\)"),
     ],
 )
@@ -106,7 +115,7 @@ class Wrapped(nn.Module):
         (nn.LSTM(SIZE, 5), "inputs must be in the model's precision, torch.float32, got torch.float64: convert them"),
         (
             nn.LSTM(SIZE, 5, batch_first=True).double(),
-            r"Wrapped makes a state \(1, 1, 5\) of a step of 3 rows: it must read inputs \(time, batch, ...\), not .*",
+            r"Wrapped makes a state \(1, 2, 5\) of 3 rows: it must read inputs \(time, batch, ...\), not .*",
         ),
     ],
 )

@@ -142,8 +142,8 @@ def test_several_inputs_a_step_are_told_by_an_example() -> None:
     assert made.synthesizer.feature_size == SIZE + 2
     assert Boundary(model, example=inputs).interface.message_size == SIZE
     message = (
-        r"^Driven does not tell what a step of its inputs is, and cannot be run on \(1, 1, 5\) \(.*\): give some of "
-        r"them \(example=inputs\), or a synthesizer$"
+        r"^Driven cannot be run on \(1, 1, 5\), as a layer reads \(.*\): mend that, or give some of its inputs "
+        r"\(example=inputs\), or a synthesizer$"
     )
     with pytest.raises(ValueError, match=message):
         SyntheticGradients(model, squared_error, WINDOW)
@@ -171,7 +171,9 @@ class Bare(nn.Module):
 
 def test_a_model_that_does_not_tell_what_it_reads_needs_an_example() -> None:
     for make in (partial(SyntheticGradients, Bare(), squared_error, WINDOW), partial(Boundary, Bare())):
-        with pytest.raises(ValueError, match=r"^Bare does not tell what a step of its inputs is: give some of them"):
+        with pytest.raises(
+            ValueError, match=r"^Bare does not tell what a step of its inputs is: give some of its inputs"
+        ):
             make()
         with pytest.raises(ValueError, match=r"^example must be \(time, batch, ...\), got \(3,\)$"):
             make(example=np.zeros(3))
@@ -181,8 +183,13 @@ def test_a_model_that_does_not_tell_what_it_reads_needs_an_example() -> None:
 @pytest.mark.parametrize(
     ("model", "options", "kind", "message"),
     [
-        (nn.LSTM(SIZE, SIZE, batch_first=True), {}, TypeError, "batch_first and bidirectional must be False"),
-        (nn.GRU(SIZE, SIZE, bidirectional=True), {}, TypeError, "batch_first and bidirectional must be False"),
+        (nn.LSTM(SIZE, SIZE, batch_first=True), {}, TypeError, "^a core reads time first: hand over sgrnn.AdaptedCore"),
+        (
+            nn.GRU(SIZE, SIZE, bidirectional=True),
+            {},
+            TypeError,
+            "^a core reads forwards only: bidirectional must be False",
+        ),
         (
             nn.LSTM(SIZE, SIZE),
             {"synthesizer": ErrorSynthesizer(6, 3, 3), "lookahead": 3},

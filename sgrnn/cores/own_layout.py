@@ -1,0 +1,135 @@
+"""The layout of a state as somebody's module has it, and the way from it to a core's state and back."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgrnn.state import State, leaves
+
+
+class OwnLayout:
+    """Convert between a module's own state and a core's, whose batch is the axis before the last of every tensor.
+
+    Args:
+        two, three: own states of two rows and of three, which tell the axis that counts rows.
+        name: of the module, for messages.
+
+    Raises:
+        TypeError: a state holds something else than tensors and None.
+        ValueError: not exactly one axis of a tensor counts rows.
+    """
+
+    def __init__(self, two: Any, three: Any, name: str) -> None:
+        self._name = name
+        self._structure = map_own(lambda tensor: torch.empty(0), two, name)
+        self._parts = [_part(*pair, name) for pair in zip(tensors_of(two, name), tensors_of(three, name), strict=True)]
+        if not self._parts:
+            raise ValueError(f"{name} must return a state that holds a tensor, got {two!r}")
+
+    def zeros(self, rows: int, like: Tensor) -> State:
+        """Return a core's state of zeros on the device, and in the precision, of a tensor of the module."""
+        return _joined(part.zeros(rows, like) for part in self._parts)
+
+    def ours(self, own: Any) -> State:
+        """Return an own state as a core's: the tuple of its tensors, or its tensor.
+
+        Raises:
+            ValueError: it holds other tensors than the state that the layout was read off.
+        """
+        tensors = tensors_of(own, self._name)
+        if [tensor.dim() for tensor in tensors] != [len(part.shape) for part in self._parts]:
+            shapes = (", ".join(str(tuple(shape)) for shape in each) for each in (
+                [part.shape for part in self._parts], [tensor.shape for tensor in tensors]
+            ))  # fmt: skip
+            raise ValueError("{} must return a state as in its first call, {}, got {}".format(self._name, *shapes))
+        return _joined(part.ours(tensor) for part, tensor in zip(self._parts, tensors, strict=True))
+
+    def own(self, state: State) -> Any:
+        """Return a core's state as the module has it.
+
+        Raises:
+            ValueError: it holds another number of tensors.
+        """
+        tensors = leaves(state)
+        if len(tensors) != len(self._parts):
+            raise ValueError(f"state must hold {len(self._parts)} tensors, as {self._name} has, got {len(tensors)}")
+        parts = iter([part.own(tensor) for part, tensor in zip(self._parts, tensors, strict=True)])
+        return map_own(lambda _: next(parts), self._structure, self._name)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A tensor of an own state: its shape with some rows, the axis that counts them, and its kind."""
+
+    shape: torch.Size
+    axis: int
+    dtype: torch.dtype
+
+    def zeros(self, rows: int, like: Tensor) -> Tensor:
+        shape = [*self.shape[: self.axis], rows, *self.shape[self.axis + 1 :]]
+        dtype = torch.promote_types(self.dtype, like.dtype) if self.is_number else self.dtype
+        return self.ours(torch.zeros(shape, dtype=dtype, device=like.device))
+
+    @property
+    def is_number(self) -> bool:
+        return self.dtype.is_floating_point or self.dtype.is_complex
+
+    def ours(self, tensor: Tensor) -> Tensor:
+        tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+        return tensor.movedim(self.axis, -2) if tensor.dim() > 1 else tensor.unsqueeze(1)
+
+    def own(self, tensor: Tensor) -> Tensor:
+        if len(self.shape) == 1 and not self.dtype.is_complex:
+            return tensor.squeeze(1)
+        moved = tensor.movedim(-2, self.axis).contiguous()
+        return torch.view_as_complex(moved) if self.dtype.is_complex else moved
+
+
+def map_own(function: Callable[[Tensor], Any], own: Any, name: str) -> Any:
+    """Apply a function to the tensors of a state as a module has it: a nest that may hold None and dataclasses too.
+
+    Raises:
+        TypeError: a leaf is neither a tensor nor None.
+    """
+    if own is None:
+        return None
+    if isinstance(own, Tensor):
+        return function(own)
+    if isinstance(own, dict):
+        return {key: map_own(function, part, name) for key, part in own.items()}
+    if isinstance(own, tuple | list):
+        parts = [map_own(function, part, name) for part in own]
+        return type(own)(*parts) if hasattr(own, "_fields") else type(own)(parts)
+    if is_dataclass(own) and not isinstance(own, type):
+        return type(own)(**{each.name: map_own(function, getattr(own, each.name), name) for each in fields(own)})
+    raise TypeError(
+        f"{name} must carry a state of tensors, in tuples, lists, dicts or dataclasses, got a {type(own).__name__}: "
+        "hand over a function, call=, that makes tensors of it, and it of them"
+    )
+
+
+def tensors_of(own: Any, name: str) -> list[Tensor]:
+    """Return the tensors of a state as a module has it, in order."""
+    tensors: list[Tensor] = []
+    map_own(tensors.append, own, name)
+    return tensors
+
+
+def _joined(tensors: Iterable[Tensor]) -> State:
+    state = tuple(tensors)
+    return state[0] if len(state) == 1 else state
+
+
+def _part(two: Tensor, three: Tensor, name: str) -> _Part:
+    pairs = list(zip(two.shape, three.shape, strict=False))
+    differing = [axis for axis, (here, there) in enumerate(pairs) if here != there]
+    if two.dim() == three.dim() and [pairs[axis] for axis in differing] == [(2, 3)]:
+        return _Part(two.shape, differing[0], two.dtype)
+    remedy = "hand over a function, call=, that reshapes it" if differing else "is batch_first right?"
+    raise ValueError(
+        f"{name} must carry a state with one axis that counts rows, got {tuple(two.shape)} of 2 rows and "
+        f"{tuple(three.shape)} of 3: {remedy}"
+    )
