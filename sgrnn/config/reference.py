@@ -40,7 +40,7 @@ class SectionReference(NamedTuple):
         addresses: dotted names that lead to it, from the one with no kinds to the one with all: `gradient`,
             `gradient.synthetic`.
         meaning: a sentence.
-        fields: all but a kind that names the section itself.
+        fields: in the order of the section.
     """
 
     addresses: Sequence[str]
@@ -81,7 +81,7 @@ def reference(address: str = "") -> list[SectionReference]:
 def _sections(section: type[BaseModel], addresses: Sequence[str], name: str) -> Iterator[SectionReference]:
     """Yield the description of a section, and of those within it."""
     properties = section.model_json_schema()["properties"]
-    fields = {field: known for field, known in section.model_fields.items() if "const" not in properties[field]}
+    kind = {field: "Kind of the section." for field, schema in properties.items() if "const" in schema}
     yield SectionReference(
         addresses,
         _line(section.__doc__),
@@ -89,13 +89,13 @@ def _sections(section: type[BaseModel], addresses: Sequence[str], name: str) -> 
             FieldReference(
                 _joined(name, field),
                 _takes_sections(known.annotation) or _takes(properties[field]),
-                "required" if known.is_required() else f"default {_written(known.default)}",
-                _line(known.description),
+                "required" if known.is_required() or field in kind else f"default {_written(known.default)}",
+                _line(known.description or kind.get(field)),
             )
-            for field, known in fields.items()
+            for field, known in section.model_fields.items()
         ],
     )
-    for field, known in fields.items():
+    for field, known in section.model_fields.items():
         options = sections_in(known.annotation)
         for option in options:
             here = [_joined(address, field) for address in addresses]
@@ -117,8 +117,8 @@ def _takes(schema: dict[str, Any]) -> str:
     """Return what a field takes in words, from its JSON schema."""
     if "anyOf" in schema:
         return ", or ".join(_takes(each) for each in schema["anyOf"])
-    if "enum" in schema:
-        return _either(schema["enum"])
+    if "const" in schema or "enum" in schema:
+        return _either(schema.get("enum", [schema.get("const")]))
     match schema["type"]:
         case "array" if "prefixItems" in schema:
             return f"list of {len(schema['prefixItems'])}, each a {_takes(schema['prefixItems'][0])}"

@@ -31,7 +31,7 @@ def test_every_field_and_every_section_has_a_meaning() -> None:
             assert each.meaning.endswith("."), f"{each.name} needs a docstring beneath it"
     everything = {each.name for section in described for each in section.fields}
     last = {name.rpartition(".")[2] for name in everything}
-    assert {name for section in sections(Recipe) for name in section.model_fields} - {"kind"} <= last
+    assert {name for section in sections(Recipe) for name in section.model_fields} == last
     assert len(everything) > 80
 
 
@@ -64,6 +64,7 @@ def test_a_section_says_its_kinds_and_which_it_is_if_left_out() -> None:
         "section of kind constant, step, plateau, cosine or restarts", "default kind: constant"
     )  # fmt: skip
     assert field["model"][1:3] == ("section", "required")
+    assert reference("schedule.step")[0].fields[0] == ("schedule.kind", "step", "required", "Kind of the section.")
     assert reference("model")[1].fields[3][:3] == ("model.slower_levels", "list of sections", "default []")
 
 
@@ -72,6 +73,7 @@ def test_an_address_may_name_kinds_or_leave_them_out() -> None:
         return [section.addresses[-1] for section in reference(address)]
 
     assert titles("gradient.bp_lambda") == ["gradient.bp_lambda"]
+    assert titles("schedule.kind") == ["schedule.constant", *titles("schedule")[2:]]
     assert titles("gradient.window") == ["gradient.truncated", "gradient.exact", "gradient.synthetic"]
     assert titles("gradient.synthesizer.rank") == titles("gradient.synthetic.synthesizer.rank") == [
         "gradient.synthetic.synthesizer.error", "gradient.synthetic.synthesizer.adjoint"
