@@ -7,8 +7,11 @@ page links to. Links to such files are written as they are on disk, so that they
 import re
 from importlib import import_module
 from pathlib import Path
-from posixpath import dirname, normpath, relpath
+from posixpath import dirname, join, normpath, relpath
+from textwrap import indent
+from typing import Any, final
 
+from griffe import Extension, Object
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -25,6 +28,7 @@ PUBLIC = {
     "api/tasks.md": "sgrnn.tasks",
     "api/diagnostics.md": "sgrnn.diagnostics",
 }
+_DOCTEST = re.compile(r"(?:^>>> .*\n?(?:^.+\n?)*)", re.MULTILINE)
 _LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)#\s]+)")
 
 
@@ -37,7 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     written = {file.src_uri: file.content_string for file in files.documentation_pages()} | made
     for page, text in written.items():
         for target in _LINK.findall(text):
-            place = normpath(f"{dirname(page)}/{target}")
+            place = normpath(join(dirname(page), target))
             if place.startswith("../") and place not in BESIDE:
                 made[_source(place)] = _shown(place)
     for page, text in made.items():
@@ -50,12 +54,24 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     folder = dirname(page.file.src_uri)
 
     def moved(link: re.Match[str]) -> str:
-        place = normpath(f"{folder}/{link[1]}")
+        place = normpath(join(folder, link[1]))
         if not place.startswith("../"):
             return link[1]
         return relpath(BESIDE.get(place) or _source(place), folder or ".")
 
     return _LINK.sub(moved, markdown).replace("<!-- shipped recipes -->", _recipes())
+
+
+@final
+class Examples(Extension):
+    """Reader of doctests, which docstrings here have without a heading, as examples."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """Put a heading before each doctest of a docstring."""
+        if obj.docstring is not None:
+            obj.docstring.value = _DOCTEST.sub(
+                lambda test: f"Examples:\n{indent(test[0], '    ')}", obj.docstring.value
+            )
 
 
 def _source(place: str) -> str:
@@ -69,12 +85,17 @@ def _shown(place: str) -> str:
 
 
 def _names(module: str) -> str:
-    """Return the page of a module's public names."""
-    names = getattr(import_module(module), "__all__", None)
-    if names is None:
-        return f"# {module}\n\n::: {module}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"
-    title = f"# {module}\n\n::: {module}\n    options: {{show_root_heading: false, members: false}}\n\n"
-    return title + "".join(f"::: {module}.{name}\n\n" for name in names)
+    """Return the page of a module's public names, by the rooms in which they live where that is known."""
+    imported = import_module(module)
+    names = getattr(imported, "__all__", None)
+    members = str(names is None).lower()  # a module without a list of names is all of it public
+    options = f"{{show_root_heading: false, show_root_toc_entry: false, members: {members}}}"
+    text = f"# {module}\n\n::: {module}\n    options: {options}\n\n"
+    for room, inside in getattr(imported, "_HOMES", {"": " ".join(names or ())}).items():
+        text += f"## {module}.{room}\n\n" if room else ""
+        options = f"    options: {{heading_level: {3 if room else 2}}}\n\n"
+        text += "".join(f"::: {module}.{name}\n{options}" for name in inside.split())
+    return text
 
 
 def _recipes() -> str:
@@ -85,8 +106,7 @@ def _fields() -> str:
     """Return the page of all recipe fields."""
     parts = ["# Recipe fields\n\nThe same in a terminal: `sgrnn recipes fields gradient.synthetic`.\n"]
     for section in reference():
-        *_, address = section.addresses
-        parts.append(f"## {address or 'A recipe'}\n\n{section.meaning}\n")
+        parts.append(f"## {section.title or 'A recipe'}\n\n{section.meaning}\n")
         for field in section.fields:
             parts.append(f"`{field.name}` · {field.takes} · {field.default}\n:   {field.meaning}\n")
     return "\n".join(parts)

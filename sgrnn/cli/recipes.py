@@ -103,8 +103,8 @@ def fields(
 
     width = min(get_terminal_size().columns, _WIDEST)
     for described in reference(section):
-        title = f"{described.addresses[-1]}: {described.meaning}" if described.addresses[-1] else described.meaning
-        print(fill(title, width, subsequent_indent="  "), end="\n\n")
+        heading = f"{described.title}: {described.meaning}" if described.title else described.meaning
+        print(fill(heading, width, subsequent_indent="  "), end="\n\n")
         for field in described.fields:
             line = f"{field.name}: {field.takes}; {field.default}"
             print(fill(line, width, initial_indent="  ", subsequent_indent="      "))

@@ -37,12 +37,13 @@ class SectionReference(NamedTuple):
     """Description of a section, of one kind where there are several.
 
     Args:
-        addresses: dotted names that lead to it, from the one with no kinds to the one with all: `gradient`,
-            `gradient.synthetic`.
+        title: its dotted name, and its kind.
+        addresses: all names that lead to it, the kinds of sections said or left out: `gradient`, `gradient.synthetic`.
         meaning: a sentence.
-        fields: in the order of the section.
+        fields: its kind first, if it has one.
     """
 
+    title: str
     addresses: Sequence[str]
     meaning: str
     fields: Sequence[FieldReference]
@@ -68,7 +69,7 @@ def reference(address: str = "") -> list[SectionReference]:
     Raises:
         InputError: nothing has this address.
     """
-    sections = list(_sections(Recipe, [""], ""))
+    sections = list(_sections(Recipe, [""], "", ""))
     found = [part for part in (section.beneath(address) for section in sections) if part.fields]
     if not found:
         named = [field.name for section in sections for field in section.fields if _last(field.name) == address]
@@ -78,29 +79,31 @@ def reference(address: str = "") -> list[SectionReference]:
     return found
 
 
-def _sections(section: type[BaseModel], addresses: Sequence[str], name: str) -> Iterator[SectionReference]:
+def _sections(section: type[BaseModel], addresses: Sequence[str], name: str, kind: str) -> Iterator[SectionReference]:
     """Yield the description of a section, and of those within it."""
     properties = section.model_json_schema()["properties"]
-    kind = {field: "Kind of the section." for field, schema in properties.items() if "const" in schema}
+    given = {"kind": "Kind of the section."} if kind else {}
     yield SectionReference(
+        _joined(name, kind) if kind else name,
         addresses,
         _line(section.__doc__),
         [
             FieldReference(
                 _joined(name, field),
                 _takes_sections(known.annotation) or _takes(properties[field]),
-                "required" if known.is_required() or field in kind else f"default {_written(known.default)}",
-                _line(known.description or kind.get(field)),
+                "required" if known.is_required() or field in given else f"default {_written(known.default)}",
+                _line(known.description or given.get(field)),
             )
-            for field, known in section.model_fields.items()
+            for field, known in sorted(section.model_fields.items(), key=lambda item: item[0] not in given)
         ],
     )
     for field, known in section.model_fields.items():
         options = sections_in(known.annotation)
         for option in options:
+            kind = kinds([option]) if len(options) > 1 else ""
             here = [_joined(address, field) for address in addresses]
-            of_kind = [f"{address}.{kinds([option])}" for address in here] if len(options) > 1 else []
-            yield from _sections(option, [*here, *of_kind], _joined(name, field))
+            of_kind = [f"{address}.{kind}" for address in here] if kind else []
+            yield from _sections(option, [*here, *of_kind], _joined(name, field), kind)
 
 
 def _takes_sections(annotation: Any) -> str:
