@@ -16,17 +16,20 @@ PAGES = {
     str(path.relative_to(ROOT)): path.read_text("utf-8") for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 }
 README = PAGES["README.md"]
+ELSEWHERE = {"docs/export.md"}  # tests/cli/test_export.py runs its blocks, with a model to be exported
 BLOCKS = [
     pytest.param(code, id=f"{page}:{place}")
     for page, text in PAGES.items()
+    if page not in ELSEWHERE
     for place, code in enumerate(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
 ]
 
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty folder, and what torchrun tells the one process of a group."""
+    """A folder with a text of one's own, and what torchrun tells the one process of a group."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "book.txt").write_text("The value of any other text is that of a quick brown fox.\n" * 200)
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
