@@ -6,6 +6,7 @@ It is read off the sections: their types, and the docstrings beneath their field
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, NamedTuple, get_origin
 
 from pydantic import BaseModel
@@ -69,7 +70,7 @@ def reference(address: str = "") -> list[SectionReference]:
     Raises:
         InputError: nothing has this address.
     """
-    sections = list(_sections(Recipe, [""], "", ""))
+    sections = _all_sections()
     found = [part for part in (section.beneath(address) for section in sections) if part.fields]
     if not found:
         named = [field.name for section in sections for field in section.fields if _last(field.name) == address]
@@ -77,6 +78,11 @@ def reference(address: str = "") -> list[SectionReference]:
         guess = f"did you mean {' or '.join(close)}?" if close else "`sgrnn recipes fields` prints all there are"
         raise InputError(f"a recipe has no section or field {address!r}; {guess}")
     return found
+
+
+@cache
+def _all_sections() -> tuple[SectionReference, ...]:
+    return tuple(_sections(Recipe, [""], "", ""))
 
 
 def _sections(section: type[BaseModel], addresses: Sequence[str], name: str, kind: str) -> Iterator[SectionReference]:
