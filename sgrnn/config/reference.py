@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_origin
 from pydantic import BaseModel
 
 from sgrnn.config.recipe import Recipe
-from sgrnn.config.schema import kinds, meant, sections_in
+from sgrnn.config.schema import kinds, meant, sections_in, takes_nothing
 from sgrnn.errors import InputError
 
 _BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to", "exclusiveMaximum": "to below"}
@@ -119,7 +119,8 @@ def _takes_sections(annotation: Any) -> str:
         return ""
     if get_origin(annotation) is tuple:
         return "list of sections"
-    return f"section of kind {_either(kinds(options).split(', '))}" if len(options) > 1 else "section"
+    of_kind = f" of kind {_either(kinds(options).split(', '))}" if len(options) > 1 else ""
+    return f"section{of_kind}{', or null' if takes_nothing(annotation) else ''}"
 
 
 def _takes(schema: dict[str, Any]) -> str:

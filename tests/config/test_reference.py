@@ -64,6 +64,7 @@ def test_a_section_says_its_kinds_and_which_it_is_if_left_out() -> None:
         "section of kind constant, step, plateau, cosine or restarts", "default kind: constant"
     )  # fmt: skip
     assert field["model"][1:3] == ("section", "required")
+    assert field["data"][1:3] == ("section, or null", "default null")
     assert reference("schedule.step")[0].fields[0] == ("schedule.kind", "step", "required", "Kind of the section.")
     assert reference("model")[1].fields[3][:3] == ("model.slower_levels", "list of sections", "default []")
 
