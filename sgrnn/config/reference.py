@@ -131,9 +131,9 @@ def _takes(schema: dict[str, Any]) -> str:
         return _either(schema.get("enum", [schema.get("const")]))
     match schema["type"]:
         case "array" if "prefixItems" in schema:
-            return f"list of {len(schema['prefixItems'])}, each a {_takes(schema['prefixItems'][0])}"
+            return f"list of {len(schema['prefixItems'])}, each {_takes(schema['prefixItems'][0])}"
         case "array":
-            return f"list, each a {_takes(schema['items'])}"
+            return f"list, each {_takes(schema['items'])}"
         case "string":
             return schema.get("format", "text")
         case "boolean":
