@@ -7,7 +7,7 @@ page links to. Links to such files are written as they are on disk, so that they
 import re
 from importlib import import_module
 from pathlib import Path
-from posixpath import dirname, join, normpath, relpath
+from posixpath import basename, dirname, join, normpath, relpath
 from textwrap import indent
 from typing import Any, final
 
@@ -80,8 +80,8 @@ def _source(place: str) -> str:
 
 def _shown(place: str) -> str:
     """Return a page with the text of a file."""
-    name, text = place.removeprefix("../"), (ROOT / "docs" / place).read_text("utf-8")
-    return f"---\nsearch: {{exclude: true}}\n---\n\n# {name}\n\n````python\n{text}````\n"
+    path, text = place.removeprefix("../"), (ROOT / "docs" / place).read_text("utf-8")
+    return f"---\nsearch: {{exclude: true}}\n---\n\n# {basename(path)}\n\n`{path}`\n\n````python\n{text}````\n"
 
 
 def _names(module: str) -> str:
