@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-State = Any  # a Tensor, or a tuple, list, dict or named tuple of States
+State = Any
+"""A tensor, or a tuple, list, dict or named tuple of states."""
 
 
 def map_state(function: Callable[..., Any], *states: State) -> State:

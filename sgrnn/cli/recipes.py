@@ -11,6 +11,8 @@ from sgrnn.cli.options import TAKES_OVERRIDES, RecipeArgument, overrides_of
 from sgrnn.cli.tables import print_table
 from sgrnn.errors import InputError
 
+_WIDEST = 100  # letters that a line of prose has at most
+
 app = typer.Typer(
     no_args_is_help=True,
     help="List, show, copy and check recipes.\n\nExample: sgrnn recipes copy quickstart mine.yaml",
@@ -84,3 +86,26 @@ def check(context: typer.Context, name: RecipeArgument) -> None:
 
     load_recipe(name, overrides_of(context))
     print(f"{name} is a valid recipe")
+
+
+@app.command()
+def fields(
+    section: Annotated[str, typer.Argument(help="A section or field, such as gradient.synthetic; else all.")] = "",
+) -> None:
+    """Print what the fields of a recipe mean, what they take, and what they are where they are left out.
+
+    Example: sgrnn recipes fields gradient.synthetic
+    """
+    from shutil import get_terminal_size
+    from textwrap import fill
+
+    from sgrnn.config.reference import reference
+
+    width = min(get_terminal_size().columns, _WIDEST)
+    for described in reference(section):
+        heading = f"{described.title}: {described.meaning}" if described.title else described.meaning
+        print(fill(heading, width, subsequent_indent="  "), end="\n\n")
+        for field in described.fields:
+            line = f"{field.name}: {field.takes}; {field.default}"
+            print(fill(line, width, initial_indent="  ", subsequent_indent="      "))
+            print(fill(field.meaning, width, initial_indent="      ", subsequent_indent="      "), end="\n\n")

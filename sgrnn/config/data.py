@@ -14,6 +14,7 @@ class TokenizerConfig(Section):
     """Rule by which text becomes tokens. The vocabulary comes from the train split alone."""
 
     kind: TokenizerKind = "word"
+    """Tokens are words between blanks, characters, or pieces of words that sentencepiece learns."""
     vocabulary_size: PositiveInt | None = None
     """Number of pieces (bpe, unigram), or of the most frequent words kept (word; all if left out)."""
     min_count: PositiveInt = 1
@@ -29,15 +30,19 @@ class DataConfig(Section):
     """A text, and the files of one's own."""
 
     corpus: Literal["ptb", "ptb-char", "wikitext-2", "python-docs", "text"]
+    """Name of the text (`sgrnn data list`); `text` for files of your own."""
     tokenizer: TokenizerConfig | None = TokenizerConfig()
-    """Null for that of the run that `model.start_from` names, which is the default with it."""
+    """Rule by which it becomes tokens; null for that of the run that `model.start_from` names, the default with it."""
     train: Path | None = None
     """File to train on, relative to the recipe (corpus `text`)."""
     valid: Path | None = None
     """File to validate on (corpus `text`); if left out, the last `valid_fraction` of `train`."""
     test: Path | None = None
+    """File to test on (corpus `text`); if left out, the end of `train` (`test_fraction`), none if `valid` is a file."""
     valid_fraction: Fraction = 0.05
+    """Share of the characters of `train` to validate on, where `valid` is no file."""
     test_fraction: Fraction = 0.05
+    """Share of the characters of `train` to test on, where neither `valid` nor `test` is a file; 0 for none."""
     reset: Literal["none", "line", "document"] = "none"
     """Where the state is reset, in training and in evaluation: nowhere but at the beginning of the text, at every line,
     or at every document."""

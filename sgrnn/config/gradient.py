@@ -20,6 +20,7 @@ class TruncatedBPTTConfig(Section):
 
     kind: Literal["truncated"] = "truncated"
     window: PositiveInt
+    """Steps back-propagated together."""
     parallel: bool | None = None
     """Run the windows of a span as one batch; null for where that is faster, never with interfaces."""
 
@@ -29,6 +30,7 @@ class ExactAheadConfig(Section):
 
     kind: Literal["exact"] = "exact"
     window: PositiveInt
+    """Steps back-propagated together."""
     lookahead: PositiveInt = 8
     """Steps beyond each window."""
     parallel: bool | None = None
@@ -40,7 +42,9 @@ class SyntheticGradientsConfig(Section):
 
     kind: Literal["synthetic"] = "synthetic"
     window: PositiveInt
+    """Steps back-propagated together."""
     synthesizer: Annotated[SynthesizerConfig, Field(discriminator="kind")] = ErrorSynthesizerConfig()
+    """Predictor of the gradients."""
     run_ahead: NonNegativeInt | None = None
     """Steps that the model is run beyond a span, for a synthesizer that sees output gradients to know those there; null
     for its lookahead."""
@@ -65,6 +69,7 @@ class SyntheticGradientsConfig(Section):
     ground_every: PositiveInt | None = None
     """In one of so many spans with synthetic gradients these are those of a longer window, `ground_window`."""
     ground_window: PositiveInt | None = None
+    """Steps back-propagated together in those spans, at least `window`; goes together with `ground_every`."""
 
 
 class RTRLConfig(Section):

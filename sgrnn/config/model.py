@@ -14,6 +14,7 @@ class LevelConfig(Section):
     """A level of a hierarchy above the fastest, of the model's kind of core."""
 
     hidden_size: PositiveInt
+    """Units of the level."""
     period: PositiveInt
     """Steps of the sequence from one tick to the next."""
     message_size: PositiveInt | None = None
@@ -26,8 +27,11 @@ class ModelConfig(Section):
     """Embedding, core, output layer."""
 
     core: Literal["lstm", "gru", "rnn"] = "lstm"
+    """Kind of the recurrent layers."""
     hidden_size: PositiveInt
+    """Units of each layer."""
     num_layers: PositiveInt = 1
+    """Number of layers."""
     slower_levels: tuple[LevelConfig, ...] = ()
     """Levels above this core, which ticks at every step: together a hierarchy."""
     embedding_size: PositiveInt | None = None

@@ -12,8 +12,11 @@ class SgdConfig(Section):
 
     kind: Literal["sgd"] = "sgd"
     learning_rate: PositiveFloat
+    """Learning rate, before a schedule's factor."""
     momentum: Fraction = 0.0
+    """Share of the last step that the next one keeps."""
     weight_decay: NonNegativeFloat = 0.0
+    """Factor of the L2 penalty."""
 
 
 class AdamConfig(Section):
@@ -21,8 +24,11 @@ class AdamConfig(Section):
 
     kind: Literal["adam"] = "adam"
     learning_rate: PositiveFloat = 1e-3
+    """Learning rate, before a schedule's factor."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay per update of the running means of the gradient and of its square."""
     weight_decay: NonNegativeFloat = 0.0
+    """Factor of the L2 penalty."""
 
 
 class AdamWConfig(Section):
@@ -30,8 +36,11 @@ class AdamWConfig(Section):
 
     kind: Literal["adamw"] = "adamw"
     learning_rate: PositiveFloat = 1e-3
+    """Learning rate, before a schedule's factor."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay per update of the running means of the gradient and of its square."""
     weight_decay: NonNegativeFloat = 0.01
+    """Share of a parameter that is taken off at each update, times the learning rate."""
 
 
 OptimizerConfig = SgdConfig | AdamConfig | AdamWConfig
@@ -48,8 +57,11 @@ class StepDecayConfig(Section):
 
     kind: Literal["step"] = "step"
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Factor on the learning rate."""
     after: NonNegativeInt = 0
+    """Epochs before it is first multiplied."""
     every: PositiveInt = 1
+    """Epochs from one time to the next."""
 
 
 class PlateauConfig(Section):
@@ -57,7 +69,9 @@ class PlateauConfig(Section):
 
     kind: Literal["plateau"] = "plateau"
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Factor on the learning rate."""
     patience: PositiveInt = 1
+    """Epochs without improvement that are waited for."""
 
 
 class CosineConfig(Section):
@@ -65,7 +79,9 @@ class CosineConfig(Section):
 
     kind: Literal["cosine"] = "cosine"
     floor: Fraction = 0.0
+    """Share of the rate at the end."""
     warmup: NonNegativeFloat = 0.0
+    """Epochs over which the rate rises from 0."""
 
 
 class WarmRestartsConfig(Section):
@@ -77,6 +93,7 @@ class WarmRestartsConfig(Section):
     growth: Annotated[float, Field(ge=1)] = 1.0
     """Ratio of each period to the one before: 2 doubles it."""
     floor: Fraction = 0.0
+    """Share of the rate just before a restart."""
 
 
 ScheduleConfig = ConstantRateConfig | StepDecayConfig | PlateauConfig | CosineConfig | WarmRestartsConfig

@@ -23,15 +23,23 @@ class Recipe(Section):
     """A training run, on a text (`data`) or on a task."""
 
     data: DataConfig | None = None
+    """Text to learn: either this or a task."""
     task: Annotated[TaskConfig | None, Field(discriminator="kind", validate_default=True)] = None
+    """Task to learn, with known dependencies in time: either this or a text."""
     model: ModelConfig
+    """Model to train."""
     gradient: Annotated[GradientConfig, Field(discriminator="kind")]
+    """Gradient estimator: what crosses the boundaries between windows."""
     optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = AdamConfig()
+    """Optimizer of the model."""
     synthesizer_optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = AdamConfig()
+    """Optimizer of the synthesizer."""
     schedule: Annotated[ScheduleConfig, Field(discriminator="kind")] = ConstantRateConfig()
     """Schedule of the model's learning rate; the synthesizer's stays as it is."""
     training: TrainingConfig
+    """Length of the training, size of its updates, and what is logged and kept."""
     sample: SampleConfig = SampleConfig()
+    """Text generated when training ends."""
 
     @check(mode="before")
     @classmethod

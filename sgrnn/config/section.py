@@ -11,7 +11,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A section of a recipe: unknown fields are refused, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, strict=False, use_attribute_docstrings=True
+    )
 
     def options(self, *others: str) -> dict[str, Any]:
         """Return the fields as keyword arguments of the library's class: all but `kind` and the others named."""

@@ -15,6 +15,7 @@ class ConstantSourceConfig(Section):
 
     kind: Literal["constant"] = "constant"
     share: Share = 1.0
+    """Share of the synthetic gradient: 0 for real gradients alone."""
 
 
 class AlternateConfig(Section):
@@ -26,7 +27,9 @@ class AlternateConfig(Section):
     growth: Annotated[float, Field(ge=1)] = 1.0
     """Ratio of each turn's length to that of the turn before."""
     unit: Unit = "epochs"
+    """Unit of `every`."""
     first: Source = "real"
+    """Gradients of the first turn."""
 
 
 class AtRestartsConfig(Section):
@@ -34,6 +37,7 @@ class AtRestartsConfig(Section):
 
     kind: Literal["restarts"] = "restarts"
     first: Source = "real"
+    """Gradients before the first restart."""
 
 
 class RampConfig(Section):
@@ -41,11 +45,17 @@ class RampConfig(Section):
 
     kind: Literal["ramp"] = "ramp"
     start: NonNegativeFloat = 0.0
+    """Time at which the share begins to change."""
     stop: PositiveFloat
+    """Time from which it stays as it is."""
     before: Share = 0.0
+    """Share until `start`."""
     after: Share = 1.0
+    """Share from `stop` on."""
     shape: Literal["linear", "cosine"] = "linear"
+    """Curve between the two: a line, or half a cosine."""
     unit: Unit = "epochs"
+    """Unit of `start` and `stop`."""
 
 
 class BernoulliConfig(Section):
@@ -53,7 +63,9 @@ class BernoulliConfig(Section):
 
     kind: Literal["random"] = "random"
     probability: Share
+    """Probability that a span has synthetic gradients."""
     seed: NonNegativeInt = 0
+    """Seed of the draws."""
 
 
 SourceConfig = ConstantSourceConfig | AlternateConfig | AtRestartsConfig | RampConfig | BernoulliConfig

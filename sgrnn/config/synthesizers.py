@@ -12,6 +12,7 @@ class ErrorSynthesizerConfig(Section):
 
     kind: Literal["error"] = "error"
     lookahead: PositiveInt = 8
+    """Steps ahead whose output gradients are seen."""
     hidden_size: PositiveInt = 128
     """Units of the network that computes the gates."""
     rank: PositiveInt = 32
@@ -41,6 +42,7 @@ class MLPSynthesizerConfig(Section):
 
     kind: Literal["mlp"] = "mlp"
     lookahead: NonNegativeInt = 4
+    """Steps ahead that are seen; 0 for the state alone."""
     hidden_sizes: tuple[PositiveInt, ...] = (256,)
     """Units of the hidden layers; [] makes it linear."""
     projection: PositiveInt | None = 32

@@ -27,6 +27,7 @@ class _Grown(_Drawn):
     """A task of vectors to be repeated, which grows as it is mastered."""
 
     bits: PositiveInt = 8
+    """Bits of a vector."""
     vectors: PositiveInt = 1
     """Number at the beginning of training."""
     threshold: PositiveFloat = 0.15

@@ -30,12 +30,15 @@ class TrainingConfig(Section):
     """Length of the training, size of its updates, and what is logged and kept."""
 
     epochs: PositiveInt
+    """Times that the text is gone through; of a task, evaluations."""
     batch_size: PositiveInt = 20
+    """Rows of a span: text is laid out as so many streams side by side."""
     span: PositiveInt | None = None
     """Steps between two updates; null for 20 of a text, and for a whole episode of a task."""
     max_updates: PositiveInt | None = None
     """Stop after so many updates, whatever `epochs` says."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the first parameters, of dropout and of a task's episodes."""
     output_precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the output layer's matrix products; parameters and states stay float32."""
     core_precision: Literal["float32", "bfloat16"] = "float32"
@@ -48,6 +51,7 @@ class TrainingConfig(Section):
     """Stop when the validation loss has not improved for so many epochs, by the evaluations at their ends; of a task
     that grows, length and loss."""
     log_every: PositiveInt = 50
+    """Updates between two lines of the log."""
     evaluate_every: PositiveInt | None = None
     """Updates between two evaluations on the valid split, besides the one at the end of each epoch. Of all of them the
     best is kept as a checkpoint, which is written as often as one is better than those before."""
@@ -57,7 +61,9 @@ class TrainingConfig(Section):
     """What else the record goes to beside metrics.jsonl: Weights & Biases and MLflow come with `sgrnn[wandb]` and
     `sgrnn[mlflow]`."""
     checkpoint_every: PositiveInt = 1000
+    """Updates between two checkpoints, besides the one at the end of each epoch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to train on; `auto` is a GPU where there is one."""
     threads: PositiveInt | None = None
     """Threads of each process on a CPU; null for what OMP_NUM_THREADS says, and where that is not set for one thread of
     a small model, up to 20 million multiply-adds a step (rows times weights), and all there are of a larger one."""
@@ -67,5 +73,8 @@ class SampleConfig(Section):
     """The text generated when training ends."""
 
     prompt: str = ""
+    """Text that the model reads first."""
     length: NonNegativeInt = 100
+    """Tokens to generate; 0 for none."""
     temperature: NonNegativeFloat = 0.8
+    """Temperature; 0 takes the likeliest token each time."""

@@ -14,7 +14,11 @@ from sgrnn.estimators import GradientEstimator
 from sgrnn.span import Span
 from sgrnn.state import State, rows
 
-INJECTED, PREDICTED = 0, 1
+INJECTED = 0
+"""Row of the Gram matrix of what is injected."""
+
+PREDICTED = 1
+"""Row of the Gram matrix of what is predicted."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ COMMANDS = list(paths(get_command(app)))
 def test_the_commands_are_these() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         "", "train", "resume", "sweep", "evaluate", "generate", "export", "compare", "diagnose", "report",
-        "recipes", "recipes list", "recipes show", "recipes copy", "recipes check",
+        "recipes", "recipes list", "recipes show", "recipes copy", "recipes check", "recipes fields",
         "data", "data list", "data fetch", "data check",
     }  # fmt: skip
 

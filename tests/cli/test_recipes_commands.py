@@ -91,3 +91,19 @@ def test_check_reports_all_mistakes_of_file_and_overrides(sgrnn: Commands) -> No
         "command line: gradient.windw is not a field; did you mean gradient.window?",
         "tiny.yaml:8: training.span must be greater than 0, got 0",
     ]
+
+
+def test_fields_prints_the_reference_of_what_is_asked_for(sgrnn: Commands) -> None:
+    assert sgrnn.well("recipes", "fields", "training.diagnosis.every").splitlines() == [
+        "training.diagnosis: Metrics that cost more than an update, measured now and then",
+        "  (`sgrnn.diagnostics`).",
+        "",
+        "  training.diagnosis.every: whole number from 1; required",
+        "      Updates between two diagnoses.",
+        "",
+    ]
+    everything = sgrnn.well("recipes", "fields")
+    assert "  gradient.synthesizer.rank: whole number from 1; default 32\n" in everything
+    assert sgrnn.refused("recipes", "fields", "gradient.windw") == (
+        "a recipe has no section or field 'gradient.windw'; did you mean gradient.window?"
+    )

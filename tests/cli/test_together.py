@@ -38,8 +38,8 @@ def shorten(name: str) -> int:
 
 
 def test_torchrun_trains_one_run(sgrnn: Commands) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    (line,) = re.findall(r"^ +torchrun (.*?)  +# ", readme, re.MULTILINE)
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text("utf-8")
+    (line,) = re.findall(r"^ +torchrun (.*?)  +# ", page, re.MULTILINE)
     assert line == "--nproc-per-node=2 -m -- sgrnn train ptb-word-small --run runs/two"
     arguments = line.replace("ptb-word-small", "tiny.yaml").split()
     ended = subprocess.run(
