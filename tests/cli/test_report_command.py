@@ -62,7 +62,7 @@ def test_runs_are_shown_while_they_train(sgrnn: Commands, tiny: str) -> None:
     running = sgrnn.process("train", "tiny.yaml", "--run", "mine", "--training.max_updates=50000", *often,
                             "--training.epochs=20000")  # fmt: skip
     try:
-        while not (Path("mine/curves.png").exists() and "valid_loss" in Path("mine/metrics.jsonl").read_text()):
+        while not (Path("mine/metrics.jsonl").exists() and "valid_loss" in Path("mine/metrics.jsonl").read_text()):
             assert running.alive
             sleep(0.05)
         for _ in range(3):  # at different moments of its updates and checkpoints
