@@ -66,16 +66,16 @@ def spans(
         raise ValueError(f"is_first and lengths go with targets; an iterable of batches gives {_BATCH}")
     if isinstance(inputs, Tensor | np.ndarray) or not isinstance(inputs, Iterable):
         raise TypeError(f"targets are missing: give them, or an iterable of batches, each {_BATCH}")
-    batches = _batches(inputs, batch_first)
+    batches = _batches(inputs, batch_first, stateful)
     return _joined(batches, steps, lookahead) if stateful else _apart(batches, steps, lookahead)
 
 
-def _batches(batches: Iterable[Any], batch_first: bool) -> Iterator[Span]:
+def _batches(batches: Iterable[Any], batch_first: bool, stateful: bool) -> Iterator[Span]:
     """Yield each batch as one span, and name the batch in which something is wrong."""
     number = 0
     for number, batch in enumerate(batches, start=1):
         try:
-            span = _whole(*_parts(batch), batch_first=batch_first)
+            span = _whole(*_parts(batch), batch_first=batch_first, stateful=stateful)
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {number}: {error}") from None
         yield span
@@ -107,16 +107,15 @@ def _joined(batches: Iterable[Span], steps: int, lookahead: int) -> Iterator[Spa
             yield from (batch.slice(start, start + steps, lookahead) for start in range(0, whole, steps))
             rest = batch.slice(whole, batch.steps)
     if rest is not None:
-        yield from rest.divide(steps, lookahead)
+        yield from replace(rest, is_last=torch.ones_like(rest.marked_first()[0])).divide(steps, lookahead)
 
 
 def _continued(span: Span, following: Span) -> Span:
     """Join two spans of which the second goes on where the first ends, but in rows that ended in padding."""
     span.require_same_kind(following, "later ")
-    ended = None if span.mask is None else ~span.mask[-1]
     is_first = following.marked_first().clone()
     is_first[0] = False
-    return Span.join([replace(span, is_last=ended), replace(following, is_first=is_first)])
+    return Span.join([span, replace(following, is_first=is_first)])
 
 
 def _parts(batch: Any) -> tuple[Any, Any, Any]:
@@ -127,14 +126,16 @@ def _parts(batch: Any) -> tuple[Any, Any, Any]:
     raise TypeError(f"a batch must be {_BATCH}, got {found}")
 
 
-def _whole(inputs: Any, targets: Any, lengths: Any = None, is_first: Any = None, *, batch_first: bool = False) -> Span:
-    """Return sequences as one span, which all rows begin and end with."""
+def _whole(
+    inputs: Any, targets: Any, lengths: Any = None, is_first: Any = None, *, batch_first: bool, stateful: bool = False
+) -> Span:
+    """Return sequences as one span, which all rows begin and end with; with `stateful` those end that are padded."""
     span = Span(time_first("inputs", inputs, batch_first), time_first("targets", targets, batch_first))
     if is_first is not None:
         span = replace(span, is_first=time_first("is_first", is_first, batch_first).to(span.device))
     first = span.marked_first().clone()
     first[0] = True
-    last = torch.ones(span.batch_size, dtype=torch.bool, device=span.device)
+    last = torch.full_like(first[0], not stateful)
     span = replace(span, is_first=first, is_last=last)
     return span if lengths is None else _padded(span, lengths)
 
@@ -166,7 +167,10 @@ def time_first(name: str, steps: Any, batch_first: bool = False) -> Steps:
 
 
 def _padded(span: Span, lengths: Any) -> Span:
-    """Return a span, cut to its longest row, whose rows have so many steps: zeros in the place of what follows."""
+    """Return a span, cut to its longest row, whose rows have so many steps: zeros in the place of what follows.
+
+    Rows with fewer than all steps end.
+    """
     counts = torch.as_tensor(lengths, device=span.device)
     if counts.shape != (span.batch_size,) or counts.is_floating_point():
         raise ValueError(
@@ -176,7 +180,8 @@ def _padded(span: Span, lengths: Any) -> Span:
     if bool((counts < 1).any()) or bool((counts > span.steps).any()):
         raise ValueError(f"lengths must be between 1 and {span.steps}, the steps there are, got {counts.tolist()}")
     longest = int(counts.max())
-    span = replace(span.slice(0, longest), is_last=span.is_last, future=None)
+    ended = counts < span.steps
+    span = replace(span.slice(0, longest), is_last=ended if span.is_last is None else ended | span.is_last, future=None)
     mask = torch.arange(longest, device=span.device).unsqueeze(1) < counts
     if bool(mask.all()):
         return span

@@ -134,12 +134,16 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> None:
     """Train a run to its end, and print how it goes, how it ended and what to do with it."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with threads_for(run.recipe, problem.build_model, ranks):
-        model = _watch(run, problem, data, ranks, console)
+        curves = LiveCurves(run)
+        model = _watch(run, problem, data, ranks, curves, console)
         if ranks.leads:
+            curves.draw()
             _conclude(run, model, console)
 
 
-def _watch(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console: Console) -> SequenceModel:
+def _watch(
+    run: Run, problem: Problem, data: Path | None, ranks: Ranks, curves: LiveCurves, console: Console
+) -> SequenceModel:
     """Train a run while its views show it, until it ends or a signal asks to stop."""
     again = shlex.join([*ranks.command, "resume", str(run.folder), *(["--data", str(data)] if data else [])])
     keep_freed_memory()
@@ -153,7 +157,7 @@ def _watch(run: Run, problem: Problem, data: Path | None, ranks: Ranks, console:
                 kind = run.recipe.gradient.kind
                 console.print(f"training {run.folder}: {problem.description}, estimator {kind}{together}")
                 _tell_of_changes(run, problem, console)
-                viewers = [*stack.enter_context(open_loggers(run)), LiveCurves(run)]
+                viewers = [*stack.enter_context(open_loggers(run)), curves]
                 viewers.append(stack.enter_context(Display(run, console)))  # last, below what the services print
 
         def report(record: dict[str, Any]) -> None:
@@ -204,8 +208,7 @@ def _tell_of_changes(run: Run, problem: Problem, console: Console) -> None:
 
 
 def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
-    """Draw the curves, and print a sample, the score, and what to do next."""
-    LiveCurves(run).draw()
+    """Print a sample, the score, and what to do next."""
     if isinstance(model, LanguageModel):
         assert run.tokenizer is not None, "of a text"
         console.rule("sample")

@@ -154,6 +154,13 @@ def test_rows_that_ended_in_padding_begin_anew_where_batches_go_on() -> None:
     assert_identical(found.mask, real)
 
 
+def test_the_longest_rows_of_a_batch_may_have_ended_in_padding_too() -> None:
+    found = Span.join(list(spans(batches([4, 4], [[3, 3, 2], [4, 4, 4]]), steps=2, lookahead=1, stateful=True)))
+    assert [step for step, marks in enumerate(found.marked_first()) if bool(marks.all())] == [0, 3]
+    assert found.is_last is not None
+    assert bool(found.is_last.all())
+
+
 def test_batches_of_a_loader_begin_anew_each_by_itself() -> None:
     inputs, targets = numbered(6, 5)
     data = TensorDataset(inputs.T, targets.T, torch.tensor([6, 3, 5, 2, 4]))

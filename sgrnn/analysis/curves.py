@@ -50,12 +50,12 @@ class LiveCurves:
 
     Args:
         run: the run.
-        seconds_between: two drawings, at least.
+        seconds_between: two drawings, at least; so many pass before the first, too.
     """
 
     def __init__(self, run: Run, seconds_between: float = 10.0) -> None:
         self._run, self._between = run, seconds_between
-        self._drawn = float("-inf")
+        self._drawn, self._is_outdated = monotonic(), True
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Draw the curves where a record of the run's log is an evaluation, and the last drawing is old enough.
@@ -63,18 +63,20 @@ class LiveCurves:
         Raises:
             InputError: they cannot be written, the disk being full for example.
         """
+        self._is_outdated = True
         if "valid_loss" in record and monotonic() - self._drawn >= self._between:
             self.draw()
-            self._drawn = monotonic()
 
     def draw(self) -> None:
-        """Draw the curves now.
+        """Draw the curves now, unless nothing was logged since the last drawing.
 
         Raises:
             InputError: as above.
         """
-        with self._run.writing("curves.png") as path:
-            plot_curves([self._run], path)
+        if self._is_outdated:
+            with self._run.writing("curves.png") as path:
+                plot_curves([self._run], path)
+            self._drawn, self._is_outdated = monotonic(), False
 
 
 def curves(runs: Sequence[Run]) -> Figure:

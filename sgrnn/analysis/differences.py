@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 from statistics import mean, stdev
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 from sgrnn.analysis.comparison import SCORES, best_test, estimator_name, headline
 from sgrnn.analysis.standing import standing_of
@@ -17,6 +17,8 @@ _OF_A_REPETITION = {
     "seed", "threads", "device", "loggers", "log_every", "evaluate_every", "diagnosis", "checkpoint_every"
 }  # fmt: skip
 """Fields of the section training in which runs of one recipe may differ."""
+_PLACES = {"train", "valid", "test"}
+"""Fields of the section data that say where a text lies."""
 _OF_AN_ESTIMATOR = ("gradient.", "synthesizer_optimizer.", "training.synthesizer_clip", "sample.")
 
 
@@ -60,18 +62,21 @@ def differences(runs: Sequence[Run]) -> list[str]:
 def _groups(runs: Sequence[Run]) -> list[_Group]:
     found: dict[str, list[Run]] = {}
     for run in runs:
-        recipe = run.recipe.model_dump(mode="json", exclude={"sample": True, "training": _OF_A_REPETITION})
-        found.setdefault(json.dumps([recipe, run.texts().get("valid")]), []).append(run)
+        exclude: Any = {"sample": True, "training": _OF_A_REPETITION, "data": _PLACES}
+        recipe = run.recipe.model_dump(mode="json", exclude=exclude)
+        found.setdefault(json.dumps([recipe, _text(run)]), []).append(run)
     return [_Group(each) for each in found.values()]
+
+
+def _text(run: Run) -> str:
+    """Return what tells one text from another: its digests, or where it lies as long as it was not trained on."""
+    return json.dumps(run.texts() or run.recipe.model_dump(mode="json", include={"data": _PLACES}))
 
 
 def _alike(one: _Group, other: _Group) -> bool:
     """Return True where two recipes learn the same, by updates from as many steps."""
-    texts = {run.texts().get("valid") for group in (one, other) for run in group.runs}
-    problems = [
-        group.recipe.model_dump(include={"data": {"corpus", "train", "valid", "test"}, "task": True})
-        for group in (one, other)
-    ]
+    texts = {_text(run) for group in (one, other) for run in group.runs}
+    problems = [group.recipe.model_dump(include={"data": {"corpus"}, "task": True}) for group in (one, other)]
     return len(texts) == 1 and problems[0] == problems[1] and one.recipe.span == other.recipe.span
 
 
@@ -93,6 +98,7 @@ def _difference(one: _Group, other: _Group) -> Iterator[str]:
         if value != dict(other.recipe.fields_by_name()).get(field, value)
         and not field.startswith(_OF_AN_ESTIMATOR)
         and field.removeprefix("training.") not in _OF_A_REPETITION
+        and field.removeprefix("data.") not in _PLACES
     ]
     so_far = "" if all(standing_of(run).complete for run in runs) else ", so far"
     yield (

@@ -44,19 +44,12 @@ def report(
 
 def _sample(run: "Run") -> str | None:
     """Draw a text from the run's best checkpoint, as at the end of training."""
-    from sgrnn.training.checkpoints import best_update, latest_update
+    from sgrnn.training.checkpoints import latest_update
     from sgrnn.training.loading import load
     from sgrnn.training.sampling import sample_texts
 
     if run.tokenizer is None or latest_update(run.checkpoints) is None:
         return None
-    while True:
-        best = best_update(run.checkpoints)
-        try:
-            model, tokenizer = load(run)
-            break
-        except InputError:
-            if best == best_update(run.checkpoints):  # else the run, in training meanwhile, has replaced it by a better
-                raise
+    model, tokenizer = load(run)
     sample = run.recipe.sample.model_dump()
     return sample_texts(model, tokenizer, **sample, seed=run.recipe.training.seed)[0]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.modules import forked_random
 from sgrnn.span import Span, Steps, between
 from sgrnn.state import State, leaves, map_state
 
@@ -120,9 +121,8 @@ def _try_one_row_more(model: nn.Module, span: Span, state: State) -> None:
 
 
 def _works(model: nn.Module, inputs: Steps, state: State) -> bool:
-    devices = [each.device for each in leaves(inputs) if each.is_cuda][:1]
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices), kept_buffers(model):
+        with torch.no_grad(), forked_random(leaves(inputs)[0].device), kept_buffers(model):
             _, after = model(inputs, map_state(Tensor.clone, state))
         shapes = [tensor.shape for tensor in leaves(after)]
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):

@@ -1,7 +1,7 @@
-"""Properties of any module: a call that is its class's own, precision and device, mode, and methods inside wrappers."""
+"""Any module: a call that is its class's own; precision, device and mode; what it draws; methods inside wrappers."""
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -51,6 +51,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def forked_random(device: torch.device) -> AbstractContextManager[None]:
+    """Put the random generators, those of the device too, back to their states at the end of this context."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def method_of(module: nn.Module, name: str) -> Callable[..., Any] | None:

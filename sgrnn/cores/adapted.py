@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
-from sgrnn.contract.modules import tensor_of
+from sgrnn.contract.modules import forked_random, tensor_of
+from sgrnn.cores.initial import equal_but_for_rounding
 from sgrnn.cores.own_call import Own, OwnCall
 from sgrnn.cores.own_layout import OwnLayout, map_own, tensors_of
 from sgrnn.span import Steps
@@ -152,7 +153,7 @@ class AdaptedCore(nn.Module):
         two, three = (map_state(lambda each, rows=rows: _alike(each, rows), inputs) for rows in (2, 3))
 
         def run(steps: Steps, own: Own) -> tuple[Any, Own]:
-            with torch.random.fork_rng([like.device] if like.is_cuda else []):  # the same masks every time
+            with forked_random(like.device):  # the same masks every time
                 return self._run(steps, own)
 
         with torch.no_grad(), kept_buffers(self.adapted):
@@ -167,12 +168,12 @@ class AdaptedCore(nn.Module):
             ends = [run(two, start) for start in starts]
             self._writes = versions != [tensor._version for tensor in tensors_of(starts, self._name)]
         begun, again, other = ([*leaves(out), *leaves(layout.ours(end))] for out, end in [(outputs, own), *ends])
-        if all(map(_equal, again, other)):
+        if all(map(equal_but_for_rounding, again, other)):
             raise ValueError(
                 f"{self._name} takes no notice of the state that it is given: name the keyword that it is for, state=, "
                 f"one of {self._own_call.takes}"
             )
-        if not all(map(_equal, begun, again)):
+        if not all(map(equal_but_for_rounding, begun, again)):
             raise ValueError(
                 f"{self._name} does not begin in zeros where it is given None: hand over a function, initial_state=, "
                 "from the number of rows to the state in which it does"
@@ -204,7 +205,3 @@ def _alike(steps: Tensor, rows: int) -> Tensor:
 
 def _plus(tensor: Tensor, by: int) -> Tensor:
     return tensor + by if tensor.is_floating_point() else tensor.clone()
-
-
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.allclose(one, other, equal_nan=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import misfit_behind
 from sgrnn.contract.layout import require_time_first
-from sgrnn.contract.modules import evaluating, method_of, tensor_of
+from sgrnn.contract.modules import evaluating, forked_random, method_of, tensor_of
 from sgrnn.state import State, detach, floating_leaves, leaves, map_state
 
 
@@ -88,7 +88,7 @@ def first_state(model: nn.Module, inputs: Any) -> State:
             )
     found = [*leaves(outputs), *leaves(state)]
     again = [tensor for part in _look(model, step, zeros) for tensor in leaves(part)]
-    if not all(map(_equal, found, again)):
+    if not all(map(equal_but_for_rounding, found, again)):
         raise ValueError(
             f"{type(model).__name__} has no initial_state(batch_size), and begins in no state of zeros: {remedy}"
         )
@@ -98,14 +98,14 @@ def first_state(model: nn.Module, inputs: Any) -> State:
 def _look(model: nn.Module, step: Any, state: State) -> tuple[Any, State]:
     """Run a model for some steps, without its dropout, and leave it and the random generators as they are."""
     like, model = leaves(step)[0], getattr(model, "_orig_mod", model)  # nothing is compiled for so few
-    generators = torch.random.fork_rng([like.device] if like.is_cuda else [])
     # In evaluation mode, since a batch norm refuses a step of a single row in training.
-    with torch.no_grad(), generators, kept_buffers(model), evaluating(model):
+    with torch.no_grad(), forked_random(like.device), kept_buffers(model), evaluating(model):
         outputs, after = model(step, state)
     return outputs, after
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
+def equal_but_for_rounding(one: Tensor, other: Tensor) -> bool:
+    """True where two tensors are of one shape and of the same values, rounding aside."""
     return one.shape == other.shape and torch.allclose(one, other, equal_nan=True)
 
 

@@ -1,7 +1,7 @@
 """Running a model beyond a span, for the output gradients of the steps there."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
+from sgrnn.contract.modules import forked_random
 from sgrnn.estimators.objective import Loss
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves
@@ -63,8 +64,3 @@ def require_future(span: Span, steps: int, subject: str) -> None:
             f"{subject} {steps} steps ahead, so a span needs its future: the steps that follow it, as "
             "sgrnn.spans(..., lookahead=estimator.lookahead) gives them, or is_last for the rows that have none"
         )
-
-
-def forked_random(device: torch.device) -> AbstractContextManager[None]:
-    """Put the random generators, those of the device too, back to their states at the end of this context."""
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])

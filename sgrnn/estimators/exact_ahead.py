@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
+from sgrnn.contract.modules import forked_random
 from sgrnn.cores.dropout import require_no_dropout
 from sgrnn.errors import at_least
-from sgrnn.estimators.ahead import first_steps, forked_random, forward_and_back, held_constant, require_future
+from sgrnn.estimators.ahead import first_steps, forward_and_back, held_constant, require_future
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_size

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sgrnn.state import State, floating_leaves, map_state, to_matrix
+from sgrnn.state import State, floating_leaves, leaves, map_state, to_matrix
 from sgrnn.synthesizers.lookahead import Lookahead
 
 
@@ -37,18 +37,21 @@ def finite_states(states: State, continuing: Tensor | None) -> tuple[State, Tens
 def finite_lookahead(lookahead: Lookahead, continuing: Tensor | None) -> tuple[Lookahead, Tensor | None]:
     """Zero the values of a lookahead of R rows that are not finite, and mark the rows with such a step as ended.
 
-    Where output gradients are seen, targets are not: a NaN among these may be a mark that the loss masks out.
+    Where output gradients are seen, targets are not: a NaN among these may be a mark that the loss masks out. In the
+    place of features may be inputs as a model reads them: ids (n, R), or several of a step.
     """
     finite: Tensor | None = None
     for part in (lookahead.features, lookahead.output_gradients):
-        if part is not None:
-            valid = None if lookahead.valid is None else lookahead.valid[: len(part)]
-            here = part.isfinite().flatten(2).all(dim=2)
+        for tensor in [] if part is None else leaves(part):
+            valid = None if lookahead.valid is None else lookahead.valid[: len(tensor)]
+            here = tensor.isfinite().reshape(*tensor.shape[:2], -1).all(dim=2)
             here = (here if valid is None else here | ~valid).all(dim=0)
             finite = here if finite is None else finite & here
     if finite is None:
         return lookahead, continuing
-    zeroed = [None if part is None else _zeroed(part) for part in (lookahead.features, lookahead.output_gradients)]
+    zeroed = [
+        None if part is None else map_state(_zeroed, part) for part in (lookahead.features, lookahead.output_gradients)
+    ]
     return Lookahead(zeroed[0], lookahead.valid, zeroed[1]), _still_continuing(finite, continuing)
 
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_time_first
-from sgrnn.contract.modules import evaluating, method_of, tensor_of
+from sgrnn.contract.modules import evaluating, forked_random, method_of, tensor_of
 from sgrnn.cores import first_state
-from sgrnn.estimators.ahead import forked_random
 from sgrnn.estimators.features import features_of
 from sgrnn.sequences import time_first
 from sgrnn.span import Steps

@@ -102,7 +102,11 @@ def evaluate(
     all_reduce: AllReduce | None = None,
 ) -> float:
     """Return the negative log-probability of a text, in nats: the sum of `token_nats`, which has the arguments."""
-    return float(token_nats(model, tokens, first, batch_size, chunk, rank, world_size, all_reduce, begins).sum())
+    nats = token_nats(
+        model, tokens, first, begins=begins, batch_size=batch_size, chunk=chunk,
+        rank=rank, world_size=world_size, all_reduce=all_reduce,
+    )  # fmt: skip
+    return float(nats.sum())
 
 
 @torch.no_grad()
@@ -110,12 +114,13 @@ def token_nats(
     model: LanguageModel,
     tokens: Tensor,
     first: int,
+    *,
+    begins: Tensor | None = None,
     batch_size: int = 20,
     chunk: int = 50,
     rank: int = 0,
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
-    begins: Tensor | None = None,
 ) -> Tensor:
     """Return the negative log-probability of each token of a text, (N,) float64, given all that came before it.
 
@@ -128,12 +133,12 @@ def token_nats(
         model: in any mode; it is evaluated without dropout, and every module of it left in the mode it was in.
         tokens: (N,) the text.
         first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
+        begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
         batch_size: rows run side by side, by each process.
         chunk: steps run at once; bounds the memory.
         rank: the number of this process, from 0, where several share the text.
         world_size: number of processes; all of them call this at once, and get the same result.
         all_reduce: sums over them (`sgrnn.all_reduce`).
-        begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
 
     Raises:
         ValueError: no tokens, a batch_size or chunk below 1, or other numbers of tokens and of `begins`.

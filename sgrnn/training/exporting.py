@@ -38,14 +38,14 @@ def export(
         InputError: the folder exists or cannot be written, the run has no checkpoint or tokenizer, or the model cannot
             be exported. Nothing is left behind.
     """
-    formats = [formats] if isinstance(formats, str) else formats
+    formats, folder = [formats] if isinstance(formats, str) else formats, Path(folder).expanduser()
     if isinstance(run_or_model, nn.Module):
-        return write(run_or_model, Path(folder), formats, tokenizer=tokenizer)
-    run = run_or_model if isinstance(run_or_model, Run) else Run.open(Path(run_or_model))
+        return write(run_or_model, folder, formats, tokenizer=tokenizer)
+    run = run_or_model if isinstance(run_or_model, Run) else Run.open(Path(run_or_model).expanduser())
     if tokenizer is not None:
         raise InputError(f"tokenizer must be None for a run, which has its own in {run.folder / 'tokenizer'}")
     model, _ = load(run)
-    return write(model.cpu(), Path(folder), formats, tokenizer=run.tokenizer, notes=_notes(run))
+    return write(model.cpu(), folder, formats, tokenizer=run.tokenizer, notes=_notes(run))
 
 
 def _notes(run: Run) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import numpy as np
 from sgrnn.config.build.model import build_model, build_readout, reset_at
 from sgrnn.config.build.optimizer import device_of_use
 from sgrnn.config.build.problem import build_task
+from sgrnn.errors import InputError
 from sgrnn.exports.reading import CONFIG, read
 from sgrnn.models.sequence_model import SequenceModel
-from sgrnn.training.checkpoints import latest_checkpoint, require_best
+from sgrnn.training.checkpoints import latest_checkpoint, latest_update, require_best
 from sgrnn.training.run import Run
 
 _NO_DIGITS = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)  # in the place of MNIST, whose sizes are enough
@@ -39,11 +40,18 @@ def load(run: str | Path | Run, *, latest: bool = False) -> tuple[Any, Any]:
             model, tokenizer = read(folder)
             return model.to(device_of_use("auto")).eval(), tokenizer
         opened = Run.open(folder)
-    checkpoint = require_best(opened.checkpoints)
-    if latest:
-        checkpoint = latest_checkpoint(opened.checkpoints) or checkpoint
     model = build_untrained(opened)
-    checkpoint.load_model(model)
+    while True:
+        newest = latest_update(opened.checkpoints)
+        try:
+            checkpoint = require_best(opened.checkpoints)
+            if latest:
+                checkpoint = latest_checkpoint(opened.checkpoints) or checkpoint
+            checkpoint.load_model(model)
+            break
+        except InputError:
+            if newest == latest_update(opened.checkpoints):  # else the run, in training meanwhile, has replaced it
+                raise
     return model.to(device_of_use(opened.recipe.training.device)).eval(), opened.tokenizer
 
 

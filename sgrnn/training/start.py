@@ -101,7 +101,7 @@ class Start:
         """
         with torch.random.fork_rng(devices=[]):
             theirs = build_model(self.run.recipe, self.tokenizer.vocabulary_size)
-            torch.manual_seed(recipe.training.seed)
+            torch.default_generator.manual_seed(recipe.training.seed)  # and not those of other devices
             model = build_model(recipe, tokenizer.vocabulary_size)
             estimator = build_estimator(recipe, model, updates_per_epoch=1)
         self.checkpoint.load_model(theirs)

@@ -75,12 +75,16 @@ def test_a_color_is_a_kind_and_a_marker_a_run(tmp_path: Path) -> None:
 
 def test_curves_are_drawn_anew_at_evaluations_but_not_too_often(tmp_path: Path) -> None:
     run, path = make_run(tmp_path / "mine", make_records()), tmp_path / "mine" / "curves.png"
-    for between, drawn in ((3600.0, [False, True, False]), (0.0, [False, True, True])):
+    for between, drawn in ((3600.0, [False] * 3), (0.0, [False, True, True])):
         live = LiveCurves(run, between)
         for record, expected in zip([{"loss": 1.0}, {"valid_loss": 2.0}, {"valid_loss": 1.0}], drawn, strict=True):
             path.unlink(missing_ok=True)
             live(record)
             assert path.exists() == expected
+    path.unlink()
+    live.draw()
+    assert not path.exists(), "nothing was logged since"
+    live({"loss": 1.0})
     live.draw()
     assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert sorted(each.name for each in run.folder.iterdir()) == ["curves.png", "metrics.jsonl"], "nothing beside it"

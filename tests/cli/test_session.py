@@ -5,14 +5,17 @@ import re
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import sgrnn as library
+from sgrnn.analysis.curves import LiveCurves, plot_curves
 from sgrnn.config.files import load_recipe
 from sgrnn.session import resume
+from sgrnn.training.run import Run
 
 from .commands import Commands, records_of
 
@@ -35,6 +38,22 @@ def test_it_makes_the_run_that_the_command_makes(sgrnn: Commands, tiny: str) -> 
     model, tokenizer = library.load(run)
     score = library.score(model, tokenizer, Path("texts/valid.txt"))
     assert score.perplexity == pytest.approx(list(run.records())[-1]["valid_perplexity"])
+
+
+def test_curves_are_drawn_while_it_trains_and_at_the_end(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def draw(runs: list[Run], path: Path) -> None:
+        plot_curves(runs, path)
+        drawn.append(list(runs[0].records())[-1]["update"])
+
+    monkeypatch.setattr("sgrnn.analysis.curves.plot_curves", draw)
+    monkeypatch.setattr("sgrnn.session.LiveCurves", partial(LiveCurves, seconds_between=0.0))
+    resume(Path(tiny), None, ["--training.max_updates=14", "--training.evaluate_every=12"])
+    assert drawn == [12, 14], "at evaluations, and no second time at the end"
+    monkeypatch.setattr("sgrnn.session.LiveCurves", LiveCurves)
+    resume(Path(tiny), None, ["--training.max_updates=15"])
+    assert drawn == [12, 14, 15], "at the end, ten seconds not being over"
 
 
 def test_a_recipe_is_a_name_a_path_sections_or_checked_and_fields_have_other_values_in_any_form(folder: Path) -> None:

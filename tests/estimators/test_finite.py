@@ -13,6 +13,7 @@ from sgrnn.cores import LSTM
 from sgrnn.estimators import ExactAhead, Loss, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL, BPLambda, SnAp1
 from sgrnn.span import Span
+from sgrnn.state import State
 from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer, Synthesizer
 
 STEPS = 6
@@ -151,6 +152,38 @@ def test_exact_gradients_of_steps_that_are_no_numbers_are_left_out(place: str) -
     )
     assert step.loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(core).values())
+
+
+class Reader(nn.Module):
+    """A model of ids, or of several inputs a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.core = nn.Embedding(4, SIZE), LSTM(SIZE, SIZE)
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.core.initial_state(batch_size)
+
+    def forward(self, inputs: Any, state: State) -> tuple[Tensor, State]:
+        several = isinstance(inputs, tuple)
+        return self.core(inputs[0] + inputs[1] if several else self.embedding(inputs), state)
+
+
+@pytest.mark.parametrize("kind", ["ids", "several"])
+def test_exact_gradients_of_any_inputs_leave_out_what_is_no_number(kind: str) -> None:
+    torch.manual_seed(0)
+    model, gradients_of = Reader(), []
+    ids, targets, vectors = torch.randint(4, (8, 3)), torch.randn(8, 3, SIZE), torch.randn(2, 8, 3, SIZE)
+    for bad in (False, True):
+        if bad:
+            (targets if kind == "ids" else vectors[1])[6, 1] = math.nan
+        whole = Span(ids if kind == "ids" else tuple(vectors), targets, is_last=torch.ones(3, dtype=torch.bool))
+        span = whole.slice(0, 4)
+        model.zero_grad()
+        assert bool(ExactAhead(model, squared_error, 2, 3).backward(span).loss.isfinite())
+        gradients_of.append(gradients(model))
+    assert all(gradient.isfinite().all() for gradient in gradients_of[1].values())
+    assert any(not torch.equal(gradients_of[0][name], each) for name, each in gradients_of[1].items())
 
 
 def test_online_estimators_get_rid_of_what_is_not_finite() -> None:

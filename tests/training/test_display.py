@@ -1,21 +1,16 @@
-"""What a person sees: lines, a bar, and curves."""
+"""What a person sees: lines and a bar."""
 
 import re
 import sys
 from collections.abc import Callable
 from io import StringIO
-from pathlib import Path
 from time import sleep
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from rich.console import Console
 
-from sgrnn.analysis.curves import plot_curves
 from sgrnn.training.display import Display
 
 from .tiny import Training
@@ -96,37 +91,6 @@ def test_in_a_notebook_one_cell_is_drawn_anew_and_scores_stand_below_it(
     assert texts[3] == "epoch 1: validation loss 1.5000, perplexity 4.48\n"
 
 
-def test_policies_without_a_synthesizer_show_no_r2(start: Start) -> None:
+def test_estimators_without_a_synthesizer_show_no_r2(start: Start) -> None:
     metrics = {"loss": 2.0, "updates_per_second": 100.0}
     assert "R²" not in shown(start("run", "--gradient.kind=bptt"), [record_at(3, **metrics)])
-
-
-def numbers(line: Line2D) -> list[tuple[float, float]]:
-    return list(zip(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist(), strict=True))
-
-
-def test_curves_show_what_was_logged_of_each_run(
-    start: Start, whole: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, *arguments: Any, **options: Any) -> None:
-        drawn.append(figure)
-        save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    plain = start("plain", "--gradient.kind=truncated", "--training.max_updates=5")
-    plain()
-    runs = [whole.run, plain.run, start("never-trained").run]
-    plot_curves(runs, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    losses, synthesizer = ([numbers(line) for line in axes.lines] for axes in drawn[0].axes)
-    expected = []
-    for run in runs:
-        records = list(run.records())
-        for name in ("loss", "valid_loss"):
-            expected.append([(record["epoch"], record[name]) for record in records if name in record])
-    assert losses == expected
-    rows = [record for record in whole.run.records() if "target_r2" in record]
-    assert synthesizer == [[(row["epoch"], row[name]) for row in rows] for name in ("target_r2", "shrinkage")]

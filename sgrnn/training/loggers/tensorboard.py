@@ -6,6 +6,7 @@ from typing import Any, Self, final
 
 from torch.utils.tensorboard import SummaryWriter
 
+from sgrnn.errors import InputError
 from sgrnn.training.checkpoints import latest_update
 from sgrnn.training.loggers.metrics import metrics_of
 from sgrnn.training.run import Run
@@ -24,9 +25,13 @@ class TensorBoard:
         # The writer's thread reports a full disk twice: to `flush`, and by a traceback that nobody needs.
         self._hook = threading.excepthook
         threading.excepthook = self._report
-        with run.writing("tensorboard") as folder:
-            self._writer = SummaryWriter(str(folder), purge_step=(latest_update(run.checkpoints) or 0) + 1)
-            self._writer.flush()
+        try:
+            with run.writing("tensorboard") as folder:
+                self._writer = SummaryWriter(str(folder), purge_step=(latest_update(run.checkpoints) or 0) + 1)
+                self._writer.flush()
+        except InputError:
+            threading.excepthook = self._hook
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -68,8 +68,8 @@ def problem_of(run: Run, folder: Path) -> Problem:
         section = run.recipe.data
         own = {name: getattr(section, name) for name in ("train", "valid", "test")}
         moved = [f"--data.{name}=PATH" for name, path in own.items() if path is not None and not path.exists()]
-        remedy = f"; where it lies elsewhere now: `sgrnn resume {run.folder} {' '.join(moved)}`" if moved else ""
-        raise InputError(f"{run.folder} needs its text: {error}{remedy}") from None
+        elsewhere = f"; where it lies elsewhere now: `sgrnn resume {run.folder} {' '.join(moved)}`" if moved else ""
+        raise InputError(f"{run.folder} needs its text: {error}{elsewhere}") from None
     return _text_problem(run.recipe, corpus, run.tokenizer, folder)
 
 
