@@ -1,5 +1,7 @@
 """The exceptions that the command line answers with a message in place of a traceback."""
 
+from numbers import Integral
+
 
 class InputError(ValueError):
     """Bad input: a file, a field or an argument that the user can mend.
@@ -14,7 +16,7 @@ class ProcessLost(Exception):
 
 
 def at_least(name: str, value: int, least: int, unit: str = "", *, kind: type[Exception] = ValueError) -> int:
-    """Return a number, after checking that it is not below the least that makes sense.
+    """Return a number, after checking that it is whole and not below the least that makes sense.
 
     Args:
         name: of the argument.
@@ -24,8 +26,10 @@ def at_least(name: str, value: int, least: int, unit: str = "", *, kind: type[Ex
         kind: of the exception.
 
     Raises:
-        ValueError: it is smaller; names the argument. An `InputError` where `kind` asks for that.
+        ValueError: it is smaller, or not whole; names the argument. An `InputError` where `kind` asks for that.
     """
+    if not isinstance(value, Integral):
+        raise kind(f"{name} must be a whole number, got {value!r}")
     if value < least:
         raise kind(f"{name} must be at least {least}{unit and ' '}{unit}, got {value}")
     return value

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from sgrnn.errors import at_least
 from sgrnn.span import Span, Steps
@@ -147,9 +148,13 @@ def time_first(name: str, steps: Any, batch_first: bool = False) -> Steps:
         TypeError: they are no tensors or arrays of numbers.
         ValueError: they have less than two axes.
     """
+    if isinstance(steps, PackedSequence):
+        raise TypeError(f"{name} must not be packed: give the padded tensor, and lengths=")
     if isinstance(steps, dict):
         return {key: time_first(f"{name}[{key!r}]", each, batch_first) for key, each in steps.items()}
     if isinstance(steps, tuple | list):
+        if any(isinstance(each, int | float) for each in steps):
+            raise TypeError(f"{name} must be a tensor or an array, got a list of numbers: torch.tensor makes one")
         parts = [time_first(f"{name}[{place}]", each, batch_first) for place, each in enumerate(steps)]
         return type(steps)(*parts) if hasattr(steps, "_fields") else type(steps)(parts)
     try:
@@ -163,6 +168,8 @@ def time_first(name: str, steps: Any, batch_first: bool = False) -> Steps:
     if tensor.dim() < 2:
         order = "(batch, time, ...)" if batch_first else "(time, batch, ...)"
         raise ValueError(f"{name} must be {order}, got {tuple(tensor.shape)}")
+    if tensor.is_meta:
+        raise ValueError(f"{name} lies on the device meta, which holds no numbers")
     return tensor.transpose(0, 1) if batch_first else tensor
 
 

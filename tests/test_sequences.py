@@ -11,6 +11,7 @@ import torch
 from models import squared_error
 from tolerances import assert_identical
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
 from sgrnn.estimators import SyntheticGradients
@@ -223,6 +224,10 @@ def wrong(*shapes: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
         ((batches([2]),), {"lengths": [1, 1, 1]}, ValueError, "is_first and lengths go with targets; an iterable .*"),
         (([torch.zeros(3, 2)],), {}, TypeError, r"batch 1: a batch must be \(inputs, targets\) or .*, got a Tensor"),
         (([*batches([2]), {"x": 1}],), {}, TypeError, "batch 2: a batch must be .*, got a dict"),
+        (([[[0.0]], [[1.0]]], torch.zeros(2, 1)), {}, TypeError, r"inputs\[0\]\[0\] must be .* a list of num.*"),
+        ((torch.zeros(2, 1, device="meta"), torch.zeros(2, 1)), {}, ValueError, "inputs lies on the device meta, .*"),
+        ((pack_sequence([torch.zeros(2, 1)]), torch.zeros(2, 1)), {}, TypeError, "inputs must not .* lengths="),
+        (numbered(), {"steps": 2.5}, ValueError, "steps must be a whole number, got 2.5"),
         (([(1, 2, 3, 4)],), {}, TypeError, "batch 1: a batch must be .*, got a tuple of 4"),
         ((wrong((4, 2), (3, 2)),), {}, ValueError, r"batch 1: targets must begin with \(4, 2\) .* \(3, 2\)"),
         ((wrong((4, 2), (4, 2), (3,)),), {}, ValueError, "batch 1: lengths must be one whole number .*"),

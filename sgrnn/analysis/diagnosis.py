@@ -97,7 +97,7 @@ def write_diagnosis(run: Run, metrics: dict[str, Any]) -> Path:
     Raises:
         InputError: they cannot be written.
     """
-    return keep(run, FILE, metrics)
+    return keep(run, FILE, metrics, training=False)
 
 
 def read_diagnosis(run: Run) -> dict[str, Any] | None:

@@ -32,8 +32,8 @@ def diagnose(
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with console.status(f"measuring {run}"):
         metrics = measure(opened, data_folder(data), horizon=horizon, spans=spans)
-    path = write_diagnosis(opened, metrics)
     print_diagnosis(console, metrics, own_window(opened))
+    path = write_diagnosis(opened, metrics)  # last, so that a folder that may not be written to costs no measurement
     console.print(f"metrics: {path}")
 
 

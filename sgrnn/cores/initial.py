@@ -68,7 +68,7 @@ def first_state(model: nn.Module, inputs: Any) -> State:
         return method(inputs)
     number = 3 if rows == 2 else 2  # so that rows and steps can be told apart
     step = map_state(lambda steps: steps[:number].detach(), inputs)
-    remedy = "give it a method initial_state(batch_size), or hand over the state before the first step"
+    remedy = "give it a method initial_state(batch_size), or adapt it by sgrnn.AdaptedCore"
     try:
         outputs, state = _look(model, step, None)
         zeros = map_state(torch.zeros_like, state)

@@ -85,7 +85,9 @@ def _read_form(path: Path) -> dict[str, Any]:
     try:
         form = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; expected the folder of a saved tokenizer") from error
+        raise InputError(
+            f"{path} does not exist; expected the folder of a saved tokenizer: restore it from a copy"
+        ) from error
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}; restore the file") from error
     if not isinstance(form, dict):

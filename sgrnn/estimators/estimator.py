@@ -78,6 +78,8 @@ class GradientEstimator(nn.Module, ABC):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got a {type(model).__name__}")
+        if any(parameter.is_meta for parameter in model.parameters()):
+            raise ValueError("model lies on the device meta, which holds no numbers: move it (model.to_empty)")
         if not callable(loss):
             raise TypeError(f"loss must be a function of outputs and targets, got a {type(loss).__name__}")
         vars(self).update(model=model, loss=loss)  # past nn.Module, which would register them as parts

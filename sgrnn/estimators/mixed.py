@@ -49,6 +49,12 @@ class Mixed(GradientEstimator):
         ground_window: int | None = None,
         updates_per_unit: int = 1,
     ) -> None:
+        if not isinstance(synthetic, SyntheticGradients):
+            raise TypeError(f"synthetic must be SyntheticGradients, got a {type(synthetic).__name__}")
+        if not callable(schedule):
+            raise TypeError(
+                f"schedule must be a function of time, such as sgrnn.schedules.Constant(0.5), got {schedule!r}"
+            )
         super().__init__(synthetic.model, synthetic.loss)
         window = synthetic.window
         assert window is not None, "SyntheticGradients always has a window"

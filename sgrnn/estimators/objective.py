@@ -16,7 +16,8 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
     """Return the mean of a loss over steps and rows, those of padding aside.
 
     Raises:
-        ValueError: the loss is not one number per step and row, or the targets lie on another device.
+        TypeError: the loss is no tensor.
+        ValueError: the loss is not one number per step and row or has no graph, or the targets lie on another device.
     """
     try:
         losses = loss(outputs, span.targets)
@@ -27,10 +28,17 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
         raise ValueError(
             f"targets must be on the device of the model's outputs, {own}, got {found}: span = span.to(device)"
         ) from error
+    if not isinstance(losses, Tensor):
+        raise TypeError(f"loss must return a tensor, got a {type(losses).__name__}")
     if losses.shape != (span.steps, span.batch_size):
         raise ValueError(
             f"loss must give one number per step and row, {(span.steps, span.batch_size)}, "
             f"got {tuple(losses.shape)}: switch off its own averaging (reduction='none')"
+        )
+    if not losses.requires_grad:
+        raise ValueError(
+            "the loss has no graph: let it depend on the outputs that it is given, without detach(), and call backward "
+            "outside of torch.no_grad() and torch.inference_mode()"
         )
     if span.mask is not None:
         return at_least_float32(losses).where(span.mask, 0).sum() / span.size

@@ -5,10 +5,10 @@ gradient. Those here are pure: their value depends on the time alone, so that a 
 had never stopped. Time is counted in whatever unit the user counts it: updates, epochs.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, floor, pi
-from random import Random
 
 Schedule = Callable[[float], float]
 _ROUNDING = 1e-9  # that a cycle of 0.1 ends at 0.3 where 3 x 0.1 does not
@@ -153,7 +153,7 @@ class Bernoulli:
 
     def __call__(self, time: float) -> float:
         """Return the share at a time, 0 or 1."""
-        return float(Random(f"{self.seed} {float(time)!r}").random() < self.probability)
+        return float(random.Random(f"{self.seed} {float(time)!r}").random() < self.probability)
 
 
 def half_cosine(passed: float) -> float:

@@ -37,7 +37,8 @@ def generate(
         seed: of the drawing; None for another text each time.
 
     Raises:
-        InputError: an empty prompt, or an argument that is out of range or no number.
+        InputError: an empty prompt, or one of other things than the model's tokens, or an argument that is out of range
+            or no number.
     """
     rows = draw_rows(model, prompt, length, 1, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     return _until(rows, stop)
@@ -68,6 +69,10 @@ def draw_rows(
     """
     if not prompt:
         raise InputError("prompt must hold at least one token, got none")
+    if isinstance(prompt, str):
+        raise InputError("prompt must be tokens, got a text: tokenizer.encode(text)")
+    if not 0 <= min(prompt) <= max(prompt) < model.output.out_features:
+        raise InputError(f"prompt must hold tokens from 0 to {model.output.out_features - 1}, got {prompt}")
     if length < 0 or temperature < 0:
         raise InputError(f"length and temperature must not be negative, got {length} and {temperature}")
     if isnan(temperature):

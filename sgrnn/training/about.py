@@ -45,7 +45,8 @@ def keep_score(run: Run, split: str, update: int, metrics: Mapping[str, float]) 
         InputError: it cannot be written, or what is there is damaged.
     """
     evaluated = datetime.now(UTC).isoformat(timespec="seconds")
-    keep(run, _SCORES, read_scores(run) | {split: {"update": update, "evaluated": evaluated, **metrics}})
+    scores = read_scores(run) | {split: {"update": update, "evaluated": evaluated, **metrics}}
+    keep(run, _SCORES, scores, training=False)
 
 
 def read_scores(run: Run) -> dict[str, dict[str, Any]]:

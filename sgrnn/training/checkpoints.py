@@ -58,7 +58,10 @@ class Checkpoint:
             load_model(model, path)
         except (RuntimeError, SafetensorError, OSError) as error:
             found = shorten(str(error), 300)
-            raise InputError(f"{path} does not fit the model of the recipe beside it: {found}") from None
+            raise InputError(
+                f"{path} does not fit the model of the recipe beside it: {found}; restore the recipe or the "
+                "checkpoint from a copy"
+            ) from None
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
         """Return the state of training beside the model's parameters, its tensors on a device.

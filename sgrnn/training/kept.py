@@ -10,13 +10,19 @@ from sgrnn.errors import InputError
 from sgrnn.training.run import Run
 
 
-def keep(run: Run, name: str, content: Mapping[str, Any]) -> Path:
+def keep(run: Run, name: str, content: Mapping[str, Any], *, training: bool = True) -> Path:
     """Write plain values to a file of a run, and return its path.
+
+    Args:
+        run: the run.
+        name: of the file.
+        content: the values.
+        training: as `Run.writing`.
 
     Raises:
         InputError: it cannot be written, the disk being full for example.
     """
-    with run.writing(name) as path, atomic_write(path) as file:
+    with run.writing(name, training=training) as path, atomic_write(path) as file:
         file.write((json.dumps(dict(content), indent=1) + "\n").encode())
     return path
 

@@ -105,14 +105,21 @@ class Run:
         return str(self.folder)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the records that were logged, oldest first. A line cut short by a kill is left out."""
+        """Yield the records that were logged, oldest first. A last line cut short by a kill is left out.
+
+        Raises:
+            InputError: another line is damaged.
+        """
         path = self.folder / "metrics.jsonl"
-        if not path.exists():
-            return
-        for line in path.read_text("utf-8", errors="replace").splitlines():
+        lines = path.read_text("utf-8", errors="replace").rstrip().split("\n") if path.exists() else []
+        for number, line in enumerate(lines, start=1):
             try:
                 record = json.loads(line)
-            except ValueError:
+            except ValueError as error:
+                if number < len(lines):
+                    raise InputError(
+                        f"{path}:{number} is damaged: {error}; restore the file from a copy, or remove that line"
+                    ) from None
                 return
             yield record
 
@@ -180,8 +187,12 @@ class Run:
         return read_fingerprint(self.folder)
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[Path]:
+    def writing(self, name: str, *, training: bool = True) -> Iterator[Path]:
         """Yield a path of the run to be written inside this context.
+
+        Args:
+            name: of the file.
+            training: True for what training writes, and goes on to write once there is place.
 
         Raises:
             InputError: it cannot be written, the disk being full for example.
@@ -190,9 +201,8 @@ class Run:
         try:
             yield path
         except OSError as error:
-            raise InputError(
-                f"cannot write {path}: {error}; {remedy(error)} and go on with `sgrnn resume {self.folder}`"
-            ) from None
+            then = f" and go on with `sgrnn resume {self.folder}`" if training else ""
+            raise InputError(f"cannot write {path}: {error}; {remedy(error)}{then}") from None
 
 
 def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:

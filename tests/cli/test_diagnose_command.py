@@ -128,6 +128,15 @@ def test_of_whole_episodes_it_says_what_cannot_be_known(sgrnn: Commands, folder:
     assert output.count("loss recovered from the predictions: R² ?\n") == 1
 
 
+def test_what_cannot_be_kept_is_printed_first(sgrnn: Commands) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "mine")
+    Path("mine", "diagnosis.json").mkdir()  # in the way
+    outcome = sgrnn("diagnose", "mine", *SHORT)
+    assert "of plain truncation" in outcome.out
+    assert outcome.status == 2
+    assert re.match(r"sgrnn: cannot write mine/diagnosis\.json: [^;]*; [a-z ]*\n$", outcome.err)
+
+
 def test_what_cannot_be_diagnosed_is_refused(sgrnn: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     sgrnn.well("train", "tiny.yaml", "--run", "mine")
     assert "--spans is too small: spans must make at least two stretches of 50 steps, got 0" in sgrnn.refused(

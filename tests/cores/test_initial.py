@@ -93,7 +93,7 @@ def test_a_module_that_takes_none_for_zeros_begins_with_them_and_is_left_as_it_i
 def test_a_module_that_takes_none_for_anything_else_is_refused_by_name(
     make: Callable[[Any], Tensor], message: str
 ) -> None:
-    remedy = "give it a method initial_state(batch_size), or hand over the state before the first step"
+    remedy = "give it a method initial_state(batch_size), or adapt it by sgrnn.AdaptedCore"
     with pytest.raises(ValueError, match=rf"^OfNone has no initial_state\(batch_size\){message}: {re.escape(remedy)}$"):
         first_state(OfNone(make).double(), make_span(4).inputs)
 

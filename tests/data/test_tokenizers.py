@@ -227,7 +227,9 @@ def test_arguments_that_do_not_fit_the_kind_are_refused() -> None:
 
 
 def test_saved_files_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"tokenizer\.json does not exist; expected the folder of a saved"):
+    with pytest.raises(
+        InputError, match=r"tokenizer\.json does not exist; expected the folder of a saved tokenizer: restore"
+    ):
         load_tokenizer(tmp_path)
     path = tmp_path / "tokenizer.json"
     for content, message in (

@@ -202,6 +202,7 @@ def test_a_model_that_does_not_tell_what_it_reads_needs_an_example() -> None:
             ValueError,
             r"inputs must be in the model's precision, torch.float32, got torch.float64: convert them$",
         ),
+        (nn.LSTM(SIZE, SIZE, device="meta"), {}, ValueError, "^model lies on the device meta, which holds no numbers"),
         (nn.LSTM(SIZE, SIZE), {"lookahead": 0}, ValueError, "lookahead must be at least 1 step, got 0"),
     ],
 )

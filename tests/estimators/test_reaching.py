@@ -165,3 +165,21 @@ def test_exact_gradients_go_through_outputs_beside_the_state() -> None:
     both = ExactAhead(model, lambda outputs, targets: squared_error(outputs["out"] + outputs["beside"], targets), 2, 3)
     both.backward(span.slice(0, STEPS), state)
     assert_close(gradients(model), expected)
+
+
+def make(kind: str, core: nn.Module, loss: Any) -> GradientEstimator:
+    return TruncatedBPTT(core, loss, 2) if kind == "truncated" else SyntheticGradients(core, loss, 2).double()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "synthetic"])
+def test_a_loss_that_is_none_or_has_no_graph_is_refused(kind: str) -> None:
+    core = LSTM(SIZE, SIZE).double()
+    span, state = make_span(STEPS + 8).slice(0, STEPS), make_state(core)
+    with pytest.raises(TypeError, match=r"^loss must return a tensor, got a NoneType$"):
+        make(kind, core, lambda outputs, targets: None).backward(span, state)
+    message = r"^the loss has no graph: .* outside of torch.no_grad\(\) and torch.inference_mode\(\)$"
+    detached = make(kind, core, lambda outputs, targets: squared_error(outputs, targets).detach())
+    with pytest.raises(ValueError, match=message):
+        detached.backward(span, state)
+    with pytest.raises(ValueError, match=message), torch.no_grad():
+        make(kind, core, squared_error).backward(span, state)

@@ -169,6 +169,8 @@ def test_neither_dropout_nor_the_programs_own_random_numbers_are_used() -> None:
     ("changed", "message"),
     [
         ({"prompt": []}, "prompt must hold at least one token, got none"),
+        ({"prompt": "a"}, r"prompt must be tokens, got a text: tokenizer.encode\(text\)"),
+        ({"prompt": [1, 99]}, r"prompt must hold tokens from 0 to \d+, got \[1, 99\]"),
         ({"temperature": -0.5}, "length and temperature must not be negative, got 5 and -0.5"),
         ({"temperature": float("nan")}, "temperature must be a number, got nan"),
         ({"top_k": 0}, "top_k must be at least 1, got 0"),

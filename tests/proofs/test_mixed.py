@@ -128,6 +128,17 @@ def test_a_share_with_no_real_window_is_a_discount() -> None:
     assert_close(results(mixed), results(make_synthetic(model, discount=0.4)))
 
 
+def test_what_is_no_schedule_or_not_synthetic_is_refused() -> None:
+    synthetic = make_synthetic(make_model())
+    message = r"^schedule must be a function of time, such as sgrnn.schedules.Constant\(0.5\), got 'alternate'$"
+    for given, schedule, expected in (
+        (synthetic, "alternate", message),
+        (synthetic.model, Constant(0.5), "^synthetic must be SyntheticGradients, got a "),
+    ):
+        with pytest.raises(TypeError, match=expected):
+            Mixed(given, schedule)  # pyright: ignore[reportArgumentType]
+
+
 def test_grounding_counts_the_spans_that_are_not_real() -> None:
     schedule = Alternate(WarmRestarts(1), first=1.0)
     mixed = Mixed(make_synthetic(make_model()), schedule, ground_every=2, ground_window=6)

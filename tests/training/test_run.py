@@ -84,6 +84,19 @@ def test_records_end_where_a_kill_cut_them_and_are_forgotten_after_a_checkpoint(
         assert [json.loads(line) for line in lines] == records[:2]
 
 
+def test_a_damaged_record_before_the_last_is_refused_and_loses_nothing(start: Start) -> None:
+    run = start("run").run
+    path = run.folder / "metrics.jsonl"
+    path.write_text('{"update": 1}\ndamaged\n{"update": 3}\n')
+    before = path.read_bytes()
+    for read in (lambda: list(run.records()), lambda: run.forget_after(3)):
+        with pytest.raises(
+            InputError, match=r"metrics\.jsonl:2 is damaged: .*; restore the file from a copy, or remove"
+        ):
+            read()
+    assert path.read_bytes() == before
+
+
 def test_a_folder_that_nobody_may_write_to_is_not_said_to_be_full() -> None:
     with pytest.raises(InputError, match=r"^cannot lock /sys/lock: .*; allow writing there$"), locked(Path("/sys")):
         pass
@@ -94,6 +107,8 @@ def test_what_to_do_depends_on_why_it_cannot_be_written(start: Start) -> None:
     allow, free = "allow writing there", "free disk space"
     for number, advice in ((errno.EACCES, allow), (errno.EROFS, allow), (errno.ENOSPC, free)):
         with pytest.raises(InputError, match=rf"{advice} and go on with `sgrnn resume"), run.writing("metrics.jsonl"):
+            raise OSError(number, os.strerror(number))
+        with pytest.raises(InputError, match=rf"; {advice}$"), run.writing("scores.json", training=False):
             raise OSError(number, os.strerror(number))
 
 

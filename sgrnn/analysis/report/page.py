@@ -111,7 +111,7 @@ def _with_vectors(plots: Iterator[Plot]) -> list[tuple[Plot, bytes]]:
 def _save(report: RunReport, plots: Sequence[tuple[Plot, bytes]]) -> None:
     for plot, vector in plots:
         for form, content in (("png", plot.image("png")), ("svg", vector)):
-            with report.run.writing(f"{FIGURES}/{plot.name}.{form}") as path:
+            with report.run.writing(f"{FIGURES}/{plot.name}.{form}", training=False) as path:
                 path.parent.mkdir(exist_ok=True)
                 with atomic_write(path) as file:
                     file.write(content)
