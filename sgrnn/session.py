@@ -26,6 +26,7 @@ from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.display import Display, score_text
 from sgrnn.training.distributed import Ranks, joined
 from sgrnn.training.fingerprint import other_versions
+from sgrnn.training.fit import require_fit
 from sgrnn.training.lock import locked
 from sgrnn.training.loggers.opening import open_loggers, require_loggers
 from sgrnn.training.memory import keep_freed_memory
@@ -189,6 +190,7 @@ def _tell_of_changes(run: Run, problem: Problem, console: Console) -> None:
         if run.recipe.model.start_from is not None:
             console.print(keep_start(run))
         return
+    require_fit(checkpoint, run, problem)
     before = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
     if differing := told(before, run.recipe):
         console.print(f"from update {checkpoint.progress['update']:,} on: {differing}")

@@ -1,5 +1,6 @@
 """``sgrnn report``: one page of HTML on runs."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,11 +31,14 @@ def report(
 
     reports = [RunReport(run, read_diagnosis(run), _sample(run)) for run in opened]
     try:
-        figures = write_report(reports, output)
+        figures, unkept = write_report(reports, output)
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(f"report: {output}, {len(figures)} figures; each run's are in its folder under figures/")
+    kept = "" if unkept else "; each run's are in its folder under figures/"
+    console.print(f"report: {output}, {len(figures)} figures{kept}")
+    for message in unkept:
+        print(f"a run's figures are on the page alone: {message}", file=sys.stderr)
     for line in without_evaluation(opened):
         console.print(line)
     for each in reports:

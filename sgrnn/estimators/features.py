@@ -80,7 +80,7 @@ def require_size(expected: int | None, state: State) -> None:
     if expected is not None and expected != (found := state_size(state)):
         raise ValueError(
             f"synthesizer must predict for the {found} features of a row of the model's state (sgrnn.state_size), got "
-            f"one for {expected}"
+            f"one for {expected}: or the state handed over is none of the model's"
         )
 
 

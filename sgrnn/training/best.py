@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from sgrnn.models.sequence_model import SequenceModel
-from sgrnn.training.checkpoints import Checkpoint, best_update, require_best
+from sgrnn.training.checkpoints import Checkpoint, best_update, read_whole, require_best
 from sgrnn.training.fit import require_fit
 from sgrnn.training.problems.problem import Problem, selection_score
 from sgrnn.training.run import Run
@@ -52,8 +52,12 @@ def open_trained(run: Run, problem: Problem) -> Trained:
     Raises:
         InputError: there is none, or it is not that of the run.
     """
-    checkpoint = require_best(run.checkpoints)
-    require_fit(checkpoint, run, problem)
     model = problem.build_model()
-    checkpoint.load_model(model)
-    return Trained(run, checkpoint, problem, model)
+
+    def read_best() -> Trained:
+        checkpoint = require_best(run.checkpoints)
+        require_fit(checkpoint, run, problem)
+        checkpoint.load_model(model)
+        return Trained(run, checkpoint, problem, model)
+
+    return read_whole(run.checkpoints, read_best)

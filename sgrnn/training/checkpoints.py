@@ -10,11 +10,12 @@ RUN/checkpoints/update-00001000/
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +26,7 @@ from sgrnn.data.atomic import file_digest, flush, json_digest, remedy
 from sgrnn.errors import InputError
 from sgrnn.training.fingerprint import FINGERPRINT
 
+T = TypeVar("T")
 _FORMAT = "sgrnn checkpoint 1"
 _FILES = ("model.safetensors", "state.pt", "recipe.yaml")
 _OURS = re.compile(r"\.?update-\d{9}")
@@ -131,19 +133,32 @@ def save_checkpoint(
     return final
 
 
+def read_whole(folder: Path, read: Callable[[], T]) -> T:
+    """Return what is read of a run's checkpoints, read again where a run in training replaces them meanwhile.
+
+    Args:
+        folder: of the run's checkpoints.
+        read: opens and reads what is wanted; called once or more.
+
+    Raises:
+        InputError: as `read`.
+    """
+    while True:
+        newest = _newest(folder)
+        try:
+            return read()
+        except InputError:
+            if newest == _newest(folder):
+                raise
+
+
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
     """Return the newest checkpoint of a run; None if there is none.
 
     Raises:
         InputError: it is damaged, or nothing that this version wrote.
     """
-    while (newest := _newest(folder)) is not None:
-        try:
-            return _open(newest)
-        except InputError:
-            if newest == _newest(folder):  # else it was removed, one newer being there
-                raise
-    return None
+    return read_whole(folder, lambda: None if (newest := _newest(folder)) is None else _open(newest))
 
 
 def best_checkpoint(folder: Path) -> Checkpoint | None:
@@ -152,14 +167,13 @@ def best_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         InputError: as `latest_checkpoint`.
     """
-    while (latest := latest_checkpoint(folder)) is not None:
-        best = latest.progress["best_update"]
-        try:
-            return latest if best is None else _open(folder / _name(best))
-        except InputError:
-            if latest.folder == _newest(folder):  # else the run, in training meanwhile, has a better one
-                raise
-    return None
+
+    def read() -> Checkpoint | None:
+        latest = latest_checkpoint(folder)
+        best = None if latest is None else latest.progress["best_update"]
+        return latest if best is None else _open(folder / _name(best))
+
+    return read_whole(folder, read)
 
 
 def latest_update(folder: Path) -> int | None:
@@ -171,18 +185,12 @@ def latest_update(folder: Path) -> int | None:
 def best_update(folder: Path) -> int | None:
     """Return the update of the best checkpoint, read without the checkpoint itself; None before any was evaluated.
 
-    The run may be in training meanwhile.
-
     Raises:
         InputError: as `latest_checkpoint`.
     """
-    while (newest := _newest(folder)) is not None:
-        try:
-            return _progress(newest)["best_update"]
-        except InputError:
-            if newest == _newest(folder):  # else it was removed, one newer being there
-                raise
-    return None
+    return read_whole(
+        folder, lambda: None if (newest := _newest(folder)) is None else _progress(newest)["best_update"]
+    )  # fmt: skip
 
 
 def require_best(folder: Path) -> Checkpoint:

@@ -8,10 +8,9 @@ import numpy as np
 from sgrnn.config.build.model import build_model, build_readout, reset_at
 from sgrnn.config.build.optimizer import device_of_use
 from sgrnn.config.build.problem import build_task
-from sgrnn.errors import InputError
 from sgrnn.exports.reading import CONFIG, read
 from sgrnn.models.sequence_model import SequenceModel
-from sgrnn.training.checkpoints import latest_checkpoint, latest_update, require_best
+from sgrnn.training.checkpoints import latest_checkpoint, read_whole, require_best
 from sgrnn.training.run import Run
 
 _NO_DIGITS = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)  # in the place of MNIST, whose sizes are enough
@@ -41,17 +40,14 @@ def load(run: str | Path | Run, *, latest: bool = False) -> tuple[Any, Any]:
             return model.to(device_of_use("auto")).eval(), tokenizer
         opened = Run.open(folder)
     model = build_untrained(opened)
-    while True:
-        newest = latest_update(opened.checkpoints)
-        try:
-            checkpoint = require_best(opened.checkpoints)
-            if latest:
-                checkpoint = latest_checkpoint(opened.checkpoints) or checkpoint
-            checkpoint.load_model(model)
-            break
-        except InputError:
-            if newest == latest_update(opened.checkpoints):  # else the run, in training meanwhile, has replaced it
-                raise
+
+    def read_parameters() -> None:
+        checkpoint = require_best(opened.checkpoints)
+        if latest:
+            checkpoint = latest_checkpoint(opened.checkpoints) or checkpoint
+        checkpoint.load_model(model)
+
+    read_whole(opened.checkpoints, read_parameters)
     return model.to(device_of_use(opened.recipe.training.device)).eval(), opened.tokenizer
 
 

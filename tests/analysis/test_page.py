@@ -49,10 +49,11 @@ def test_a_page_stands_alone_and_says_what_was_measured(tmp_path: Path) -> None:
             None,
         ),
     ]
-    names = write_report(reports, tmp_path / "pages" / "report.html")
+    names, unkept = write_report(reports, tmp_path / "pages" / "report.html")
     page = Page(tmp_path / "pages" / "report.html")
     assert page.texts["h1"] == [f"{odd.name}, same, other"]
     assert len(page.links) == len(names) == 7
+    assert unkept == []
     assert all(link.startswith("data:image/svg+xml;base64,") for link in page.links)
     assert not page.texts.keys() & {"script", "link", "iframe", "object", "b"}
     text = (tmp_path / "pages" / "report.html").read_text("utf-8")

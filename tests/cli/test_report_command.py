@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 from time import sleep
@@ -134,5 +135,12 @@ def test_what_cannot_be_reported_is_refused(sgrnn: Commands, mine: str) -> None:
     Path("mine/diagnosis.json").write_text("{")
     assert "diagnosis.json is damaged" in sgrnn.refused("report", "mine")
     Path("mine/diagnosis.json").unlink()
+    shutil.rmtree("mine/figures", ignore_errors=True)
+    Path("mine/figures").write_text("in the way, as a folder of others would be")
+    outcome = sgrnn("report", "mine", "--output", "page.html")
+    assert (outcome.status, outcome.out.splitlines()[0].endswith(" figures")) == (0, True)
+    assert re.match(r"a run's figures are on the page alone: cannot write mine/figures/", outcome.err)
+    assert Path("page.html").read_text().count("<img") > 2
+    Path("mine/figures").unlink()
     Path("mine/metrics.jsonl").unlink()
     assert "mine has no evaluation yet: " in sgrnn.well("report", "mine")

@@ -40,6 +40,12 @@ def test_what_a_run_keeps_is_refused_by_name_and_nothing_written(sgrnn: Commands
         "tiny: training.seed must stay 0 in a run that goes on, got 4: what was drawn so far came from it; begin a new "
         "run, from these weights with --model.start_from=tiny",
     ]
+    recipe = Path(tiny, "recipe.yaml")
+    kept = recipe.read_text()
+    recipe.write_text(kept.replace("hidden_size: 12", "hidden_size: 13"))
+    outcome = sgrnn("resume", tiny)
+    assert (outcome.status, "from update" in outcome.out) == (2, False), "nothing is promised before it is refused"
+    recipe.write_text(kept)
     assert sgrnn.refused("resume", tiny, "--training.epochs=0").startswith("command line: training.epochs must be gr")
     assert "did you mean --data?" in sgrnn.refused("resume", tiny, "--dta=x")
     refused = sgrnn.refused("resume", tiny, "--data.train=gone.txt", "--training.max_updates=20")

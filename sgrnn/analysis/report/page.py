@@ -16,6 +16,7 @@ from sgrnn.analysis.verdict import worth
 from sgrnn.config.files import dump_recipe
 from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics.estimates import is_unknown
+from sgrnn.errors import InputError
 from sgrnn.training.about import read_about
 from sgrnn.training.display import score_text
 from sgrnn.training.run import Run
@@ -39,7 +40,7 @@ def code(text: str) -> Markup:
 _TEMPLATES.filters["code"] = code
 
 
-def write_report(reports: Sequence[RunReport], output: Path) -> list[str]:
+def write_report(reports: Sequence[RunReport], output: Path) -> tuple[list[str], list[str]]:
     """Write the page, and the figures of each run as PNG and SVG into its folder.
 
     Args:
@@ -47,18 +48,22 @@ def write_report(reports: Sequence[RunReport], output: Path) -> list[str]:
         output: the HTML file.
 
     Returns:
-        Names of the figures on the page.
+        Names of the figures on the page, and for each run whose folder cannot be written why that is.
 
     Raises:
-        InputError: the folder of a run cannot be written, or its checkpoint is damaged.
+        InputError: the checkpoint of a run is damaged.
         OSError: the page cannot be written.
     """
     runs = [report.run for report in reports]
     headings, rows = table_of(runs)
     output.parent.mkdir(parents=True, exist_ok=True)
     plots = _with_vectors(draw_all(reports))
+    unkept: list[str] = []
     for report in reports:
-        _save(report, plots if len(reports) == 1 else _with_vectors(draw_all([report])))
+        try:
+            _save(report, plots if len(reports) == 1 else _with_vectors(draw_all([report])))
+        except InputError as error:  # the page has the figures, whoever the run belongs to
+            unkept.append(str(error))
     summaries = [(each.run.name, [*without_evaluation([each.run]), *summary(each)]) for each in reports]
     page = _TEMPLATES.get_template("page.html").render(
         names=", ".join(run.folder.name for run in runs),
@@ -75,7 +80,7 @@ def write_report(reports: Sequence[RunReport], output: Path) -> list[str]:
     )
     with atomic_write(output) as file:
         file.write(page.encode())
-    return [plot.name for plot, _ in plots]
+    return [plot.name for plot, _ in plots], unkept
 
 
 def summary(report: RunReport) -> list[str]:
