@@ -1,6 +1,7 @@
 """Who may know whom: imports go downwards only (docs/design.md)."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ ONLY_IN = {
     "onnx_ir": "exports",
     "onnxruntime": "exports",
 }
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_first_sentences_stand_alone(path: Path) -> None:
+    """Of every docstring, those beneath fields among them: none points at something that stands elsewhere."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            first = node.value.value.strip().partition("\n")[0]
+            assert not re.match(r"(What|The same|As|It|See|Whether|How)\b", first), f"line {node.lineno}: {first}"
 
 
 def imported(path: Path) -> list[str]:

@@ -21,6 +21,20 @@ def made(kind: Any = nn.LSTM) -> tuple[nn.Module, nn.Linear, Tensor, Tensor]:
     return core, head, inputs, inputs.cumsum(0).sum(2, keepdim=True).sin()
 
 
+def run_ten_lines(
+    estimator: sgrnn.GradientEstimator, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor
+) -> tuple[list[Tensor], Any]:
+    """Losses of the spans, and the last state."""
+    state, losses = None, []
+    for span in sgrnn.spans(inputs, targets, steps=WINDOW, lookahead=estimator.lookahead):
+        step = estimator.backward(span, state)
+        optimizer.step()
+        optimizer.zero_grad()
+        state = step.state
+        losses.append(step.loss)
+    return losses, state
+
+
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 def test_ten_lines_that_truncate_are_the_loop_with_detach(kind: Any) -> None:
     core, head, inputs, targets = made(kind)
@@ -43,13 +57,7 @@ def test_ten_lines_that_truncate_are_the_loop_with_detach(kind: Any) -> None:
 
     estimator = sgrnn.TruncatedBPTT(core, loss_of, window=WINDOW)
     optimizer = torch.optim.Adam([*core.parameters(), *head.parameters()])
-    state, losses = None, []
-    for span in sgrnn.spans(inputs, targets, steps=WINDOW, lookahead=estimator.lookahead):
-        step = estimator.backward(span, state)
-        optimizer.step()
-        optimizer.zero_grad()
-        state = step.state
-        losses.append(step.loss)
+    losses, state = run_ten_lines(estimator, optimizer, inputs, targets)
     assert_close(losses, by_hand)
     assert_close(([*core.parameters(), *head.parameters()], state), expected)
 
@@ -66,13 +74,7 @@ def train_with_spans(repeats: int, **options: Any) -> tuple[list[Tensor], list[T
     learned = [*core.parameters(), *head.parameters(), *estimator.parameters()]
     optimizer = torch.optim.SGD(learned, lr=0.1)
     inputs, targets = inputs[:20].repeat(repeats, 1, 1), targets[:20].repeat(repeats, 1, 1)
-    state, losses = None, []
-    for span in sgrnn.spans(inputs, targets, steps=WINDOW, lookahead=estimator.lookahead):
-        step = estimator.backward(span, state)
-        optimizer.step()
-        optimizer.zero_grad()
-        state = step.state
-        losses.append(step.loss)
+    losses, _ = run_ten_lines(estimator, optimizer, inputs, targets)
     return losses, [parameter.detach() for parameter in learned]
 
 

@@ -1,4 +1,4 @@
-"""How far the training of a run has come, seen from outside: it may be going on in another process."""
+"""Progress of a run's training, read from its folder while another process may be training it."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from sgrnn.training.run import Run
 
 
 class Standing(NamedTuple):
-    """How far a run has come.
+    """Progress of a run: the update that it has reached, and whether it is trained on, stopped or complete.
 
     Args:
         run: the run.
@@ -32,7 +32,7 @@ class Standing(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The same in words."""
+        """Progress in words, with the command that goes on with a run that was stopped."""
         if self.complete:
             return f"complete, {self.update:,} updates"
         done = f"update {self.update:,} of {self.updates:,}" if self.updates else "nothing logged yet"
@@ -42,7 +42,7 @@ class Standing(NamedTuple):
 
 
 def standing_of(run: Run) -> Standing:
-    """Return how far a run has come."""
+    """Return the progress of a run, from its log and its lock."""
     trains = is_locked(run.folder)  # first, or a run that ends in between would count as stopped
     settings, records = run.recipe.training, list(run.records())
     last = next((record for record in reversed(records) if record["epoch"]), None)

@@ -1,4 +1,4 @@
-"""What a run's gradients are worth, in a sentence: the window of plain truncation that is as good, beside its own."""
+"""Verdict on a run's gradients, in a sentence: the window of plain truncation that is as good, beside its own."""
 
 from typing import Any
 

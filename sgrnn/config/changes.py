@@ -1,4 +1,4 @@
-"""What may change in the recipe of a run that goes on, and why the rest may not."""
+"""Fields that may change in the recipe of a run that goes on, and the reasons why others may not."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -58,8 +58,8 @@ class TrainingConfig(Section):
     diagnosis: DiagnosisConfig | None = None
     """Log now and then how far the gradients are from the true ones; null for never."""
     loggers: Annotated[list[Logger], AfterValidator(_once)] = Field(["tensorboard"])
-    """What else the record goes to beside metrics.jsonl: Weights & Biases and MLflow come with `sgrnn[wandb]` and
-    `sgrnn[mlflow]`."""
+    """Services that get the record, too, which is always in metrics.jsonl; Weights & Biases and MLflow need the extras
+    `sgrnn[wandb]` and `sgrnn[mlflow]`."""
     checkpoint_every: PositiveInt = 1000
     """Updates between two checkpoints, besides the one at the end of each epoch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

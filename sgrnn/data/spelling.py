@@ -1,4 +1,4 @@
-"""How a text is counted and charged whatever its tokens are, by the words and characters of the train text.
+"""Counts of a text whatever its tokens are, and the charge for its `<unk>`, by the train text's words and characters.
 
 A model of tokens says no more than that there is an `<unk>`, and the fewer words it knows, the easier that is to
 foresee: the smallest vocabulary would predict a text best. To be compared with models that say the whole text, it has

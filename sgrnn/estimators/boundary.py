@@ -99,14 +99,13 @@ class Boundary(nn.Module):
         self._context = self._continuing = None
         if state is None:
             return None
-        sent = self._matrix(detach(state))
+        held = detach(state)
+        sent = self._matrix(held)
         _require_rows(continuing, len(sent))
-        predicted = self.interface.predict(detach(state), self._known(context, len(sent)))
+        predicted = self.interface.predict(held, self._known(context, len(sent)))
         entered = received(predicted, sent, partial(self._learn, rows=continuing))
-        parts = iter(from_matrix(entered, state))
-        return map_state(
-            lambda old: next(parts).to(old.dtype).contiguous() if old.is_floating_point() else old.detach(), state
-        )
+        parts = iter(from_matrix(entered, held))
+        return map_state(lambda old: next(parts).to(old.dtype).contiguous() if old.is_floating_point() else old, held)
 
     def leave(self, state: State, context: Any = None, continuing: Tensor | None = None) -> Tensor:
         """Return zero, to be added to the window's loss: its gradient at the state is the synthetic one.
@@ -132,7 +131,8 @@ class Boundary(nn.Module):
                 "what the core returned, before it is detached"
             )
         held = detach(state)
-        gradient = self.interface.injected(self.interface.predict(held, self._known(context, len(matrix))))
+        with torch.no_grad():  # what is injected is a constant: `enter` predicts again, to learn
+            gradient = self.interface.injected(self.interface.predict(held, self._known(context, len(matrix))))
         if self.remove_radial:
             gradient = drift.remove_radial(gradient, held)
         if continuing is not None:
