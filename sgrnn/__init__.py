@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sgrnn.state import State, state_size
     from sgrnn.synthesizers import (
         AdjointSynthesizer,
+        DiagonalSynthesizer,
         ErrorSynthesizer,
         Interface,
         Lookahead,
@@ -61,6 +62,7 @@ __all__ = [
     "AdjointSynthesizer",
     "BPLambda",
     "Boundary",
+    "DiagonalSynthesizer",
     "Dropout",
     "ErrorSynthesizer",
     "ExactAhead",
@@ -106,7 +108,10 @@ _HOMES = {
     "session": "train",
     "span": "Span",
     "state": "State state_size",
-    "synthesizers": "AdjointSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage Synthesizer",
+    "synthesizers": (
+        "AdjointSynthesizer DiagonalSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage "
+        "Synthesizer"
+    ),
     "training.exporting": "export",
     "training.loading": "load",
     "training.scoring": "score",

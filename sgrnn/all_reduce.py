@@ -23,6 +23,14 @@ def mean(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
     return sums[0] / sums[1]
 
 
+def column_means(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
+    """Return the mean of every column of a matrix, over the rows of all processes."""
+    if all_reduce is None:
+        return values.mean(dim=0)
+    sums = all_reduce(torch.cat([values.sum(dim=0), values.new_full((1,), len(values))]))
+    return sums[:-1] / sums[-1]
+
+
 def gather_rows(state: State, rank: int, world_size: int, all_reduce: AllReduce | None) -> State:
     """Return the rows of all processes, in order of rank, on each of them.
 

@@ -23,6 +23,16 @@ class ErrorSynthesizerConfig(Section):
     """Steps ahead whose Jacobians depend on state and inputs; those beyond are constants."""
 
 
+class DiagonalSynthesizerConfig(Section):
+    """Carries the output gradients of the next steps back by constant gains, unit by unit: nearly free."""
+
+    kind: Literal["diagonal"] = "diagonal"
+    lookahead: PositiveInt = 8
+    """Steps ahead whose output gradients are seen."""
+    rank: NonNegativeInt = 0
+    """Dimensions that the output gradient of each step crosses units through; 0 for none."""
+
+
 class AdjointSynthesizerConfig(Section):
     """A learned backward pass through a window, for output gradients and for what arrives at the next boundary."""
 
@@ -51,4 +61,4 @@ class MLPSynthesizerConfig(Section):
     """Predict the gradient at the next boundary, too, by a second head (Jaderberg et al. 2016)."""
 
 
-SynthesizerConfig = ErrorSynthesizerConfig | AdjointSynthesizerConfig | MLPSynthesizerConfig
+SynthesizerConfig = ErrorSynthesizerConfig | DiagonalSynthesizerConfig | AdjointSynthesizerConfig | MLPSynthesizerConfig

@@ -1,18 +1,106 @@
-"""Running a model beyond a span, for the output gradients of the steps there."""
+"""The output gradients of the steps beyond a span: by running the model there, or from their targets alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from sgrnn.all_reduce import AllReduce, column_means
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
-from sgrnn.contract.modules import forked_random
-from sgrnn.estimators.objective import Loss
-from sgrnn.span import Span
-from sgrnn.state import State, cut, floating_leaves
+from sgrnn.contract.modules import forked_random, method_of
+from sgrnn.errors import at_least
+from sgrnn.estimators.objective import Loss, output_gradients
+from sgrnn.estimators.unroll import Windows
+from sgrnn.span import Span, Steps, between
+from sgrnn.state import State, at_least_float32, cut, floating_leaves
+from sgrnn.synthesizers import Synthesizer
+
+AHEAD = ("model", "targets")
+
+
+def steps_to_run(model: nn.Module, synthesizer: Synthesizer, run_ahead: int | None, ahead: str) -> int:
+    """Return how many of the steps ahead that a synthesizer sees the model is run over.
+
+    Args:
+        model: the model.
+        synthesizer: that sees them.
+        run_ahead, ahead: as `SyntheticGradients`.
+
+    Raises:
+        ValueError: they are not known, or neither the model nor the synthesizer knows output gradients from targets.
+    """
+    if ahead not in AHEAD:
+        raise ValueError(f"ahead must be one of {', '.join(AHEAD)}, got {ahead}")
+    if run_ahead is not None:
+        at_least("run_ahead", run_ahead, 0, "steps")
+    if ahead == "model":
+        return synthesizer.lookahead if run_ahead is None else min(run_ahead, synthesizer.lookahead)
+    if not synthesizer.sees_output_gradients:
+        raise ValueError(
+            f"ahead must be model for a synthesizer that sees no output gradients, a {type(synthesizer).__name__}, "
+            f"got {ahead}"
+        )
+    if method_of(model, "target_gradients") is None:
+        raise ValueError(
+            f"ahead must be model for a model without a method target_gradients(targets), a {type(model).__name__}, "
+            f"got {ahead}"
+        )
+    return min(run_ahead or 0, synthesizer.lookahead)
+
+
+def gradients_ahead(
+    windows: Windows, loss: Loss, span: Span, own: Tensor, counted: Tensor | None, run: int,
+    all_reduce: AllReduce | None,
+) -> list[Tensor]:  # fmt: skip
+    """Return the output gradients of a span's future, in consecutive parts (steps, B, output_size).
+
+    Args:
+        windows: the span's forward pass.
+        loss: as in `GradientEstimator`.
+        span: with its future.
+        own: (S, B, output_size) the output gradients of the span.
+        counted: (S, B) bool, those that are real and finite; None for all.
+        run: steps that the model is run over; for those after them targets alone must do.
+        all_reduce: sums over the processes, where several share a batch.
+    """
+    future, parts = span.future, []
+    if (first := first_steps(future, run)) is not None:
+        parts.append(output_gradients(forward_and_back(windows.model, loss, first, windows.final_state)))
+    if future is not None and future.steps > run:
+        targets = between(future.targets, run, future.steps)
+        parts.append(from_targets(windows.model, targets, span.targets, own, counted, all_reduce))
+    return parts
+
+
+@torch.no_grad()
+def from_targets(
+    model: nn.Module, targets: Steps, known_targets: Steps, known: Tensor, counted: Tensor | None,
+    all_reduce: AllReduce | None = None,
+) -> Tensor:  # fmt: skip
+    """Return the output gradients of steps from their targets alone, as far as other steps' gradients tell them.
+
+    The gradient of a cross-entropy at the outputs that are read by a layer W is Wᵀp - W[y]. The second term is known of
+    any step; the first, which depends on the outputs, is taken to be what it is in the mean over the other steps.
+
+    Args:
+        model: the model; its method ``target_gradients(targets)`` computes the second term.
+        targets: (steps, B, ...) of the steps.
+        known_targets: (S, B, ...) of the others.
+        known: (S, B, output_size) their output gradients.
+        counted: (S, B) bool, those that the mean is of; None for all.
+        all_reduce: sums over the processes, where several share a batch.
+
+    Returns:
+        (steps, B, output_size); exact where the model predicts the same at every step.
+    """
+    of_targets = method_of(model, "target_gradients")
+    assert of_targets is not None, "checked when the estimator was made"
+    rest = known - of_targets(known_targets)
+    rest = rest.flatten(0, 1) if counted is None else rest[counted]
+    return column_means(rest, all_reduce) + at_least_float32(of_targets(targets))
 
 
 def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:

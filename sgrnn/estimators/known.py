@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sgrnn.all_reduce import mean
-from sgrnn.estimators.ahead import first_steps, forward_and_back, require_future
+from sgrnn.estimators.ahead import first_steps, gradients_ahead, require_future
 from sgrnn.estimators.features import read_features
-from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
+from sgrnn.estimators.finite import finite_lookahead, finite_states, finite_steps, is_finite
 from sgrnn.estimators.objective import Loss, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span
@@ -23,15 +23,16 @@ class BoundaryReader(RunningMeans):
     """Gather the inputs of a synthesizer at boundaries, output gradients in units of their running root mean square.
 
     Args:
-        lookahead: steps of a span's future that are looked at; where the synthesizer sees output gradients, the model
-            is run over these steps.
+        lookahead: steps of a span's future that are looked at.
+        run: the first of them, over which the model is run where the synthesizer sees output gradients; those of the
+            others are known from their targets alone.
     """
 
     output_square: Tensor
 
-    def __init__(self, lookahead: int) -> None:
+    def __init__(self, lookahead: int, run: int) -> None:
         super().__init__()
-        self.lookahead = lookahead
+        self.lookahead, self.run = lookahead, run
         self.register_buffer("output_square", torch.zeros(()))
 
     def read(self, predictor: GradientPredictor, loss: Loss, span: Span, windows: Windows, outputs: Any) -> Boundaries:
@@ -77,14 +78,9 @@ class BoundaryReader(RunningMeans):
         seen = None
         if synthesizer.sees_output_gradients:
             own = output_gradients(outputs) * span.size
-            parts = [own]
-            if span.future is not None:
-                parts.append(output_gradients(forward_and_back(windows.model, loss, span.future, windows.final_state)))
-            if span.mask is not None:
-                own = own[span.mask]  # (real steps, output_size)
-            if not is_finite(own):
-                own = own[own.isfinite().all(dim=-1)]
-            square = mean(own.square(), predictor.all_reduce)
+            counted = finite_steps(own, span.mask)
+            parts = [own, *gradients_ahead(windows, loss, span, own, counted, self.run, predictor.all_reduce)]
+            square = mean((own if counted is None else own[counted]).square(), predictor.all_reduce)
             self.take_in("output_square", square, predictor.weight(predictor.updates + 1))
             gradients = predictor.readable(torch.cat(parts) / self.output_square.sqrt().clamp(min=1e-30))
             known.append(gradients)

@@ -10,6 +10,7 @@ from sgrnn.all_reduce import AllReduce
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
+from sgrnn.estimators.ahead import steps_to_run
 from sgrnn.estimators.backward import backpropagate, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
@@ -62,6 +63,9 @@ class SyntheticGradients(GradientEstimator):
             many as the synthesizer sees. With 0 one that sees them knows those inside the span, predicts nothing at its
             end, and needs no `Span.future`. One that sees none is not concerned. Random generators and the model's
             buffers (batch statistics) are put back afterwards.
+        ahead: "targets" to take the output gradients of the steps that it is not run over from their targets alone, by
+            the model's method ``target_gradients`` (`sgrnn.estimators.ahead.from_targets`); by default it is then run
+            over none. "model" for none beyond those that it is run over.
         trace_decay: lambda of TD(lambda). Inside a span what crosses a boundary is (1 - lambda) x the prediction +
             lambda x the gradient that arrives there from the next window, and so are the targets weighted over the
             windows of the span: 0 bootstraps at every boundary, 1 at the span's end alone. Above 0 the windows run one
@@ -96,6 +100,7 @@ class SyntheticGradients(GradientEstimator):
         lookahead: int | None = None,
         example: Any = None,
         run_ahead: int | None = None,
+        ahead: str = "model",
         trace_decay: float = 0.0,
         discount: float = 1.0,
         remove_mean: bool = False,
@@ -117,19 +122,16 @@ class SyntheticGradients(GradientEstimator):
             raise ValueError(f"discount must be in [0, 1], got {discount}")
         if not 0 <= trace_decay <= 1:
             raise ValueError(f"trace_decay must be in [0, 1], got {trace_decay}")
-        if run_ahead is not None:
-            at_least("run_ahead", run_ahead, 0, "steps")
         self.window = at_least("window", window, 1, "step")
         self.predictor = GradientPredictor(
             synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce
         )  # fmt: skip
         self._require_window(window)
-        self.lookahead = synthesizer.lookahead
-        if run_ahead is not None and synthesizer.sees_output_gradients:
-            self.lookahead = min(run_ahead, synthesizer.lookahead)
+        run = steps_to_run(model, synthesizer, run_ahead, ahead)
+        self.lookahead = run if ahead == "model" and synthesizer.sees_output_gradients else synthesizer.lookahead
         self.trace_decay, self.discount, self.shuffle, self.parallel = trace_decay, discount, shuffle, parallel
         self.remove_mean, self.remove_radial = remove_mean, remove_radial
-        self.reader = BoundaryReader(self.lookahead)
+        self.reader = BoundaryReader(self.lookahead, run)
 
     @property
     def synthesizer(self) -> Synthesizer:

@@ -4,6 +4,7 @@
 """
 
 from sgrnn.synthesizers.adjoint import AdjointSynthesizer
+from sgrnn.synthesizers.diagonal import DiagonalSynthesizer
 from sgrnn.synthesizers.error import ErrorSynthesizer
 from sgrnn.synthesizers.interface import Interface
 from sgrnn.synthesizers.lookahead import Lookahead
@@ -14,6 +15,7 @@ from sgrnn.synthesizers.synthesizer import Boundaries, Synthesizer
 __all__ = [
     "AdjointSynthesizer",
     "Boundaries",
+    "DiagonalSynthesizer",
     "ErrorSynthesizer",
     "GradientPredictor",
     "Interface",

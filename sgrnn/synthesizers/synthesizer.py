@@ -140,6 +140,27 @@ def require_predictions(predicted: Tensor, states: State) -> None:
         )
 
 
+def aligned_features(state_size: int, output_size: int, aligned_size: int | None) -> int:
+    """Count the features, the last of a row of the state, that are vectors in the units of the outputs.
+
+    Args:
+        state_size, output_size: features of a row of the state, and of the outputs at a step.
+        aligned_size: this number, where it is known; None for all of the state if it divides into such vectors, else
+            none of it.
+
+    Raises:
+        ValueError: it is more than the state has, or no whole number of vectors.
+    """
+    if aligned_size is None:
+        return 0 if state_size % output_size else state_size
+    if aligned_size > state_size or aligned_size % output_size:
+        raise ValueError(
+            f"aligned_size must be a multiple of output_size, {output_size}, up to state_size, {state_size}, got "
+            f"{aligned_size}"
+        )
+    return aligned_size
+
+
 def standardized(state: State) -> Tensor:
     """Scale every vector of a state to mean 0 and variance 1 over its features, and join them to (R, features)."""
     tensors = [tensor.movedim(-2, 0) for tensor in floating_leaves(state)]

@@ -20,7 +20,7 @@ from sgrnn.errors import InputError
 from sgrnn.estimators import online
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.schedules import Alternate, Bernoulli, Constant, Ramp, Schedule, WarmRestarts
-from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
+from sgrnn.synthesizers import AdjointSynthesizer, DiagonalSynthesizer, ErrorSynthesizer, MLPSynthesizer
 from sgrnn.training import loop
 from sgrnn.training.problems.task_problem import TaskProblem
 from sgrnn.training.run import Run
@@ -103,11 +103,26 @@ def test_how_far_the_model_is_run_ahead() -> None:
     assert lookaheads == {"null": 4, "0": 0, "1": 1, "9": 4}
 
 
-@pytest.mark.parametrize("synthesizer", ["error", "adjoint", "mlp"])
+def test_what_tells_the_output_gradients_that_the_model_is_not_run_for() -> None:
+    lookahead = "--gradient.synthesizer.lookahead=4"
+    for overrides, expected in (
+        ((), (4, 4)),
+        (("--gradient.run_ahead=1",), (1, 1)),
+        (("--gradient.ahead=targets",), (4, 0)),
+        (("--gradient.ahead=targets", "--gradient.run_ahead=2"), (4, 2)),
+        (("--gradient.ahead=targets", "--gradient.run_ahead=9"), (4, 4)),
+    ):
+        built = estimator(lookahead, *overrides)
+        assert isinstance(built, estimators.SyntheticGradients)
+        assert (built.lookahead, built.reader.run) == expected
+
+
+@pytest.mark.parametrize("synthesizer", ["error", "diagonal", "adjoint", "mlp"])
 def test_an_estimator_is_by_default_as_the_library_has_it(synthesizer: str) -> None:
     model = build_model(recipe(), 11)
     methods = {
         "error": model.synthesizer,
+        "diagonal": model.diagonal_synthesizer,
         "adjoint": lambda: model.adjoint_synthesizer(7),
         "mlp": model.mlp_synthesizer,
     }
@@ -160,6 +175,12 @@ def test_synthesizers() -> None:
     assert error.input_projection.shape == (3, 6, 4), "of embeddings of 6 features"
     assert error.input_weight.shape == (3, 4, 9)
     assert error.gate.shape == (3, 9, 6)
+    small = synthesizer("near=1", "rank=8", "hidden_size=32", "projection=16")
+    assert isinstance(small, ErrorSynthesizer)
+    assert (small.reads, small.gate.shape, small.input_weight.shape) == (1, (1, 32, 8), (1, 16, 32))
+    diagonal = synthesizer("kind=diagonal", "lookahead=5", "rank=3")
+    assert isinstance(diagonal, DiagonalSynthesizer)
+    assert (diagonal.lookahead, diagonal.rank, diagonal.gain.shape) == (5, 3, (5, 1, 2, 12))
     adjoint = synthesizer("kind=adjoint", "hidden_size=9", "rank=6", "projection=4", "near=2")
     assert isinstance(adjoint, AdjointSynthesizer)
     assert adjoint.lookahead == 3

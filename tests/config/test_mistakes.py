@@ -1,7 +1,7 @@
 """Wrong recipes: all mistakes at once, each with file, line and dotted field."""
 
 import pytest
-from recipe_texts import TASK, TEXT, mistakes, task_recipe
+from recipe_texts import TASK, TEXT, mistakes, task_recipe, text_recipe
 
 SYNTHESIZER = "{kind: mlp, lookahead: 2}"
 RATES = ("gradient", "optimizer", "synthesizer_optimizer")
@@ -50,7 +50,7 @@ trainin: {epochs: 1}
         ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),
         ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
         ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
-        ("window: 5", "window: 5, zzz: 1", "gradient.zzz is not a field; expected one of discount, "),
+        ("window: 5", "window: 5, zzz: 1", "gradient.zzz is not a field; expected one of ahead, "),
         (SYNTHESIZER, "mlp", "gradient.synthesizer must be a section, like gradient.synthesizer: {field: value}"),
         ("lookahead: 2", "lookahead: -1", "gradient.synthesizer.lookahead must be greater than or equal to 0, got -1"),
         (SYNTHESIZER, "{kind: error, lookahead: 0}", "gradient.synthesizer.lookahead must be greater than 0, got 0"),
@@ -227,6 +227,18 @@ def test_what_says_nothing_of_a_task_is_refused_when_it_is_set() -> None:
     fields = [field.removesuffix(".length") for field in values]
     assert mistakes(TASK, *(f"--{field}={value}" for field, value in values.items())) == [
         f"command line: {field} is for a text, and says nothing of a task: remove it" for field in fields
+    ]
+
+
+def test_targets_tell_nothing_of_a_task_nor_to_a_synthesizer_that_sees_no_output_gradients() -> None:
+    diagonal = "--gradient.synthesizer={kind: diagonal}"
+    text_recipe(diagonal, "--gradient.ahead=targets")
+    assert mistakes(TASK, diagonal, "--gradient.ahead=targets") == [
+        "command line: gradient.ahead is for a text, and says nothing of a task: remove it"
+    ]
+    assert mistakes(TEXT, "--gradient.ahead=targets") == [
+        "command line: gradient.ahead must be model for a synthesizer that sees no output gradients, a MLPSynthesizer, "
+        "got targets"
     ]
 
 

@@ -19,7 +19,12 @@ from sgrnn.config.optimization import WarmRestartsConfig
 from sgrnn.config.rates import warm_restarts
 from sgrnn.config.recipe import Recipe
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, BernoulliConfig, ConstantSourceConfig, RampConfig
-from sgrnn.config.synthesizers import AdjointSynthesizerConfig, ErrorSynthesizerConfig, MLPSynthesizerConfig
+from sgrnn.config.synthesizers import (
+    AdjointSynthesizerConfig,
+    DiagonalSynthesizerConfig,
+    ErrorSynthesizerConfig,
+    MLPSynthesizerConfig,
+)
 from sgrnn.errors import InputError
 from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT, online, schedules
 from sgrnn.estimators.mixed import Mixed
@@ -101,6 +106,8 @@ def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -
     match section.synthesizer:
         case ErrorSynthesizerConfig():
             return model.synthesizer(**options)
+        case DiagonalSynthesizerConfig():
+            return model.diagonal_synthesizer(**options)
         case AdjointSynthesizerConfig():
             return model.adjoint_synthesizer(section.window, **options)
         case MLPSynthesizerConfig():

@@ -34,6 +34,9 @@ def refusals(recipe: Recipe) -> Iterator[str]:
         if refused := list(_refusal("gradient.synthesizer", build_synthesizer, gradient, model)):
             yield from refused
             return
+        if refused := list(_refusal("gradient", build_synthetic, gradient, model)):
+            yield from refused
+            return
         synthetic = build_synthetic(gradient, model)
     for options in (
         {"real_window": gradient.real_window},
