@@ -111,19 +111,32 @@ def put_rows(state: State, chosen: Tensor | None, taken: State) -> State:
 
 def to_matrix(state: State) -> Tensor:
     """Return the floating-point tensors of a state as one (batch, features) matrix."""
-    return join([tensor.movedim(-2, 0) for tensor in floating_leaves(state)])
+    return join([_rows_first(tensor) for tensor in floating_leaves(state)])
+
+
+def _rows_first(tensor: Tensor) -> Tensor:
+    """Return a tensor (..., batch, features) as (batch, ...), in one call where there is one vector a row."""
+    one = tensor.numel() == tensor.shape[-2] * tensor.shape[-1]
+    return tensor.view(tensor.shape[-2:]) if one else tensor.movedim(-2, 0)
+
+
+def _rows_back(part: Tensor, like: Tensor) -> Tensor:
+    """Undo `_rows_first`: return a part (batch, ...) of a matrix as (..., batch, features)."""
+    (rows, size), (*outer, _, features) = part.shape, like.shape
+    return part.view(*outer, rows, features) if size == features else part.view(rows, *outer, features).movedim(0, -2)
 
 
 def join(tensors: Iterable[Tensor]) -> Tensor:
     """Join tensors (batch, ...) side by side into one (batch, features) matrix."""
-    return torch.cat([tensor.flatten(1) for tensor in tensors], dim=1)
+    flat = [tensor if tensor.dim() == 2 else tensor.flatten(1) for tensor in tensors]
+    return torch.cat(flat, dim=1)
 
 
 def from_matrix(matrix: Tensor, like: State) -> list[Tensor]:
     """Undo `to_matrix`: split a (batch, features) matrix into tensors shaped like a state's floating-point leaves."""
-    shapes = [tensor.movedim(-2, 0).shape[1:] for tensor in floating_leaves(like)]
-    parts = matrix.split([shape.numel() for shape in shapes], dim=1)
-    return [part.unflatten(1, shape).movedim(0, -2) for part, shape in zip(parts, shapes, strict=True)]
+    tensors = floating_leaves(like)
+    parts = matrix.split([tensor.numel() // tensor.shape[-2] for tensor in tensors], dim=1)
+    return [_rows_back(part, tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def state_size(state: State) -> int:

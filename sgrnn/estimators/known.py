@@ -1,11 +1,12 @@
 """Inputs of a synthesizer, gathered at the boundaries of a span's windows."""
 
+from math import isfinite, nan
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from sgrnn.all_reduce import mean
+from sgrnn.all_reduce import AllReduce
 from sgrnn.estimators.ahead import first_steps, forward_and_back, require_future
 from sgrnn.estimators.features import read_features
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
@@ -80,13 +81,22 @@ class BoundaryReader(RunningMeans):
             parts = [own]
             if span.future is not None:
                 parts.append(output_gradients(forward_and_back(windows.model, loss, span.future, windows.final_state)))
-            if span.mask is not None:
-                own = own[span.mask]  # (real steps, output_size)
-            if not is_finite(own):
-                own = own[own.isfinite().all(dim=-1)]
-            square = mean(own.square(), predictor.all_reduce)
-            self.take_in("output_square", square, predictor.weight(predictor.updates + 1))
+            real = own if span.mask is None else own[span.mask]  # (real steps, output_size)
+            square = _mean_square(real, predictor.all_reduce)
+            self.take_in("output_square", square, predictor.weight(float(predictor.updates) + 1))
             gradients = predictor.readable(torch.cat(parts) / self.output_square.sqrt().clamp(min=1e-30))
             known.append(gradients)
             seen = ahead.take(gradients)
         return Lookahead(read_features(windows.model, synthesizer, span, ahead), ahead.valid, seen), is_finite(*known)
+
+
+def _mean_square(gradients: Tensor, all_reduce: AllReduce | None) -> float:
+    """Return the mean square over the entries of vectors (..., features) that are finite, of all processes."""
+    total = float(torch.linalg.vector_norm(gradients)) ** 2
+    if not isfinite(total):
+        gradients = gradients[gradients.isfinite().all(dim=-1)]
+        total = float(torch.linalg.vector_norm(gradients)) ** 2
+    count: float = gradients.numel()
+    if all_reduce is not None:
+        total, count = all_reduce(gradients.new_tensor([total, count])).tolist()
+    return total / count if count else nan
