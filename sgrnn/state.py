@@ -34,14 +34,21 @@ def map_state(function: Callable[..., Any], *states: State) -> State:
     if isinstance(first, tuple | list):
         parts = [map_state(function, *group) for group in zip(*states, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
-    raise TypeError(f"states and outputs are tensors, or tuples, lists or dicts of them, got {type(first).__name__}")
+    raise _no_state(first)
+
+
+def _no_state(found: Any) -> TypeError:
+    return TypeError(f"states and outputs are tensors, or tuples, lists or dicts of them, got {type(found).__name__}")
 
 
 def leaves(state: State) -> list[Tensor]:
     """Return the state's tensors, in order."""
-    tensors: list[Tensor] = []
-    map_state(tensors.append, state)
-    return tensors
+    if isinstance(state, Tensor):
+        return [state]
+    if isinstance(state, dict | tuple | list):
+        parts = state.values() if isinstance(state, dict) else state
+        return [tensor for part in parts for tensor in ([part] if isinstance(part, Tensor) else leaves(part))]
+    raise _no_state(state)
 
 
 def floating_leaves(state: State) -> list[Tensor]:

@@ -13,7 +13,7 @@ from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span
-from sgrnn.state import leaves, map_state
+from sgrnn.state import leaves
 from sgrnn.synthesizers import Boundaries, GradientPredictor, Lookahead, Synthesizer
 from sgrnn.synthesizers.lookahead import steps_after
 from sgrnn.synthesizers.running_means import RunningMeans
@@ -51,7 +51,7 @@ class BoundaryReader(RunningMeans):
         synthesizer, boundaries = predictor.synthesizer, windows.boundaries
         assert isinstance(synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
         continuing = span.continuing(boundaries)
-        states, continuing = finite_states(map_state(predictor.readable, windows.boundary_states), continuing)
+        states, continuing = finite_states(predictor.readable(windows.boundary_states), continuing)
         lookahead = None
         if synthesizer.lookahead:
             lookahead, finite = self._look_ahead(predictor, synthesizer, loss, span, windows, outputs)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
+from sgrnn.state import State, leaves, map_state
 from sgrnn.synthesizers.running_means import RunningMeans
 from sgrnn.synthesizers.synthesizer import Boundaries, Inject, Predictions, Synthesizer
 
@@ -97,12 +98,12 @@ class GradientPredictor(RunningMeans):
         """Shrinkage that predictions are multiplied by, in [0, 1]; 1 where they are not shrunk."""
         return self.shrinkage() if self.shrinks else 1.0
 
-    def readable(self, tensor: Tensor) -> Tensor:
-        """Convert a floating-point tensor to the precision of the synthesizer's parameters, if it has any."""
-        if not tensor.is_floating_point():
-            return tensor
-        own = next((p.dtype for p in self.synthesizer.parameters() if p.is_floating_point()), tensor.dtype)
-        return tensor.to(own)
+    def readable(self, state: State) -> State:
+        """Convert floating-point tensors to the precision of the synthesizer's parameters, if it has any."""
+        own = next((p.dtype for p in self.synthesizer.parameters() if p.is_floating_point()), None)
+        if own is None or all(tensor.dtype == own for tensor in leaves(state)):
+            return state
+        return map_state(lambda tensor: tensor.to(own) if tensor.is_floating_point() else tensor, state)
 
     def weight(self, updates: float) -> float:
         """Return the weight of the newest value in a running mean: a plain mean at first, later one that forgets."""
