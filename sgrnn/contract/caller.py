@@ -14,7 +14,6 @@ from sgrnn.contract.buffers import same_values
 from sgrnn.span import Steps
 from sgrnn.state import State, leaves, map_state
 
-
 # Models that were seen to leave the state they are given as it is: once is enough, and costs nothing later.
 _write_nothing: WeakSet[nn.Module] = WeakSet()
 

@@ -175,25 +175,26 @@ class GradientPredictor(RunningMeans):
         Returns:
             metrics, and how many rows count; where processes share a batch, in the mean over these.
         """
-        both, count, processes = torch.stack([predicted, target]), len(target), 1.0
+        both, count, processes = torch.cat([predicted, target]), len(target), 1.0
         if rows is not None:
-            both, count = both * rows.unsqueeze(1), int(rows.sum())
-        flat = both.flatten(1)
-        (square, dot), (_, power) = (flat @ flat.t()).tolist()
+            both, count = both * rows.repeat(2).unsqueeze(1), int(rows.sum())
+        both = both.view(2, -1)
+        (square, dot), (_, power) = torch.mm(both, both.t()).tolist()
         dot, square = scale * dot, scale**2 * square
         if self.all_reduce is not None:
-            sums = self.all_reduce(torch.tensor([dot, square, power, count, 1], dtype=flat.dtype, device=flat.device))
+            sums = self.all_reduce(torch.tensor([dot, square, power, count, 1], dtype=both.dtype, device=both.device))
             dot, square, power, count, processes = sums.tolist()
         self.shrinkage.update(dot, square, power)
         if count and isfinite(power):  # a span that begins all its sequences anew tells nothing of the scale
-            self.updates.fill_(float(self.updates) + 1)
-            self.take_in("mean_square", power / (count * target.shape[1]), self.weight(float(self.updates)))
-        tiny = torch.finfo(flat.dtype).tiny
+            updates = float(self.updates) + 1
+            self.updates.fill_(updates)
+            self.take_in("mean_square", power / (count * target.shape[1]), self.weight(updates))
+        tiny = torch.finfo(both.dtype).tiny
         values = {
             "target_r2": (2 * dot - square) / max(power, tiny) if power else 0.0,
             "target_cosine": dot / max(sqrt(square * power), tiny),
             "shrinkage": float(self.trust),
             "target_rms": sqrt(self.mean_square),
         }
-        metrics = torch.tensor([*values.values()], dtype=flat.dtype, device=flat.device)
+        metrics = torch.tensor([*values.values()], dtype=both.dtype, device=both.device)
         return dict(zip(values, metrics.unbind(), strict=True)), max(count, 1) / processes

@@ -61,7 +61,7 @@ def test_gradients_are_those_of_finite_differences(kind: str) -> None:
         made.state_projection.weight, made.state_projection.bias, made.input_projection, made.input_weight, made.gate,
         made.gate_bias, made.output_projection, made.last.weight, *gain,
     )  # fmt: skip
-    assert torch.autograd.gradcheck(carried_back, (*data, *parameters), fast_mode=True)
+    assert torch.autograd.gradcheck(carried_back, (*data, *parameters), fast_mode=True)  # pyright: ignore[reportArgumentType]
 
 
 def test_data_with_a_graph_have_their_gradients_by_the_plain_definition() -> None:
