@@ -15,14 +15,6 @@ from sgrnn.state import State, map_state
 AllReduce = Callable[[Tensor], Tensor]  # of the same shape on all processes -> their sum, the same to the bit on all
 
 
-def mean(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
-    """Return the mean of all entries, over all processes."""
-    if all_reduce is None:
-        return values.mean()
-    sums = all_reduce(torch.stack([values.sum(), values.new_full((), values.numel())]))
-    return sums[0] / sums[1]
-
-
 def column_means(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
     """Return the mean of every column of a matrix, over the rows of all processes."""
     if all_reduce is None:

@@ -12,6 +12,7 @@ from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.modules import forked_random, method_of
 from sgrnn.errors import at_least
+from sgrnn.estimators.finite import finite_steps
 from sgrnn.estimators.objective import Loss, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span, Steps, between
@@ -52,8 +53,7 @@ def steps_to_run(model: nn.Module, synthesizer: Synthesizer, run_ahead: int | No
 
 
 def gradients_ahead(
-    windows: Windows, loss: Loss, span: Span, own: Tensor, counted: Tensor | None, run: int,
-    all_reduce: AllReduce | None,
+    windows: Windows, loss: Loss, span: Span, own: Tensor, run: int, all_reduce: AllReduce | None
 ) -> list[Tensor]:  # fmt: skip
     """Return the output gradients of a span's future, in consecutive parts (steps, B, output_size).
 
@@ -62,7 +62,6 @@ def gradients_ahead(
         loss: as in `GradientEstimator`.
         span: with its future.
         own: (S, B, output_size) the output gradients of the span.
-        counted: (S, B) bool, those that are real and finite; None for all.
         run: steps that the model is run over; for those after them targets alone must do.
         all_reduce: sums over the processes, where several share a batch.
     """
@@ -70,7 +69,7 @@ def gradients_ahead(
     if (first := first_steps(future, run)) is not None:
         parts.append(output_gradients(forward_and_back(windows.model, loss, first, windows.final_state)))
     if future is not None and future.steps > run:
-        targets = between(future.targets, run, future.steps)
+        targets, counted = between(future.targets, run, future.steps), finite_steps(own, span.mask)
         parts.append(from_targets(windows.model, targets, span.targets, own, counted, all_reduce))
     return parts
 
@@ -112,7 +111,7 @@ def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -
         outputs = cut(outputs)
         with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
             losses = loss(outputs, future.targets)
-    torch.autograd.backward(losses.sum(), inputs=floating_leaves(outputs))
+    torch.autograd.backward(losses, torch.ones_like(losses), inputs=floating_leaves(outputs))
     return outputs
 
 

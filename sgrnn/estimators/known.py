@@ -1,18 +1,19 @@
 """Inputs of a synthesizer, gathered at the boundaries of a span's windows."""
 
+from math import isfinite, nan
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from sgrnn.all_reduce import mean
+from sgrnn.all_reduce import AllReduce
 from sgrnn.estimators.ahead import first_steps, gradients_ahead, require_future
 from sgrnn.estimators.features import read_features
-from sgrnn.estimators.finite import finite_lookahead, finite_states, finite_steps, is_finite
+from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span
-from sgrnn.state import leaves, map_state
+from sgrnn.state import leaves
 from sgrnn.synthesizers import Boundaries, GradientPredictor, Lookahead, Synthesizer
 from sgrnn.synthesizers.lookahead import steps_after
 from sgrnn.synthesizers.running_means import RunningMeans
@@ -51,7 +52,7 @@ class BoundaryReader(RunningMeans):
         synthesizer, boundaries = predictor.synthesizer, windows.boundaries
         assert isinstance(synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
         continuing = span.continuing(boundaries)
-        states, continuing = finite_states(map_state(predictor.readable, windows.boundary_states), continuing)
+        states, continuing = finite_states(predictor.readable(windows.boundary_states), continuing)
         lookahead = None
         if synthesizer.lookahead:
             lookahead, finite = self._look_ahead(predictor, synthesizer, loss, span, windows, outputs)
@@ -78,11 +79,23 @@ class BoundaryReader(RunningMeans):
         seen = None
         if synthesizer.sees_output_gradients:
             own = output_gradients(outputs) * span.size
-            counted = finite_steps(own, span.mask)
-            parts = [own, *gradients_ahead(windows, loss, span, own, counted, self.run, predictor.all_reduce)]
-            square = mean((own if counted is None else own[counted]).square(), predictor.all_reduce)
-            self.take_in("output_square", square, predictor.weight(predictor.updates + 1))
+            parts = [own, *gradients_ahead(windows, loss, span, own, self.run, predictor.all_reduce)]
+            real = own if span.mask is None else own[span.mask]  # (real steps, output_size)
+            square = _mean_square(real, predictor.all_reduce)
+            self.take_in("output_square", square, predictor.weight(float(predictor.updates) + 1))
             gradients = predictor.readable(torch.cat(parts) / self.output_square.sqrt().clamp(min=1e-30))
             known.append(gradients)
             seen = ahead.take(gradients)
         return Lookahead(read_features(windows.model, synthesizer, span, ahead), ahead.valid, seen), is_finite(*known)
+
+
+def _mean_square(gradients: Tensor, all_reduce: AllReduce | None) -> float:
+    """Return the mean square over the entries of vectors (..., features) that are finite, of all processes."""
+    total = float(torch.linalg.vector_norm(gradients)) ** 2
+    if not isfinite(total):
+        gradients = gradients[gradients.isfinite().all(dim=-1)]
+        total = float(torch.linalg.vector_norm(gradients)) ** 2
+    count: float = gradients.numel()
+    if all_reduce is not None:
+        total, count = all_reduce(gradients.new_tensor([total, count])).tolist()
+    return total / count if count else nan
