@@ -15,12 +15,10 @@ from sgrnn.state import State, map_state
 AllReduce = Callable[[Tensor], Tensor]  # of the same shape on all processes -> their sum, the same to the bit on all
 
 
-def mean(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
-    """Return the mean of all entries, over all processes."""
-    if all_reduce is None:
-        return values.mean()
-    sums = all_reduce(torch.stack([values.sum(), values.new_full((), values.numel())]))
-    return sums[0] / sums[1]
+def mean(sums: Tensor, all_reduce: AllReduce | None) -> Tensor:
+    """Return the mean over all processes, from the sum of this one's values and their number, (2,)."""
+    total, number = (sums if all_reduce is None else all_reduce(sums)).unbind()
+    return total / number
 
 
 def gather_rows(state: State, rank: int, world_size: int, all_reduce: AllReduce | None) -> State:

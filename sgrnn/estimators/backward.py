@@ -73,10 +73,14 @@ def initial_gradients(windows: Windows) -> Tensor:
 
 
 @torch.no_grad()
-def injected_share(injected: Tensor, outputs: Any, all_reduce: AllReduce | None) -> Tensor:
-    """Return the norm of the injected gradients, divided by the norm of these and the output gradients together."""
+def entering_squares(injected: Tensor, outputs: Any) -> Tensor:
+    """Return the squared norms of what enters the core backwards: of the injected gradients, and of the outputs'."""
     flat = [at_least_float32(each).flatten() for each in (injected, *gradients(outputs))]
-    squares = torch.stack([each.dot(each) for each in flat])
+    return torch.stack([each.dot(each) for each in flat])
+
+
+def injected_share(squares: Tensor, all_reduce: AllReduce | None) -> Tensor:
+    """Return the norm of the injected gradients, divided by the norm of all that enters, from `entering_squares`."""
     if all_reduce is not None:
         squares = all_reduce(squares)
     ours = squares[0]

@@ -10,7 +10,7 @@ from sgrnn.all_reduce import AllReduce
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
-from sgrnn.estimators.backward import backpropagate, initial_gradients, injected_share
+from sgrnn.estimators.backward import backpropagate, entering_squares, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
@@ -181,7 +181,7 @@ class SyntheticGradients(GradientEstimator):
             target, rows = finite_rows(target.to(predicted), known.continuing)
             rows = None if rows is None else rows[: len(target)]
             metrics = self.predictor.learn(predicted, target, rows, predictions.after)
-            metrics["injected_share"] = injected_share(injected, outputs, self.predictor.all_reduce)
+            metrics["injected_share"] = injected_share(entering_squares(injected, outputs), self.predictor.all_reduce)
         return Step(objective.detach(), windows.final_state, {**metrics, **norms(windows.final_state)})
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:

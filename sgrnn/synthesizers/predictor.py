@@ -1,5 +1,6 @@
 """Scale, shrinkage and training of a synthesizer's predictions, at boundaries and at interfaces between modules."""
 
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -47,6 +48,29 @@ class Shrinkage(RunningMeans):
         finite = (dot + square + power).isfinite()
         for name, value in (("dot", dot), ("square", square), ("power", power)):
             self.take_in(name, value, 1 - self.ema_decay, finite)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of predictions with their targets, summed over rows: those of several parts of a batch add up.
+
+    Args:
+        dot, square, power: <prediction, target>, |prediction|² and |target|², in true units.
+        rows: number of rows that count; a tensor where some may not.
+        features: of a row.
+    """
+
+    dot: Tensor
+    square: Tensor
+    power: Tensor
+    rows: Tensor | int
+    features: int
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.dot + other.dot, self.square + other.square, self.power + other.power, self.rows + other.rows,
+            self.features,
+        )  # fmt: skip
 
 
 @final
@@ -135,6 +159,10 @@ class GradientPredictor(RunningMeans):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Update the running means, and differentiate the mean squared difference of predictions and targets.
 
+        The difference is in true units, of which one factor is in those of the scale that the prediction was made in,
+        the other of that which takes in the targets: a prediction is compared as it was injected, and none of this
+        depends on the order in which the targets become known.
+
         Args:
             predicted: (R, heads, features) in units of the scale, made before: the first head is trained on `target`, a
                 second on `after`.
@@ -146,53 +174,63 @@ class GradientPredictor(RunningMeans):
             the gradient at `predicted`, and the metrics ``target_r2`` and ``target_cosine`` of these predictions with
             their targets, ``shrinkage`` and ``target_rms``.
         """
-        metrics, count = self._observe(self.scale * predicted[:, 0], target, rows)
-        wanted = (target / self.scale.clamp(min=1e-30)).unsqueeze(1)
+        difference, moments = self.compare(predicted, target, rows, after)
+        metrics, weight = self.observe(moments)
+        return weight * difference, metrics
+
+    @torch.no_grad()
+    def compare(
+        self, predicted: Tensor, target: Tensor, rows: Tensor | None = None, after: Tensor | None = None
+    ) -> tuple[Tensor, Moments]:
+        """Return twice the differences of predictions and targets, (R, heads, features) in true units, and moments.
+
+        Args:
+            predicted, target, rows, after: as `regress`. Rows that do not count are left out of both.
+        """
+        told, wanted = self.scale * predicted, target.unsqueeze(1)
         if predicted.shape[1] == 2:
             assert after is not None, "a second head is trained on the predictions at the boundary that follows"
-            wanted = torch.cat([wanted, after.unsqueeze(1)], dim=1)
-        weight = predicted.new_ones(()) / count / predicted.shape[2]
+            wanted = torch.cat([wanted, self.scale * after.unsqueeze(1)], dim=1)
+        counted: Tensor | int = len(target)
         if rows is not None:
-            weight = (weight * rows)[:, None, None]
-        return weight * (2 * (predicted - wanted)), metrics
+            inside = rows[:, None, None]
+            told, wanted, counted = told * inside, wanted * inside, inside.sum()
+        p, g = told[:, 0].flatten(), wanted[:, 0].flatten()
+        return 2 * (told - wanted), Moments(p.dot(g), p.dot(p), g.dot(g), counted, target.shape[1])
 
     def metrics(self) -> dict[str, Tensor]:
         """Return running metrics of the quality of the predictions: ``target_r2`` and ``shrinkage``."""
         r2 = self.shrinkage.r2()
         return {"target_r2": r2, "shrinkage": self.trust * torch.ones_like(r2)}
 
-    def _observe(
-        self, predicted: Tensor, target: Tensor, rows: Tensor | None
-    ) -> tuple[dict[str, Tensor], Tensor | float]:
-        """Update shrinkage and scale by predictions made before training on them, and return metrics of these.
+    @torch.no_grad()
+    def observe(self, moments: Moments) -> tuple[dict[str, Tensor], Tensor]:
+        """Update shrinkage and scale by predictions made before training on them.
+
+        Args:
+            moments: of all predictions of an update with their targets.
 
         Returns:
-            metrics, and how many rows count; where processes share a batch, in the mean over these.
+            metrics of these predictions, and the weight with which their differences to the targets (`compare`) are the
+            gradient of the regression.
         """
-        counted: Tensor | None = None
-        if rows is not None:
-            inside = rows.unsqueeze(1)
-            predicted, target = predicted * inside, target * inside
-            counted = inside.sum()
-        flat_predicted, flat_target = predicted.flatten(), target.flatten()
-        dot, square, power = (
-            flat_predicted.dot(flat_target), flat_predicted.dot(flat_predicted), flat_target.dot(flat_target)
-        )  # fmt: skip
+        dot, square, power, counted = moments.dot, moments.square, moments.power, moments.rows
         processes: Tensor | int = 1
         if self.all_reduce is not None:
-            own = torch.full_like(dot, len(target)) if counted is None else counted.to(dot)
+            own = torch.full_like(dot, counted) if isinstance(counted, int) else counted.to(dot)
             sums = self.all_reduce(torch.stack([dot, square, power, own, torch.ones_like(dot)]))
             dot, square, power, counted, processes = sums.unbind()
         seen: Tensor | bool = True
-        count: Tensor | int = len(target)
-        if counted is not None:  # a span that begins all its sequences anew may tell nothing of the scale
+        count: Tensor | int = counted
+        if isinstance(counted, Tensor):  # a span that begins all its sequences anew may tell nothing of the scale
             seen, count = counted > 0, counted.clamp(min=1)
         seen = seen & power.isfinite()
         self.shrinkage.update(dot, square, power)
         self.updates += seen
-        self.take_in("mean_square", power / (count * target.shape[1]), self.weight(self.updates) * seen)
+        entries = count * moments.features
+        self.take_in("mean_square", power / entries, self.weight(self.updates) * seen)
         metrics = {**_quality(dot, square, power), "shrinkage": self.trust * torch.ones_like(dot)}
-        return {**metrics, "target_rms": self.scale}, count / processes
+        return {**metrics, "target_rms": self.scale}, processes / (entries * self.scale.clamp(min=1e-30))
 
 
 def _quality(dot: Tensor, square: Tensor, power: Tensor) -> dict[str, Tensor]:
