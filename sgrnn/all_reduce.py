@@ -7,7 +7,6 @@ rows, a running scale or the state that one row hands on to the next can be made
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from sgrnn.state import State, map_state

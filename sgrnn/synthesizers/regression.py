@@ -10,10 +10,10 @@ from sgrnn.synthesizers.predictor import GradientPredictor, Moments
 
 @final
 class Regression:
-    """Train a synthesizer on the targets of one update, part by part, as `GradientPredictor.learn` does on all at once.
+    """Train a synthesizer on the targets of one update part by part, as `GradientPredictor.learn` does on all at once.
 
-    How many rows count, and the scale, are known at the end. So gradients are summed up beside those that the parameters
-    have, and are weighted then.
+    How many rows count, and the new scale, are known at the end. So gradients are summed up beside those that the
+    parameters have, and are weighted then.
 
     Args:
         predictor: of the synthesizer. Until the end its scale and shrinkage stay as they are.

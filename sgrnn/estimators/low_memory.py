@@ -1,0 +1,234 @@
+"""Spans gone through window by window, so that no more graphs are kept than what is known of the future asks for.
+
+A window goes backwards as soon as the output gradients of the n steps after its end are known, and its graph is freed:
+⌈n/T⌉ + 1 windows have a graph at a time, however long the span, and one where nothing is looked at.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from sgrnn.all_reduce import mean
+from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.modules import forked_random
+from sgrnn.estimators.ahead import first_steps, held_constant
+from sgrnn.estimators.backward import (
+    backpropagate,
+    differentiate_inputs,
+    entering_squares,
+    initial_gradients,
+    injected_share,
+)
+from sgrnn.estimators.estimator import GradientEstimator, Step
+from sgrnn.estimators.finite import finite_rows
+from sgrnn.estimators.known import BoundaryReader, squares
+from sgrnn.estimators.objective import mean_loss, norms, output_gradients
+from sgrnn.estimators.reach import injectable
+from sgrnn.estimators.unroll import Windows, unroll
+from sgrnn.span import Span
+from sgrnn.state import State, at_least_float32, cut, floating_leaves, map_state, without_autocast
+from sgrnn.synthesizers import GradientPredictor, Inject, Regression, Synthesizer
+
+
+@dataclass(frozen=True)
+class WindowRun:
+    """A window that has run, its loss differentiated at its outputs.
+
+    Args:
+        span: the window, the steps in sight after it as its future.
+        windows: its forward pass.
+        outputs: the leaves that the loss was computed from, with its gradient.
+        objective: its part of the span's mean loss, a detached scalar.
+    """
+
+    span: Span
+    windows: Windows
+    outputs: Any
+    objective: Tensor
+
+
+def truncated_in_order(estimator: GradientEstimator, span: Span, state: State, window: int) -> Step:
+    """Truncate back-propagation as `TruncatedBPTT` does, one window's graph at a time."""
+    whole = _with_leaves(span)
+    objective = torch.zeros((), device=span.device)
+    for run in _run_windows(estimator, whole, state, window, 0):
+        backpropagate(run.windows, run.outputs)
+        objective, state = objective + run.objective, run.windows.final_state
+    differentiate_inputs(span.inputs, whole.inputs)
+    return Step(objective, state, norms(state))
+
+
+def synthetic_in_order(
+    estimator: GradientEstimator, predictor: GradientPredictor, reader: BoundaryReader, inject: Inject, span: Span,
+    state: State, window: int,
+) -> Step:  # fmt: skip
+    """Inject and learn as `SyntheticGradients` does, with the graphs of ⌈n/T⌉ + 1 windows at a time.
+
+    Args:
+        estimator: with its model and loss.
+        predictor, reader, inject: what predicts at boundaries, what it reads there, and what becomes of predictions.
+        span, state: as `GradientEstimator.backward`.
+        window: T.
+
+    Raises:
+        ValueError: the span has no future.
+    """
+    whole = _with_leaves(reader.in_sight(span))
+    square = torch.zeros((), device=span.device)
+    if predictor.synthesizer.sees_output_gradients and not bool(reader.output_square > 0):
+        square = _mean_square(estimator, predictor, whole, state, window)
+    backward = _Backward(predictor, reader, inject, span, window, reader.unit(square))
+    objective = torch.zeros((), device=span.device)
+    windows = None
+    for run in _run_windows(estimator, whole, state, window, backward.lookahead):
+        objective, windows = objective + run.objective, run.windows
+        backward.add(run)
+    assert windows is not None, "a span has a window"
+    metrics = backward.finish(reader.beyond(estimator.loss, whole, windows) if backward.sees else [])
+    differentiate_inputs(span.inputs, whole.inputs)
+    return Step(objective, windows.final_state, {**metrics, **norms(windows.final_state)})
+
+
+@final
+class _Backward:
+    """The backward pass of a span whose windows come one after another."""
+
+    def __init__(
+        self,
+        predictor: GradientPredictor,
+        reader: BoundaryReader,
+        inject: Inject,
+        span: Span,
+        window: int,
+        unit: Tensor,
+    ) -> None:
+        assert isinstance(predictor.synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
+        self.synthesizer = predictor.synthesizer
+        self.lookahead, self.sees = self.synthesizer.lookahead, self.synthesizer.sees_output_gradients
+        self._predictor, self._reader, self._inject, self._unit = predictor, reader, inject, unit
+        self._size, self._rows, self._device = span.size, span.batch_size, span.device
+        self._continuing = span.continuing([*range(0, span.steps, window), span.steps])
+        self._scale = predictor.scale
+        self._waiting: deque[tuple[WindowRun, Tensor]] = deque()  # for what follows them, with their output gradients
+        self._gone = 0  # windows that have gone backwards
+        self._regression = Regression(predictor)
+        self._squares: list[Tensor] = []
+        self._entering: list[Tensor] = []
+
+    def add(self, run: WindowRun) -> None:
+        """Take in the next window, and go backwards through those of which enough is known now."""
+        own = output_gradients(run.outputs) * self._size
+        self._squares.append(squares(own, run.span.mask))
+        self._waiting.append((run, own))
+        while sum(each.span.steps for each, _ in self._waiting) - self._waiting[0][0].span.steps >= self.lookahead:
+            self._go_back([])
+            if not self._waiting:
+                break
+
+    def finish(self, beyond: list[Tensor]) -> dict[str, Tensor]:
+        """Go backwards through all windows that are left, learn, and return metrics.
+
+        Args:
+            beyond: the output gradients of the steps after the span.
+        """
+        while self._waiting:
+            self._go_back(beyond)
+        if self.sees:
+            self._reader.take_in_square(mean(_total(self._squares), self._predictor.all_reduce), self._predictor)
+        metrics = self._regression.finish()
+        return {**metrics, "injected_share": injected_share(_total(self._entering), self._predictor.all_reduce)}
+
+    def _go_back(self, beyond: list[Tensor]) -> None:
+        """Go backwards through the first window that waits, and learn of what arrives at its first state."""
+        run, rows = self._waiting[0][0], self._rows
+        gradients = continuing = None
+        if self.sees:
+            steps = run.span.steps + (0 if run.span.future is None else run.span.future.steps)
+            gradients = torch.cat([*(own for _, own in self._waiting), *beyond])[:steps] / self._unit
+        if self._continuing is not None:
+            continuing = self._continuing[self._gone * rows : (self._gone + 2) * rows]
+        known = self._reader.gather(self._predictor, run.span, run.windows, continuing, gradients)
+        with without_autocast(self._device):
+            predictions = self._predictor.predict(known, self._inject)
+            injected = predictions.injected / self._size
+            if (mask := injectable(run.windows)) is not None:
+                injected = injected * mask
+            backpropagate(run.windows, run.outputs, injected)
+            target = initial_gradients(run.windows) * self._size
+            predicted = at_least_float32(self.synthesizer.trainable(predictions, known, self._scale, None))
+            target, counted = finite_rows(target.to(predicted), known.continuing)
+            self._regression.add(predicted, target, None if counted is None else counted[:rows], predictions.after)
+            self._entering.append(entering_squares(injected, run.outputs))
+        self._waiting.popleft()
+        self._gone += 1
+
+
+def require_in_order(*, parallel: bool | None, **of_all_boundaries: bool) -> None:
+    """Refuse what needs all windows of a span, or all of its boundaries, at once.
+
+    Raises:
+        ValueError: something of that kind is True.
+    """
+    if parallel:
+        raise ValueError("low_memory must be False where parallel is True, which runs all windows at once")
+    for name, is_set in of_all_boundaries.items():
+        if is_set:
+            raise ValueError(f"low_memory must be False with {name}, which needs all boundaries of a span at once")
+
+
+def _run_windows(
+    estimator: GradientEstimator, span: Span, state: State, window: int, lookahead: int
+) -> Iterator[WindowRun]:
+    """Yield the windows of a span one after another, each with its graph."""
+    for part in _divided(span, window, lookahead):
+        windows = unroll(estimator.model, part, state, None)
+        outputs = cut(windows.outputs)
+        objective = mean_loss(estimator.loss, outputs, part) * (part.size / span.size)
+        objective.backward()
+        yield WindowRun(part, windows, outputs, objective.detach())
+        state = windows.final_state
+
+
+def _mean_square(
+    estimator: GradientEstimator, predictor: GradientPredictor, span: Span, state: State, window: int
+) -> Tensor:
+    """Return the mean square of a span's output gradients, found by running it once without a graph.
+
+    It is the unit of the first span alone, later ones have it of those before. What the span draws at random, and what
+    the model makes of statistics, is put back.
+    """
+    sums: list[Tensor] = []
+    with forked_random(span.device), kept_buffers(estimator.model), held_constant(estimator.model):
+        for part in _divided(span, window, 0):
+            with torch.no_grad():
+                windows = unroll(estimator.model, part, state, None)
+            outputs, state = cut(windows.outputs), windows.final_state
+            objective = mean_loss(estimator.loss, outputs, part) * part.size
+            torch.autograd.backward(objective, inputs=floating_leaves(outputs))
+            sums.append(squares(output_gradients(outputs), part.mask))
+    return mean(_total(sums), predictor.all_reduce)
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum(dim=0)
+
+
+def _divided(span: Span, window: int, lookahead: int) -> Iterator[Span]:
+    """Yield the windows of a span, each with the steps in sight after it, those beyond the span too, as its future."""
+    for start in range(0, span.steps, window):
+        stop = min(start + window, span.steps)
+        part = span.slice(start, stop, lookahead)
+        missing = stop + lookahead - span.steps
+        if stop < span.steps and missing > 0 and (beyond := first_steps(span.future, missing)) is not None:
+            assert part.future is not None, "there are steps after the window"
+            part = part.with_future(Span.join([part.future, beyond]))
+        yield part
+
+
+def _with_leaves(span: Span) -> Span:
+    """Return a span whose inputs have no graph: several windows may share it, and it is gone through once."""
+    return replace(span, inputs=map_state(lambda each: each if each.grad_fn is None else cut(each), span.inputs))
