@@ -1,13 +1,11 @@
-"""Spans gone through window by window, so that no more graphs are kept than what is known of the future asks for.
+"""Synthetic gradients with no more graphs at a time than what is looked at of the future asks for.
 
 A window goes backwards as soon as the output gradients of the n steps after its end are known, and its graph is freed:
-⌈n/T⌉ + 1 windows have a graph at a time, however long the span, and one where nothing is looked at.
+⌈n/T⌉ + 1 windows have a graph at a time, however long the span.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -15,7 +13,7 @@ from torch import Tensor
 from sgrnn.all_reduce import mean
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.modules import forked_random
-from sgrnn.estimators.ahead import first_steps, held_constant
+from sgrnn.estimators.ahead import held_constant
 from sgrnn.estimators.backward import (
     backpropagate,
     differentiate_inputs,
@@ -25,41 +23,14 @@ from sgrnn.estimators.backward import (
 )
 from sgrnn.estimators.estimator import GradientEstimator, Step
 from sgrnn.estimators.finite import finite_rows
+from sgrnn.estimators.in_order import WindowRun, divided, run_windows, with_leaves
 from sgrnn.estimators.known import BoundaryReader, squares
 from sgrnn.estimators.objective import mean_loss, norms, output_gradients
 from sgrnn.estimators.reach import injectable
-from sgrnn.estimators.unroll import Windows, unroll
+from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
-from sgrnn.state import State, at_least_float32, cut, floating_leaves, map_state, without_autocast
+from sgrnn.state import State, at_least_float32, cut, floating_leaves, without_autocast
 from sgrnn.synthesizers import GradientPredictor, Inject, Regression, Synthesizer
-
-
-@dataclass(frozen=True)
-class WindowRun:
-    """A window that has run, its loss differentiated at its outputs.
-
-    Args:
-        span: the window, the steps in sight after it as its future.
-        windows: its forward pass.
-        outputs: the leaves that the loss was computed from, with its gradient.
-        objective: its part of the span's mean loss, a detached scalar.
-    """
-
-    span: Span
-    windows: Windows
-    outputs: Any
-    objective: Tensor
-
-
-def truncated_in_order(estimator: GradientEstimator, span: Span, state: State, window: int) -> Step:
-    """Truncate back-propagation as `TruncatedBPTT` does, one window's graph at a time."""
-    whole = _with_leaves(span)
-    objective = torch.zeros((), device=span.device)
-    for run in _run_windows(estimator, whole, state, window, 0):
-        backpropagate(run.windows, run.outputs)
-        objective, state = objective + run.objective, run.windows.final_state
-    differentiate_inputs(span.inputs, whole.inputs)
-    return Step(objective, state, norms(state))
 
 
 def synthetic_in_order(
@@ -77,14 +48,14 @@ def synthetic_in_order(
     Raises:
         ValueError: the span has no future.
     """
-    whole = _with_leaves(reader.in_sight(span))
+    whole = with_leaves(reader.in_sight(span))
     square = torch.zeros((), device=span.device)
     if predictor.synthesizer.sees_output_gradients and not bool(reader.output_square > 0):
         square = _mean_square(estimator, predictor, whole, state, window)
     backward = _Backward(predictor, reader, inject, span, window, reader.unit(square))
     objective = torch.zeros((), device=span.device)
     windows = None
-    for run in _run_windows(estimator, whole, state, window, backward.lookahead):
+    for run in run_windows(estimator, whole, state, window, backward.lookahead):
         objective, windows = objective + run.objective, run.windows
         backward.add(run)
     assert windows is not None, "a span has a window"
@@ -167,32 +138,6 @@ class _Backward:
         self._gone += 1
 
 
-def require_in_order(*, parallel: bool | None, **of_all_boundaries: bool) -> None:
-    """Refuse what needs all windows of a span, or all of its boundaries, at once.
-
-    Raises:
-        ValueError: something of that kind is True.
-    """
-    if parallel:
-        raise ValueError("low_memory must be False where parallel is True, which runs all windows at once")
-    for name, is_set in of_all_boundaries.items():
-        if is_set:
-            raise ValueError(f"low_memory must be False with {name}, which needs all boundaries of a span at once")
-
-
-def _run_windows(
-    estimator: GradientEstimator, span: Span, state: State, window: int, lookahead: int
-) -> Iterator[WindowRun]:
-    """Yield the windows of a span one after another, each with its graph."""
-    for part in _divided(span, window, lookahead):
-        windows = unroll(estimator.model, part, state, None)
-        outputs = cut(windows.outputs)
-        objective = mean_loss(estimator.loss, outputs, part) * (part.size / span.size)
-        objective.backward()
-        yield WindowRun(part, windows, outputs, objective.detach())
-        state = windows.final_state
-
-
 def _mean_square(
     estimator: GradientEstimator, predictor: GradientPredictor, span: Span, state: State, window: int
 ) -> Tensor:
@@ -203,7 +148,7 @@ def _mean_square(
     """
     sums: list[Tensor] = []
     with forked_random(span.device), kept_buffers(estimator.model), held_constant(estimator.model):
-        for part in _divided(span, window, 0):
+        for part in divided(span, window, 0):
             with torch.no_grad():
                 windows = unroll(estimator.model, part, state, None)
             outputs, state = cut(windows.outputs), windows.final_state
@@ -215,20 +160,3 @@ def _mean_square(
 
 def _total(parts: list[Tensor]) -> Tensor:
     return torch.stack(parts).sum(dim=0)
-
-
-def _divided(span: Span, window: int, lookahead: int) -> Iterator[Span]:
-    """Yield the windows of a span, each with the steps in sight after it, those beyond the span too, as its future."""
-    for start in range(0, span.steps, window):
-        stop = min(start + window, span.steps)
-        part = span.slice(start, stop, lookahead)
-        missing = stop + lookahead - span.steps
-        if stop < span.steps and missing > 0 and (beyond := first_steps(span.future, missing)) is not None:
-            assert part.future is not None, "there are steps after the window"
-            part = part.with_future(Span.join([part.future, beyond]))
-        yield part
-
-
-def _with_leaves(span: Span) -> Span:
-    """Return a span whose inputs have no graph: several windows may share it, and it is gone through once."""
-    return replace(span, inputs=map_state(lambda each: each if each.grad_fn is None else cut(each), span.inputs))

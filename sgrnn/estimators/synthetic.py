@@ -15,8 +15,9 @@ from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Ste
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.fitting import fitting_synthesizer
+from sgrnn.estimators.in_order import require_in_order
 from sgrnn.estimators.known import BoundaryReader
-from sgrnn.estimators.low_memory import require_in_order, synthetic_in_order
+from sgrnn.estimators.low_memory import synthetic_in_order
 from sgrnn.estimators.mixture import SYNTHETIC, Mixture
 from sgrnn.estimators.objective import Loss, mean_loss, norms
 from sgrnn.estimators.reach import injectable

@@ -7,7 +7,7 @@ from torch import nn
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.estimator import GradientEstimator, Step
-from sgrnn.estimators.low_memory import require_in_order, truncated_in_order
+from sgrnn.estimators.in_order import require_in_order, truncated_in_order
 from sgrnn.estimators.objective import Loss, mean_loss, norms
 from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
