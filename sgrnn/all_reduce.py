@@ -7,7 +7,6 @@ rows, a running scale or the state that one row hands on to the next can be made
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from sgrnn.state import State, map_state
@@ -15,11 +14,9 @@ from sgrnn.state import State, map_state
 AllReduce = Callable[[Tensor], Tensor]  # of the same shape on all processes -> their sum, the same to the bit on all
 
 
-def column_means(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
-    """Return the mean of every column of a matrix, over the rows of all processes."""
-    if all_reduce is None:
-        return values.mean(dim=0)
-    sums = all_reduce(torch.cat([values.sum(dim=0), values.new_full((1,), len(values))]))
+def column_means(sums: Tensor, all_reduce: AllReduce | None) -> Tensor:
+    """Return the mean of every column over the rows of all processes, from this one's sums and, last, its rows."""
+    sums = sums if all_reduce is None else all_reduce(sums)
     return sums[:-1] / sums[-1]
 
 

@@ -23,6 +23,9 @@ class TruncatedBPTTConfig(Section):
     """Steps back-propagated together."""
     parallel: bool | None = None
     """Run the windows of a span as one batch; null for where that is faster, never with interfaces."""
+    low_memory: bool = False
+    """Free the graph of each window as soon as it has gone backwards, so that memory does not grow with the span; the
+    loss is computed window by window, which takes longer where the output layer is large."""
 
 
 class ExactAheadConfig(Section):
@@ -65,6 +68,9 @@ class SyntheticGradientsConfig(Section):
     """A control: every row gets the prediction for another, and the synthesizer learns from what that does."""
     parallel: bool | None = None
     """Run the windows of a span as one batch; null for where that is faster, never with interfaces."""
+    low_memory: bool = False
+    """Free the graph of each window as soon as it has gone backwards, so that memory does not grow with the span; the
+    loss is computed window by window, which takes longer where the output layer is large."""
     source: Annotated[SourceConfig, Field(discriminator="kind")] = ConstantSourceConfig()
     """Where the gradient at a boundary comes from, over time: the synthesizer, or back-propagation (real)."""
     real_window: PositiveInt | None = None

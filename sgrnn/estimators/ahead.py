@@ -53,32 +53,47 @@ def steps_to_run(model: nn.Module, synthesizer: Synthesizer, run_ahead: int | No
 
 
 def gradients_ahead(
-    windows: Windows, loss: Loss, span: Span, own: Tensor, run: int, all_reduce: AllReduce | None
-) -> list[Tensor]:  # fmt: skip
-    """Return the output gradients of a span's future, in consecutive parts (steps, B, output_size).
+    windows: Windows, loss: Loss, future: Span, run: int, rest: Tensor | None, all_reduce: AllReduce | None
+) -> list[Tensor]:
+    """Return the output gradients of the steps after a span, in consecutive parts (steps, B, output_size).
 
     Args:
-        windows: the span's forward pass.
+        windows: those before these steps.
         loss: as in `GradientEstimator`.
-        span: with its future.
-        own: (S, B, output_size) the output gradients of the span.
-        run: steps that the model is run over; for those after them targets alone must do.
+        future: the steps.
+        run: how many of them the model is run over; for those after them targets alone must do.
+        rest: the `constant_part` of the span's output gradients, where it is run over less than all.
         all_reduce: sums over the processes, where several share a batch.
     """
-    future, parts = span.future, []
+    parts = []
     if (first := first_steps(future, run)) is not None:
         parts.append(output_gradients(forward_and_back(windows.model, loss, first, windows.final_state)))
-    if future is not None and future.steps > run:
-        targets, counted = between(future.targets, run, future.steps), finite_steps(own, span.mask)
-        parts.append(from_targets(windows.model, targets, span.targets, own, counted, all_reduce))
+    if future.steps > run:
+        assert rest is not None, "given where the model is run over less than all"
+        parts.append(from_targets(windows.model, between(future.targets, run, future.steps), rest, all_reduce))
     return parts
 
 
 @torch.no_grad()
-def from_targets(
-    model: nn.Module, targets: Steps, known_targets: Steps, known: Tensor, counted: Tensor | None,
-    all_reduce: AllReduce | None = None,
-) -> Tensor:  # fmt: skip
+def constant_part(model: nn.Module, targets: Steps, gradients: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the sum over steps of what their targets do not tell of output gradients, and last how many they are.
+
+    Args:
+        model: the model; its method ``target_gradients(targets)`` computes what they do tell.
+        targets: (S, B, ...) of the steps.
+        gradients: (S, B, output_size) their output gradients; those that are not finite take no part.
+        mask: (S, B) bool, False at padding; None where there is none.
+
+    Returns:
+        (output_size + 1,).
+    """
+    rest, counted = gradients - _of_targets(model, targets), finite_steps(gradients, mask)
+    rest = rest.flatten(0, 1) if counted is None else rest[counted]
+    return torch.cat([rest.sum(dim=0), rest.new_full((1,), len(rest))])
+
+
+@torch.no_grad()
+def from_targets(model: nn.Module, targets: Steps, rest: Tensor, all_reduce: AllReduce | None = None) -> Tensor:
     """Return the output gradients of steps from their targets alone, as far as other steps' gradients tell them.
 
     The gradient of a cross-entropy at the outputs that are read by a layer W is Wᵀp - W[y]. The second term is known of
@@ -87,19 +102,19 @@ def from_targets(
     Args:
         model: the model; its method ``target_gradients(targets)`` computes the second term.
         targets: (steps, B, ...) of the steps.
-        known_targets: (S, B, ...) of the others.
-        known: (S, B, output_size) their output gradients.
-        counted: (S, B) bool, those that the mean is of; None for all.
+        rest: the `constant_part` of the others' output gradients.
         all_reduce: sums over the processes, where several share a batch.
 
     Returns:
         (steps, B, output_size); exact where the model predicts the same at every step.
     """
+    return column_means(rest, all_reduce) + _of_targets(model, targets)
+
+
+def _of_targets(model: nn.Module, targets: Steps) -> Tensor:
     of_targets = method_of(model, "target_gradients")
     assert of_targets is not None, "checked when the estimator was made"
-    rest = known - of_targets(known_targets)
-    rest = rest.flatten(0, 1) if counted is None else rest[counted]
-    return column_means(rest, all_reduce) + at_least_float32(of_targets(targets))
+    return at_least_float32(of_targets(targets))
 
 
 def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:

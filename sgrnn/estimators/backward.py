@@ -1,7 +1,6 @@
 """The backward pass through the windows of a span, from the loss and from the gradients injected at their ends."""
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from sgrnn.all_reduce import AllReduce
 from sgrnn.estimators.objective import differentiate, gradients
 from sgrnn.estimators.reach import require_reach
 from sgrnn.estimators.unroll import Windows
+from sgrnn.span import Steps
 from sgrnn.state import at_least_float32, batch_size, floating_leaves, from_matrix, leaves, to_matrix
 
 
@@ -47,8 +47,15 @@ def backpropagate(
                 roots[place] += [(tensor, carried[place] * grad) for tensor, grad in arrived if tensor.requires_grad]
             differentiate(roots[place])
     if windows.inputs is not windows.origin:
-        both = zip(leaves(windows.origin), leaves(windows.inputs), strict=True)
-        differentiate([(given, leaf.grad) for given, leaf in both if given is not leaf and leaf.grad is not None])
+        differentiate_inputs(windows.origin, windows.inputs)
+
+
+def differentiate_inputs(origin: Steps, inputs: Steps) -> None:
+    """Back-propagate through the graph of a span's inputs, from what arrived at the leaves that stood for them."""
+    both = zip(leaves(origin), leaves(inputs), strict=True)
+    roots = [(given, leaf.grad) for given, leaf in both if given is not leaf and leaf.grad is not None]
+    if roots:
+        differentiate(roots)
 
 
 def _output_roots(windows: Windows, outputs: Any) -> list[list[tuple[Tensor, Tensor]]]:
@@ -73,10 +80,31 @@ def initial_gradients(windows: Windows) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def crossing(injected: Tensor, arriving: Tensor, carried: Sequence[float], batch_size: int) -> Tensor:
+    """Return the gradient that crossed each window's end, injected and carried together, (K x B, features).
+
+    Args:
+        injected: at all ends, (K x B, features).
+        arriving: at the windows' first states, (K x B, features), in the same units.
+        carried: as `backpropagate`.
+        batch_size: B.
+    """
+    crossed = torch.zeros_like(arriving) + injected
+    for boundary, factor in enumerate(carried, start=1):
+        here, there = slice((boundary - 1) * batch_size, boundary * batch_size), boundary * batch_size
+        crossed[here] += factor * arriving[there : there + batch_size]
+    return crossed
+
+
 @torch.no_grad()
-def injected_share(injected: Tensor, outputs: Any, all_reduce: AllReduce | None) -> Tensor:
-    """Return the norm of the injected gradients, divided by the norm of these and the output gradients together."""
-    ours, *others = (torch.linalg.vector_norm(at_least_float32(each)) for each in (injected, *gradients(outputs)))
+def entering_squares(injected: Tensor, outputs: Any) -> Tensor:
+    """Return the squared norms of what enters the core backwards: of the injected gradients, and of the outputs'."""
+    entering = (injected, *gradients(outputs))
+    return torch.stack([torch.linalg.vector_norm(at_least_float32(each)) for each in entering]).square()
+
+
+def injected_share(squares: Tensor, all_reduce: AllReduce | None) -> Tensor:
+    """Return the norm of the injected gradients, divided by the norm of all that enters, from `entering_squares`."""
     if all_reduce is not None:
-        ours, *others = all_reduce(torch.stack([ours, *others]).square()).sqrt().unbind()
-    return ours / reduce(torch.hypot, others, ours).clamp(min=torch.finfo(ours.dtype).tiny)
+        squares = all_reduce(squares)
+    return (squares[0] / squares.sum().clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()

@@ -1,13 +1,13 @@
 """Inputs of a synthesizer, gathered at the boundaries of a span's windows."""
 
-from math import isfinite, nan
+from math import isfinite, nan, sqrt
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from sgrnn.all_reduce import AllReduce
-from sgrnn.estimators.ahead import first_steps, gradients_ahead, require_future
+from sgrnn.estimators.ahead import constant_part, first_steps, gradients_ahead, require_future
 from sgrnn.estimators.features import read_features
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, output_gradients
@@ -22,6 +22,9 @@ from sgrnn.synthesizers.running_means import RunningMeans
 @final
 class BoundaryReader(RunningMeans):
     """Gather the inputs of a synthesizer at boundaries, output gradients in units of their running root mean square.
+
+    The mean is that over the spans before, so that the unit is known before a span is; in the first span of all it is
+    that of this span.
 
     Args:
         lookahead: steps of a span's future that are looked at.
@@ -49,53 +52,97 @@ class BoundaryReader(RunningMeans):
         Raises:
             ValueError: the span has no future.
         """
+        continuing, span = span.continuing(windows.boundaries), self.in_sight(span)
+        gradients = None
+        if predictor.synthesizer.sees_output_gradients:
+            own = output_gradients(outputs) * span.size
+            square = self.mean_square(*squares(own, span.mask), predictor.all_reduce)
+            rest = constant_part(windows.model, span.targets, own, span.mask) if self.run < self.lookahead else None
+            beyond = self.beyond(loss, span, windows, rest, predictor.all_reduce)
+            gradients = torch.cat([own, *beyond]) / self.unit(square)
+            self.take_in_square(square, predictor)
+        return self.gather(predictor, span, windows, continuing, gradients)
+
+    def in_sight(self, span: Span) -> Span:
+        """Return a span with as much of its future as is looked at.
+
+        Raises:
+            ValueError: it has none.
+        """
+        require_future(span, self.lookahead, "the synthesizer looks")
+        return span.with_future(first_steps(span.future, self.lookahead))
+
+    def beyond(
+        self, loss: Loss, span: Span, windows: Windows, rest: Tensor | None, all_reduce: AllReduce | None
+    ) -> list[Tensor]:
+        """Return the output gradients of the steps after a span, in consecutive parts (steps, B, output_size).
+
+        Args:
+            loss, span: as in `read`, the future as far as it is looked at.
+            windows: those before the future.
+            rest: the `constant_part` of the span's output gradients; None where the model is run over the whole future.
+            all_reduce: sums over the processes, where several share a batch.
+        """
+        return [] if span.future is None else gradients_ahead(windows, loss, span.future, self.run, rest, all_reduce)
+
+    def mean_square(self, total: float, count: float, all_reduce: AllReduce | None) -> float:
+        """Return the mean square of a span's output gradients over all processes, from this one's `squares`."""
+        if all_reduce is not None:
+            total, count = all_reduce(self.output_square.new_tensor([total, count])).tolist()
+        return total / count if count else nan
+
+    def unit(self, square: float) -> float:
+        """Return the unit of output gradients in a span in which their mean square is this."""
+        return max(sqrt(float(self.output_square) or (square if isfinite(square) else 0.0)), 1e-30)
+
+    def take_in_square(self, square: float, predictor: GradientPredictor) -> None:
+        """Update the running mean by the mean square of a span's output gradients."""
+        self.take_in("output_square", square, predictor.weight(float(predictor.updates) + 1))
+
+    def gather(
+        self, predictor: GradientPredictor, span: Span, windows: Windows, continuing: Tensor | None,
+        gradients: Tensor | None,
+    ) -> Boundaries:  # fmt: skip
+        """Gather states and lookahead at the boundaries, as `read` does.
+
+        Args:
+            predictor: whose synthesizer is to read them.
+            span: with its future, as far as it is looked at.
+            windows: its forward pass.
+            continuing: rows whose sequence goes on, at each boundary.
+            gradients: the output gradients of span and future, in their unit; None for a synthesizer that sees none.
+        """
         synthesizer, boundaries = predictor.synthesizer, windows.boundaries
         assert isinstance(synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
-        continuing = span.continuing(boundaries)
         states, continuing = finite_states(predictor.readable(windows.boundary_states), continuing)
         lookahead = None
         if synthesizer.lookahead:
-            lookahead, finite = self._look_ahead(predictor, synthesizer, loss, span, windows, outputs)
-            if not finite:
+            ahead = steps_after(span, boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
+            spans = [span] if span.future is None else [span, span.future]
+            known = [steps for each in spans for steps in leaves(each.inputs)]
+            if synthesizer.sees_targets:
+                known += [steps for each in spans for steps in leaves(each.targets)]
+            seen = None
+            if gradients is not None:
+                gradients = predictor.readable(gradients)
+                known.append(gradients)
+                seen = ahead.take(gradients)
+            lookahead = Lookahead(read_features(windows.model, synthesizer, span, ahead), ahead.valid, seen)
+            if not is_finite(*known):
                 lookahead, continuing = finite_lookahead(lookahead, continuing)
         unbroken = None if synthesizer.window is None else span.unbroken(boundaries)
         return Boundaries(states, continuing, lookahead, span.batch_size, unbroken)
 
-    def _look_ahead(
-        self, predictor: GradientPredictor, synthesizer: Synthesizer, loss: Loss, span: Span, windows: Windows,
-        outputs: Any,
-    ) -> tuple[Lookahead, bool]:  # fmt: skip
-        """Gather the lookahead at the boundaries, and True where all of its values are finite.
 
-        The mean square of the output gradients takes in those of this span.
-        """
-        require_future(span, self.lookahead, "the synthesizer looks")
-        span = span.with_future(first_steps(span.future, self.lookahead))
-        ahead = steps_after(span, windows.boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
-        spans = [span] if span.future is None else [span, span.future]
-        known = [steps for each in spans for steps in leaves(each.inputs)]
-        if synthesizer.sees_targets:
-            known += [steps for each in spans for steps in leaves(each.targets)]
-        seen = None
-        if synthesizer.sees_output_gradients:
-            own = output_gradients(outputs) * span.size
-            parts = [own, *gradients_ahead(windows, loss, span, own, self.run, predictor.all_reduce)]
-            real = own if span.mask is None else own[span.mask]  # (real steps, output_size)
-            square = _mean_square(real, predictor.all_reduce)
-            self.take_in("output_square", square, predictor.weight(float(predictor.updates) + 1))
-            gradients = predictor.readable(torch.cat(parts) / self.output_square.sqrt().clamp(min=1e-30))
-            known.append(gradients)
-            seen = ahead.take(gradients)
-        return Lookahead(read_features(windows.model, synthesizer, span, ahead), ahead.valid, seen), is_finite(*known)
+def squares(gradients: Tensor, mask: Tensor | None) -> tuple[float, int]:
+    """Return the sum of the squares of output gradients (steps, B, output_size), and how many they are.
 
-
-def _mean_square(gradients: Tensor, all_reduce: AllReduce | None) -> float:
-    """Return the mean square over the entries of vectors (..., features) that are finite, of all processes."""
-    total = float(torch.linalg.vector_norm(gradients)) ** 2
-    if not isfinite(total):
+    Padding takes no part, nor does a step of a row that is not finite.
+    """
+    if mask is not None:
+        gradients = gradients[mask]  # (real steps, output_size)
+    norm = float(torch.linalg.vector_norm(gradients))
+    if not isfinite(norm):
         gradients = gradients[gradients.isfinite().all(dim=-1)]
-        total = float(torch.linalg.vector_norm(gradients)) ** 2
-    count: float = gradients.numel()
-    if all_reduce is not None:
-        total, count = all_reduce(gradients.new_tensor([total, count])).tolist()
-    return total / count if count else nan
+        norm = float(torch.linalg.vector_norm(gradients))
+    return norm**2, gradients.numel()

@@ -1,6 +1,6 @@
 """Truncated back-propagation with synthetic gradients at the boundaries."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -11,12 +11,14 @@ from sgrnn.contract.buffers import kept_buffers
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
 from sgrnn.estimators.ahead import steps_to_run
-from sgrnn.estimators.backward import backpropagate, initial_gradients, injected_share
+from sgrnn.estimators.backward import backpropagate, crossing, entering_squares, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.fitting import fitting_synthesizer
+from sgrnn.estimators.in_order import require_in_order
 from sgrnn.estimators.known import BoundaryReader
+from sgrnn.estimators.low_memory import synthetic_in_order
 from sgrnn.estimators.mixture import SYNTHETIC, Mixture
 from sgrnn.estimators.objective import Loss, mean_loss, norms
 from sgrnn.estimators.reach import injectable
@@ -81,6 +83,9 @@ class SyntheticGradients(GradientEstimator):
             otherwise. What is injected enters the targets, so that the synthesizer of such a run learns from shuffled
             predictions: they are another synthesizer's, not those of a run without this in other rows.
         parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
+        low_memory: go backwards through a window as soon as the output gradients of the `lookahead` steps after its end
+            are known, so that ceil(n/T) + 1 windows have a graph at a time, however long the span: the same numbers.
+            The loss is called window by window, which takes longer where its output layer is large.
         ema_decay: decay of the running means (target scale and shrinkage), per update.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): running means, shrinkage,
             the mean that is removed and the metrics above are then those of all rows, and the mean over the processes
@@ -108,6 +113,7 @@ class SyntheticGradients(GradientEstimator):
         shrinkage: bool = True,
         shuffle: bool = False,
         parallel: bool | None = False,
+        low_memory: bool = False,
         ema_decay: float = 0.99,
         all_reduce: AllReduce | None = None,
     ) -> None:
@@ -118,19 +124,23 @@ class SyntheticGradients(GradientEstimator):
             raise TypeError(f"synthesizer must be a sgrnn.Synthesizer, got a {type(synthesizer).__name__}")
         elif lookahead is not None or example is not None:
             raise ValueError("lookahead and example are for the synthesizer that is made where none is given")
-        if not 0 <= discount <= 1:
-            raise ValueError(f"discount must be in [0, 1], got {discount}")
-        if not 0 <= trace_decay <= 1:
-            raise ValueError(f"trace_decay must be in [0, 1], got {trace_decay}")
+        for name, factor in (("discount", discount), ("trace_decay", trace_decay)):
+            if not 0 <= factor <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {factor}")
         self.window = at_least("window", window, 1, "step")
         self.predictor = GradientPredictor(
             synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce
         )  # fmt: skip
-        self._require_window(window)
+        synthesizer.require_window(window)
+        if low_memory:
+            require_in_order(
+                parallel=parallel, remove_mean=remove_mean, shuffle=shuffle, trace_decay=trace_decay > 0,
+                **{f"an {type(synthesizer).__name__}": synthesizer.window is not None},
+            )  # fmt: skip
         run = steps_to_run(model, synthesizer, run_ahead, ahead)
         self.lookahead = run if ahead == "model" and synthesizer.sees_output_gradients else synthesizer.lookahead
         self.trace_decay, self.discount, self.shuffle, self.parallel = trace_decay, discount, shuffle, parallel
-        self.remove_mean, self.remove_radial = remove_mean, remove_radial
+        self.remove_mean, self.remove_radial, self.low_memory = remove_mean, remove_radial, low_memory
         self.reader = BoundaryReader(self.lookahead, run)
 
     @property
@@ -157,9 +167,13 @@ class SyntheticGradients(GradientEstimator):
         require_fit(self.synthesizer, self.model, state)
         window = self.window if mixture.window is None else at_least("window", mixture.window, 1, "step")
         assert window is not None, "checked when the estimator was made"
-        self._require_window(window)
+        self.synthesizer.require_window(window)
         mixture.require_fit(window)
         carries = mixture.carries(window, self.trace_decay)
+        if self.low_memory:
+            require_in_order(parallel=False, **{"real gradients that cross boundaries": carries})
+            inject = partial(self._inject, share=mixture.share)
+            return synthetic_in_order(self, self.predictor, self.reader, inject, span, state, window)
         tokens = span.size
 
         windows = unroll(self.model, span, state, window, False if carries else self.parallel)
@@ -178,12 +192,13 @@ class SyntheticGradients(GradientEstimator):
             target = initial_gradients(windows) * tokens
             arrived = None
             if self.synthesizer.window is not None:
-                arrived = self._arrived(injected * tokens, target, carried, span.batch_size)
+                arrived = crossing(injected * tokens, target, carried, span.batch_size)
+                arrived = self.predictor.readable(finite_rows(arrived, None)[0])
             predicted = at_least_float32(self.synthesizer.trainable(predictions, known, scale, arrived))
             target, rows = finite_rows(target.to(predicted), known.continuing)
             rows = None if rows is None else rows[: len(target)]
             metrics = self.predictor.learn(predicted, target, rows, predictions.after)
-            metrics["injected_share"] = injected_share(injected, outputs, self.predictor.all_reduce)
+            metrics["injected_share"] = injected_share(entering_squares(injected, outputs), self.predictor.all_reduce)
         return Step(objective.detach(), windows.final_state, {**metrics, **norms(windows.final_state)})
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
@@ -203,7 +218,7 @@ class SyntheticGradients(GradientEstimator):
                 predicted = scale * torch.cat([before[: span.batch_size, 0], predictions.after])
         return at_boundaries(windows, span, predicted, predictions.injected)
 
-    def _inject(self, gradient: Tensor, states: State, continuing: Tensor | None) -> Tensor:
+    def _inject(self, gradient: Tensor, states: State, continuing: Tensor | None, share: float = 1.0) -> Tensor:
         """Turn predictions (R, features) into injected gradients, by drift control, discount and shrinkage."""
         if self.shuffle:
             gradient = gradient[torch.randperm(gradient.shape[0], device=gradient.device)]
@@ -212,8 +227,8 @@ class SyntheticGradients(GradientEstimator):
         if self.remove_radial:
             gradient = drift.remove_radial(gradient, states)
         gradient = gradient * self.predictor.trust
-        if self.discount != 1:
-            gradient = gradient * self.discount
+        if (factor := self.discount * share) != 1:
+            gradient = gradient * factor
         return gradient if continuing is None else gradient * continuing.unsqueeze(1)
 
     def _mixed(self, injected: Tensor, windows: Windows, batch_size: int, share: float) -> Tensor:
@@ -224,19 +239,6 @@ class SyntheticGradients(GradientEstimator):
             return injected
         inner, last = injected[:-batch_size], injected[-batch_size:]
         return torch.cat([share * (1 - self.trace_decay) * inner, share * last])
-
-    def _arrived(self, injected: Tensor, target: Tensor, carried: Sequence[float], batch_size: int) -> Tensor:
-        """Return the gradient that crossed each window's end, injected and carried together, (K x B, features)."""
-        arrived = torch.zeros_like(target) + injected
-        for boundary, factor in enumerate(carried, start=1):
-            here, there = slice((boundary - 1) * batch_size, boundary * batch_size), boundary * batch_size
-            arrived[here] += factor * target[there : there + batch_size]
-        return self.predictor.readable(finite_rows(arrived, None)[0])
-
-    def _require_window(self, window: int) -> None:
-        needed = self.predictor.synthesizer.window
-        if needed is not None and needed != window:
-            raise ValueError(f"window must be that of the synthesizer, {needed} steps, got {window}")
 
     def extra_repr(self) -> str:
         return (

@@ -10,7 +10,8 @@ from sgrnn.synthesizers.interface import Interface
 from sgrnn.synthesizers.lookahead import Lookahead
 from sgrnn.synthesizers.mlp import MLPSynthesizer
 from sgrnn.synthesizers.predictor import GradientPredictor, Shrinkage
-from sgrnn.synthesizers.synthesizer import Boundaries, Synthesizer
+from sgrnn.synthesizers.regression import Regression
+from sgrnn.synthesizers.synthesizer import Boundaries, Inject, Synthesizer
 
 __all__ = [
     "AdjointSynthesizer",
@@ -18,9 +19,11 @@ __all__ = [
     "DiagonalSynthesizer",
     "ErrorSynthesizer",
     "GradientPredictor",
+    "Inject",
     "Interface",
     "Lookahead",
     "MLPSynthesizer",
+    "Regression",
     "Shrinkage",
     "Synthesizer",
 ]

@@ -95,6 +95,15 @@ class Synthesizer(nn.Module, ABC):
             second one, if there is one, that at the next boundary.
         """
 
+    def require_window(self, window: int) -> None:
+        """Refuse another window than the one that it predicts for.
+
+        Raises:
+            ValueError: it predicts for one alone, and this is another.
+        """
+        if self.window is not None and self.window != window:
+            raise ValueError(f"window must be that of the synthesizer, {self.window} steps, got {window}")
+
     def predict(self, at: Boundaries, scale: Tensor, inject: Inject) -> Predictions:
         """Predict at all boundaries of a span.
 

@@ -80,7 +80,11 @@ def test_estimators() -> None:
     assert isinstance(estimator("--gradient.kind=bptt"), estimators.BPTT)
     truncated = estimator("--gradient.kind=truncated", "--gradient.parallel=true")
     assert isinstance(truncated, estimators.TruncatedBPTT)
-    assert (truncated.window, truncated.parallel) == (3, True)
+    assert (truncated.window, truncated.parallel, truncated.low_memory) == (3, True, False)
+    for kind in ("truncated", "synthetic"):
+        built = estimator(f"--gradient.kind={kind}", "--gradient.low_memory=true")
+        assert isinstance(built, estimators.TruncatedBPTT | estimators.SyntheticGradients)
+        assert (built.low_memory, built.parallel) == (True, None)
     exact = estimator("--gradient.kind=exact", "--gradient.lookahead=5", "--model.dropout=0")
     assert isinstance(exact, estimators.ExactAhead)
     assert (exact.window, exact.lookahead, exact.parallel) == (3, 5, None)

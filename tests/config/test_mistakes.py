@@ -104,6 +104,10 @@ def test_a_wrong_field_is_named_with_its_rule_and_value(before: str, after: str,
         ("source: {share: 0}, real_window: 7", "gradient.real_window must be a multiple of the window, 5 steps, got 7"),
         ("ground_every: 2", "gradient.ground_every and ground_window go together: give both or neither"),
         ("ground_every: 2, ground_window: 4", "gradient.ground_window must be at least the window, 5 steps, got 4"),
+        ("low_memory: true, parallel: true", "gradient.low_memory must be False where parallel is True, which runs"),
+        ("low_memory: true, remove_mean: true", "gradient.low_memory must be False with remove_mean, which needs all"),
+        ("low_memory: true, synthesizer: {kind: adjoint}", "gradient.low_memory must be False with an AdjointSynthes"),
+        ("low_memory: true, source: {share: 0.5}", "gradient.low_memory must be False where real gradients cross bou"),
         ("synthesizer: {kind: adjoint}, ground_every: 2, ground_window: 10", "gradient.ground_every and ground_window"),
     ],
 )  # fmt: skip
@@ -113,6 +117,12 @@ def test_fields_that_contradict_each_other_are_refused(gradient: str, expected: 
     assert text != TEXT
     (line,) = mistakes(text)
     assert line.startswith(f"mine.yaml:3: {expected}")
+
+
+def test_windows_of_truncation_run_one_by_one_or_all_at_once() -> None:
+    options = ("--gradient.kind=truncated", "--gradient.parallel=true", "--gradient.low_memory=true")
+    (line,) = mistakes(TEXT, *options)
+    assert line.startswith("command line: gradient.low_memory must be False where parallel is True")
 
 
 def test_all_contradictions_are_reported_at_once() -> None:

@@ -46,6 +46,9 @@ ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
     "errors, one batch": lambda core, size: learned(
         core, ErrorSynthesizer(size, SIZE, SIZE, lookahead=4, **SMALL), parallel=True
     ),
+    "errors, low memory": lambda core, size: learned(
+        core, ErrorSynthesizer(size, SIZE, SIZE, lookahead=4, **SMALL), low_memory=True
+    ),
     "adjoint": lambda core, size: learned(core, AdjointSynthesizer(size, SIZE, SIZE, window=WINDOW, **SMALL)),
     "perceptron": lambda core, size: learned(
         core, MLPSynthesizer(size, (8,), lookahead=4, feature_size=2 * SIZE, auxiliary=True)

@@ -39,6 +39,7 @@ ESTIMATORS: dict[str, Callable[[LanguageModel], GradientEstimator]] = {
         model, 2, model.mlp_synthesizer(3, hidden_sizes=(8,), auxiliary=True), discount=0.9, trace_decay=0.3,
         ema_decay=0.9,
     ),
+    "low memory": lambda model: synthetic(model, 2, model.synthesizer(5), low_memory=True),
     "by turns": lambda model: Mixed(
         synthetic(model, 3, model.synthesizer(4), parallel=True), Alternate(WarmRestarts(0.5, 2), first=1.0),
         real_window=3, updates_per_unit=3,

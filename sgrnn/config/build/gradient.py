@@ -66,7 +66,7 @@ def _build_estimator(
         case BPTTConfig():
             return BPTT(model, model.loss)
         case TruncatedBPTTConfig():
-            return TruncatedBPTT(model, model.loss, section.window, parallel=in_parallel(section, model))
+            return build_truncated(section, model)
         case ExactAheadConfig():
             return ExactAhead(
                 model, model.loss, section.window, section.lookahead, parallel=in_parallel(section, model)
@@ -112,6 +112,12 @@ def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -
             return model.adjoint_synthesizer(section.window, **options)
         case MLPSynthesizerConfig():
             return model.mlp_synthesizer(**options)
+
+
+def build_truncated(section: TruncatedBPTTConfig, model: SequenceModel) -> TruncatedBPTT:
+    """Return the estimator of truncated gradients of a section `gradient`."""
+    parallel = in_parallel(section, model)
+    return TruncatedBPTT(model, model.loss, section.window, parallel=parallel, low_memory=section.low_memory)
 
 
 def build_synthetic(
