@@ -29,6 +29,14 @@ def backpropagate(
     """
     if injected is not None or any(carried):
         require_reach(windows.model, windows.initial_states, windows.final_states)
+    carry_back(windows, outputs, injected, carried)
+    if windows.inputs is not windows.origin:
+        both = zip(leaves(windows.origin), leaves(windows.inputs), strict=True)
+        differentiate([(given, leaf.grad) for given, leaf in both if given is not leaf and leaf.grad is not None])
+
+
+def carry_back(windows: Windows, outputs: Any, injected: Tensor | None, carried: Sequence[float]) -> None:
+    """Back-propagate as `backpropagate` does, but through the windows alone, and whatever is reached there."""
     roots = _output_roots(windows, outputs)
     if injected is not None:
         sizes = [batch_size(last) for last in windows.final_states]
@@ -45,9 +53,6 @@ def backpropagate(
                 arrived = zip(floating_leaves(last), gradients(next_first), strict=True)
                 roots[place] += [(tensor, carried[place] * grad) for tensor, grad in arrived if tensor.requires_grad]
             differentiate(roots[place])
-    if windows.inputs is not windows.origin:
-        both = zip(leaves(windows.origin), leaves(windows.inputs), strict=True)
-        differentiate([(given, leaf.grad) for given, leaf in both if given is not leaf and leaf.grad is not None])
 
 
 def _output_roots(windows: Windows, outputs: Any) -> list[list[tuple[Tensor, Tensor]]]:
@@ -70,6 +75,25 @@ def initial_gradients(windows: Windows) -> Tensor:
         to_matrix([at_least_float32(gradient) for gradient in gradients(first)]) for first in windows.initial_states
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def final_gradients(
+    injected: Tensor, initial: Tensor, carried: Sequence[float], batch_size: int, drawn: Sequence[int] = ()
+) -> Tensor:
+    """Return the gradients at the windows' last states that those at their first states, `initial`, came from.
+
+    Args:
+        injected, carried: as `backpropagate`.
+        initial: (K x B, features), of drawn rows the true ones.
+        batch_size: B.
+        drawn: rows in which all that arrives at a boundary inside the span crosses it, and nothing is injected.
+    """
+    firsts = initial.unflatten(0, (-1, batch_size))
+    ends = (torch.zeros_like(initial) + injected).unflatten(0, (-1, batch_size))
+    for place, factor in enumerate(carried):
+        ends[place] += factor * firsts[place + 1]
+    ends[:-1, list(drawn)] = firsts[1:, list(drawn)]
+    return ends.flatten(0, 1)
 
 
 @torch.no_grad()

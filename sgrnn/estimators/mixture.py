@@ -14,20 +14,24 @@ class Mixture:
         window: T of this span alone, in steps; None for the estimator's.
         real_window: steps over which real gradients are carried, a multiple of T, as `TruncatedBPTT` would with this
             window; None for the whole span.
+        drawn: rows whose true gradient is sought, to correct that of all (`ControlVariate`); only with a share of 1.
     """
 
     share: float = 1.0
     window: int | None = None
     real_window: int | None = None
+    drawn: tuple[int, ...] = ()
 
     def require_fit(self, window: int) -> None:
-        """Refuse a share out of range, and a real window that is no multiple of the window.
+        """Refuse a share out of range or beside drawn rows, and a real window that is no multiple of the window.
 
         Raises:
-            ValueError: one of the two is.
+            ValueError: one of these is.
         """
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be in (0, 1], got {self.share}")
+        if self.drawn and self.share < 1:
+            raise ValueError(f"share must be 1 where rows are drawn, got {self.share}")
         real = self.real_window
         if real is not None and (real < 1 or real % window):
             raise ValueError(f"real_window must be a multiple of the window, {window} steps, got {real}")

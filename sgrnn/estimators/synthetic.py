@@ -1,6 +1,5 @@
 """Truncated back-propagation with synthetic gradients at the boundaries."""
 
-from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -10,7 +9,8 @@ from sgrnn.all_reduce import AllReduce
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
-from sgrnn.estimators.backward import backpropagate, initial_gradients, injected_share
+from sgrnn.estimators.backward import backpropagate, final_gradients, initial_gradients, injected_share
+from sgrnn.estimators.drawn import DrawnRows
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
@@ -167,20 +167,28 @@ class SyntheticGradients(GradientEstimator):
         objective = mean_loss(self.loss, outputs, span)
         objective.backward()
         known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
+        drawn = DrawnRows(self.model, span, state, window, mixture.drawn) if mixture.drawn else None
         with without_autocast(span.device):
             scale = self.predictor.scale
             predictions = self.predictor.predict(known, self._inject)
-            injected = self._mixed(predictions.injected / tokens, windows, span.batch_size, mixture.share)
+            injected, true, metrics = predictions.injected / tokens, None, {}
+            if drawn is not None:
+                true = drawn.arrive(outputs, injected)
+                injected, metrics["drawn_r2"] = drawn.correct(injected, true)
+            injected = self._mixed(injected, windows, span.batch_size, mixture.share)
             carried = mixture.carried(windows.boundaries, self.trace_decay) if carries else ()
             backpropagate(windows, outputs, injected, carried)
             target = initial_gradients(windows) * tokens
             arrived = None
+            if true is not None:
+                target.unflatten(0, (-1, span.batch_size))[:, list(mixture.drawn)] = true.to(target) * tokens
             if self.synthesizer.window is not None:
-                arrived = self._arrived(injected * tokens, target, carried, span.batch_size)
+                ends = final_gradients(injected * tokens, target, carried, span.batch_size, mixture.drawn)
+                arrived = self.predictor.readable(finite_rows(ends, None)[0])
             predicted = at_least_float32(self.synthesizer.trainable(predictions, known, scale, arrived))
             target, rows = finite_rows(target.to(predicted), known.continuing)
             rows = None if rows is None else rows[: len(target)]
-            metrics = self.predictor.learn(predicted, target, rows, predictions.after)
+            metrics |= self.predictor.learn(predicted, target, rows, predictions.after)
             metrics["injected_share"] = injected_share(injected, outputs, self.predictor.all_reduce)
         return Step(objective.detach(), windows.final_state, {**metrics, **norms(windows.final_state)})
 
@@ -220,14 +228,6 @@ class SyntheticGradients(GradientEstimator):
             return injected
         inner, last = injected[:-batch_size], injected[-batch_size:]
         return torch.cat([share * (1 - self.trace_decay) * inner, share * last])
-
-    def _arrived(self, injected: Tensor, target: Tensor, carried: Sequence[float], batch_size: int) -> Tensor:
-        """Return the gradient that crossed each window's end, injected and carried together, (K x B, features)."""
-        arrived = torch.zeros_like(target) + injected
-        for boundary, factor in enumerate(carried, start=1):
-            here, there = slice((boundary - 1) * batch_size, boundary * batch_size), boundary * batch_size
-            arrived[here] += factor * target[there : there + batch_size]
-        return self.predictor.readable(finite_rows(arrived, None)[0])
 
     def _require_window(self, window: int) -> None:
         needed = self.predictor.synthesizer.window

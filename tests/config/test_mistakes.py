@@ -99,6 +99,9 @@ def test_a_wrong_field_is_named_with_its_rule_and_value(before: str, after: str,
         ("source: {share: 0}, ground_every: 2, ground_window: 9", "gradient.ground_window is for synthetic gradients"),
         ("source: {share: 0}, real_window: 25", "gradient.real_window must be at most training.span, 20, got 25"),
         ("ground_every: 2, ground_window: 21", "gradient.ground_window must be at most training.span, 20, got 21"),
+        ("true_share: 0", "gradient.true_share must be greater than 0, got 0"),
+        ("true_share: 0.5, source: {share: 0.5}", "gradient.true_share corrects synthetic gradients in every span: re"),
+        ("true_share: 0.5, ground_every: 2, ground_window: 9", "gradient.true_share corrects synthetic gradients in e"),
         # of the library's constructors
         ("source: {kind: ramp, start: 0.9, stop: 0.5}", "gradient.source.stop must be above start, 0.9, got 0.5"),
         ("source: {share: 0}, real_window: 7", "gradient.real_window must be a multiple of the window, 5 steps, got 7"),
@@ -113,6 +116,22 @@ def test_fields_that_contradict_each_other_are_refused(gradient: str, expected: 
     assert text != TEXT
     (line,) = mistakes(text)
     assert line.startswith(f"mine.yaml:3: {expected}")
+
+
+def test_a_share_of_true_gradients_is_refused_where_it_corrects_nothing_or_rows_cannot_be_run_again() -> None:
+    share = "--gradient.true_share=0.25"
+    for override, expected in (
+        (
+            "--gradient.window=20",
+            "gradient.true_share is for boundaries inside a span, so that gradient.window must be",
+        ),
+        (
+            "--model.dropout=0.2",
+            "model.dropout must be 0 for gradient.true_share, which runs rows again and would draw",
+        ),
+    ):
+        (line,) = mistakes(TEXT, share, override)
+        assert f": {expected}" in line
 
 
 def test_all_contradictions_are_reported_at_once() -> None:
