@@ -22,7 +22,7 @@ class ControlVariate(GradientEstimator):
     The mean of g over all draws is Σ_r g_r, whatever the synthesizer predicts: it is unbiased for
     `SyntheticGradients(trace_decay=1)`, and for `BPTT` where nothing is injected at the span's end. How well the
     synthesizer predicts decides the variance alone. Synthetic gradients are here the control variate of the true ones,
-    as predicted gradients of whole rows are in Ciosek, Felicioni & Litwin 2025 (arXiv 2511.05187).
+    as gradients predicted in the place of a backward pass are in Ciosek, Felicioni & Litwin 2025 (arXiv 2511.05187).
 
     Gradients are linear in what is injected, so that the correction takes no pass of its own through the parameters: in
     drawn rows i + B/m (a - i) is injected in the place of i, with a what truly arrives at the boundary. To find a, the

@@ -109,6 +109,24 @@ def test_the_mean_over_all_draws_is_true_for_every_synthesizer(kind: str) -> Non
     assert_unbiased(untrained(model, synthesizer), make_text(STEPS, ROWS), make_state(model, ROWS), [1, 3])
 
 
+def test_the_variance_over_draws_is_that_of_sampling_without_replacement() -> None:
+    model = make_core("LSTM-1")
+    estimator, span, state = untrained(model), make_span(STEPS, ROWS), make_state(model, ROWS)
+
+    def flat(*drawn: int) -> Tensor:
+        found, _ = trained_by(estimator, span, state, Mixture(drawn=drawn))
+        return torch.cat([each.flatten() for each in found.values()])
+
+    synthetic = flat()
+    lacking = torch.stack([flat(row) - synthetic for row in range(ROWS)]) / ROWS  # of each row
+    spread = (lacking - lacking.mean(dim=0)).square().sum()
+    true = synthetic + lacking.sum(dim=0)
+    for number in (1, 2, 3):
+        draws = [flat(*drawn) for drawn in combinations(range(ROWS), number)]
+        variance = (torch.stack(draws) - true).square().sum() / len(draws)
+        assert_close(variance, ROWS / (ROWS - 1) * (ROWS / number - 1) * spread)
+
+
 def test_padding_a_state_of_none_and_a_shorter_last_window() -> None:
     model = make_core("own")
     mask = torch.ones(7, ROWS, dtype=torch.bool)
