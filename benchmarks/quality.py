@@ -14,8 +14,9 @@ a synthesizer predicts that of the eight steps it sees. At a window as long as t
 update every 20 steps and gradients through 28.
 
 Beside these, with --estimators: `grounded` (in one span of four the windows are four times as long, up to the span),
-`adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper:
-`light` (two steps ahead in the place of eight, half of the synthesizer's units and rank) and `light, one ahead`.
+`control variate` (all corrected by the true gradients of a quarter of the rows), `adjoint` (a learned backward pass
+through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper: `light` (two steps ahead in the place
+of eight, half of the synthesizer's units and rank) and `light, one ahead`.
 
 Two numbers for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
 long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in

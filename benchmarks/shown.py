@@ -21,7 +21,7 @@ STYLES = {
     "lambda 0.5": (GREEN, "^", ":"), "light": (GREEN, "P", "--"), "light, one ahead": (GREEN, "p", ":"),
     "synthetic, light": (GREEN, "P", "--"), "errors": (GREEN, "D", "-."), "state": (GREEN, "v", ":"),
     "state, auxiliary": (GREEN, "^", ":"), "every step": (GREEN, "v", "--"), "no error": (GREEN, "D", "-."),
-    "message alone": (GREEN, "^", ":"),
+    "message alone": (GREEN, "^", ":"), "control variate": (GREEN, "s", "--"),
     # controls
     "zero": (RED, "+", ":"), "shuffled": (RED, "x", ":"), "none": (RED, "x", ":"),
     # exact ones

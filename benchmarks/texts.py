@@ -59,6 +59,7 @@ LIGHT = ["--gradient.kind=synthetic", "--gradient.synthesizer.hidden_size=64", "
 ESTIMATORS = {
     **COMPARED,
     "grounded": ["--gradient.kind=synthetic", "--gradient.ground_every=4", "--gradient.ground_window={longer}"],
+    "control variate": ["--gradient.kind=synthetic", "--gradient.true_share=0.25"],
     "adjoint": ["--gradient.kind=synthetic", "--gradient.synthesizer.kind=adjoint"],
     "lambda 0.5": ["--gradient.kind=synthetic", "--gradient.trace_decay=0.5"],
     "exact ahead": ["--gradient.kind=exact", "--gradient.lookahead=8"],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sgrnn.estimators import (
         BPTT,
         Boundary,
+        ControlVariate,
         ExactAhead,
         GradientEstimator,
         Mixed,
@@ -62,6 +63,7 @@ __all__ = [
     "AdjointSynthesizer",
     "BPLambda",
     "Boundary",
+    "ControlVariate",
     "DiagonalSynthesizer",
     "Dropout",
     "ErrorSynthesizer",
@@ -99,7 +101,10 @@ _HOMES = {
     "cores": "GRU LSTM RNN AdaptedCore HierarchicalCore initial_state",
     "cores.dropout": "Dropout",
     "errors": "InputError",
-    "estimators": "BPTT Boundary ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT schedules",
+    "estimators": (
+        "BPTT Boundary ControlVariate ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT "
+        "schedules"
+    ),
     "estimators.online": "RTRL UORO BPLambda SnAp1",
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",

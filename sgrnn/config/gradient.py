@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from sgrnn.config.section import Section, Share
+from sgrnn.config.section import PositiveShare, Section, Share
 from sgrnn.config.source import ConstantSourceConfig, SourceConfig
 from sgrnn.config.synthesizers import ErrorSynthesizerConfig, SynthesizerConfig
 
@@ -79,6 +79,10 @@ class SyntheticGradientsConfig(Section):
     """In one of so many spans with synthetic gradients these are those of a longer window, `ground_window`."""
     ground_window: PositiveInt | None = None
     """Steps back-propagated together in those spans, at least `window`; goes together with `ground_every`."""
+
+    true_share: PositiveShare | None = None
+    """Share of rows, drawn for every span, by whose true gradient through the span all is corrected, so that it is
+    unbiased (control variates); null for none. Only where all gradients are synthetic, and none grounded."""
 
 
 class RTRLConfig(Section):

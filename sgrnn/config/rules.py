@@ -32,6 +32,7 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
     if isinstance(gradient, ExactAheadConfig | OnlineConfig):
         yield from _steps_run_again(recipe)
     if isinstance(gradient, SyntheticGradientsConfig):
+        yield from _true_share_stands_alone(recipe, gradient)
         yield from _source_takes_turns(recipe, gradient)
         yield from _windows_fit(recipe, gradient)
     if _asks_for_more(recipe.gradient, "synthesizer") or (recipe.task is not None and _asks_for_more(recipe.task)):
@@ -97,6 +98,20 @@ def _source_takes_turns(recipe: "Recipe", gradient: SyntheticGradientsConfig) ->
             )
     if isinstance(source, AlternateConfig) and source.unit == "updates" and source.every != int(source.every):
         yield f"gradient.source.every must be a whole number of updates, got {source.every:g}"
+
+
+def _true_share_stands_alone(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:
+    """Yield a message for each field beside a share of true gradients that leaves them without a meaning."""
+    if gradient.true_share is None:
+        return
+    if recipe.model.dropout > 0:
+        yield (
+            "model.dropout must be 0 for gradient.true_share, which runs rows again and would draw other masks, got "
+            f"{recipe.model.dropout}"
+        )
+    for name in ("source", "ground_every"):
+        if getattr(gradient, name) != type(gradient).model_fields[name].default:
+            yield f"gradient.true_share corrects synthetic gradients in every span: remove it, or gradient.{name}"
 
 
 def _windows_fit(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:

@@ -30,6 +30,13 @@ def backpropagate(
     """
     if injected is not None or any(carried):
         require_reach(windows.model, windows.initial_states, windows.final_states)
+    carry_back(windows, outputs, injected, carried)
+    if windows.inputs is not windows.origin:
+        differentiate_inputs(windows.origin, windows.inputs)
+
+
+def carry_back(windows: Windows, outputs: Any, injected: Tensor | None, carried: Sequence[float]) -> None:
+    """Back-propagate as `backpropagate` does, but through the windows alone, and whatever is reached there."""
     roots = _output_roots(windows, outputs)
     if injected is not None:
         sizes = [batch_size(last) for last in windows.final_states]
@@ -46,8 +53,6 @@ def backpropagate(
                 arrived = zip(floating_leaves(last), gradients(next_first), strict=True)
                 roots[place] += [(tensor, carried[place] * grad) for tensor, grad in arrived if tensor.requires_grad]
             differentiate(roots[place])
-    if windows.inputs is not windows.origin:
-        differentiate_inputs(windows.origin, windows.inputs)
 
 
 def differentiate_inputs(origin: Steps, inputs: Steps) -> None:
@@ -80,20 +85,23 @@ def initial_gradients(windows: Windows) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def crossing(injected: Tensor, arriving: Tensor, carried: Sequence[float], batch_size: int) -> Tensor:
-    """Return the gradient that crossed each window's end, injected and carried together, (K x B, features).
+def final_gradients(
+    injected: Tensor, initial: Tensor, carried: Sequence[float], batch_size: int, drawn: Sequence[int] = ()
+) -> Tensor:
+    """Return the gradients at the windows' last states that those at their first states, `initial`, came from.
 
     Args:
-        injected: at all ends, (K x B, features).
-        arriving: at the windows' first states, (K x B, features), in the same units.
-        carried: as `backpropagate`.
+        injected, carried: as `backpropagate`.
+        initial: (K x B, features), of drawn rows the true ones.
         batch_size: B.
+        drawn: rows in which all that arrives at a boundary inside the span crosses it, and nothing is injected.
     """
-    crossed = torch.zeros_like(arriving) + injected
-    for boundary, factor in enumerate(carried, start=1):
-        here, there = slice((boundary - 1) * batch_size, boundary * batch_size), boundary * batch_size
-        crossed[here] += factor * arriving[there : there + batch_size]
-    return crossed
+    firsts = initial.unflatten(0, (-1, batch_size))
+    ends = (torch.zeros_like(initial) + injected).unflatten(0, (-1, batch_size))
+    for place, factor in enumerate(carried):
+        ends[place] += factor * firsts[place + 1]
+    ends[:-1, list(drawn)] = firsts[1:, list(drawn)]
+    return ends.flatten(0, 1)
 
 
 @torch.no_grad()

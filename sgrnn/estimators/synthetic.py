@@ -11,7 +11,10 @@ from sgrnn.contract.buffers import kept_buffers
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
 from sgrnn.estimators.ahead import steps_to_run
-from sgrnn.estimators.backward import backpropagate, crossing, entering_squares, initial_gradients, injected_share
+from sgrnn.estimators.backward import (
+    backpropagate, entering_squares, final_gradients, initial_gradients, injected_share,
+)  # fmt: skip
+from sgrnn.estimators.drawn import DrawnRows
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
@@ -22,7 +25,7 @@ from sgrnn.estimators.low_memory import synthetic_in_order
 from sgrnn.estimators.mixture import SYNTHETIC, Mixture
 from sgrnn.estimators.objective import Loss, mean_loss, norms
 from sgrnn.estimators.reach import injectable
-from sgrnn.estimators.unroll import Windows, unroll
+from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
 from sgrnn.state import State, at_least_float32, cut, floating_leaves, without_autocast
 from sgrnn.synthesizers import GradientPredictor, Synthesizer
@@ -171,7 +174,8 @@ class SyntheticGradients(GradientEstimator):
         mixture.require_fit(window)
         carries = mixture.carries(window, self.trace_decay)
         if self.low_memory:
-            require_in_order(parallel=False, **{"real gradients that cross boundaries": carries})
+            real = carries or bool(mixture.drawn)
+            require_in_order(parallel=False, **{"real gradients that cross boundaries": real})
             inject = partial(self._inject, share=mixture.share)
             return synthetic_in_order(self, self.predictor, self.reader, inject, span, state, window)
         tokens = span.size
@@ -183,21 +187,29 @@ class SyntheticGradients(GradientEstimator):
         objective = mean_loss(self.loss, outputs, span)
         objective.backward()
         known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
+        drawn = DrawnRows(self.model, span, state, window, mixture.drawn) if mixture.drawn else None
         with without_autocast(span.device):
             scale = self.predictor.scale
             predictions = self.predictor.predict(known, self._inject)
-            injected = self._mixed(predictions.injected / tokens, windows, span.batch_size, mixture.share)
+            injected, true, metrics = predictions.injected / tokens, None, {}
+            if drawn is not None:
+                injected, true, metrics["drawn_r2"] = drawn.correct(injected, outputs)
+            if (mask := injectable(windows)) is not None:
+                injected = injected * mask
+            injected = mixture.weigh(injected, span.batch_size, self.trace_decay)
             carried = mixture.carried(windows.boundaries, self.trace_decay) if carries else ()
             backpropagate(windows, outputs, injected, carried)
             target = initial_gradients(windows) * tokens
             arrived = None
+            if true is not None:
+                target.unflatten(0, (-1, span.batch_size))[:, list(mixture.drawn)] = true.to(target) * tokens
             if self.synthesizer.window is not None:
-                arrived = crossing(injected * tokens, target, carried, span.batch_size)
-                arrived = self.predictor.readable(finite_rows(arrived, None)[0])
+                ends = final_gradients(injected * tokens, target, carried, span.batch_size, mixture.drawn)
+                arrived = self.predictor.readable(finite_rows(ends, None)[0])
             predicted = at_least_float32(self.synthesizer.trainable(predictions, known, scale, arrived))
             target, rows = finite_rows(target.to(predicted), known.continuing)
             rows = None if rows is None else rows[: len(target)]
-            metrics = self.predictor.learn(predicted, target, rows, predictions.after)
+            metrics |= self.predictor.learn(predicted, target, rows, predictions.after)
             metrics["injected_share"] = injected_share(entering_squares(injected, outputs), self.predictor.all_reduce)
         return Step(objective.detach(), windows.final_state, {**metrics, **norms(windows.final_state)})
 
@@ -230,15 +242,6 @@ class SyntheticGradients(GradientEstimator):
         if (factor := self.discount * share) != 1:
             gradient = gradient * factor
         return gradient if continuing is None else gradient * continuing.unsqueeze(1)
-
-    def _mixed(self, injected: Tensor, windows: Windows, batch_size: int, share: float) -> Tensor:
-        """Weight what is injected: by the share, and inside the span by what TD(lambda) leaves to it."""
-        if (mask := injectable(windows)) is not None:
-            injected = injected * mask
-        if share * (1 - self.trace_decay) == 1:
-            return injected
-        inner, last = injected[:-batch_size], injected[-batch_size:]
-        return torch.cat([share * (1 - self.trace_decay) * inner, share * last])
 
     def extra_repr(self) -> str:
         return (

@@ -166,6 +166,16 @@ def test_mixed_estimators(overrides: tuple[str, ...], schedule: Schedule, unit: 
     assert (built.ground_every, built.ground_window) == grounded
 
 
+def test_a_share_of_true_gradients_makes_a_control_variate_in_one_process_alone() -> None:
+    overrides = ("--gradient.true_share=0.4", "--model.dropout=0", "--training.seed=7")
+    built = estimator(*overrides)
+    assert isinstance(built, estimators.ControlVariate)
+    assert (built.true_share, built.seed, built.synthetic.window, built.lookahead) == (0.4, 7, 3, 2)
+    shared = recipe(*overrides)
+    with pytest.raises(InputError, match=r"^gradient.true_share draws rows .* trains in one process, got several$"):
+        build_estimator(shared, build_model(shared, 11), 9, all_reduce=lambda tensor: tensor)
+
+
 def test_synthesizers() -> None:
     def synthesizer(*overrides: str) -> nn.Module:
         built = estimator(*(f"--gradient.synthesizer.{override}" for override in overrides))

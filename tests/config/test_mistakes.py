@@ -99,6 +99,9 @@ def test_a_wrong_field_is_named_with_its_rule_and_value(before: str, after: str,
         ("source: {share: 0}, ground_every: 2, ground_window: 9", "gradient.ground_window is for synthetic gradients"),
         ("source: {share: 0}, real_window: 25", "gradient.real_window must be at most training.span, 20, got 25"),
         ("ground_every: 2, ground_window: 21", "gradient.ground_window must be at most training.span, 20, got 21"),
+        ("true_share: 0", "gradient.true_share must be greater than 0, got 0"),
+        ("true_share: 0.5, source: {share: 0.5}", "gradient.true_share corrects synthetic gradients in every span: re"),
+        ("true_share: 0.5, ground_every: 2, ground_window: 9", "gradient.true_share corrects synthetic gradients in e"),
         # of the library's constructors
         ("source: {kind: ramp, start: 0.9, stop: 0.5}", "gradient.source.stop must be above start, 0.9, got 0.5"),
         ("source: {share: 0}, real_window: 7", "gradient.real_window must be a multiple of the window, 5 steps, got 7"),
@@ -123,6 +126,14 @@ def test_windows_of_truncation_run_one_by_one_or_all_at_once() -> None:
     options = ("--gradient.kind=truncated", "--gradient.parallel=true", "--gradient.low_memory=true")
     (line,) = mistakes(TEXT, *options)
     assert line.startswith("command line: gradient.low_memory must be False where parallel is True")
+
+
+def test_a_share_of_true_gradients_is_refused_where_rows_cannot_be_run_again() -> None:
+    (line,) = mistakes(TEXT, "--gradient.true_share=0.25", "--model.dropout=0.2")
+    assert line == (
+        "command line: model.dropout must be 0 for gradient.true_share, which runs rows again and would draw other "
+        "masks, got 0.2"
+    )
 
 
 def test_all_contradictions_are_reported_at_once() -> None:

@@ -11,7 +11,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM, initial_state
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, ControlVariate, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.online import RTRL
 from sgrnn.estimators.schedules import Constant
@@ -37,6 +37,7 @@ ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
     "synthetic": synthetic,
     "synthetic, one batch": partial(synthetic, parallel=True),
     "mixed": lambda model, size: Mixed(synthetic(model, size, trace_decay=0.5), Constant(0.5)),
+    "control variate": lambda model, size: ControlVariate(synthetic(model, size), 0.5),
     "exact": lambda model, size: ExactAhead(model, squared_error, 3, 3),
     "online": lambda model, size: RTRL(model, squared_error),
 }

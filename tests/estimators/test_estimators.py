@@ -23,7 +23,16 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import initial_state
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, Loss, Mixed, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    ControlVariate,
+    ExactAhead,
+    GradientEstimator,
+    Loss,
+    Mixed,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.online import RTRL
 from sgrnn.estimators.schedules import Constant
 from sgrnn.estimators.synthetic import Mixture
@@ -184,6 +193,7 @@ LOOKED_AT: dict[str, MakeEstimator] = {
     "exact": partial(ExactAhead, window=WINDOW, lookahead=3),
     "online": RTRL,
     "error": error,
+    "control variate": lambda model, loss: ControlVariate(error(model, loss)),
     "mixed": lambda model, loss: Mixed(perceptron(model, loss), Constant(0.5)),
 }
 
@@ -238,7 +248,7 @@ def test_every_estimator_can_be_looked_at_without_a_trace(name: str) -> None:
     assert_close(to_matrix(seen.states)[-ROWS:], to_matrix(seen.final_state))
     assert seen.predicted.shape == ((windows + 1) * ROWS, 2 * SIZE)
     assert seen.injected.shape == (windows * ROWS, 2 * SIZE)
-    assert estimator.predicts == (name in ("synthetic", "error", "mixed"))
+    assert estimator.predicts == (name in ("synthetic", "error", "control variate", "mixed"))
     assert bool(seen.injected.any()) == (estimator.predicts or name == "exact")
     if estimator.predicts:
         assert seen.predicted.any()

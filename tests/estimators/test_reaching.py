@@ -11,7 +11,16 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, Loss, Mixed, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    ControlVariate,
+    ExactAhead,
+    GradientEstimator,
+    Loss,
+    Mixed,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.online import RTRL, BPLambda
 from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
@@ -45,6 +54,7 @@ ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
     "one batch": partial(synthetic, parallel=True),
     "mixed": lambda model, size: Mixed(synthetic(model, size, trace_decay=0.5), Constant(0.5)),
     "adjoint": adjoint,
+    "control variate": lambda model, size: ControlVariate(synthetic(model, size), 0.5),
 }
 
 

@@ -26,12 +26,22 @@ from sgrnn.config.synthesizers import (
     MLPSynthesizerConfig,
 )
 from sgrnn.errors import InputError
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT, online, schedules
+from sgrnn.estimators import (
+    BPTT,
+    ControlVariate,
+    ExactAhead,
+    GradientEstimator,
+    SyntheticGradients,
+    TruncatedBPTT,
+    online,
+    schedules,
+)
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.synthesizers import Synthesizer
 
 _OF_MIXED = ("source", "real_window", "ground_every", "ground_window")
+_NOT_OF_SYNTHETIC = (*_OF_MIXED, "true_share")
 _SHARES = {"real": 0.0, "synthetic": 1.0}
 
 
@@ -73,6 +83,12 @@ def _build_estimator(
             )
         case SyntheticGradientsConfig():
             synthetic = build_synthetic(section, model, all_reduce)
+            if section.true_share is not None:
+                if all_reduce is not None:
+                    raise InputError(
+                        "gradient.true_share draws rows of one batch, so that it trains in one process, got several"
+                    )
+                return ControlVariate(synthetic, section.true_share, seed=recipe.training.seed)
             source = build_source(recipe)
             if source == schedules.Constant() and section.ground_every is None:
                 return synthetic
@@ -124,7 +140,7 @@ def build_synthetic(
     section: SyntheticGradientsConfig, model: SequenceModel, all_reduce: AllReduce | None = None
 ) -> SyntheticGradients:
     """Return the estimator of synthetic gradients of a section `gradient`, without regard to its source."""
-    options = section.options("window", "synthesizer", *_OF_MIXED)
+    options = section.options("window", "synthesizer", *_NOT_OF_SYNTHETIC)
     options["parallel"] = in_parallel(section, model)
     synthesizer = build_synthesizer(section, model)
     return SyntheticGradients(
