@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sgrnn.estimators import (
         BPTT,
         Boundary,
+        Checkpointed,
         ExactAhead,
         GradientEstimator,
         Mixed,
@@ -61,6 +62,7 @@ __all__ = [
     "AdjointSynthesizer",
     "BPLambda",
     "Boundary",
+    "Checkpointed",
     "Dropout",
     "ErrorSynthesizer",
     "ExactAhead",
@@ -97,7 +99,8 @@ _HOMES = {
     "cores": "GRU LSTM RNN AdaptedCore HierarchicalCore initial_state",
     "cores.dropout": "Dropout",
     "errors": "InputError",
-    "estimators": "BPTT Boundary ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT schedules",
+    "estimators": "BPTT Boundary Checkpointed ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT "
+    "schedules",
     "estimators.online": "RTRL UORO BPLambda SnAp1",
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",
