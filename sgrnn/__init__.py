@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sgrnn.estimators import (
         BPTT,
         Boundary,
+        Checkpointed,
         ControlVariate,
         ExactAhead,
         GradientEstimator,
@@ -63,6 +64,7 @@ __all__ = [
     "AdjointSynthesizer",
     "BPLambda",
     "Boundary",
+    "Checkpointed",
     "ControlVariate",
     "DiagonalSynthesizer",
     "Dropout",
@@ -102,8 +104,8 @@ _HOMES = {
     "cores.dropout": "Dropout",
     "errors": "InputError",
     "estimators": (
-        "BPTT Boundary ControlVariate ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT "
-        "schedules"
+        "BPTT Boundary Checkpointed ControlVariate ExactAhead GradientEstimator Mixed Step SyntheticGradients "
+        "TruncatedBPTT schedules"
     ),
     "estimators.online": "RTRL UORO BPLambda SnAp1",
     "models.evaluation": "Score evaluate",

@@ -105,14 +105,14 @@ def final_gradients(
 
 
 @torch.no_grad()
-def entering_squares(injected: Tensor, outputs: Any) -> Tensor:
+def entering(injected: Tensor, outputs: Any) -> Tensor:
     """Return the squared norms of what enters the core backwards: of the injected gradients, and of the outputs'."""
-    entering = (injected, *gradients(outputs))
-    return torch.stack([torch.linalg.vector_norm(at_least_float32(each)) for each in entering]).square()
+    both = (injected, *gradients(outputs))
+    return torch.stack([torch.linalg.vector_norm(at_least_float32(each)) for each in both]).square()
 
 
 def injected_share(squares: Tensor, all_reduce: AllReduce | None) -> Tensor:
-    """Return the norm of the injected gradients, divided by the norm of all that enters, from `entering_squares`."""
+    """Return the norm of the injected gradients, divided by the norm of all that enters, from `entering`."""
     if all_reduce is not None:
         squares = all_reduce(squares)
     return (squares[0] / squares.sum().clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()

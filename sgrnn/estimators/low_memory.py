@@ -16,7 +16,7 @@ from sgrnn.estimators.ahead import constant_part, held_constant
 from sgrnn.estimators.backward import (
     backpropagate,
     differentiate_inputs,
-    entering_squares,
+    entering,
     initial_gradients,
     injected_share,
 )
@@ -88,7 +88,7 @@ class _Backward:
         self._gone = 0  # windows that have gone backwards
         self._regression = Regression(predictor)
         self._squares: list[tuple[float, int]] = []
-        self._entering: list[Tensor] = []
+        self._entered: list[Tensor] = []
         self.rest: Tensor | None = None  # what targets do not tell of output gradients so far
 
     def add(self, run: WindowRun) -> None:
@@ -115,8 +115,8 @@ class _Backward:
         if self.sees:
             square = self._reader.mean_square(*_sums(self._squares), self._predictor.all_reduce)
             self._reader.take_in_square(square, self._predictor)
-        metrics, entering = self._regression.finish(), torch.stack(self._entering).sum(dim=0)
-        return {**metrics, "injected_share": injected_share(entering, self._predictor.all_reduce)}
+        metrics, entered = self._regression.finish(), torch.stack(self._entered).sum(dim=0)
+        return {**metrics, "injected_share": injected_share(entered, self._predictor.all_reduce)}
 
     def _go_back(self, beyond: list[Tensor]) -> None:
         """Go backwards through the first window that waits, and learn of what arrives at its first state."""
@@ -138,7 +138,7 @@ class _Backward:
             predicted = at_least_float32(self.synthesizer.trainable(predictions, known, self._scale, None))
             target, counted = finite_rows(target.to(predicted), known.continuing)
             self._regression.add(predicted, target, None if counted is None else counted[:rows], predictions.after)
-            self._entering.append(entering_squares(injected, run.outputs))
+            self._entered.append(entering(injected, run.outputs))
         self._waiting.popleft()
         self._gone += 1
 

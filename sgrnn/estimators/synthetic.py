@@ -11,9 +11,7 @@ from sgrnn.contract.buffers import kept_buffers
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
 from sgrnn.estimators.ahead import steps_to_run
-from sgrnn.estimators.backward import (
-    backpropagate, entering_squares, final_gradients, initial_gradients, injected_share,
-)  # fmt: skip
+from sgrnn.estimators.backward import backpropagate, entering, final_gradients, initial_gradients, injected_share
 from sgrnn.estimators.drawn import DrawnRows
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
@@ -210,7 +208,7 @@ class SyntheticGradients(GradientEstimator):
             target, rows = finite_rows(target.to(predicted), known.continuing)
             rows = None if rows is None else rows[: len(target)]
             metrics |= self.predictor.learn(predicted, target, rows, predictions.after)
-            metrics["injected_share"] = injected_share(entering_squares(injected, outputs), self.predictor.all_reduce)
+            metrics["injected_share"] = injected_share(entering(injected, outputs), self.predictor.all_reduce)
         return Step(objective.detach(), windows.final_state, {**metrics, **norms(windows.final_state)})
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
