@@ -102,12 +102,12 @@ def _stream(units: int, rows: int) -> Shape:
 
 WIDE = ["--model.hidden_size=512", "--model.embedding_size=64"]
 SHAPES = {
-    "2x200": Shape("words", _deep(2, 200, 0.1), 8, 250),
-    "1x128": Shape("characters", _adam("characters"), 16, 400),
-    "1x512": Shape("characters", [*_adam("characters"), *WIDE], 3, 400),
-    "2x650": Shape("words", _deep(2, 650, 0.05), 2, 250),
-    "3x1150": Shape("words", _deep(3, 1150, 0.04), 1, 58, 232),
-    "1x200": Shape("words", _adam("words"), 8, 250),
+    "2x200": Shape("words", _deep(2, 200, 0.1), 8, 400),
+    "1x128": Shape("characters", _adam("characters"), 16, 560),
+    "1x512": Shape("characters", [*_adam("characters"), *WIDE], 3, 560),
+    "2x650": Shape("words", _deep(2, 650, 0.05), 2, 400),
+    "3x1150": Shape("words", _deep(3, 1150, 0.04), 1, 78, 232),
+    "1x200": Shape("words", _adam("words"), 8, 400),
     "stream of 64": _stream(64, 8),
     "stream of 256": _stream(256, 32),
 }
