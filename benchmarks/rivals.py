@@ -163,7 +163,7 @@ def _accepted(asked: list[Place]) -> list[Place]:
         except InputError as error:
             refused.setdefault(place.estimator, error)
     for name, error in refused.items():
-        print(f"left out, {name}: {error}", flush=True)
+        print(f"left out, {name}: {str(error).splitlines()[0]}", flush=True)
     return accepted
 
 
