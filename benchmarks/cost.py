@@ -20,7 +20,7 @@ quality: validation perplexity or bits along an ordinary run of `sgrnn train`, a
 seconds: of an update, one thread, all with a window and the reference, truncation at 20, side by side in
     interleaved rounds. Ratios are between neighbours in a round, per token: to truncation at the same window and
     budget, and to the reference. Medians and quartiles. Wants an idle machine.
-memory: bytes of tensors that the third update adds at most, as torch's allocator on a CPU counts them: activations,
+memory: bytes of tensors that the third update, of a stream the 41st, adds at most, as torch's allocator on a CPU counts them: activations,
     gradients, what is in between; neither parameters and optimizers, nor what other libraries' kernels take.
 calls: of torch's operators in that update, those inside others too.
 
@@ -56,7 +56,8 @@ MEBIBYTE = 1 << 20
 def weights(place: Place, parts: Sequence[str]) -> Iterator[Record]:
     """Yield the operator calls and the memory of an update."""
     recipe, graphs = recipe_of(place)
-    calls, size = weigh(recipe)
+    # A stream has its whole past by then.
+    calls, size = weigh(recipe, before=2 if SHAPES[place.shape].evaluate_every else 40)
     for part, metric, value in (("calls", CALLS, calls), ("memory", MEMORY, size / MEBIBYTE)):
         if part in parts:
             yield {"metric": metric, "value": value, "graphs": graphs, **fields_of(place)}
