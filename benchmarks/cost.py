@@ -20,8 +20,8 @@ quality: validation perplexity or bits along an ordinary run of `sgrnn train`, a
 seconds: of an update, one thread, all with a window and the reference, truncation at 20, side by side in
     interleaved rounds. Ratios are between neighbours in a round, per token: to truncation at the same window and
     budget, and to the reference. Medians and quartiles. Wants an idle machine.
-memory: bytes of tensors that the third update, of a stream the 41st, adds at most, as torch's allocator on a CPU counts them: activations,
-    gradients, what is in between; neither parameters and optimizers, nor what other libraries' kernels take.
+memory: bytes of tensors that the third update adds at most, of a stream the 41st, as torch's allocator on a CPU counts
+    them: activations, gradients, what is in between; neither parameters and optimizers, nor what other libraries take.
 calls: of torch's operators in that update, those inside others too.
 
 Quality at equal seconds is that which a run had when the time was up that the reference takes for all its tokens, from

@@ -58,7 +58,7 @@ OF_STREAMS = {
 WAYS = {
     "any": (("kept", []),),
     "window": (
-        ("freed", ["--gradient.parallel=false", "--gradient.low_memory=true"]),
+        ("freed", ["--gradient.low_memory=true"]),
         ("in order", ["--gradient.parallel=false"]),
         ("its own", []),
     ),
