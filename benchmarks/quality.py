@@ -35,7 +35,6 @@ import argparse
 import math
 import statistics
 from collections.abc import Iterator
-from itertools import pairwise
 
 from frame import (
     Condition,
@@ -47,6 +46,7 @@ from frame import (
     positive,
     score_of,
     train_recipes,
+    value_at,
     whole,
 )  # fmt: skip
 from matplotlib.figure import Figure
@@ -132,14 +132,6 @@ def differences(records: list[Record], long: int | None) -> list[Record]:
                 "estimator": estimator, "window": window, "truncated_window": other, "seeds": seeds,
             })  # fmt: skip
     return found
-
-
-def value_at(curve: list[list[float]], update: float) -> float | None:
-    """Interpolate between two evaluations; None before the first and after the last."""
-    for (before, low), (after, high) in pairwise(curve):
-        if before <= update <= after:
-            return low + (high - low) * (update - before) / (after - before)
-    return None
 
 
 def at_equal_seconds(records: list[Record], ratios: dict[tuple, float], long: int) -> list[Record]:
