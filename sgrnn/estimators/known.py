@@ -69,7 +69,8 @@ class BoundaryReader(RunningMeans):
         The mean square of the output gradients takes in those of this span.
         """
         require_future(span, self.lookahead, "the synthesizer looks")
-        span = span.with_future(first_steps(span.future, self.lookahead))
+        if (future := first_steps(span.future, self.lookahead)) is not span.future:
+            span = span.with_future(future)
         ahead = steps_after(span, windows.boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
         spans = [span] if span.future is None else [span, span.future]
         known = [steps for each in spans for steps in leaves(each.inputs)]
