@@ -147,6 +147,8 @@ def first_steps(future: Span | None, steps: int) -> Span | None:
     """Return the first steps of a span's future; None if there are none."""
     if future is None or steps == 0:
         return None
+    if future.steps <= steps and future.future is None:
+        return future
     return future.slice(0, min(steps, future.steps)).with_future(None)
 
 

@@ -70,7 +70,8 @@ class BoundaryReader(RunningMeans):
             ValueError: it has none.
         """
         require_future(span, self.lookahead, "the synthesizer looks")
-        return span.with_future(first_steps(span.future, self.lookahead))
+        future = first_steps(span.future, self.lookahead)
+        return span if future is span.future else span.with_future(future)
 
     def beyond(
         self, loss: Loss, span: Span, windows: Windows, rest: Tensor | None, all_reduce: AllReduce | None
