@@ -12,9 +12,9 @@ import sgrnn.data
 
 NAMES = """
     AdaptedCore AdjointSynthesizer BPLambda BPTT Boundary Checkpointed Dropout ErrorSynthesizer ExactAhead GRU
-    GradientEstimator HierarchicalCore InputError Interface LSTM LanguageModel Lookahead MLPSynthesizer Mixed RNN RTRL Score Shrinkage
-    SnAp1 Span State Step Synthesizer SyntheticGradients TruncatedBPTT UORO evaluate export generate initial_state load
-    schedules score spans state_size train
+    GradientEstimator HierarchicalCore InputError Interface LSTM LanguageModel Lookahead MLPSynthesizer Mixed RNN RTRL
+    Score Shrinkage SnAp1 Span State Step Synthesizer SyntheticGradients TruncatedBPTT UORO evaluate export generate
+    initial_state load schedules score spans state_size train
 """
 
 

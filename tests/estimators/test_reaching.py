@@ -11,7 +11,16 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, Loss, Mixed, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    Checkpointed,
+    ExactAhead,
+    GradientEstimator,
+    Loss,
+    Mixed,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.online import RTRL, BPLambda
 from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
@@ -40,6 +49,8 @@ def adjoint(model: nn.Module, state_size: int) -> SyntheticGradients:
 
 ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
     "full": lambda model, size: BPTT(model, squared_error),
+    "checkpointed": lambda model, size: Checkpointed(model, squared_error, 2),
+    "overlapping": lambda model, size: TruncatedBPTT(model, squared_error, STEPS + 2, every=STEPS),
     "exact": lambda model, size: ExactAhead(model, squared_error, 2, 3),
     "synthetic": synthetic,
     "one batch": partial(synthetic, parallel=True),

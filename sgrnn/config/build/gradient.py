@@ -7,6 +7,7 @@ from sgrnn.config.build.model import interfaces_of
 from sgrnn.config.gradient import (
     BPLambdaConfig,
     BPTTConfig,
+    CheckpointedConfig,
     ExactAheadConfig,
     OnlineConfig,
     RTRLConfig,
@@ -21,7 +22,16 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, BernoulliConfig, ConstantSourceConfig, RampConfig
 from sgrnn.config.synthesizers import AdjointSynthesizerConfig, ErrorSynthesizerConfig, MLPSynthesizerConfig
 from sgrnn.errors import InputError
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT, online, schedules
+from sgrnn.estimators import (
+    BPTT,
+    Checkpointed,
+    ExactAhead,
+    GradientEstimator,
+    SyntheticGradients,
+    TruncatedBPTT,
+    online,
+    schedules,
+)
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.synthesizers import Synthesizer
@@ -60,8 +70,13 @@ def _build_estimator(
     match section:
         case BPTTConfig():
             return BPTT(model, model.loss)
+        case CheckpointedConfig():
+            return Checkpointed(model, model.loss, section.window)
         case TruncatedBPTTConfig():
-            return TruncatedBPTT(model, model.loss, section.window, parallel=in_parallel(section, model))
+            if section.every is not None and all_reduce is not None:
+                raise _in_one_process("gradient.every")
+            parallel = in_parallel(section, model)
+            return TruncatedBPTT(model, model.loss, section.window, every=section.every, parallel=parallel)
         case ExactAheadConfig():
             return ExactAhead(
                 model, model.loss, section.window, section.lookahead, parallel=in_parallel(section, model)
@@ -76,11 +91,15 @@ def _build_estimator(
             return Mixed(synthetic, source, **options, updates_per_unit=updates)
         case _:
             if all_reduce is not None:
-                raise InputError(
-                    f"gradient.kind {section.kind} carries what it knows of its rows from update to update, so that it "
-                    "trains in one process, got several"
-                )
+                raise _in_one_process(f"gradient.kind {section.kind}")
             return _build_online(section, model, recipe.training.seed)
+
+
+def _in_one_process(subject: str) -> InputError:
+    return InputError(
+        f"{subject} carries what it knows of its rows from update to update, so that it trains in one process, got "
+        "several"
+    )
 
 
 def _build_online(section: OnlineConfig, model: SequenceModel, seed: int) -> GradientEstimator:
