@@ -15,12 +15,23 @@ class BPTTConfig(Section):
     kind: Literal["bptt"] = "bptt"
 
 
+class CheckpointedConfig(Section):
+    """Back-propagation through the whole span with the graph of one window at a time, for one more forward pass."""
+
+    kind: Literal["checkpointed"] = "checkpointed"
+    window: PositiveInt
+    """Steps whose graph is kept at a time; the gradient goes back through the whole span."""
+
+
 class TruncatedBPTTConfig(Section):
     """No gradient crosses a boundary."""
 
     kind: Literal["truncated"] = "truncated"
     window: PositiveInt
     """Steps back-propagated together."""
+    every: PositiveInt | None = None
+    """Steps between two updates, `training.span`, for windows that overlap: TBPTT(every, window); null for windows that
+    divide a span."""
     parallel: bool | None = None
     """Run the windows of a span as one batch; null for where that is faster, never with interfaces."""
     low_memory: bool = False
@@ -118,4 +129,6 @@ class BPLambdaConfig(Section):
 
 
 OnlineConfig = RTRLConfig | UOROConfig | SnAp1Config | BPLambdaConfig
-GradientConfig = BPTTConfig | TruncatedBPTTConfig | ExactAheadConfig | SyntheticGradientsConfig | OnlineConfig
+GradientConfig = (
+    BPTTConfig | CheckpointedConfig | TruncatedBPTTConfig | ExactAheadConfig | SyntheticGradientsConfig | OnlineConfig
+)

@@ -7,7 +7,7 @@ are asked (`sgrnn.config.build.trial`).
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sgrnn.config.gradient import ExactAheadConfig, OnlineConfig, SyntheticGradientsConfig
+from sgrnn.config.gradient import ExactAheadConfig, OnlineConfig, SyntheticGradientsConfig, TruncatedBPTTConfig
 from sgrnn.config.optimization import WarmRestartsConfig
 from sgrnn.config.section import Section
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, ConstantSourceConfig, RampConfig
@@ -31,6 +31,8 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
     gradient = recipe.gradient
     if isinstance(gradient, ExactAheadConfig | OnlineConfig):
         yield from _steps_run_again(recipe)
+    if isinstance(gradient, TruncatedBPTTConfig) and gradient.every is not None:
+        yield from _windows_overlap(recipe, gradient, gradient.every)
     if isinstance(gradient, SyntheticGradientsConfig):
         yield from _true_share_stands_alone(recipe, gradient)
         yield from _source_takes_turns(recipe, gradient)
@@ -76,6 +78,23 @@ def _steps_run_again(recipe: "Recipe") -> Iterator[str]:
             yield (
                 f"model.slower_levels.{place}.interface must be false for gradient.kind {kind}, which carries "
                 "sensitivities through every level, got true"
+            )
+
+
+def _windows_overlap(recipe: "Recipe", gradient: TruncatedBPTTConfig, every: int) -> Iterator[str]:
+    """Yield a message for each field that does not fit windows of which the next begins before the last has ended."""
+    if every > gradient.window:
+        yield f"gradient.every must be at most gradient.window, {gradient.window}, got {every}"
+    if recipe.span != every:
+        span = "a whole episode" if recipe.span is None else recipe.span
+        yield f"training.span must be gradient.every, {every}, the steps between two updates, got {span}"
+    if gradient.parallel:
+        yield "gradient.parallel must not be true with gradient.every: there is one window"
+    for place, level in enumerate(recipe.model.slower_levels):
+        if level.interface:
+            yield (
+                f"model.slower_levels.{place}.interface must be false with gradient.every, which sends each message "
+                "again and answers a part of it each time, got true"
             )
 
 

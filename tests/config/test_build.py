@@ -85,6 +85,12 @@ def test_estimators() -> None:
         built = estimator(f"--gradient.kind={kind}", "--gradient.low_memory=true")
         assert isinstance(built, estimators.TruncatedBPTT | estimators.SyntheticGradients)
         assert (built.low_memory, built.parallel) == (True, None)
+    overlapping = estimator("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=6")
+    assert isinstance(overlapping, estimators.TruncatedBPTT)
+    assert (overlapping.window, overlapping.every, overlapping.parallel) == (8, 6, None)
+    checkpointed = estimator("--gradient.kind=checkpointed")
+    assert isinstance(checkpointed, estimators.Checkpointed)
+    assert (checkpointed.graph_steps, checkpointed.window) == (3, None)
     exact = estimator("--gradient.kind=exact", "--gradient.lookahead=5", "--model.dropout=0")
     assert isinstance(exact, estimators.ExactAhead)
     assert (exact.window, exact.lookahead, exact.parallel) == (3, 5, None)
@@ -280,6 +286,12 @@ def test_an_interface_is_trained_with_the_estimator_and_answered_as_often_whatev
     assert built.parallel is False
     assert estimator(f"--gradient.kind={kind}").parallel is None
     assert estimator(f"--gradient.kind={kind}", level, "--gradient.parallel=true").parallel is True
+
+
+def test_what_windows_that_overlap_keep_is_of_one_process() -> None:
+    chosen = recipe("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=6")
+    with pytest.raises(InputError, match=r"^gradient\.every carries what it knows .* trains in one process"):
+        build_estimator(chosen, build_model(chosen, 11), 9, all_reduce=torch.clone)
 
 
 ONLINE = {

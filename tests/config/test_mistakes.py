@@ -44,9 +44,10 @@ trainin: {epochs: 1}
         (
             "kind: synthetic",
             "kind: full",
-            "gradient.kind must be one of bptt, truncated, exact, synthetic, rtrl, uoro, snap1, bp_lambda, got 'full'",
+            "gradient.kind must be one of bptt, checkpointed, truncated, exact, synthetic, rtrl, uoro, snap1, "
+            "bp_lambda, got 'full'",
         ),
-        ("kind: synthetic, ", "", "gradient.kind is missing; expected one of bptt, truncated, exact, synthetic, "),
+        ("kind: synthetic, ", "", "gradient.kind is missing; expected one of bptt, checkpointed, truncated, "),
         ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),
         ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
         ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
@@ -148,6 +149,21 @@ def test_all_contradictions_are_reported_at_once() -> None:
     late = TEXT.replace("window: 5", "window: 5, source: {kind: alternate, every: 9, unit: updates}")
     (line,) = mistakes(late.replace("epochs: 1", "epochs: 1, max_updates: 9"))
     assert line.startswith("mine.yaml:3: gradient.source.every must be below training.max_updates, 9, or nothing ever")
+
+
+def test_windows_that_overlap_fit_their_spans() -> None:
+    gradient, fits = ("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=5"), "--training.span=5"
+    for overrides, expected in [
+        ((), "training.span must be gradient.every, 5, the steps between two updates, got 20"),
+        ((fits, "--gradient.window=4"), "gradient.every must be at most gradient.window, 4, got 5"),
+        ((fits, "--gradient.parallel=true"), "gradient.parallel must not be true with gradient.every: there is one wi"),
+        ((fits, "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]"),
+         "model.slower_levels.0.interface must be false with gradient.every, which sends each message again and"),
+    ]:  # fmt: skip
+        (line,) = mistakes(TEXT, *gradient, *overrides)
+        assert expected in line
+    (line,) = mistakes(TASK, *gradient)
+    assert line.endswith("the steps between two updates, got a whole episode")
 
 
 @pytest.mark.parametrize("kind", ["exact", "rtrl"])

@@ -75,7 +75,9 @@ def test_an_address_may_name_kinds_or_leave_them_out() -> None:
 
     assert titles("gradient.bp_lambda") == ["gradient.bp_lambda"]
     assert titles("schedule.kind") == ["schedule.constant", *titles("schedule")[2:]]
-    assert titles("gradient.window") == ["gradient.truncated", "gradient.exact", "gradient.synthetic"]
+    assert titles("gradient.window") == [
+        "gradient.checkpointed", "gradient.truncated", "gradient.exact", "gradient.synthetic",
+    ]  # fmt: skip
     assert titles("gradient.synthesizer.rank") == titles("gradient.synthetic.synthesizer.rank") == [
         "gradient.synthesizer.error", "gradient.synthesizer.diagonal", "gradient.synthesizer.adjoint"
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sgrnn.cores import LSTM
 from sgrnn.estimators import (
     BPTT,
+    Checkpointed,
     ControlVariate,
     ExactAhead,
     GradientEstimator,
@@ -49,6 +50,8 @@ def adjoint(model: nn.Module, state_size: int) -> SyntheticGradients:
 
 ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
     "full": lambda model, size: BPTT(model, squared_error),
+    "checkpointed": lambda model, size: Checkpointed(model, squared_error, 2),
+    "overlapping": lambda model, size: TruncatedBPTT(model, squared_error, STEPS + 2, every=STEPS),
     "exact": lambda model, size: ExactAhead(model, squared_error, 2, 3),
     "synthetic": synthetic,
     "one batch": partial(synthetic, parallel=True),

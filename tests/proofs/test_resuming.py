@@ -11,7 +11,15 @@ from tolerances import assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import BPTT, ControlVariate, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    Checkpointed,
+    ControlVariate,
+    ExactAhead,
+    GradientEstimator,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.schedules import Alternate, Bernoulli, Ramp, WarmRestarts
 from sgrnn.models.language_model import LanguageModel
@@ -26,6 +34,9 @@ def synthetic(model: LanguageModel, window: int, synthesizer: Synthesizer, **opt
 ESTIMATORS: dict[str, Callable[[LanguageModel], GradientEstimator]] = {
     "full": lambda model: BPTT(model, model.loss),
     "truncated": lambda model: TruncatedBPTT(model, model.loss, 3, parallel=True),
+    "checkpointed": lambda model: Checkpointed(model, model.loss, 2),
+    "overlapping": lambda model: TruncatedBPTT(model, model.loss, 15, every=6),
+    "reaching back": lambda model: TruncatedBPTT(model, model.loss, 7, every=6),
     "exact ahead": lambda model: ExactAhead(model, model.loss, 3, 2),
     "synthetic": lambda model: synthetic(
         model, 3, model.synthesizer(5, hidden_size=8, rank=4, projection=3), discount=0.8, remove_mean=True,
@@ -106,12 +117,12 @@ def train(kind: str, seed: int, core: nn.Module | None = None) -> Training:
     return training
 
 
-@pytest.mark.parametrize(("kind", "saved_after"), [*zip(ESTIMATORS, [3, 5, 8] * 4, strict=False)])
+@pytest.mark.parametrize(("kind", "saved_after"), [*zip(ESTIMATORS, [3, 5, 8] * 5, strict=False)])
 def test_ten_updates_are_some_a_save_a_load_and_the_rest(kind: str, saved_after: int) -> None:
     assert_resumes(kind, saved_after)
 
 
-@pytest.mark.parametrize(("kind", "saved_after"), [("truncated", 1), ("synthetic", 3)])
+@pytest.mark.parametrize(("kind", "saved_after"), [("truncated", 1), ("synthetic", 3), ("overlapping", 4)])
 def test_a_hierarchy_resumes_at_any_phase(kind: str, saved_after: int) -> None:
     """Spans of 6 steps end in the midst of periods of 4 and 5."""
     assert_resumes(kind, saved_after, lambda: make_hierarchy(1, 4, 5))

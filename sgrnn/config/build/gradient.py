@@ -7,6 +7,7 @@ from sgrnn.config.build.model import interfaces_of
 from sgrnn.config.gradient import (
     BPLambdaConfig,
     BPTTConfig,
+    CheckpointedConfig,
     ExactAheadConfig,
     OnlineConfig,
     RTRLConfig,
@@ -28,6 +29,7 @@ from sgrnn.config.synthesizers import (
 from sgrnn.errors import InputError
 from sgrnn.estimators import (
     BPTT,
+    Checkpointed,
     ControlVariate,
     ExactAhead,
     GradientEstimator,
@@ -75,7 +77,11 @@ def _build_estimator(
     match section:
         case BPTTConfig():
             return BPTT(model, model.loss)
+        case CheckpointedConfig():
+            return Checkpointed(model, model.loss, section.window)
         case TruncatedBPTTConfig():
+            if section.every is not None and all_reduce is not None:
+                raise _in_one_process("gradient.every")
             return build_truncated(section, model)
         case ExactAheadConfig():
             return ExactAhead(
@@ -97,11 +103,15 @@ def _build_estimator(
             return Mixed(synthetic, source, **options, updates_per_unit=updates)
         case _:
             if all_reduce is not None:
-                raise InputError(
-                    f"gradient.kind {section.kind} carries what it knows of its rows from update to update, so that it "
-                    "trains in one process, got several"
-                )
+                raise _in_one_process(f"gradient.kind {section.kind}")
             return _build_online(section, model, recipe.training.seed)
+
+
+def _in_one_process(subject: str) -> InputError:
+    return InputError(
+        f"{subject} carries what it knows of its rows from update to update, so that it trains in one process, got "
+        "several"
+    )
 
 
 def _build_online(section: OnlineConfig, model: SequenceModel, seed: int) -> GradientEstimator:
@@ -132,8 +142,8 @@ def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -
 
 def build_truncated(section: TruncatedBPTTConfig, model: SequenceModel) -> TruncatedBPTT:
     """Return the estimator of truncated gradients of a section `gradient`."""
-    parallel = in_parallel(section, model)
-    return TruncatedBPTT(model, model.loss, section.window, parallel=parallel, low_memory=section.low_memory)
+    options = {"every": section.every, "parallel": in_parallel(section, model), "low_memory": section.low_memory}
+    return TruncatedBPTT(model, model.loss, section.window, **options)
 
 
 def build_synthetic(
