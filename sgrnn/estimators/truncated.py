@@ -78,6 +78,7 @@ class TruncatedBPTT(GradientEstimator):
                 f"(span.divide({self.every}))"
             )
         if self.low_memory:
+            assert self.window is not None, "checked when the estimator was made"
             return truncated_in_order(self, *self.begin(span, state), self.window)
         if self.past is None:
             return _truncated(self, span, state, self.window, self.parallel)
