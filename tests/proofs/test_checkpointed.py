@@ -218,7 +218,6 @@ def test_the_graph_of_one_window_is_in_memory_at_a_time(name: str) -> None:
             model = make_language_model(make_core(name))
             with saved_tensors():
                 make(model, model.loss).backward(make_text(windows * window), model.initial_state(ROWS))
-            assert Live.now == 0
             most[kind, windows] = Live.most
     assert most["checkpointed", 12] == most["checkpointed", 2] <= 1.01 * most["full", 1]
     assert most["full", 12] > 6 * most["full", 1]
