@@ -219,7 +219,7 @@ def test_the_graph_of_one_window_is_in_memory_at_a_time(name: str) -> None:
             with saved_tensors():
                 make(model, model.loss).backward(make_text(windows * window), model.initial_state(ROWS))
             most[kind, windows] = Live.most
-    assert most["checkpointed", 12] == most["checkpointed", 2] <= 1.01 * most["full", 1]
+    assert most["checkpointed", 12] == most["checkpointed", 2] <= 1.2 * most["full", 1]
     assert most["full", 12] > 6 * most["full", 1]
 
 
