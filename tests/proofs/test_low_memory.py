@@ -100,14 +100,15 @@ def train(estimator: GradientEstimator, given: list[Span], state: State) -> Any:
 def test_the_numbers_are_those_of_the_span_at_once(
     core: str, case: str, window: int, lookahead: int, make: MakeSynthesizer, options: dict[str, Any]
 ) -> None:
-    found = []
+    found: list[Any] = []
+    options = {"shrinkage": False} | options
     for low_memory in (False, True):
         torch.manual_seed(0)
         model = Normed().double() if core == "normed" else make_core(core)
         estimator = as_if_trained(
             SyntheticGradients(
                 model, squared_error, window, synthesizer=make(model, lookahead), low_memory=low_memory, ema_decay=0.7,
-                **{"shrinkage": False} | options,
+                **options,
             )
         )  # fmt: skip
         found.append(train(estimator, make_spans(case), make_state(model)))
