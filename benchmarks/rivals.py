@@ -176,7 +176,7 @@ def recipe_of(place: Place, seed: int = 0, max_updates: int | None = None) -> tu
     shape = SHAPES[place.shape]
     overrides = [*shape.overrides, f"--training.seed={seed}", f"--gradient.window={place.window}"]
     if shape.evaluate_every is not None:
-        span = max(SPAN, place.window)
+        span = max(SPAN, place.trained.window)
         overrides += [f"--training.span={span}", f"--training.evaluate_every={shape.evaluate_every}"]
         if most := max_updates or shape.max_updates:
             overrides += [f"--training.max_updates={round(most * SPAN / span)}"]

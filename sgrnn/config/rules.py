@@ -83,13 +83,9 @@ def _steps_run_again(recipe: "Recipe") -> Iterator[str]:
 
 def _windows_overlap(recipe: "Recipe", gradient: TruncatedBPTTConfig, every: int) -> Iterator[str]:
     """Yield a message for each field that does not fit windows of which the next begins before the last has ended."""
-    if every > gradient.window:
-        yield f"gradient.every must be at most gradient.window, {gradient.window}, got {every}"
     if recipe.span != every:
         span = "a whole episode" if recipe.span is None else recipe.span
         yield f"training.span must be gradient.every, {every}, the steps between two updates, got {span}"
-    if gradient.parallel:
-        yield "gradient.parallel must not be true with gradient.every: there is one window"
     for place, level in enumerate(recipe.model.slower_levels):
         if level.interface:
             yield (

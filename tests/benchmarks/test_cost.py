@@ -78,8 +78,8 @@ def test_every_line_has_a_recipe_of_its_shape_and_its_share_of_the_epoch(capsys:
     window = {place.window: place for place in places("2x200", ["truncated", "longer", "synthetic"], [1, 20], [5])}
     assert set(window) == {1, 5, 20, 28}
     assert recipe_of(window[28])[0].span == 28
-    in_order, _ = recipe_of(Place("2x200", "synthetic", 5, "window"))
-    assert in_order.gradient.parallel is False  # pyright: ignore
+    freed, graphs = recipe_of(Place("2x200", "synthetic", 5, "window"))
+    assert (freed.gradient.low_memory, graphs) == (True, "freed")  # pyright: ignore
     assert Place("2x200", "checkpointed", 5, "window").trained == reference("2x200")
     assert Place("2x200", "synthetic", 5, "window").trained == Place("2x200", "synthetic", 5, "any")
 
