@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from frame import Condition, Record
-from texts import ESTIMATORS, SPAN, TASKS, WORDS
+from texts import ESTIMATORS, LARGER, OF, SPAN, TASKS, WORDS
 
 from sgrnn.config.files import parse_recipe
 from sgrnn.config.recipe import Recipe
 from sgrnn.errors import InputError
 
 LONGER = SPAN + 8  # as many steps beyond a span as a synthesizer sees
-SYNTHETIC = ["--gradient.kind=synthetic"]
-FROM_TARGETS = [*SYNTHETIC, "--gradient.ahead=targets"]
-OF = "--gradient.synthesizer."
 
 
 class Rival(NamedTuple):
@@ -42,14 +39,14 @@ RIVALS = {
     "checkpointed, longer": Rival(
         ["--gradient.kind=checkpointed", f"--training.span={LONGER}"], ("window",), numbers=("longer", LONGER)
     ),
-    "synthetic": Rival(SYNTHETIC),
-    "targets": Rival(FROM_TARGETS),
-    "small": Rival([*FROM_TARGETS, f"{OF}near=1", f"{OF}rank=8", f"{OF}hidden_size=32", f"{OF}projection=16"]),
-    "diagonal": Rival([*FROM_TARGETS, f"{OF}kind=diagonal"]),
+    "synthetic": Rival(ESTIMATORS["synthetic"]),
+    "large": Rival(LARGER),
+    "large, targets": Rival([*LARGER, "--gradient.ahead=targets"]),
+    "diagonal": Rival([*ESTIMATORS["synthetic"], f"{OF}kind=diagonal"]),
     "shuffled": Rival(ESTIMATORS["shuffled"], ("any",), weighed=False),
 }  # fmt: skip
 OF_STREAMS = {
-    **{name: RIVALS[name] for name in ("truncated", "synthetic", "targets", "small", "diagonal")},
+    **{name: RIVALS[name] for name in ("truncated", "synthetic", "large", "large, targets", "diagonal")},
     **{
         f"TBPTT(1, {steps})": Rival(["--gradient.kind=truncated", f"--gradient.window={steps}", "--gradient.every=1"])
         for steps in (8, 32)

@@ -4,7 +4,8 @@
 
 Contenders: `plain`, what a user writes today with `torch.nn.LSTM`; `plain, compiled`, the same through `torch.compile`,
 where that works; `plain, autocast`, the same under bfloat16 autocast; `full`, `truncated`, `synthetic` and `mixed while
-real`, ours; `synthetic, light`, whose synthesizer has half the size and sees two steps ahead in the place of eight.
+real`, ours; `synthetic, large`, with four times the units and the model run ahead; and `synthetic, light`, half as
+large, which sees two steps ahead in the place of eight.
 Ours take their output layer's products in the setting's precision, and `truncated, low core` those of its core too; the
 others ignore it. Everybody takes one update per span: --span steps, or the window where that is longer.
 
@@ -54,7 +55,8 @@ MODELS = [(2, 200), (2, 650), (3, 1150)]
 RATIOS = [
     ("truncated", "plain"), ("truncated", "plain, autocast"), ("truncated", "plain, compiled"), ("truncated", "full"),
     ("truncated, low core", "plain"), ("truncated, low core", "plain, autocast"),
-    ("synthetic", "truncated"), ("synthetic, light", "truncated"), ("synthetic", "full"),
+    ("synthetic", "truncated"), ("synthetic, large", "truncated"), ("synthetic, light", "truncated"),
+    ("synthetic", "full"),
     ("mixed while real", "truncated"),
 ]  # fmt: skip
 DRAWN = {"plain": ["truncated"], "truncated": ["synthetic", "synthetic, light"]}

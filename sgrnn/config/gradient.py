@@ -61,10 +61,10 @@ class SyntheticGradientsConfig(Section):
     """Predictor of the gradients."""
     run_ahead: NonNegativeInt | None = None
     """Steps that the model is run beyond a span, for a synthesizer that sees output gradients to know those there; null
-    for its lookahead, or for none with `ahead: targets`."""
-    ahead: Literal["model", "targets"] = "model"
+    for its lookahead, or for none where their targets do."""
+    ahead: Literal["model", "targets"] | None = None
     """Source of the output gradients beyond a span: the model, run there; or the targets alone of the steps that it is
-    not run over."""
+    not run over; null for the targets of a text, if `run_ahead` is null and the synthesizer is none of one window."""
     trace_decay: Share = 0.0
     """lambda of TD(lambda): how much of the real gradient crosses the boundaries inside a span."""
     discount: Share = 1.0

@@ -57,7 +57,7 @@ def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
         ("model.embedding_size", model.embedding_size is not None),
         ("model.tied", model.tied),
         ("model.dropout", model.dropout > 0),
-        ("gradient.ahead", getattr(recipe.gradient, "ahead", "model") != "model"),
+        ("gradient.ahead", getattr(recipe.gradient, "ahead", None) == "targets"),
         ("training.output_precision", training.output_precision != "float32"),
         ("sample", sample != type(sample)()),
     ):

@@ -13,13 +13,13 @@ class ErrorSynthesizerConfig(Section):
     kind: Literal["error"] = "error"
     lookahead: PositiveInt = 8
     """Steps ahead whose output gradients are seen."""
-    hidden_size: PositiveInt = 128
+    hidden_size: PositiveInt = 32
     """Units of the network that computes the gates."""
-    rank: PositiveInt = 32
+    rank: PositiveInt = 8
     """Rank of the learned Jacobian of each step ahead."""
-    projection: PositiveInt = 32
+    projection: PositiveInt = 16
     """Features that each input ahead is reduced to."""
-    near: PositiveInt = 2
+    near: PositiveInt = 1
     """Steps ahead whose Jacobians depend on state and inputs; those beyond are constants."""
 
 

@@ -22,34 +22,42 @@ from sgrnn.synthesizers import Synthesizer
 AHEAD = ("model", "targets")
 
 
-def steps_to_run(model: nn.Module, synthesizer: Synthesizer, run_ahead: int | None, ahead: str) -> int:
-    """Return how many of the steps ahead that a synthesizer sees the model is run over.
+def steps_to_run(
+    model: nn.Module, loss: Loss, synthesizer: Synthesizer, run_ahead: int | None, ahead: str | None
+) -> tuple[int, str]:
+    """Return how many of the steps ahead that a synthesizer sees the model is run over, and what knows the rest.
 
     Args:
         model: the model.
+        loss: its loss.
         synthesizer: that sees them.
         run_ahead, ahead: as `SyntheticGradients`.
 
     Raises:
         ValueError: they are not known, or neither the model nor the synthesizer knows output gradients from targets.
     """
+    of_targets = method_of(model, "target_gradients")
+    if ahead is None:
+        own = of_targets is not None and getattr(of_targets, "__self__", of_targets) is getattr(loss, "__self__", None)
+        free = run_ahead is None and synthesizer.sees_output_gradients and synthesizer.window is None
+        ahead = "targets" if own and free else "model"
     if ahead not in AHEAD:
         raise ValueError(f"ahead must be one of {', '.join(AHEAD)}, got {ahead}")
     if run_ahead is not None:
         at_least("run_ahead", run_ahead, 0, "steps")
     if ahead == "model":
-        return synthesizer.lookahead if run_ahead is None else min(run_ahead, synthesizer.lookahead)
+        return synthesizer.lookahead if run_ahead is None else min(run_ahead, synthesizer.lookahead), ahead
     if not synthesizer.sees_output_gradients:
         raise ValueError(
             f"ahead must be model for a synthesizer that sees no output gradients, a {type(synthesizer).__name__}, "
             f"got {ahead}"
         )
-    if method_of(model, "target_gradients") is None:
+    if of_targets is None:
         raise ValueError(
             f"ahead must be model for a model without a method target_gradients(targets), a {type(model).__name__}, "
             f"got {ahead}"
         )
-    return min(run_ahead or 0, synthesizer.lookahead)
+    return min(run_ahead or 0, synthesizer.lookahead), ahead
 
 
 def gradients_ahead(

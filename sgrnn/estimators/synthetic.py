@@ -63,12 +63,13 @@ class SyntheticGradients(GradientEstimator):
         lookahead: n, the steps ahead that such a synthesizer sees; None for 8.
         example: some inputs (time, batch, ...), for a model whose layers do not tell what it reads.
         run_ahead: steps that the model is run beyond the span, to know the output gradients there too; None for as
-            many as the synthesizer sees. With 0 one that sees them knows those inside the span, predicts nothing at its
-            end, and needs no `Span.future`. One that sees none is not concerned. Random generators and the model's
-            buffers (batch statistics) are put back afterwards.
-        ahead: "targets" to take the output gradients of the steps that it is not run over from their targets alone, by
-            the model's method ``target_gradients`` (`sgrnn.estimators.ahead.from_targets`); by default it is then run
-            over none. "model" for none beyond those that it is run over.
+            many as the synthesizer sees, or for none where their targets do. With 0 one that sees them knows those
+            inside the span, predicts nothing at its end, and needs no `Span.future`. One that sees none is not
+            concerned. Random generators and the model's buffers (batch statistics) are put back afterwards.
+        ahead: "targets" to take the output gradients of the steps that the model is not run over from their targets
+            alone, by its method ``target_gradients`` (`sgrnn.estimators.ahead.from_targets`); "model" for none beyond
+            those. None for targets where the loss is the model's own, `run_ahead` is None, and the synthesizer has no
+            window of its own.
         trace_decay: lambda of TD(lambda). Inside a span what crosses a boundary is (1 - lambda) x the prediction +
             lambda x the gradient that arrives there from the next window, and so are the targets weighted over the
             windows of the span: 0 bootstraps at every boundary, 1 at the span's end alone. Above 0 the windows run one
@@ -106,7 +107,7 @@ class SyntheticGradients(GradientEstimator):
         lookahead: int | None = None,
         example: Any = None,
         run_ahead: int | None = None,
-        ahead: str = "model",
+        ahead: str | None = None,
         trace_decay: float = 0.0,
         discount: float = 1.0,
         remove_mean: bool = False,
@@ -138,7 +139,7 @@ class SyntheticGradients(GradientEstimator):
                 parallel=parallel, remove_mean=remove_mean, shuffle=shuffle, trace_decay=trace_decay > 0,
                 **{f"an {type(synthesizer).__name__}": synthesizer.window is not None},
             )  # fmt: skip
-        run = steps_to_run(model, synthesizer, run_ahead, ahead)
+        run, ahead = steps_to_run(model, loss, synthesizer, run_ahead, ahead)
         self.lookahead = run if ahead == "model" and synthesizer.sees_output_gradients else synthesizer.lookahead
         self.trace_decay, self.discount, self.shuffle, self.parallel = trace_decay, discount, shuffle, parallel
         self.remove_mean, self.remove_radial, self.low_memory = remove_mean, remove_radial, low_memory

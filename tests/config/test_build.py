@@ -116,7 +116,8 @@ def test_how_far_the_model_is_run_ahead() -> None:
 def test_what_tells_the_output_gradients_that_the_model_is_not_run_for() -> None:
     lookahead = "--gradient.synthesizer.lookahead=4"
     for overrides, expected in (
-        ((), (4, 4)),
+        ((), (4, 0)),
+        (("--gradient.ahead=model",), (4, 4)),
         (("--gradient.run_ahead=1",), (1, 1)),
         (("--gradient.ahead=targets",), (4, 0)),
         (("--gradient.ahead=targets", "--gradient.run_ahead=2"), (4, 2)),

@@ -152,3 +152,18 @@ def test_a_model_that_does_not_know_their_part_is_refused() -> None:
     message = r"^ahead must be model for a model without a method target_gradients\(targets\), a LSTM, got targets$"
     with pytest.raises(ValueError, match=message):
         SyntheticGradients(make_core("LSTM-1"), squared_error, 3, synthesizer=Recorder(4), ahead="targets")
+
+
+def test_targets_are_taken_by_default_where_the_loss_is_the_models_own() -> None:
+    model, other = make_language_model(), make_language_model()
+    adjoint = model.adjoint_synthesizer(3)
+    for loss, options, ran in [
+        (model.loss, {}, 0),
+        (lambda outputs, targets: model.loss(outputs, targets), {}, 8),
+        (other.loss, {}, 8),
+        (model.loss, {"run_ahead": 2}, 2),
+        (model.loss, {"ahead": "model"}, 8),
+        (model.loss, {"synthesizer": adjoint}, 3),
+    ]:
+        estimator = SyntheticGradients(model, loss, 3, **options)
+        assert (estimator.reader.run, estimator.lookahead) == (ran, max(ran, 8) if ran in (0, 8) else ran)
