@@ -1,0 +1,19 @@
+"""Feed-forward networks whose modules are trained apart: synthetic gradients, and their kin, between them."""
+
+from sgrnn.decoupled.alignment import DirectFeedbackAlignment, FeedbackAlignment, Kickback
+from sgrnn.decoupled.chain import Chain
+from sgrnn.decoupled.feedback import Backpropagation, Exchange, Feedback, NoFeedback
+from sgrnn.decoupled.synthetic import MessageSynthesizer, SyntheticFeedback
+
+__all__ = [
+    "Backpropagation",
+    "Chain",
+    "DirectFeedbackAlignment",
+    "Exchange",
+    "Feedback",
+    "FeedbackAlignment",
+    "Kickback",
+    "MessageSynthesizer",
+    "NoFeedback",
+    "SyntheticFeedback",
+]
