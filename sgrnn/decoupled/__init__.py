@@ -3,7 +3,8 @@
 from sgrnn.decoupled.alignment import DirectFeedbackAlignment, FeedbackAlignment, Kickback
 from sgrnn.decoupled.chain import Chain
 from sgrnn.decoupled.feedback import Backpropagation, Exchange, Feedback, NoFeedback
-from sgrnn.decoupled.synthetic import MessageSynthesizer, SyntheticFeedback
+from sgrnn.decoupled.networks import fully_connected
+from sgrnn.decoupled.synthetic import MessageSynthesizer, SyntheticFeedback, Told
 
 __all__ = [
     "Backpropagation",
@@ -16,4 +17,6 @@ __all__ = [
     "MessageSynthesizer",
     "NoFeedback",
     "SyntheticFeedback",
+    "Told",
+    "fully_connected",
 ]

@@ -1,0 +1,150 @@
+"""Networks on MNIST whose layers are trained apart: how wrong are they, beside those of the paper?
+
+    python benchmarks/decoupled.py [--quick] [--json FILE] [--methods cdni ...] [--layers 3 4] [--figure FILE]
+
+As in Jaderberg et al. 2016, table 1: a fully connected network of 256 units, batch norm and ReLU in every layer but the
+last, with an interface above each of them, on the images of MNIST. Methods:
+
+    backprop    the gradient of the layer above
+    none        no gradient: the last layer alone learns, a control
+    dni         a synthesizer that knows the message alone, of two hidden layers
+    cdni        a linear one that is told the label
+    error       a linear one that is told the error at the outputs: direct feedback alignment with learned weights
+    unlocked    as cdni, and every layer but the first reads what a synthesizer predicts from the image
+    fa, dfa     feedback alignment and direct feedback alignment
+    kickback    one number of the error, times the influence of the message on the next layer
+
+Adam at 1e-3, in dni at 1e-4, the network's falling to zero over the last 30% of a run; batches of 250 of the 55,000
+images that are not kept for validation. --probabilities below 1 update each layer at random moments. Errors are those on
+the 10,000 test images after the last step, nothing being chosen by them; curves hold those on the validation images,
+too. --steps shortens or lengthens all runs.
+
+Every result lies in a file of its own under --out: stopped, the benchmark goes on when called again. --quick runs one
+seed of 3 layers for 200 steps: it shows that everything runs.
+
+Needs the images: sgrnn data fetch mnist
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+
+import torch
+from decoupled_networks import METHODS, Setting, build, error_of
+from decoupled_networks import train as train_chain
+from frame import Condition, Record, add_training_options, benchmark, grid, run_all, whole
+from matplotlib.figure import Figure
+from shown import legend, new_figure, plot_middles, print_table, spread, style
+
+EVALUATIONS = 20
+PUBLISHED = {
+    "none": (9.3, 12.6, 16.2, 21.4), "backprop": (2.0, 1.8, 1.8, 1.8), "dni": (1.9, 2.2, 3.4, 4.3),
+    "cdni": (2.2, 1.9, 1.7, 1.6),
+}  # fmt: skip
+"""Test errors in percent of 3, 4, 5 and 6 layers (Jaderberg et al. 2016, table 1)."""
+
+
+def setting_of(method: str, layers: int, probability: float, seed: int, steps: int) -> Record:
+    """Return the fields of a setting, with what a method is known to work with."""
+    slow = method == "dni"
+    return {
+        "method": method, "layers": layers, "probability": probability, "seed": seed,
+        "steps": steps or (60_000 if slow else 19_000), "rate": 1e-4 if slow else 1e-3,
+        "synthesizer_rate": 1e-4 if slow else 1e-3, "synthesizer_size": 256 if slow else 0,
+    }  # fmt: skip
+
+
+def train(**fields: float) -> Record:
+    """Train by a setting of these fields; the errors, and a curve of [step, validation error, test error]."""
+    torch.set_num_threads(1)
+    setting = Setting(**fields)  # type: ignore[arg-type]
+    chain, curve, began = build(setting), [], time.process_time()
+
+    def score(step: int) -> None:
+        curve.append([step, error_of(chain, "valid"), error_of(chain, "test")])
+
+    due = [round(setting.steps * (place + 1) / EVALUATIONS) for place in range(EVALUATIONS)]
+    train_chain(chain, setting, due, score)
+    metrics = {name: float(value) for name, value in chain.metrics().items()}
+    return {"curve": curve, "metrics": metrics, "train": error_of(chain, "train"), "cpu": time.process_time() - began}
+
+
+def run(asked: argparse.Namespace) -> Iterator[Record]:
+    """Train every condition."""
+    if asked.quick:
+        asked.seeds, asked.layers, asked.steps = asked.seeds[:1], [3], asked.steps or 200
+    choices = grid(seed=asked.seeds, layers=asked.layers, probability=asked.probabilities, method=asked.methods)
+    fields = [setting_of(steps=asked.steps, **choice) for choice in choices]
+    conditions = [Condition(each) for each in fields if each["probability"] == 1 or each["method"] in UNWAITING]
+    for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
+        _, valid, test = result["curve"][-1]
+        record = {
+            "metric": "test error in percent", "value": test, "valid_error": valid, "train_error": result["train"],
+            **condition.fields, **result["metrics"], "cpu_seconds": result["cpu"], "curve": result["curve"],
+        }  # fmt: skip
+        print(f"{condition.name}: {test:.2f}% in {result['cpu']:.0f} s", flush=True)
+        yield record
+
+
+UNWAITING = ("none", "dni", "cdni", "error", "unlocked", "dfa", "kickback")
+"""Methods whose layers can be updated at random moments."""
+
+
+def show(records: list[Record]) -> None:
+    """Print test errors by method and layers, beside the published, and by the probability of an update."""
+    lines = []
+    depths = list(dict.fromkeys(record["layers"] for record in records))
+    for method in dict.fromkeys(record["method"] for record in records):
+        for probability in dict.fromkeys(record["probability"] for record in records if record["method"] == method):
+            same = [r for r in records if (r["method"], r["probability"]) == (method, probability)]
+            cells = [spread((r["value"] for r in same if r["layers"] == depth), 2) for depth in depths
+                     if any(r["layers"] == depth for r in same)]  # fmt: skip
+            steps = "/".join(f"{steps:,}" for steps in dict.fromkeys(r["steps"] for r in same))
+            lines.append([method, f"{probability:g}", steps, *cells, *[""] * (len(depths) - len(cells))])
+        if method in PUBLISHED:
+            found = dict(zip((3, 4, 5, 6), PUBLISHED[method], strict=True))
+            lines.append(["  published", "1", "500,000", *(f"{found[d]:.1f}" if d in found else "" for d in depths)])
+    print_table(["test error, %", "p", "steps", *(f"{depth} layers" for depth in depths)], lines)
+
+
+def draw(records: list[Record]) -> Figure:
+    """Draw test errors against the number of layers, and of one depth against the probability of an update."""
+    methods = list(dict.fromkeys(record["method"] for record in records))
+    figure, panels = new_figure(2)
+    for axes, place, title in zip(
+        panels, ("layers", "probability"), ("always updated", "updated at random moments"), strict=True
+    ):
+        other, fixed = ("probability", 1) if place == "layers" else ("layers", min(r["layers"] for r in records))
+        chosen = [record for record in records if record[other] == fixed]
+        places = sorted({record[place] for record in chosen})
+        for method in methods:
+            points = [(record[place], record["value"]) for record in chosen if record["method"] == method]
+            plot_middles(axes, points, method, places, **style(method))
+        axes.set(xlabel=place, yscale="log", title=title)
+    panels[0].set_ylabel("test error, %")
+    legend(figure, panels[0])
+    return figure
+
+
+def share(text: str) -> float:
+    """Read an option that is a probability above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 1, got {text}")
+    return value
+
+
+def options(made: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_training_options(made)
+    made.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    made.add_argument("--layers", type=whole(2), nargs="+", default=[3, 4, 5, 6])
+    made.add_argument("--probabilities", type=share, nargs="+", default=[1.0], help="of a layer to be updated")
+    made.add_argument("--steps", type=whole(1), help="of every run; by default 19,000, of dni 60,000")
+
+
+if __name__ == "__main__":
+    benchmark(__doc__, options, run, show, draw)
