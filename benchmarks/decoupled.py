@@ -15,9 +15,9 @@ last, with an interface above each of them, on the images of MNIST. Methods:
     kickback    one number of the error, times the influence of the message on the next layer
 
 Adam at 1e-3, in dni at 1e-4, the network's falling to zero over the last 30% of a run; batches of 250 of the 55,000
-images that are not kept for validation. --probabilities below 1 update each layer at random moments. Errors are those on
-the 10,000 test images after the last step, nothing being chosen by them; curves hold those on the validation images,
-too. --steps shortens or lengthens all runs.
+images that are not kept for validation. --probabilities below 1 update each layer at random moments. Errors are those
+on the 10,000 test images after the last step, nothing being chosen by them; curves hold those on the validation
+images, too. --steps shortens or lengthens all runs.
 
 Every result lies in a file of its own under --out: stopped, the benchmark goes on when called again. --quick runs one
 seed of 3 layers for 200 steps: it shows that everything runs.

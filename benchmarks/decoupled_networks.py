@@ -81,7 +81,8 @@ def build(setting: Setting) -> decoupled.Chain:
     torch.manual_seed(setting.seed)
     modules = decoupled.fully_connected(PIXELS, setting.hidden_size, setting.layers, CLASSES)
     feedback = [METHODS[setting.method](setting, receiver, number) for number, receiver in enumerate(modules[1:])]
-    inputs = [input_synthesizer(setting) for _ in feedback] if setting.method == "unlocked" else None
+    sizes = PIXELS, setting.hidden_size, setting.hidden_size
+    inputs = [decoupled.input_synthesizer(*sizes) for _ in feedback] if setting.method == "unlocked" else None
     return decoupled.Chain(
         modules,
         nn.CrossEntropyLoss(reduction="none"),
@@ -92,12 +93,6 @@ def build(setting: Setting) -> decoupled.Chain:
         update_probability=setting.probability,
         seed=setting.seed,
     )
-
-
-def input_synthesizer(setting: Setting) -> nn.Module:
-    """Return a perceptron that predicts a layer's inputs from the image."""
-    size = setting.hidden_size
-    return nn.Sequential(nn.Linear(PIXELS, size), nn.BatchNorm1d(size), nn.ReLU(), nn.Linear(size, size))
 
 
 def train(chain: decoupled.Chain, setting: Setting, due: Sequence[int], score: Callable[[int], None]) -> None:

@@ -2,13 +2,15 @@
 
 from sgrnn.decoupled.alignment import DirectFeedbackAlignment, FeedbackAlignment, Kickback
 from sgrnn.decoupled.chain import Chain
+from sgrnn.decoupled.estimator import DecoupledGradients
 from sgrnn.decoupled.feedback import Backpropagation, Exchange, Feedback, NoFeedback
-from sgrnn.decoupled.networks import fully_connected
+from sgrnn.decoupled.networks import fully_connected, input_synthesizer
 from sgrnn.decoupled.synthetic import MessageSynthesizer, SyntheticFeedback, Told
 
 __all__ = [
     "Backpropagation",
     "Chain",
+    "DecoupledGradients",
     "DirectFeedbackAlignment",
     "Exchange",
     "Feedback",
@@ -19,4 +21,5 @@ __all__ = [
     "SyntheticFeedback",
     "Told",
     "fully_connected",
+    "input_synthesizer",
 ]

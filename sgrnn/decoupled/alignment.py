@@ -30,7 +30,7 @@ class FeedbackAlignment(Feedback):
         layer = next((module for module in receiver.modules() if not list(module.children())), None)
         if not isinstance(layer, nn.Linear):
             raise ValueError(f"receiver must begin with a torch.nn.Linear, got a {type(layer).__name__}")
-        self.register_buffer("weight", random_weights(*layer.weight.shape, seed).to(layer.weight))
+        self.register_buffer("weight", random_weights(layer.out_features, layer.in_features, seed).to(layer.weight))
         self._at_layer: Tensor | None = None
         layer.register_forward_hook(self._watch)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from sgrnn.decoupled.feedback import Feedback
+from sgrnn.decoupled.feedback import Feedback, all_metrics
 from sgrnn.decoupled.passes import Loss, backpropagate
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -90,8 +90,8 @@ class Chain(nn.Module):
         """
         turns = torch.rand(len(self.network), generator=self._generator) < self.update_probability
         loss = backpropagate(
-            list(self.network), self.loss, [*self.feedback], inputs, targets, turns=turns.tolist(),
-            input_synthesizers=None if self.input_synthesizers is None else list(self.input_synthesizers),
+            self.network, self.loss, self.feedback, inputs, targets,
+            turns=turns.tolist(), input_synthesizers=self.input_synthesizers,
         )  # fmt: skip
         for optimizer in [*self.optimizers, *self.synthesizer_optimizers]:
             optimizer.step()  # which passes over parameters without a gradient
@@ -100,11 +100,7 @@ class Chain(nn.Module):
 
     def metrics(self) -> dict[str, Tensor]:
         """Return the metrics of all feedback, by the number of its interface, from 1."""
-        return {
-            f"interface_{number}_{name}": value
-            for number, feedback in enumerate(self.feedback, start=1)
-            for name, value in feedback.metrics().items()
-        }
+        return all_metrics(self.feedback)
 
 
 def require_chain(
@@ -120,8 +116,8 @@ def require_chain(
             raise TypeError(f"modules.{number} must be a torch.nn.Module, got a {type(module).__name__}")
         if not list(module.parameters()):
             raise ValueError(
-                f"modules.{number} must have parameters, got {type(module).__name__} without any: join it to another by "
-                "torch.nn.Sequential"
+                f"modules.{number} must have parameters, got {type(module).__name__} without any: join it to another "
+                "by torch.nn.Sequential"
             )
     if len(modules) < 2:
         raise ValueError(f"modules must be two or more, got {len(modules)}")

@@ -1,13 +1,14 @@
 """Feedback between two modules of a chain: the gradient that a sender is given in the place of its receiver's."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, final
 
 from torch import Tensor, nn
 
 WaitsFor = Literal["nothing", "outputs", "receiver"]
-"""Events before a reply: none (no locking), the chain's outputs (forward locking), the receiver's gradient (backward)."""
+"""Events before a reply: none, the chain's outputs (forward locking), the receiver's gradient (backward locking)."""
 
 
 @dataclass
@@ -57,6 +58,16 @@ class Feedback(nn.Module, ABC):
     def metrics(self) -> dict[str, Tensor]:
         """Return running metrics of the quality of this feedback."""
         return {}
+
+
+def all_metrics(feedback: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """Return the metrics of all feedback of a chain, by the number of the interface, from 1."""
+    return {
+        f"interface_{number}_{name}": value
+        for number, one in enumerate(feedback, start=1)
+        if isinstance(one, Feedback)
+        for name, value in one.metrics().items()
+    }
 
 
 @final

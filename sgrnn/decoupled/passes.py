@@ -1,6 +1,6 @@
 """One pass of a chain of modules, forwards with its graph cut at every interface, and backwards by feedback."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def backpropagate(
-    modules: Sequence[nn.Module],
+    modules: Iterable[nn.Module],
     loss: Loss,
-    feedback: Sequence[Feedback],
+    feedback: Iterable[nn.Module],
     inputs: Tensor,
     targets: Tensor,
     *,
     turns: Sequence[bool] | None = None,
-    input_synthesizers: Sequence[nn.Module] | None = None,
+    input_synthesizers: Iterable[nn.Module] | None = None,
 ) -> Tensor:
     """Add to the gradients of the modules whose turn it is, and of what is below them.
 
@@ -30,7 +30,7 @@ def backpropagate(
     Args:
         modules: from the inputs to the outputs.
         loss: of the outputs.
-        feedback: of every interface, from the lowest.
+        feedback: a `Feedback` for every interface, from the lowest.
         inputs: (rows, ...).
         targets: (rows, ...).
         turns: of every module, False for one that only goes forwards; None for all True.
@@ -42,7 +42,8 @@ def backpropagate(
     Raises:
         ValueError: a module cannot read what is sent to it, or the loss is not one number per row.
     """
-    received, sent = _forwards(modules, inputs, input_synthesizers)
+    modules, feedback = list(modules), [one for one in feedback if isinstance(one, Feedback)]
+    received, sent = _forwards(modules, inputs, None if input_synthesizers is None else list(input_synthesizers))
     outputs = sent[-1].detach().requires_grad_()
     losses = loss(outputs, targets)
     if losses.shape != targets.shape[:1]:

@@ -1,4 +1,4 @@
-"""Synthetic feedback: a synthesizer that knows the message, and perhaps the label or the error, predicts the gradient."""
+"""Synthetic feedback: a synthesizer predicts the gradient from the message, and perhaps the label or the error."""
 
 from itertools import pairwise
 from typing import Literal, final, get_args
