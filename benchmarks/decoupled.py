@@ -49,7 +49,7 @@ def setting_of(method: str, layers: int, probability: float, seed: int, steps: i
     slow = method == "dni"
     return {
         "method": method, "layers": layers, "probability": probability, "seed": seed,
-        "steps": steps or (60_000 if slow else 19_000), "rate": 1e-4 if slow else 1e-3,
+        "steps": steps or (60_000 if slow else 8_000), "rate": 1e-4 if slow else 1e-3,
         "synthesizer_rate": 1e-4 if slow else 1e-3, "synthesizer_size": 256 if slow else 0,
     }  # fmt: skip
 
@@ -143,7 +143,7 @@ def options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     made.add_argument("--layers", type=whole(2), nargs="+", default=[3, 4, 5, 6])
     made.add_argument("--probabilities", type=share, nargs="+", default=[1.0], help="of a layer to be updated")
-    made.add_argument("--steps", type=whole(1), help="of every run; by default 19,000, of dni 60,000")
+    made.add_argument("--steps", type=whole(1), help="of every run; by default 8,000, of dni 60,000")
 
 
 if __name__ == "__main__":

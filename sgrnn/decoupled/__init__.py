@@ -5,6 +5,7 @@ from sgrnn.decoupled.chain import Chain
 from sgrnn.decoupled.estimator import DecoupledGradients
 from sgrnn.decoupled.feedback import Backpropagation, Exchange, Feedback, NoFeedback
 from sgrnn.decoupled.networks import fully_connected, input_synthesizer
+from sgrnn.decoupled.processes import Trained, train_in_processes
 from sgrnn.decoupled.synthetic import MessageSynthesizer, SyntheticFeedback, Told
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "NoFeedback",
     "SyntheticFeedback",
     "Told",
+    "Trained",
     "fully_connected",
     "input_synthesizer",
+    "train_in_processes",
 ]

@@ -67,8 +67,8 @@ class Chain(nn.Module):
         make: MakeOptimizer = Adam if optimizer is None else optimizer
         self.optimizers = [make(module.parameters()) for module in modules]
         make = make if synthesizer_optimizer is None else synthesizer_optimizer
-        synthesizers = [one for one in [*feedback, *(input_synthesizers or [])] if list(one.parameters())]
-        self.synthesizer_optimizers = [make(one.parameters()) for one in synthesizers]
+        self.feedback_optimizers = [_made(make, one) for one in feedback]
+        self.input_optimizers = [_made(make, one) for one in input_synthesizers or []]
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -93,14 +93,19 @@ class Chain(nn.Module):
             self.network, self.loss, self.feedback, inputs, targets,
             turns=turns.tolist(), input_synthesizers=self.input_synthesizers,
         )  # fmt: skip
-        for optimizer in [*self.optimizers, *self.synthesizer_optimizers]:
-            optimizer.step()  # which passes over parameters without a gradient
-            optimizer.zero_grad()
+        for optimizer in [*self.optimizers, *self.feedback_optimizers, *self.input_optimizers]:
+            if optimizer is not None:
+                optimizer.step()  # which passes over parameters without a gradient
+                optimizer.zero_grad()
         return loss
 
     def metrics(self) -> dict[str, Tensor]:
         """Return the metrics of all feedback, by the number of its interface, from 1."""
         return all_metrics(self.feedback)
+
+
+def _made(make: MakeOptimizer, module: nn.Module) -> Optimizer | None:
+    return make(module.parameters()) if list(module.parameters()) else None
 
 
 def require_chain(

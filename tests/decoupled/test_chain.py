@@ -48,7 +48,8 @@ def test_each_module_and_each_synthesizer_has_an_optimizer_of_its_own() -> None:
         optimizer=SGD, synthesizer_optimizer=torch.optim.Adam,
     )  # fmt: skip
     assert [type(one) for one in chain.optimizers] == [torch.optim.SGD] * 3
-    assert [type(one) for one in chain.synthesizer_optimizers] == [torch.optim.Adam]
+    assert [type(one) for one in chain.feedback_optimizers] == [torch.optim.Adam, type(None)]
+    assert chain.input_optimizers == []
     for optimizer, module in zip(chain.optimizers, chain.network, strict=True):
         assert optimizer.param_groups[0]["params"] == list(module.parameters())
     assert list(chain.metrics()) == ["interface_1_target_r2", "interface_1_shrinkage"]
@@ -94,7 +95,7 @@ def test_with_synthetic_inputs_all_modules_learn_and_the_network_reads_its_own_m
     inputs, targets = make_data()
     predictors = [nn.Linear(INPUTS, HIDDEN).double() for _ in range(2)]
     chain = Chain(make_modules(3), cross_entropy, [make_synthetic(), make_synthetic()], input_synthesizers=predictors)
-    assert len(chain.synthesizer_optimizers) == 4
+    assert len(chain.feedback_optimizers) == len(chain.input_optimizers) == 2
     before = [parameter.clone() for parameter in chain.parameters()]
     for _ in range(3):
         chain.train_step(inputs, targets)
