@@ -14,7 +14,7 @@ last, with an interface above each of them, on the images of MNIST. Methods:
     fa, dfa     feedback alignment and direct feedback alignment
     kickback    one number of the error, times the influence of the message on the next layer
 
-Adam at 1e-3, in dni at 1e-4, the network's falling to zero over the last 30% of a run; batches of 250 of the 55,000
+Adam at 1e-3, of the network in dni at 2e-4, falling to zero over the last 30% of a run; batches of 250 of the 55,000
 images that are not kept for validation. --probabilities below 1 update each layer at random moments. Errors are those
 on the 10,000 test images after the last step, nothing being chosen by them; curves hold those on the validation
 images, too. --steps shortens or lengthens all runs.
@@ -49,8 +49,8 @@ def setting_of(method: str, layers: int, probability: float, seed: int, steps: i
     slow = method == "dni"
     return {
         "method": method, "layers": layers, "probability": probability, "seed": seed,
-        "steps": steps or (60_000 if slow else 8_000), "rate": 1e-4 if slow else 1e-3,
-        "synthesizer_rate": 1e-4 if slow else 1e-3, "synthesizer_size": 256 if slow else 0,
+        "steps": steps or (24_000 if slow else 8_000), "rate": 2e-4 if slow else 1e-3,
+        "synthesizer_rate": 1e-3, "synthesizer_size": 256 if slow else 0,
     }  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     made.add_argument("--layers", type=whole(2), nargs="+", default=[3, 4, 5, 6])
     made.add_argument("--probabilities", type=share, nargs="+", default=[1.0], help="of a layer to be updated")
-    made.add_argument("--steps", type=whole(1), help="of every run; by default 8,000, of dni 60,000")
+    made.add_argument("--steps", type=whole(1), help="of every run; by default 8,000, of dni 24,000")
 
 
 if __name__ == "__main__":

@@ -173,9 +173,7 @@ def show(records: list[Record]) -> None:
         depth = record["layers"]
         body = [[*line, *[""] * (depth + 1 - len(line))] for line in body]
         errors = [f"{record[name]['error']:.2f}%" for name in ("backprop", "cdni")]
-        title = (
-            f"by layer, seed {record['seed']}; test errors {errors[0]} by back-propagation, {errors[1]} told the label"
-        )
+        title = f"by layer, seed {record['seed']}; test errors {' and '.join(errors)}"
         print_table(["", *(f"layer {number}" for number in range(1, depth + 1))], body, title)
 
 

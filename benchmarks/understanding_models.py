@@ -142,6 +142,7 @@ def recovered(chain: decoupled.Chain, inputs: Tensor, targets: Tensor, rows: int
                 between = message.roll(1, dims=0).lerp(message, (float(node) + 1) / 2)
                 exchange = decoupled.Exchange(between, targets, between, between)
                 reply = feedback.reply(exchange)
+                assert reply is not None, "of a synthesizer"
                 implied += float(weight) / 2 * (reply * (message - message.roll(1, dims=0))).sum(dim=1)
         upper.train()
         true = (cost - cost.roll(1))[same]

@@ -70,7 +70,14 @@ def probe_memory(model: nn.Module, tokens: Tensor, state: State, lags: Sequence[
 
 
 def linear_probe(features: Tensor, labels: Tensor, unseen: Tensor, answers: Tensor) -> tuple[float, float]:
-    """Return the accuracy on examples not used for the fit, and that of always naming the most frequent class."""
+    """Fit a linear probe, and return its accuracy on other examples and that of naming the most frequent class.
+
+    Args:
+        features: (n, features) to fit it to, in double precision.
+        labels: (n,) classes from 0 on.
+        unseen: (m, features).
+        answers: (m,) classes.
+    """
     frequent = labels.bincount().argsort(descending=True)[:_CLASSES]
     place = torch.full((int(max(labels.max(), answers.max())) + 1,), len(frequent), dtype=torch.long)
     place[frequent.cpu()] = torch.arange(len(frequent))
