@@ -44,7 +44,7 @@ PUBLISHED = {
 """Test errors in percent of 3, 4, 5 and 6 layers (Jaderberg et al. 2016, table 1)."""
 
 
-def setting_of(method: str, layers: int, probability: float, seed: int, steps: int) -> Record:
+def setting_of(method: str, layers: int, probability: float, seed: int, steps: int | None) -> Record:
     """Return the fields of a setting, with what a method is known to work with."""
     slow = method == "dni"
     return {
@@ -91,16 +91,15 @@ UNWAITING = ("none", "dni", "cdni", "error", "unlocked", "dfa", "kickback")
 
 
 def show(records: list[Record]) -> None:
-    """Print test errors by method and layers, beside the published, and by the probability of an update."""
+    """Print test errors by method, probability of an update, steps and layers, beside the published."""
     lines = []
     depths = list(dict.fromkeys(record["layers"] for record in records))
     for method in dict.fromkeys(record["method"] for record in records):
-        for probability in dict.fromkeys(record["probability"] for record in records if record["method"] == method):
-            same = [r for r in records if (r["method"], r["probability"]) == (method, probability)]
-            cells = [spread((r["value"] for r in same if r["layers"] == depth), 2) for depth in depths
-                     if any(r["layers"] == depth for r in same)]  # fmt: skip
-            steps = "/".join(f"{steps:,}" for steps in dict.fromkeys(r["steps"] for r in same))
-            lines.append([method, f"{probability:g}", steps, *cells, *[""] * (len(depths) - len(cells))])
+        own = [record for record in records if record["method"] == method]
+        for probability, steps in dict.fromkeys((record["probability"], record["steps"]) for record in own):
+            same = [r for r in own if (r["probability"], r["steps"]) == (probability, steps)]
+            values = [[r["value"] for r in same if r["layers"] == depth] for depth in depths]
+            lines.append([method, f"{probability:g}", f"{steps:,}", *(spread(v, 2) if v else "" for v in values)])
         if method in PUBLISHED:
             found = dict(zip((3, 4, 5, 6), PUBLISHED[method], strict=True))
             lines.append(["  published", "1", "500,000", *(f"{found[d]:.1f}" if d in found else "" for d in depths)])

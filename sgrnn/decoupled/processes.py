@@ -26,10 +26,12 @@ class Trained:
     Args:
         updates: of the module.
         dropped: messages that it could not send, its receiver's queue being full.
+        seconds: from its first step to its last.
     """
 
     updates: int
     dropped: int
+    seconds: float
 
 
 def train_in_processes(
@@ -78,7 +80,7 @@ def train_in_processes(
         at_least(name, value, 1)
     context = multiprocessing.get_context("spawn")
     chain.share_memory()
-    stop, counts = context.Event(), torch.zeros(len(chain.network), 2, dtype=torch.long).share_memory_()
+    stop, counts = context.Event(), torch.zeros(len(chain.network), 3, dtype=torch.float64).share_memory_()
     mail = [None, *(Mail(context.Queue(pending), context.Queue(pending)) for _ in chain.feedback), None]
     data = inputs.share_memory_(), targets.share_memory_()
     shares = torch.arange(len(chain.network)).tensor_split(processes)
@@ -99,7 +101,7 @@ def train_in_processes(
         for worker in workers:
             _end(worker)
         _save(chain, checkpoint)
-    return [Trained(*row) for row in counts.tolist()]
+    return [Trained(int(done), int(dropped), seconds) for done, dropped, seconds in counts.tolist()]
 
 
 def parts_of(chain: Chain) -> list[Part]:
@@ -123,12 +125,12 @@ def parts_of(chain: Chain) -> list[Part]:
 def _work(units: Sequence[tuple[int, Any]], stop: Any, counts: Tensor) -> None:
     """Train some modules by turns until all are to stop."""
     torch.set_num_threads(1)
-    own = [(number, Unit(*options)) for number, *options in units]
+    own, began = [(number, Unit(*options)) for number, *options in units], time.monotonic()
     while not stop.is_set():
         busy = False
         for number, unit in own:
             busy = unit.step() or busy
-            counts[number, 0], counts[number, 1] = unit.updates, unit.dropped
+            counts[number] = torch.tensor([unit.updates, unit.dropped, time.monotonic() - began])
         if not busy:
             time.sleep(_PAUSE)
     for _, unit in own:
@@ -154,7 +156,7 @@ def _watch(
                 kept = "" if checkpoint is None else f"; the modules as far as they had come are in {checkpoint}"
                 raise ProcessLost(
                     f"the process of {worker.name} has ended with exit code {worker.exitcode}, after "
-                    f"{counts[:, 0].tolist()} updates of the modules{kept}"
+                    f"{counts[:, 0].long().tolist()} updates of the modules{kept}"
                 )
         if time.monotonic() - saved > save_every:
             _save(chain, checkpoint)
