@@ -12,7 +12,8 @@ from sgrnn import decoupled
 from sgrnn.data import data_folder
 from sgrnn.training.problems.task_problem import read_digits
 
-PIXELS, CLASSES = 28 * 28, 10
+SIDE, CLASSES = 28, 10
+PIXELS = SIDE**2
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Setting:
         rate: of the network.
         synthesizer_rate: of the synthesizers.
         synthesizer_size: units of the two hidden layers of a synthesizer; 0 for a linear one.
-        hidden_size, batch_size: as they say.
+        hidden_size, batch_size: as they say; of a network of convolutions its filters.
+        network: `fcn`, fully connected, or `cnn`, of convolutions.
         falling: share of the run, in which the rates fall to zero.
     """
 
@@ -42,6 +44,7 @@ class Setting:
     synthesizer_size: int
     hidden_size: int = 256
     batch_size: int = 250
+    network: str = "fcn"
     falling: float = 0.3
 
 
@@ -52,25 +55,34 @@ def digits(split: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images.reshape(-1, PIXELS)).float() / 255, torch.from_numpy(labels.astype(np.int64))
 
 
-def _synthetic(told: decoupled.Told, setting: Setting) -> decoupled.Feedback:
-    synthesizer = decoupled.MessageSynthesizer(
-        setting.hidden_size,
-        (setting.synthesizer_size,) * 2 if setting.synthesizer_size else (),
-        known_size=0 if told == "nothing" else CLASSES,
-    )
+def _side(number: int) -> int:
+    """Return the side of a message of a network of convolutions."""
+    return SIDE >> (number + 1)
+
+
+def _synthetic(told: decoupled.Told, setting: Setting, number: int) -> decoupled.Feedback:
+    hidden = (setting.synthesizer_size,) * 2 if setting.synthesizer_size else ()
+    known = 0 if told == "nothing" else CLASSES
+    if setting.network == "cnn":
+        shape = setting.hidden_size, _side(number), _side(number)
+        synthesizer: nn.Module = decoupled.ConvolutionalSynthesizer(shape, hidden, known_size=known)
+    else:
+        synthesizer = decoupled.MessageSynthesizer(setting.hidden_size, hidden, known_size=known)
     return decoupled.SyntheticFeedback(synthesizer, told=told, classes=CLASSES if told == "label" else None)
 
 
 METHODS: dict[str, Callable[[Setting, nn.Module, int], decoupled.Feedback]] = {
     "backprop": lambda setting, receiver, number: decoupled.Backpropagation(),
     "none": lambda setting, receiver, number: decoupled.NoFeedback(),
-    "dni": lambda setting, receiver, number: _synthetic("nothing", setting),
-    "cdni": lambda setting, receiver, number: _synthetic("label", setting),
-    "error": lambda setting, receiver, number: _synthetic("error", setting),
-    "unlocked": lambda setting, receiver, number: _synthetic("label", setting),
+    "dni": lambda setting, receiver, number: _synthetic("nothing", setting, number),
+    "cdni": lambda setting, receiver, number: _synthetic("label", setting, number),
+    "error": lambda setting, receiver, number: _synthetic("error", setting, number),
+    "unlocked": lambda setting, receiver, number: _synthetic("label", setting, number),
     "fa": lambda setting, receiver, number: decoupled.FeedbackAlignment(receiver, 100 * setting.seed + number),
     "dfa": lambda setting, receiver, number: decoupled.DirectFeedbackAlignment(
-        setting.hidden_size, CLASSES, 100 * setting.seed + number
+        setting.hidden_size * (_side(number) ** 2 if setting.network == "cnn" else 1),
+        CLASSES,
+        100 * setting.seed + number,
     ),
     "kickback": lambda setting, receiver, number: decoupled.Kickback(),
 }
@@ -79,7 +91,10 @@ METHODS: dict[str, Callable[[Setting, nn.Module, int], decoupled.Feedback]] = {
 def build(setting: Setting) -> decoupled.Chain:
     """Build the network with its feedback."""
     torch.manual_seed(setting.seed)
-    modules = decoupled.fully_connected(PIXELS, setting.hidden_size, setting.layers, CLASSES)
+    modules = (
+        decoupled.convolutional(SIDE, setting.hidden_size, setting.layers, CLASSES) if setting.network == "cnn"
+        else decoupled.fully_connected(PIXELS, setting.hidden_size, setting.layers, CLASSES)
+    )  # fmt: skip
     feedback = [METHODS[setting.method](setting, receiver, number) for number, receiver in enumerate(modules[1:])]
     sizes = PIXELS, setting.hidden_size, setting.hidden_size
     inputs = [decoupled.input_synthesizer(*sizes) for _ in feedback] if setting.method == "unlocked" else None

@@ -2,6 +2,7 @@
 
 from sgrnn.decoupled.alignment import DirectFeedbackAlignment, FeedbackAlignment, Kickback
 from sgrnn.decoupled.chain import Chain
+from sgrnn.decoupled.convolutions import ConvolutionalSynthesizer, convolutional
 from sgrnn.decoupled.estimator import DecoupledGradients
 from sgrnn.decoupled.feedback import Backpropagation, Exchange, Feedback, NoFeedback
 from sgrnn.decoupled.networks import fully_connected, input_synthesizer
@@ -11,6 +12,7 @@ from sgrnn.decoupled.synthetic import MessageSynthesizer, SyntheticFeedback, Tol
 __all__ = [
     "Backpropagation",
     "Chain",
+    "ConvolutionalSynthesizer",
     "DecoupledGradients",
     "DirectFeedbackAlignment",
     "Exchange",
@@ -22,6 +24,7 @@ __all__ = [
     "SyntheticFeedback",
     "Told",
     "Trained",
+    "convolutional",
     "fully_connected",
     "input_synthesizer",
     "train_in_processes",

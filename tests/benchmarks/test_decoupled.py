@@ -34,6 +34,16 @@ def test_every_method_trains_the_layers_it_says(method: str) -> None:
     assert (waits == {"receiver"}) is (method not in UNWAITING)
 
 
+@pytest.mark.parametrize("method", ["backprop", "cdni", "dni", "dfa"])
+def test_a_network_of_convolutions_is_trained_too(method: str) -> None:
+    setting = replace(SMALL, method=method, synthesizer_size=2 if method == "dni" else 0, hidden_size=3, network="cnn")
+    chain = build(setting)
+    before = [parameter.detach().clone() for parameter in chain.network.parameters()]
+    decoupled_networks.train(chain, setting, (), print)
+    assert sum(torch.equal(*both) for both in zip(chain.network.parameters(), before, strict=True)) == 0
+    assert 0 <= error_of(chain, "test") <= 100
+
+
 def test_a_run_sees_the_images_in_whole_rounds_and_its_rate_falls_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
     rates: list[float] = []
@@ -71,8 +81,12 @@ def test_a_record_of_a_run_has_its_curve_and_what_a_method_is_known_to_work_with
     assert [row[0] for row in result["curve"]] == list(range(1, 21))
     assert {"interface_1_target_r2", "interface_2_shrinkage"} <= result["metrics"].keys()
     assert result["cpu"] > 0
-    dni, cdni = (setting_of(name, 4, 0.5, 1, steps) for name, steps in (("dni", None), ("cdni", 7)))
+    dni, cdni = (setting_of("fcn", name, 4, 0.5, 1, steps) for name, steps in (("dni", None), ("cdni", 7)))
     assert (dni["rate"], dni["synthesizer_rate"], dni["synthesizer_size"], dni["steps"]) == (2e-4, 1e-3, 256, 24_000)
+    cnn = setting_of("cnn", "cdni", 3, 1.0, 0, None)
+    assert Setting(**cnn) == Setting(  # pyright: ignore[reportArgumentType]
+        "cdni", 3, 1.0, 0, 2000, 1e-3, 1e-3, 0, hidden_size=16, batch_size=100, network="cnn"
+    )
     assert (cdni["rate"], cdni["synthesizer_size"], cdni["steps"], cdni["probability"]) == (1e-3, 0, 7, 0.5)
 
 
@@ -91,7 +105,10 @@ def test_table_and_figure_show_errors_by_layers_and_probability(capsys: pytest.C
     assert printed["cdni"] == ["0.5", "10", "4.00", ""]
     assert "| cdni          | 1   | 10      | 2.25 (2.00 to 2.50) | 3.00     |" in out
     assert printed["published"] == ["1", "500,000", *(f"{value:.1f}" for value in PUBLISHED["backprop"][:2])]
-    by_layers, by_probability = draw(records).axes
+    convolutions = {**records[0], "network": "cnn", "value": 7.0}
+    show([convolutions])
+    assert cells(capsys.readouterr().out)["cnn cdni"] == ["1", "10", "7.00"]
+    by_layers, by_probability = draw([*records, convolutions]).axes
     assert lines(by_layers) == {"cdni": ([0, 1], [2.25, 3.0], GREEN), "backprop": ([0], [1.0], BLACK)}
     assert lines(by_probability)["cdni"] == ([0, 1], [4.0, 2.25], GREEN)
     assert dots(by_layers) == {(0, 2.0), (0, 2.5), (1, 3.0), (0, 1.0)}
