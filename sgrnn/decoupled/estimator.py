@@ -11,6 +11,7 @@ from sgrnn.decoupled.chain import require_chain, require_probability
 from sgrnn.decoupled.feedback import Feedback, all_metrics
 from sgrnn.decoupled.passes import backpropagate
 from sgrnn.estimators import GradientEstimator, Step
+from sgrnn.estimators.estimator import BoundaryGradients
 from sgrnn.models.readout import Readout
 from sgrnn.span import Span
 from sgrnn.state import State
@@ -70,6 +71,14 @@ class DecoupledGradients(GradientEstimator):
             turns=turns, input_synthesizers=self.input_synthesizers,
         )  # fmt: skip
         return Step(mean, (), all_metrics(self.feedback))
+
+    def look(self, span: Span, state: State = None) -> BoundaryGradients:
+        """Refuse to look at boundaries: a feed-forward network has none in time.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("a feed-forward network has no boundaries between steps, which are what is looked at")
 
 
 def modules_of(model: Readout) -> list[nn.Module]:
