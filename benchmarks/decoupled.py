@@ -17,8 +17,8 @@ filters, each with batch norm, ReLU and the largest of 2 x 2, in batches of 100.
 
 Adam at 1e-3; in dni the network's is at 2e-4, and from 4 layers on synthesizers that are told something have 3e-3. The
 network's rate falls to zero over the last 30% of a run. Batches of 250 of the 55,000 images that are not kept for
-validation. --probabilities below 1 update each layer at random moments. Errors are those on the 10,000 test images after
-the last step, nothing being chosen by them; curves hold those on the validation images, too.
+validation. --probabilities below 1 update each layer at random moments. Errors are those on the 10,000 test images
+after the last step, nothing being chosen by them; curves hold those on the validation images, too.
 
 Every result lies in a file of its own under --out: stopped, the benchmark goes on when called again. --quick runs one
 seed of 3 layers for 200 steps: it shows that everything runs.
@@ -165,9 +165,7 @@ def options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--networks", nargs="+", choices=["fcn", "cnn"], default=["fcn"])
     made.add_argument("--layers", type=whole(2), nargs="+", default=[3, 4, 5, 6])
     made.add_argument("--probabilities", type=share, nargs="+", default=[1.0], help="of a layer to be updated")
-    made.add_argument(
-        "--steps", type=whole(1), help="of every run; by default 8,000, of dni 24,000, of cnn 2,000, below p = 1 20,000"
-    )
+    made.add_argument("--steps", type=whole(1), help="by default 8,000, of dni 24,000, of cnn 2,000, p < 1 20,000")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from decoupled_networks import train as train_chain
 from frame import Record, benchmark, whole
 from shown import print_table
 
-from sgrnn.decoupled import Trained, train_in_processes
+from sgrnn.decoupled import Work, train_in_processes
 
 
 def measure(way: str, processes: int, layers: int, updates: int) -> Record:
@@ -37,7 +37,7 @@ def measure(way: str, processes: int, layers: int, updates: int) -> Record:
     else:
         began = time.monotonic()
         train_chain(chain, setting, (), print)
-        trained = [Trained(updates, 0, time.monotonic() - began)] * layers
+        trained = [Work(updates, 0, time.monotonic() - began)] * layers
     paces = [one.updates / one.seconds for one in trained]
     return {
         "metric": "updates a second of the slowest layer", "value": min(paces), "all": sum(paces), "way": way,

@@ -6,7 +6,7 @@ from sgrnn.decoupled.convolutions import ConvolutionalSynthesizer, convolutional
 from sgrnn.decoupled.estimator import DecoupledGradients
 from sgrnn.decoupled.feedback import Backpropagation, Exchange, Feedback, NoFeedback
 from sgrnn.decoupled.networks import fully_connected, input_synthesizer
-from sgrnn.decoupled.processes import Trained, train_in_processes
+from sgrnn.decoupled.processes import Work, train_in_processes
 from sgrnn.decoupled.synthetic import MessageSynthesizer, SyntheticFeedback, Told
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "NoFeedback",
     "SyntheticFeedback",
     "Told",
-    "Trained",
+    "Work",
     "convolutional",
     "fully_connected",
     "input_synthesizer",

@@ -88,5 +88,5 @@ def _forwards(
         except RuntimeError as error:
             raise ValueError(
                 f"modules.{number} must read what is sent to it, {tuple(received[-1].shape)}, and does not: {error}"
-            ) from None
+            ) from error
     return received, sent

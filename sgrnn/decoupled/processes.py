@@ -20,8 +20,8 @@ _PAUSE = 0.001  # seconds, of a process that has nothing to do
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Record of a module's training in a process.
+class Work:
+    """Work that a module has done in its process.
 
     Args:
         updates: of the module.
@@ -46,7 +46,7 @@ def train_in_processes(
     checkpoint: Path | None = None,
     save_every: float = 60.0,
     seed: int = 0,
-) -> list[Trained]:
+) -> list[Work]:
     """Train the modules of a chain in processes of their own, which exchange messages through queues without waiting.
 
     Each module goes on as fast as it can, by its feedback's replies: no update locking. The first draws batches of the
@@ -101,7 +101,7 @@ def train_in_processes(
         for worker in workers:
             _end(worker)
         _save(chain, checkpoint)
-    return [Trained(int(done), int(dropped), seconds) for done, dropped, seconds in counts.tolist()]
+    return [Work(int(done), int(dropped), seconds) for done, dropped, seconds in counts.tolist()]
 
 
 def parts_of(chain: Chain) -> list[Part]:

@@ -9,6 +9,7 @@ from chains import taken
 from torch import nn
 
 from sgrnn import LSTM, Span
+from sgrnn.analysis.comparison import estimator_name
 from sgrnn.analysis.diagnosis import diagnose
 from sgrnn.analysis.verdict import worth
 from sgrnn.config.build.gradient import build_estimator
@@ -156,6 +157,16 @@ def test_the_recipes_of_the_papers_are_there() -> None:
     for name, one in shipped.items():
         if kinds[name] == "decoupled":
             assert (one.model.num_layers, one.model.hidden_size, one.training.batch_size) == (2, 256, 250)
+
+
+def test_runs_are_told_apart_by_their_feedback(tmp_path: Path) -> None:
+    names = {
+        ("--gradient.feedback={kind: backprop}",): "decoupled, backprop",
+        ("--gradient.feedback.told=nothing",): "decoupled, DNI",
+        ("--gradient.synthetic_inputs=true",): "decoupled, cDNI and unlocked",
+        ("--gradient.feedback.told=error",): "decoupled, told the error",
+    }
+    assert {fields: estimator_name(Run(tmp_path, recipe(*fields), None)) for fields in names} == names
 
 
 REFUSED = [
