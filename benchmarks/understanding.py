@@ -52,7 +52,7 @@ COLORS = {"backprop": BLACK, "linear": RED, "sigmoid": GREEN, "cdni": GREEN}
 def linear(**fields: Any) -> Record:
     """Train a linear model by a setting of these fields."""
     torch.set_num_threads(1)
-    found, least = train_linear(Linear(**fields))
+    found, least = train_linear(Linear(**fields, rate=1e-2 if fields["layers"] == 1 else 1e-3))
     return {"value": found, "least": least if fields["loss"] == "squared" else None}
 
 
@@ -123,7 +123,7 @@ def run(asked: argparse.Namespace) -> Iterator[Record]:
         ),
         "deep": grid(
             seed=seeds, layers=[4] if quick else [4, 10, 20, 50], method=["backprop", "cdni"],
-            steps=[asked.steps or (20 if quick else 2000)],
+            steps=[asked.steps or (20 if quick else 1000)],
         ),
         "representations": grid(
             seed=seeds, layers=[4] if quick else [6], steps=[asked.steps or (20 if quick else 3000)],
