@@ -80,8 +80,14 @@ def _forwards(
             message = sent[-1].detach()
             if input_synthesizers is not None:
                 predicted = input_synthesizers[number - 1](inputs)
+                if predicted.numel() != message.numel():
+                    raise ValueError(
+                        f"input_synthesizers.{number - 1} must predict what modules.{number} is sent, "
+                        f"{tuple(message.shape)}, got {tuple(predicted.shape)}"
+                    )
+                predicted = predicted.view_as(message)
                 (predicted - message).square().mean().backward()
-                message = predicted.detach().view_as(message)
+                message = predicted.detach()
             received.append(message.requires_grad_())
         try:
             sent.append(module(received[-1]))
