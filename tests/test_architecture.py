@@ -14,6 +14,7 @@ LAYERS = [
     ["cores"],
     ["estimators"],
     ["models"],
+    ["decoupled"],
     ["data", "tasks", "diagnostics"],
     ["exports"],
     ["config"],
