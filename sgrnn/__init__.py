@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sgrnn.estimators import (
         BPTT,
         Boundary,
+        Delayed,
         ExactAhead,
         GradientEstimator,
         Mixed,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sgrnn.session import train
     from sgrnn.span import Span
     from sgrnn.state import State, state_size
+    from sgrnn.stream import Stream
     from sgrnn.synthesizers import (
         AdjointSynthesizer,
         ErrorSynthesizer,
@@ -61,6 +63,7 @@ __all__ = [
     "AdjointSynthesizer",
     "BPLambda",
     "Boundary",
+    "Delayed",
     "Dropout",
     "ErrorSynthesizer",
     "ExactAhead",
@@ -78,6 +81,7 @@ __all__ = [
     "Span",
     "State",
     "Step",
+    "Stream",
     "Synthesizer",
     "SyntheticGradients",
     "TruncatedBPTT",
@@ -97,7 +101,8 @@ _HOMES = {
     "cores": "GRU LSTM RNN AdaptedCore HierarchicalCore initial_state",
     "cores.dropout": "Dropout",
     "errors": "InputError",
-    "estimators": "BPTT Boundary ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT schedules",
+    "estimators": "BPTT Boundary Delayed ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT "
+    "schedules",
     "estimators.online": "RTRL UORO BPLambda SnAp1",
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",
@@ -106,6 +111,7 @@ _HOMES = {
     "session": "train",
     "span": "Span",
     "state": "State state_size",
+    "stream": "Stream",
     "synthesizers": "AdjointSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage Synthesizer",
     "training.exporting": "export",
     "training.loading": "load",

@@ -11,9 +11,9 @@ import sgrnn
 import sgrnn.data
 
 NAMES = """
-    AdaptedCore AdjointSynthesizer BPLambda BPTT Boundary Dropout ErrorSynthesizer ExactAhead GRU GradientEstimator
-    HierarchicalCore InputError Interface LSTM LanguageModel Lookahead MLPSynthesizer Mixed RNN RTRL Score Shrinkage
-    SnAp1 Span State Step Synthesizer SyntheticGradients TruncatedBPTT UORO evaluate export generate initial_state load
+    AdaptedCore AdjointSynthesizer BPLambda BPTT Boundary Delayed Dropout ErrorSynthesizer ExactAhead GRU
+    GradientEstimator HierarchicalCore InputError Interface LSTM LanguageModel Lookahead MLPSynthesizer Mixed RNN RTRL
+    Score Shrinkage SnAp1 Span State Step Stream Synthesizer SyntheticGradients TruncatedBPTT UORO evaluate export generate initial_state load
     schedules score spans state_size train
 """
 

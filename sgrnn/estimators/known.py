@@ -1,9 +1,10 @@
 """Inputs of a synthesizer, gathered at the boundaries of a span's windows."""
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgrnn.all_reduce import mean
 from sgrnn.estimators.ahead import first_steps, forward_and_back, require_future
@@ -12,7 +13,7 @@ from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span
-from sgrnn.state import leaves, map_state
+from sgrnn.state import State, leaves, map_state
 from sgrnn.synthesizers import Boundaries, GradientPredictor, Lookahead, Synthesizer
 from sgrnn.synthesizers.lookahead import steps_after
 from sgrnn.synthesizers.running_means import RunningMeans
@@ -47,46 +48,61 @@ class BoundaryReader(RunningMeans):
         Raises:
             ValueError: the span has no future.
         """
-        synthesizer, boundaries = predictor.synthesizer, windows.boundaries
+        gradients, synthesizer = None, predictor.synthesizer
+        assert isinstance(synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
+        if synthesizer.lookahead:
+            require_future(span, self.lookahead, "the synthesizer looks")
+            span = span.with_future(first_steps(span.future, self.lookahead))
+            if synthesizer.sees_output_gradients:
+                gradients = output_gradients(outputs) * span.size
+                self.observe(predictor, gradients, span)
+                if span.future is not None:
+                    ahead = forward_and_back(windows.model, loss, span.future, windows.final_state)
+                    gradients = torch.cat([gradients, output_gradients(ahead)])
+        return self.gather(predictor, windows.model, span, windows.boundaries, windows.boundary_states, gradients)
+
+    def observe(self, predictor: GradientPredictor, gradients: Tensor, span: Span) -> None:
+        """Take the output gradients (S, B, output_size) of a span into their running mean square."""
+        if span.mask is not None:
+            gradients = gradients[span.mask]  # (real steps, output_size)
+        if not is_finite(gradients):
+            gradients = gradients[gradients.isfinite().all(dim=-1)]
+        square = mean(gradients.square(), predictor.all_reduce)
+        self.take_in("output_square", square, predictor.weight(predictor.updates + 1))
+
+    def gather(
+        self, predictor: GradientPredictor, model: nn.Module, span: Span, boundaries: Sequence[int], states: State,
+        gradients: Tensor | None,
+    ) -> Boundaries:  # fmt: skip
+        """Gather states and lookahead at some boundaries of a span, where all that is to be seen is known.
+
+        Args:
+            predictor: as in `read`.
+            model: the model that is trained.
+            span: with its future.
+            boundaries: steps into the span.
+            states: at these, detached.
+            gradients: (steps, B, output_size) output gradients of the span and its future, of the rows' summed loss;
+                None for a synthesizer that sees none.
+        """
+        synthesizer = predictor.synthesizer
         assert isinstance(synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
         continuing = span.continuing(boundaries)
-        states, continuing = finite_states(map_state(predictor.readable, windows.boundary_states), continuing)
+        states, continuing = finite_states(map_state(predictor.readable, states), continuing)
         lookahead = None
         if synthesizer.lookahead:
-            lookahead, finite = self._look_ahead(predictor, synthesizer, loss, span, windows, outputs)
-            if not finite:
+            ahead = steps_after(span, boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
+            spans = [span] if span.future is None else [span, span.future]
+            known = [steps for each in spans for steps in leaves(each.inputs)]
+            if synthesizer.sees_targets:
+                known += [steps for each in spans for steps in leaves(each.targets)]
+            seen = None
+            if gradients is not None:
+                gradients = predictor.readable(gradients / self.output_square.sqrt().clamp(min=1e-30))
+                known.append(gradients)
+                seen = ahead.take(gradients)
+            lookahead = Lookahead(read_features(model, synthesizer, span, ahead), ahead.valid, seen)
+            if not is_finite(*known):
                 lookahead, continuing = finite_lookahead(lookahead, continuing)
         unbroken = None if synthesizer.window is None else span.unbroken(boundaries)
         return Boundaries(states, continuing, lookahead, span.batch_size, unbroken)
-
-    def _look_ahead(
-        self, predictor: GradientPredictor, synthesizer: Synthesizer, loss: Loss, span: Span, windows: Windows,
-        outputs: Any,
-    ) -> tuple[Lookahead, bool]:  # fmt: skip
-        """Gather the lookahead at the boundaries, and True where all of its values are finite.
-
-        The mean square of the output gradients takes in those of this span.
-        """
-        require_future(span, self.lookahead, "the synthesizer looks")
-        span = span.with_future(first_steps(span.future, self.lookahead))
-        ahead = steps_after(span, windows.boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
-        spans = [span] if span.future is None else [span, span.future]
-        known = [steps for each in spans for steps in leaves(each.inputs)]
-        if synthesizer.sees_targets:
-            known += [steps for each in spans for steps in leaves(each.targets)]
-        seen = None
-        if synthesizer.sees_output_gradients:
-            own = output_gradients(outputs) * span.size
-            parts = [own]
-            if span.future is not None:
-                parts.append(output_gradients(forward_and_back(windows.model, loss, span.future, windows.final_state)))
-            if span.mask is not None:
-                own = own[span.mask]  # (real steps, output_size)
-            if not is_finite(own):
-                own = own[own.isfinite().all(dim=-1)]
-            square = mean(own.square(), predictor.all_reduce)
-            self.take_in("output_square", square, predictor.weight(predictor.updates + 1))
-            gradients = predictor.readable(torch.cat(parts) / self.output_square.sqrt().clamp(min=1e-30))
-            known.append(gradients)
-            seen = ahead.take(gradients)
-        return Lookahead(read_features(windows.model, synthesizer, span, ahead), ahead.valid, seen), is_finite(*known)
