@@ -1,6 +1,7 @@
-"""Readings of one step, as they come: checked, and laid out as the steps of a span."""
+"""Readings of one step of a stream, checked and laid out as a span's, and what comes of them."""
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -8,6 +9,34 @@ from torch import Tensor
 from sgrnn.errors import InputError
 from sgrnn.span import Steps
 from sgrnn.state import leaves, map_state
+
+
+@dataclass(frozen=True)
+class StreamStep:
+    """Results of a step of a stream: what was predicted, and how wrong that was before anything was learned of it.
+
+    Args:
+        outputs: of the model, (rows, ...), detached; those of rows that are away mean nothing.
+        loss: mean over the rows that have an answer, a scalar; None where none has.
+        losses: (rows,) of each row, 0 where there is no answer; None where no row has one.
+        metrics: of the estimator, where the step ends with an update; tensors, so that reading them is the caller's
+            choice.
+    """
+
+    outputs: Any
+    loss: Tensor | None
+    losses: Tensor | None
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, outputs: Any, losses: Tensor, answered: Tensor | None, metrics: dict[str, Tensor]) -> Self:
+        """Return the results of a step in which the rows marked True (rows,) have an answer, or all, with None."""
+        if answered is None:
+            return cls(outputs, losses.mean(), losses, metrics)
+        if not bool(answered.any()):
+            return cls(outputs, None, None, metrics)
+        losses = losses.where(answered, 0)
+        return cls(outputs, losses.sum() / answered.sum(), losses, metrics)
 
 
 def count_rows(name: str, given: Any) -> int:

@@ -1,38 +1,19 @@
 """Learning from a stream: a prediction and an update at every step, and no future asked for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
-from sgrnn.contract.modules import evaluating, forked_random
+from sgrnn.contract.modules import evaluating, forked_random, tensor_of
 from sgrnn.cores import first_state
 from sgrnn.estimators import Delayed, GradientEstimator, Loss, SyntheticGradients
 from sgrnn.estimators.unroll import run
-from sgrnn.readings import count_rows, one_step, require_marks
+from sgrnn.readings import StreamStep, count_rows, one_step, require_marks
 from sgrnn.span import Span, Steps
 from sgrnn.state import State, batch_size, detach, leaves, map_state
-
-
-@dataclass(frozen=True)
-class StreamStep:
-    """Results of a step of a stream: what was predicted, and how wrong that was before anything was learned of it.
-
-    Args:
-        outputs: of the model, (rows, ...), detached; those of rows that are away mean nothing.
-        loss: mean over the rows that have an answer, a scalar; None where none has.
-        losses: (rows,) of each row, 0 where there is no answer; None where no row has one.
-        metrics: of the estimator, where the step ends with an update; tensors, so that reading them is the caller's
-            choice.
-    """
-
-    outputs: Any
-    loss: Tensor | None
-    losses: Tensor | None
-    metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
 @final
@@ -129,7 +110,7 @@ class Stream:
         rows = self._rows(inputs, is_first=is_first, present=present, answered=answered)
         inputs = one_step("inputs", inputs, present)
         if targets is None:
-            answered, targets = torch.zeros(rows, dtype=torch.bool, device=leaves(inputs)[0].device), self._blank
+            answered, targets = torch.zeros(rows, dtype=torch.bool, device=tensor_of(self.core).device), self._blank
         else:
             answered = present if answered is None else answered if present is None else answered & present
             if (found := count_rows("targets", targets)) != rows:
@@ -139,20 +120,20 @@ class Stream:
         is_first = self._beginning(rows, is_first, present)
         self._present = present
         if targets is None:  # there has never been an answer: nothing to learn from
-            return StreamStep(_of_last(self._advance(inputs, is_first)), None, None)
+            outputs, self.state = self._run(inputs, is_first)
+            return StreamStep(_last(outputs), None, None)
         mask = None if present is None or bool(present.all()) else present[None]
-        span = Span(inputs, targets, None if is_first is None else is_first[None], mask=mask)
         self._before = self._before if self._waiting else self.state
-        self._waiting.append(span)
+        self._waiting.append(Span(inputs, targets, is_first, mask=mask))
         self._answered.append(answered)
         seen = None
         if self.every > 1:
-            outputs = self._advance(inputs, is_first)
+            outputs, self.state = self._run(inputs, is_first)
             with torch.no_grad():
                 seen = outputs, self.loss(outputs, targets)
         metrics = self._learn() if len(self._waiting) == self.every else {}
         outputs, losses = seen or self._seen  # an update after every step has seen what it learned from
-        return _scored(_of_last(outputs), losses[-1], answered, metrics)
+        return StreamStep.of(_last(outputs), losses[-1], answered, metrics)
 
     def predict(self, inputs: Steps, *, is_first: Tensor | None = None) -> Any:
         """Return the outputs (rows, ...) for what may be the next step, in evaluation mode; nothing is changed.
@@ -166,10 +147,10 @@ class Stream:
         rows = self._rows(inputs, is_first=is_first)
         inputs = one_step("inputs", inputs)
         with evaluating(self.core):
-            return _of_last(self._run(inputs, self._beginning(rows, is_first, None))[0])
+            return _last(self._run(inputs, self._beginning(rows, is_first, None))[0])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the stream holds beside core, loss and optimizer: nests of tensors and numbers."""
+        """Return all that the stream holds beside core, loss and optimizer, as nests of tensors and numbers."""
         own = self.synthesizer_optimizer
         return {
             "estimator": self.estimator.state_dict(),
@@ -216,24 +197,19 @@ class Stream:
                 optimizer.zero_grad()
         return step.metrics
 
-    def _advance(self, inputs: Steps, is_first: Tensor | None) -> Any:
-        """Take a step without learning from it, and return the outputs."""
-        outputs, self.state = self._run(inputs, is_first)
-        return outputs
-
     def _run(self, inputs: Steps, is_first: Tensor | None) -> tuple[Any, State]:
+        """Take a step without learning from it, and return outputs (1, rows, ...) and the state after it."""
         state = first_state(self.core, inputs) if self.state is None else self.state
         with torch.no_grad(), kept_buffers(self.core), forked_random(leaves(inputs)[0].device):
-            outputs, state = run(self.core, inputs, detach(state), None if is_first is None else is_first[None])
-        return outputs, detach(state)
+            return run(self.core, inputs, detach(state), is_first)
 
     def _beginning(self, rows: int, is_first: Tensor | None, present: Tensor | None) -> Tensor | None:
-        """Return (rows,) the rows that begin anew: those marked, those that were away, and with the first step all."""
+        """Return marks (1, rows) of rows that begin anew: marked, or away until now, or all with the first step."""
         if self.state is None:
-            return torch.ones(rows, dtype=torch.bool)
-        if self._present is None:
-            return is_first
-        return ~self._present if is_first is None else is_first | ~self._present
+            return torch.ones(1, rows, dtype=torch.bool, device=tensor_of(self.core).device)
+        away = None if self._present is None else ~self._present
+        marks = away if is_first is None else is_first if away is None else is_first | away
+        return None if marks is None else marks[None]
 
     def _rows(self, inputs: Steps, **marks: Tensor | None) -> int:
         """Return the number of rows, after checking that it is that of the steps before and of all marks."""
@@ -248,15 +224,5 @@ class Stream:
         return rows
 
 
-def _of_last(outputs: Any) -> Any:
-    """Return the outputs of the last step, (rows, ...)."""
+def _last(outputs: Any) -> Any:
     return map_state(lambda each: each[-1], outputs)
-
-
-def _scored(outputs: Any, losses: Tensor, answered: Tensor | None, metrics: dict[str, Tensor]) -> StreamStep:
-    if answered is None:
-        return StreamStep(outputs, losses.mean(), losses, metrics)
-    if not bool(answered.any()):
-        return StreamStep(outputs, None, None, metrics)
-    losses = losses.where(answered, 0)
-    return StreamStep(outputs, losses.sum() / answered.sum(), losses, metrics)

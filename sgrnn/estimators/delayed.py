@@ -48,6 +48,7 @@ class Delayed(GradientEstimator):
     """
 
     predicts = True
+    observed: Tensor  # spans with output gradients
 
     def __init__(self, synthetic: SyntheticGradients, delay: int | None = None) -> None:
         if not isinstance(synthetic, SyntheticGradients):
@@ -60,6 +61,7 @@ class Delayed(GradientEstimator):
         self.window = self.steps = synthetic.window
         self.windows = -(-at_least("delay", delay, 1, "step") // self.steps)
         self.synthetic, self.waiting = synthetic, Waiting()
+        self.register_buffer("observed", torch.zeros(()))
 
     def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of model and synthesizer; see `GradientEstimator.backward`.
@@ -81,8 +83,9 @@ class Delayed(GradientEstimator):
         objective = mean_loss(self.loss, map_state(lambda steps: steps[:, :count], outputs), span)
         objective.backward()
         arrived = output_gradients(outputs)[:, :count] * span.size
-        if self.synthetic.synthesizer.sees_output_gradients:
-            self.synthetic.reader.observe(self.synthetic.predictor, arrived, span)
+        if self.synthetic.synthesizer.sees_output_gradients and bool(arrived.any()):
+            self.observed += 1  # a step without an answer says nothing of their units
+            self.synthetic.reader.observe(self.synthetic.predictor, arrived, span, self.observed)
         newest = Window.of(span, state, arrived)
         metrics: dict[str, Tensor] = {}
         if oldest is None:

@@ -55,20 +55,27 @@ class BoundaryReader(RunningMeans):
             span = span.with_future(first_steps(span.future, self.lookahead))
             if synthesizer.sees_output_gradients:
                 gradients = output_gradients(outputs) * span.size
-                self.observe(predictor, gradients, span)
+                self.observe(predictor, gradients, span, predictor.updates + 1)
                 if span.future is not None:
                     ahead = forward_and_back(windows.model, loss, span.future, windows.final_state)
                     gradients = torch.cat([gradients, output_gradients(ahead)])
         return self.gather(predictor, windows.model, span, windows.boundaries, windows.boundary_states, gradients)
 
-    def observe(self, predictor: GradientPredictor, gradients: Tensor, span: Span) -> None:
-        """Take the output gradients (S, B, output_size) of a span into their running mean square."""
+    def observe(self, predictor: GradientPredictor, gradients: Tensor, span: Span, updates: Tensor) -> None:
+        """Take the output gradients (S, B, output_size) of a span into their running mean square.
+
+        Args:
+            predictor: as in `read`.
+            gradients: of the rows' summed loss.
+            span: of these steps.
+            updates: how many spans there have been, with this one.
+        """
         if span.mask is not None:
             gradients = gradients[span.mask]  # (real steps, output_size)
         if not is_finite(gradients):
             gradients = gradients[gradients.isfinite().all(dim=-1)]
         square = mean(gradients.square(), predictor.all_reduce)
-        self.take_in("output_square", square, predictor.weight(predictor.updates + 1))
+        self.take_in("output_square", square, predictor.weight(updates))
 
     def gather(
         self, predictor: GradientPredictor, model: nn.Module, span: Span, boundaries: Sequence[int], states: State,

@@ -21,7 +21,7 @@ AHEAD = 3
 
 
 def make_synthetic(core: nn.Module, window: int, kind: str = "error", **options: Any) -> SyntheticGradients:
-    """As if trained, with running means that stand still, since they take in other spans at other times."""
+    """An estimator as if trained, with running means that stand still: they take in other spans at other times."""
     size = state_size(sgrnn.initial_state(core, 1))
     made: dict[str, Any] = {
         "error": lambda: sgrnn.ErrorSynthesizer(size, SIZE, SIZE, lookahead=AHEAD, hidden_size=4, rank=2),
@@ -35,6 +35,12 @@ def make_synthetic(core: nn.Module, window: int, kind: str = "error", **options:
     estimator.predictor.updates.fill_(1e15)
     estimator.reader.output_square.fill_(0.7)
     return estimator
+
+
+def make_delayed(synthetic: SyntheticGradients, delay: int | None = None) -> Delayed:
+    delayed = Delayed(synthetic, delay)
+    delayed.observed.fill_(1e15)
+    return delayed
 
 
 def run_stream(estimator: Any, spans: list[Span], state: State) -> list[Step]:
@@ -64,7 +70,7 @@ def test_in_sum_they_are_those_that_are_run_ahead(name: str, window: int, kind: 
     truncated = TruncatedBPTT(ahead.model, squared_error, window)
     steps += run_stream(truncated, windows_of(whole, window)[count:], steps[-1].state)
 
-    delayed = Delayed(make_synthetic(make_core(name), window, kind))
+    delayed = make_delayed(make_synthetic(make_core(name), window, kind))
     late_steps = run_stream(delayed, windows_of(whole, window), state)
     assert_close(gradients(delayed.model), gradients(ahead.model))
     assert any(gradient.any() for gradient in gradients(ahead).values())
@@ -80,7 +86,7 @@ def test_an_adjoint_synthesizer_carries_back_all_that_has_been_seen() -> None:
     whole = make_span(window + delay, is_first=[(5, 1)])
     synthetic = make_synthetic(core, window, "adjoint")
     crossing = synthetic.look(whole.slice(0, delay, window), state).injected[:ROWS]
-    delayed = Delayed(synthetic, delay)
+    delayed = make_delayed(synthetic, delay)
     step = run_stream(delayed, windows_of(whole, window)[:-1], state)[-1]
     core.zero_grad()
     delayed.backward(windows_of(whole, window)[-1], step.state)
@@ -110,25 +116,27 @@ def test_without_a_prediction_it_is_truncation() -> None:
 
 def test_it_goes_on_to_the_bit_and_keeps_no_more_than_it_waits_for() -> None:
     spans = windows_of(make_span(14, is_first=[(6, 0)]), 1)
-    first = Delayed(make_synthetic(make_core("own"), 1))
+    first = make_delayed(make_synthetic(make_core("own"), 1))
     state = run_stream(first, spans[:8], make_state(first.model))[-1].state
     assert len(first.waiting) == AHEAD
     file = io.BytesIO()
     torch.save({"own": first.state_dict(), "core": first.model.state_dict(), "state": state}, file)
     file.seek(0)
     saved = torch.load(file, weights_only=True)
-    second = Delayed(make_synthetic(make_core("own", seed=5), 1))
+    second = make_delayed(make_synthetic(make_core("own", seed=5), 1))
     second.load_state_dict(saved["own"])
     second.model.load_state_dict(saved["core"])
     copied = copy.deepcopy(first)
+    results = []
     for each, given in ((second, saved["state"]), (copied, state), (first, state)):
         each.model.zero_grad()
         each.zero_grad()
         steps = run_stream(each, spans[8:], given)
-        results = [gradients(each.model), gradients(each), [(step.loss, step.state, step.metrics) for step in steps]]
-        if each is second:
-            expected = results
-        assert_identical(results, expected)
+        results.append(
+            [gradients(each.model), gradients(each), [(step.loss, step.state, step.metrics) for step in steps]]
+        )
+    assert_identical(results[0], results[2])
+    assert_identical(results[1], results[2])
 
 
 @pytest.mark.parametrize("what", ["another state", "other rows", "a shorter span"])
