@@ -48,6 +48,9 @@ class SyntheticGradientsConfig(Section):
     run_ahead: NonNegativeInt | None = None
     """Steps that the model is run beyond a span, for a synthesizer that sees output gradients to know those there; null
     for its lookahead."""
+    delay: PositiveInt | None = None
+    """Steps after which the gradient comes, of output gradients that have been seen by then, in the place of running
+    ahead: for spans of one window, which `training.span` is where it is null; null for running ahead."""
     trace_decay: Share = 0.0
     """lambda of TD(lambda): how much of the real gradient crosses the boundaries inside a span."""
     discount: Share = 1.0

@@ -155,6 +155,14 @@ class Delayed(GradientEstimator):
         return f"window={self.window}, delay={self.windows * self.steps}"
 
 
+def undelayed(estimator: GradientEstimator) -> GradientEstimator:
+    """Return what runs ahead in the place of an estimator that comes late, for spans with a future; others as they are.
+
+    The two have their synthesizer in common.
+    """
+    return estimator.synthetic if isinstance(estimator, Delayed) else estimator
+
+
 def _side_by_side(span: Span, state: State, oldest: Window) -> tuple[Span, State]:
     """Return a span and the state before it, with a window and the state before that as further rows."""
     theirs, before = iter(oldest.inputs), iter(oldest.state)

@@ -50,7 +50,7 @@ trainin: {epochs: 1}
         ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),
         ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
         ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
-        ("window: 5", "window: 5, zzz: 1", "gradient.zzz is not a field; expected one of discount, "),
+        ("window: 5", "window: 5, zzz: 1", "gradient.zzz is not a field; expected one of delay, discount, "),
         (SYNTHESIZER, "mlp", "gradient.synthesizer must be a section, like gradient.synthesizer: {field: value}"),
         ("lookahead: 2", "lookahead: -1", "gradient.synthesizer.lookahead must be greater than or equal to 0, got -1"),
         (SYNTHESIZER, "{kind: error, lookahead: 0}", "gradient.synthesizer.lookahead must be greater than 0, got 0"),
@@ -127,6 +127,22 @@ def test_all_contradictions_are_reported_at_once() -> None:
     late = TEXT.replace("window: 5", "window: 5, source: {kind: alternate, every: 9, unit: updates}")
     (line,) = mistakes(late.replace("epochs: 1", "epochs: 1, max_updates: 9"))
     assert line.startswith("mine.yaml:3: gradient.source.every must be below training.max_updates, 9, or nothing ever")
+
+
+def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again() -> None:
+    late = TEXT.replace("window: 5", "window: 5, delay: 8")
+    options = ("--model.dropout=0.5", "--training.span=10", "--gradient.trace_decay=0.5", "--gradient.real_window=10")
+    lines = mistakes(late, *options, "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]")
+    of_no_use = "is of no use with gradient.delay, for which a span is one window: remove one of both"
+    assert lines == [
+        "command line: gradient.real_window is for real gradients, and gradient.source says there are none: remove it",
+        "command line: training.span must be gradient.window, 5, with gradient.delay, or null, got 10",
+        "command line: model.dropout must be 0 with gradient.delay, which runs windows again and would draw other "
+        "masks, got 0.5",
+        "command line: model.slower_levels.0.interface must be false with gradient.delay, got true",
+        f"command line: gradient.real_window {of_no_use}",
+        f"command line: gradient.trace_decay {of_no_use}",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["exact", "rtrl"])

@@ -21,12 +21,24 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, BernoulliConfig, ConstantSourceConfig, RampConfig
 from sgrnn.config.synthesizers import AdjointSynthesizerConfig, ErrorSynthesizerConfig, MLPSynthesizerConfig
 from sgrnn.errors import InputError
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT, online, schedules
+from sgrnn.estimators import (
+    BPTT,
+    Delayed,
+    ExactAhead,
+    GradientEstimator,
+    SyntheticGradients,
+    TruncatedBPTT,
+    online,
+    schedules,
+)
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.synthesizers import Synthesizer
 
 _OF_MIXED = ("source", "real_window", "ground_every", "ground_window")
+_IN_ONE_PROCESS = (
+    "gradient.{} carries what it knows of its rows from update to update, so that it trains in one process, got several"
+)
 _SHARES = {"real": 0.0, "synthetic": 1.0}
 
 
@@ -67,7 +79,11 @@ def _build_estimator(
                 model, model.loss, section.window, section.lookahead, parallel=in_parallel(section, model)
             )
         case SyntheticGradientsConfig():
+            if section.delay is not None and all_reduce is not None:
+                raise InputError(_IN_ONE_PROCESS.format("delay"))
             synthetic = build_synthetic(section, model, all_reduce)
+            if section.delay is not None:
+                return Delayed(synthetic, section.delay)
             source = build_source(recipe)
             if source == schedules.Constant() and section.ground_every is None:
                 return synthetic
@@ -76,10 +92,7 @@ def _build_estimator(
             return Mixed(synthetic, source, **options, updates_per_unit=updates)
         case _:
             if all_reduce is not None:
-                raise InputError(
-                    f"gradient.kind {section.kind} carries what it knows of its rows from update to update, so that it "
-                    "trains in one process, got several"
-                )
+                raise InputError(_IN_ONE_PROCESS.format(f"kind {section.kind}"))
             return _build_online(section, model, recipe.training.seed)
 
 
@@ -111,7 +124,7 @@ def build_synthetic(
     section: SyntheticGradientsConfig, model: SequenceModel, all_reduce: AllReduce | None = None
 ) -> SyntheticGradients:
     """Return the estimator of synthetic gradients of a section `gradient`, without regard to its source."""
-    options = section.options("window", "synthesizer", *_OF_MIXED)
+    options = section.options("window", "synthesizer", "delay", *_OF_MIXED)
     options["parallel"] = in_parallel(section, model)
     synthesizer = build_synthesizer(section, model)
     return SyntheticGradients(
