@@ -3,13 +3,14 @@
 import math
 import time
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -136,3 +137,13 @@ def count(recipe: Recipe) -> dict[str, float]:
         "steps forward": sum(steps.values()) / tokens,
         "steps backward": steps[True] / tokens,
     }
+
+
+def operator_calls(update: Callable[[], object], updates: int = 3) -> float:
+    """Count torch's operator calls in an update, those that one makes inside another too, past the first updates."""
+    for _ in range(3):
+        update()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for _ in range(updates):
+            update()
+    return sum(event.name.startswith("aten::") for event in profiler.events() or []) / updates

@@ -7,20 +7,11 @@ rows, a running scale or the state that one row hands on to the next can be made
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from sgrnn.state import State, map_state
 
 AllReduce = Callable[[Tensor], Tensor]  # of the same shape on all processes -> their sum, the same to the bit on all
-
-
-def mean(values: Tensor, all_reduce: AllReduce | None) -> Tensor:
-    """Return the mean of all entries, over all processes."""
-    if all_reduce is None:
-        return values.mean()
-    sums = all_reduce(torch.stack([values.sum(), values.new_full((), values.numel())]))
-    return sums[0] / sums[1]
 
 
 def gather_rows(state: State, rank: int, world_size: int, all_reduce: AllReduce | None) -> State:

@@ -34,14 +34,21 @@ def map_state(function: Callable[..., Any], *states: State) -> State:
     if isinstance(first, tuple | list):
         parts = [map_state(function, *group) for group in zip(*states, strict=True)]
         return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
-    raise TypeError(f"states and outputs are tensors, or tuples, lists or dicts of them, got {type(first).__name__}")
+    raise _no_state(first)
+
+
+def _no_state(found: Any) -> TypeError:
+    return TypeError(f"states and outputs are tensors, or tuples, lists or dicts of them, got {type(found).__name__}")
 
 
 def leaves(state: State) -> list[Tensor]:
     """Return the state's tensors, in order."""
-    tensors: list[Tensor] = []
-    map_state(tensors.append, state)
-    return tensors
+    if isinstance(state, Tensor):
+        return [state]
+    if isinstance(state, dict | tuple | list):
+        parts = state.values() if isinstance(state, dict) else state
+        return [tensor for part in parts for tensor in ([part] if isinstance(part, Tensor) else leaves(part))]
+    raise _no_state(state)
 
 
 def floating_leaves(state: State) -> list[Tensor]:
@@ -111,19 +118,32 @@ def put_rows(state: State, chosen: Tensor | None, taken: State) -> State:
 
 def to_matrix(state: State) -> Tensor:
     """Return the floating-point tensors of a state as one (batch, features) matrix."""
-    return join([tensor.movedim(-2, 0) for tensor in floating_leaves(state)])
+    return join([_rows_first(tensor) for tensor in floating_leaves(state)])
+
+
+def _rows_first(tensor: Tensor) -> Tensor:
+    """Return a tensor (..., batch, features) as (batch, ...), in one call where there is one vector a row."""
+    one = tensor.numel() == tensor.shape[-2] * tensor.shape[-1]
+    return tensor.view(tensor.shape[-2:]) if one else tensor.movedim(-2, 0)
+
+
+def _rows_back(part: Tensor, like: Tensor) -> Tensor:
+    """Undo `_rows_first`: return a part (batch, ...) of a matrix as (..., batch, features)."""
+    (rows, size), (*outer, _, features) = part.shape, like.shape
+    return part.view(*outer, rows, features) if size == features else part.view(rows, *outer, features).movedim(0, -2)
 
 
 def join(tensors: Iterable[Tensor]) -> Tensor:
     """Join tensors (batch, ...) side by side into one (batch, features) matrix."""
-    return torch.cat([tensor.flatten(1) for tensor in tensors], dim=1)
+    flat = [tensor if tensor.dim() == 2 else tensor.flatten(1) for tensor in tensors]
+    return torch.cat(flat, dim=1)
 
 
 def from_matrix(matrix: Tensor, like: State) -> list[Tensor]:
     """Undo `to_matrix`: split a (batch, features) matrix into tensors shaped like a state's floating-point leaves."""
-    shapes = [tensor.movedim(-2, 0).shape[1:] for tensor in floating_leaves(like)]
-    parts = matrix.split([shape.numel() for shape in shapes], dim=1)
-    return [part.unflatten(1, shape).movedim(0, -2) for part, shape in zip(parts, shapes, strict=True)]
+    tensors = floating_leaves(like)
+    parts = matrix.split([tensor.numel() // tensor.shape[-2] for tensor in tensors], dim=1)
+    return [_rows_back(part, tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def state_size(state: State) -> int:

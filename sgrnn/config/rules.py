@@ -131,4 +131,4 @@ def _delay_fits(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterato
     unfit = ("run_ahead", "ground_every", "ground_window", "real_window", "source", "trace_decay", "parallel")
     for name in unfit:
         if getattr(gradient, name) != type(gradient).model_fields[name].default:
-            yield f"gradient.{name} is of no use with gradient.delay, for which a span is one window: remove one of both"
+            yield f"gradient.{name} is of no use with gradient.delay, with which a span is one window: remove one"

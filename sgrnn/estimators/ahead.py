@@ -24,7 +24,7 @@ def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -
         outputs = cut(outputs)
         with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
             losses = loss(outputs, future.targets)
-    torch.autograd.backward(losses.sum(), inputs=floating_leaves(outputs))
+    torch.autograd.backward(losses, torch.ones_like(losses), inputs=floating_leaves(outputs))
     return outputs
 
 

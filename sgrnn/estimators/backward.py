@@ -1,6 +1,7 @@
 """The backward pass through the windows of a span, from the loss and from the gradients injected at their ends."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -75,9 +76,7 @@ def initial_gradients(windows: Windows) -> Tensor:
 @torch.no_grad()
 def injected_share(injected: Tensor, outputs: Any, all_reduce: AllReduce | None) -> Tensor:
     """Return the norm of the injected gradients, divided by the norm of these and the output gradients together."""
-    flat = [at_least_float32(each).flatten() for each in (injected, *gradients(outputs))]
-    squares = torch.stack([each.dot(each) for each in flat])
+    ours, *others = (torch.linalg.vector_norm(at_least_float32(each)) for each in (injected, *gradients(outputs)))
     if all_reduce is not None:
-        squares = all_reduce(squares)
-    ours = squares[0]
-    return (ours / squares.sum().clamp(min=torch.finfo(ours.dtype).tiny)).sqrt()
+        ours, *others = all_reduce(torch.stack([ours, *others]).square()).sqrt().unbind()
+    return ours / reduce(torch.hypot, others, ours).clamp(min=torch.finfo(ours.dtype).tiny)

@@ -85,7 +85,7 @@ class Delayed(GradientEstimator):
         arrived = output_gradients(outputs)[:, :count] * span.size
         if self.synthetic.synthesizer.sees_output_gradients and bool(arrived.any()):
             self.observed += 1  # a step without an answer says nothing of their units
-            self.synthetic.reader.observe(self.synthetic.predictor, arrived, span, self.observed)
+            self.synthetic.reader.observe(self.synthetic.predictor, arrived, span, float(self.observed))
         newest = Window.of(span, state, arrived)
         metrics: dict[str, Tensor] = {}
         if oldest is None:

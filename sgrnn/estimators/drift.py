@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.all_reduce import AllReduce
-from sgrnn.state import State, at_least_float32, floating_leaves, from_matrix, join
+from sgrnn.state import State, at_least_float32, floating_leaves, from_matrix, join, to_matrix
 
 
 def remove_mean(gradient: Tensor, rows: Tensor | None = None, all_reduce: AllReduce | None = None) -> Tensor:
@@ -39,9 +39,15 @@ def remove_radial(gradient: Tensor, state: State) -> Tensor:
         gradient: (R, features), laid out as `sgrnn.state.to_matrix` lays out the state.
         state: R rows.
     """
-    turned = []
-    for part, vector in zip(from_matrix(gradient, state), map(at_least_float32, floating_leaves(state)), strict=True):
-        along = (part * vector).sum(dim=-1, keepdim=True)
-        norm = (vector * vector).sum(dim=-1, keepdim=True)
-        turned.append((part - vector * (along / norm.clamp(min=1e-12))).movedim(-2, 0))
-    return join(turned)
+    sizes = {tensor.shape[-1] for tensor in floating_leaves(state)}
+    if len(sizes) == 1:  # all vectors at once
+        matrix = at_least_float32(to_matrix(state)).view(len(gradient), -1, *sizes)
+        return _turned(gradient.reshape(matrix.shape), matrix).flatten(1)
+    parts = zip(from_matrix(gradient, state), map(at_least_float32, floating_leaves(state)), strict=True)
+    return join(_turned(part, vectors).movedim(-2, 0) for part, vectors in parts)
+
+
+def _turned(gradient: Tensor, vectors: Tensor) -> Tensor:
+    along = (gradient * vectors).sum(dim=-1, keepdim=True)
+    square = (vectors * vectors).sum(dim=-1, keepdim=True)
+    return torch.addcmul(gradient, vectors, along / square.clamp(min=1e-12), value=-1)

@@ -1,5 +1,8 @@
 """Exclusion of the boundaries at which a value is not finite."""
 
+from functools import reduce
+from math import isfinite
+
 from torch import Tensor
 
 from sgrnn.state import State, floating_leaves, leaves, map_state, to_matrix
@@ -8,7 +11,8 @@ from sgrnn.synthesizers.lookahead import Lookahead
 
 def is_finite(*tensors: Tensor) -> bool:
     """True where all values are finite; also False where finite values overflow in their sum."""
-    return all(bool(tensor.sum().isfinite()) for tensor in tensors if tensor.is_floating_point())
+    sums = [tensor.sum() for tensor in tensors if tensor.is_floating_point()]
+    return not sums or isfinite(reduce(Tensor.add, sums).item())
 
 
 def finite_rows(matrix: Tensor, continuing: Tensor | None) -> tuple[Tensor, Tensor | None]:

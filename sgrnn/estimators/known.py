@@ -1,19 +1,20 @@
 """Inputs of a synthesizer, gathered at the boundaries of a span's windows."""
 
 from collections.abc import Sequence
+from math import isfinite, nan
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from sgrnn.all_reduce import mean
+from sgrnn.all_reduce import AllReduce
 from sgrnn.estimators.ahead import first_steps, forward_and_back, require_future
 from sgrnn.estimators.features import read_features
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span
-from sgrnn.state import State, leaves, map_state
+from sgrnn.state import State, leaves
 from sgrnn.synthesizers import Boundaries, GradientPredictor, Lookahead, Synthesizer
 from sgrnn.synthesizers.lookahead import steps_after
 from sgrnn.synthesizers.running_means import RunningMeans
@@ -55,13 +56,13 @@ class BoundaryReader(RunningMeans):
             span = span.with_future(first_steps(span.future, self.lookahead))
             if synthesizer.sees_output_gradients:
                 gradients = output_gradients(outputs) * span.size
-                self.observe(predictor, gradients, span, predictor.updates + 1)
+                self.observe(predictor, gradients, span, float(predictor.updates) + 1)
                 if span.future is not None:
                     ahead = forward_and_back(windows.model, loss, span.future, windows.final_state)
                     gradients = torch.cat([gradients, output_gradients(ahead)])
         return self.gather(predictor, windows.model, span, windows.boundaries, windows.boundary_states, gradients)
 
-    def observe(self, predictor: GradientPredictor, gradients: Tensor, span: Span, updates: Tensor) -> None:
+    def observe(self, predictor: GradientPredictor, gradients: Tensor, span: Span, updates: float) -> None:
         """Take the output gradients (S, B, output_size) of a span into their running mean square.
 
         Args:
@@ -70,12 +71,8 @@ class BoundaryReader(RunningMeans):
             span: of these steps.
             updates: how many spans there have been, with this one.
         """
-        if span.mask is not None:
-            gradients = gradients[span.mask]  # (real steps, output_size)
-        if not is_finite(gradients):
-            gradients = gradients[gradients.isfinite().all(dim=-1)]
-        square = mean(gradients.square(), predictor.all_reduce)
-        self.take_in("output_square", square, predictor.weight(updates))
+        real = gradients if span.mask is None else gradients[span.mask]  # (real steps, output_size)
+        self.take_in("output_square", _mean_square(real, predictor.all_reduce), predictor.weight(updates))
 
     def gather(
         self, predictor: GradientPredictor, model: nn.Module, span: Span, boundaries: Sequence[int], states: State,
@@ -95,7 +92,7 @@ class BoundaryReader(RunningMeans):
         synthesizer = predictor.synthesizer
         assert isinstance(synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
         continuing = span.continuing(boundaries)
-        states, continuing = finite_states(map_state(predictor.readable, states), continuing)
+        states, continuing = finite_states(predictor.readable(states), continuing)
         lookahead = None
         if synthesizer.lookahead:
             ahead = steps_after(span, boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
@@ -113,3 +110,15 @@ class BoundaryReader(RunningMeans):
                 lookahead, continuing = finite_lookahead(lookahead, continuing)
         unbroken = None if synthesizer.window is None else span.unbroken(boundaries)
         return Boundaries(states, continuing, lookahead, span.batch_size, unbroken)
+
+
+def _mean_square(gradients: Tensor, all_reduce: AllReduce | None) -> float:
+    """Return the mean square over the entries of vectors (..., features) that are finite, of all processes."""
+    total = float(torch.linalg.vector_norm(gradients)) ** 2
+    if not isfinite(total):
+        gradients = gradients[gradients.isfinite().all(dim=-1)]
+        total = float(torch.linalg.vector_norm(gradients)) ** 2
+    count: float = gradients.numel()
+    if all_reduce is not None:
+        total, count = all_reduce(gradients.new_tensor([total, count])).tolist()
+    return total / count if count else nan

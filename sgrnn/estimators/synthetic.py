@@ -209,7 +209,9 @@ class SyntheticGradients(GradientEstimator):
             gradient = drift.remove_mean(gradient, continuing, self.predictor.all_reduce)
         if self.remove_radial:
             gradient = drift.remove_radial(gradient, states)
-        gradient = gradient * (self.discount * self.predictor.trust)
+        gradient = gradient * self.predictor.trust
+        if self.discount != 1:
+            gradient = gradient * self.discount
         return gradient if continuing is None else gradient * continuing.unsqueeze(1)
 
     def _mixed(self, injected: Tensor, windows: Windows, batch_size: int, share: float) -> Tensor:

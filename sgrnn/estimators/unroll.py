@@ -72,6 +72,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     chosen = parallel is None
     if parallel is None:
         few = span.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
+        few = few and span.steps >= 2 * window
         parallel = few and batch_statistics(model) is None and own_masks(model) is None
     folded = span.steps // window if parallel and not _starts_inside(span.is_first, window) else 0
     given = span

@@ -5,8 +5,10 @@ from typing import final
 from torch import Tensor
 
 from sgrnn.state import State
+from sgrnn.synthesizers.carried import carried_back
 from sgrnn.synthesizers.jacobian import JacobianSynthesizer
 from sgrnn.synthesizers.lookahead import Lookahead
+from sgrnn.synthesizers.synthesizer import standardized
 
 
 @final
@@ -49,4 +51,12 @@ class ErrorSynthesizer(JacobianSynthesizer):
     def forward(self, state: State, lookahead: Lookahead | None = None) -> Tensor:
         """Predict the gradient at the state for each of R rows, (R, 1, state_size); see `Synthesizer.forward`."""
         assert lookahead is not None, "a synthesizer with a lookahead is called with one"
-        return self.carry_back(self.read(state, lookahead), lookahead).unsqueeze(1)
+        assert lookahead.features is not None, "the lookahead has features where the synthesizer reads some"
+        data = standardized(state), lookahead.features.to(self.input_projection), self.seen(lookahead)
+        if any(tensor.requires_grad for tensor in data):
+            return self.carry_back(self.read(state, lookahead), lookahead).unsqueeze(1)
+        gain = (self.gain, self.gain_bias) if self.repeats else (None, None)
+        return carried_back(
+            *data, self.state_projection.weight, self.state_projection.bias, self.input_projection, self.input_weight,
+            self.gate, self.gate_bias, self.output_projection, self.last.weight, *gain,
+        ).unsqueeze(1)  # fmt: skip

@@ -102,7 +102,7 @@ class Interface(nn.Module):
         """
         expected = batch_size(sent), state_size(sent)
         with without_autocast(leaves(sent)[0].device):
-            readable = map_state(lambda tensor: self.predictor.readable(tensor.nan_to_num(0, 0, 0)), sent)
+            readable = self.predictor.readable(map_state(lambda tensor: tensor.nan_to_num(0, 0, 0), sent))
             predicted = at_least_float32(self.predictor.synthesizer(readable, detached(known))[:, 0])
         if predicted.shape != expected:  # by a synthesizer without the attribute state_size
             raise ValueError(

@@ -1,11 +1,13 @@
 """Scale, shrinkage and training of a synthesizer's predictions, at boundaries and at interfaces between modules."""
 
+from math import isfinite, sqrt
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
+from sgrnn.state import State, leaves, map_state
 from sgrnn.synthesizers.running_means import RunningMeans
 from sgrnn.synthesizers.synthesizer import Boundaries, Inject, Predictions, Synthesizer
 
@@ -39,14 +41,14 @@ class Shrinkage(RunningMeans):
         """Return the R² of predictions with their targets, 1 - |prediction - target|² / |target|², from the means."""
         return (2 * self.dot - self.square) / self.power.clamp(min=1e-30)
 
-    def update(self, dot: Tensor, square: Tensor, power: Tensor) -> None:
+    def update(self, dot: float | Tensor, square: float | Tensor, power: float | Tensor) -> None:
         """Update the running means of <prediction, target>, |prediction|² and |target|², each summed over rows.
 
         Nothing is updated where one of them is not finite.
         """
-        finite = (dot + square + power).isfinite()
-        for name, value in (("dot", dot), ("square", square), ("power", power)):
-            self.take_in(name, value, 1 - self.ema_decay, finite)
+        if isfinite(dot + square + power):
+            for name, value in (("dot", dot), ("square", square), ("power", power)):
+                self.take_in(name, float(value), 1 - self.ema_decay)
 
 
 @final
@@ -96,16 +98,16 @@ class GradientPredictor(RunningMeans):
         """Shrinkage that predictions are multiplied by, in [0, 1]; 1 where they are not shrunk."""
         return self.shrinkage() if self.shrinks else 1.0
 
-    def readable(self, tensor: Tensor) -> Tensor:
-        """Convert a floating-point tensor to the precision of the synthesizer's parameters, if it has any."""
-        if not tensor.is_floating_point():
-            return tensor
-        own = next((p.dtype for p in self.synthesizer.parameters() if p.is_floating_point()), tensor.dtype)
-        return tensor.to(own)
+    def readable(self, state: State) -> State:
+        """Convert floating-point tensors to the precision of the synthesizer's parameters, if it has any."""
+        own = next((p.dtype for p in self.synthesizer.parameters() if p.is_floating_point()), None)
+        if own is None or all(tensor.dtype == own for tensor in leaves(state)):
+            return state
+        return map_state(lambda tensor: tensor.to(own) if tensor.is_floating_point() else tensor, state)
 
-    def weight(self, updates: Tensor) -> Tensor:
+    def weight(self, updates: float) -> float:
         """Return the weight of the newest value in a running mean: a plain mean at first, later one that forgets."""
-        return (1 / updates.clamp(min=1)).clamp(min=1 - self.ema_decay)
+        return max(1 / max(updates, 1), 1 - self.ema_decay)
 
     def predict(self, at: Boundaries, inject: Inject) -> Predictions:
         """Predict at the boundaries of a span, as `Synthesizer.predict` does."""
@@ -146,15 +148,14 @@ class GradientPredictor(RunningMeans):
             the gradient at `predicted`, and the metrics ``target_r2`` and ``target_cosine`` of these predictions with
             their targets, ``shrinkage`` and ``target_rms``.
         """
-        metrics, count = self._observe(self.scale * predicted[:, 0], target, rows)
-        wanted = (target / self.scale.clamp(min=1e-30)).unsqueeze(1)
+        own, scale = predicted[:, 0], sqrt(self.mean_square)
+        metrics, count = self._observe(own, scale, target, rows)
+        errors = torch.sub(own, target, alpha=1 / max(sqrt(self.mean_square), 1e-30)).unsqueeze(1)
         if predicted.shape[1] == 2:
             assert after is not None, "a second head is trained on the predictions at the boundary that follows"
-            wanted = torch.cat([wanted, after.unsqueeze(1)], dim=1)
-        weight = predicted.new_ones(()) / count / predicted.shape[2]
-        if rows is not None:
-            weight = (weight * rows)[:, None, None]
-        return weight * (2 * (predicted - wanted)), metrics
+            errors = torch.cat([errors, predicted[:, 1:] - after.unsqueeze(1)], dim=1)
+        errors *= 2 / count / predicted.shape[2]
+        return errors if rows is None else errors * rows[:, None, None], metrics
 
     def metrics(self) -> dict[str, Tensor]:
         """Return running metrics of the quality of the predictions: ``target_r2`` and ``shrinkage``."""
@@ -162,43 +163,38 @@ class GradientPredictor(RunningMeans):
         return {"target_r2": r2, "shrinkage": self.trust * torch.ones_like(r2)}
 
     def _observe(
-        self, predicted: Tensor, target: Tensor, rows: Tensor | None
-    ) -> tuple[dict[str, Tensor], Tensor | float]:
+        self, predicted: Tensor, scale: float, target: Tensor, rows: Tensor | None
+    ) -> tuple[dict[str, Tensor], float]:
         """Update shrinkage and scale by predictions made before training on them, and return metrics of these.
+
+        Args:
+            predicted: (R, features) in units of the scale.
+            scale: that they were made with.
+            target, rows: as `regress`.
 
         Returns:
             metrics, and how many rows count; where processes share a batch, in the mean over these.
         """
-        counted: Tensor | None = None
+        both, count, processes = torch.cat([predicted, target]), len(target), 1.0
         if rows is not None:
-            inside = rows.unsqueeze(1)
-            predicted, target = predicted * inside, target * inside
-            counted = inside.sum()
-        flat_predicted, flat_target = predicted.flatten(), target.flatten()
-        dot, square, power = (
-            flat_predicted.dot(flat_target), flat_predicted.dot(flat_predicted), flat_target.dot(flat_target)
-        )  # fmt: skip
-        processes: Tensor | int = 1
+            both, count = both * rows.repeat(2).unsqueeze(1), int(rows.sum())
+        both = both.view(2, -1)
+        (square, dot), (_, power) = torch.mm(both, both.t()).tolist()
+        dot, square = scale * dot, scale**2 * square
         if self.all_reduce is not None:
-            own = torch.full_like(dot, len(target)) if counted is None else counted.to(dot)
-            sums = self.all_reduce(torch.stack([dot, square, power, own, torch.ones_like(dot)]))
-            dot, square, power, counted, processes = sums.unbind()
-        seen: Tensor | bool = True
-        count: Tensor | int = len(target)
-        if counted is not None:  # a span that begins all its sequences anew may tell nothing of the scale
-            seen, count = counted > 0, counted.clamp(min=1)
-        seen = seen & power.isfinite()
+            sums = self.all_reduce(torch.tensor([dot, square, power, count, 1], dtype=both.dtype, device=both.device))
+            dot, square, power, count, processes = sums.tolist()
         self.shrinkage.update(dot, square, power)
-        self.updates += seen
-        self.take_in("mean_square", power / (count * target.shape[1]), self.weight(self.updates) * seen)
-        metrics = {**_quality(dot, square, power), "shrinkage": self.trust * torch.ones_like(dot)}
-        return {**metrics, "target_rms": self.scale}, count / processes
-
-
-def _quality(dot: Tensor, square: Tensor, power: Tensor) -> dict[str, Tensor]:
-    """Return R² and cosine of predictions p with targets g, from <p, g>, |p|² and |g|²."""
-    tiny = torch.finfo(power.dtype).tiny
-    return {
-        "target_r2": torch.where(power > 0, (2 * dot - square) / power.clamp(min=tiny), 0),
-        "target_cosine": dot / (square * power).sqrt().clamp(min=tiny),
-    }
+        if count and isfinite(power):  # a span that begins all its sequences anew tells nothing of the scale
+            updates = float(self.updates) + 1
+            self.updates.fill_(updates)
+            self.take_in("mean_square", power / (count * target.shape[1]), self.weight(updates))
+        tiny = torch.finfo(both.dtype).tiny
+        values = {
+            "target_r2": (2 * dot - square) / max(power, tiny) if power else 0.0,
+            "target_cosine": dot / max(sqrt(square * power), tiny),
+            "shrinkage": float(self.trust),
+            "target_rms": sqrt(self.mean_square),
+        }
+        metrics = torch.tensor([*values.values()], dtype=both.dtype, device=both.device)
+        return dict(zip(values, metrics.unbind(), strict=True)), max(count, 1) / processes

@@ -8,20 +8,23 @@ from torch import Tensor, nn
 
 
 class RunningMeans(nn.Module):
-    """Module with running means in buffers that stay float32 at least, whatever precision the module is moved to."""
+    """Module with running means in buffers that stay float32 at least, whatever precision the module is moved to.
 
-    def take_in(self, name: str, value: Tensor, weight: Tensor | float, where: Tensor | None = None) -> None:
-        """Update a running mean by a value, unless that is not finite.
+    What is done with them is done with numbers: an operation on a tensor of one takes as long as one on thousands.
+    """
+
+    def take_in(self, name: str, value: float, weight: float) -> None:
+        """Update a running mean by a value, unless that is not finite in the mean's precision.
 
         Args:
             name: of the buffer.
-            value: a scalar.
+            value: the newest.
             weight: share of the value in the new mean.
-            where: a bool scalar, False to leave the mean as it is; None for where the value is finite.
         """
         mean = self.get_buffer(name)
-        value = value.to(mean)
-        mean.copy_(torch.where(value.isfinite() if where is None else where, mean.lerp(value, weight), mean))
+        if abs(value) <= torch.finfo(mean.dtype).max:
+            before = float(mean)
+            mean.fill_(before + weight * (value - before))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         kept = dict(self.named_buffers(recurse=False))

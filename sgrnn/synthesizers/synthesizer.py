@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sgrnn.state import State, batch_size, floating_leaves, join, rows, state_size
+from sgrnn.state import State, batch_size, floating_leaves, join, rows, state_size, to_matrix
 from sgrnn.synthesizers.lookahead import Lookahead
 
 
@@ -142,6 +142,10 @@ def require_predictions(predicted: Tensor, states: State) -> None:
 
 def standardized(state: State) -> Tensor:
     """Scale every vector of a state to mean 0 and variance 1 over its features, and join them to (R, features)."""
+    sizes = {tensor.shape[-1] for tensor in floating_leaves(state)}
+    if len(sizes) == 1:  # all vectors at once
+        matrix = to_matrix(state)
+        return F.layer_norm(matrix.view(len(matrix), -1, *sizes), (*sizes,)).view_as(matrix)
     tensors = [tensor.movedim(-2, 0) for tensor in floating_leaves(state)]
     return join([F.layer_norm(tensor, tensor.shape[-1:]) for tensor in tensors])
 

@@ -133,7 +133,7 @@ def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again
     late = TEXT.replace("window: 5", "window: 5, delay: 8")
     options = ("--model.dropout=0.5", "--training.span=10", "--gradient.trace_decay=0.5", "--gradient.real_window=10")
     lines = mistakes(late, *options, "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]")
-    of_no_use = "is of no use with gradient.delay, for which a span is one window: remove one of both"
+    of_no_use = "is of no use with gradient.delay, with which a span is one window: remove one"
     assert lines == [
         "command line: gradient.real_window is for real gradients, and gradient.source says there are none: remove it",
         "command line: training.span must be gradient.window, 5, with gradient.delay, or null, got 10",
