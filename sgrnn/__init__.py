@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sgrnn.estimators import (
         BPTT,
         Boundary,
+        Checkpointed,
         Delayed,
         ExactAhead,
         GradientEstimator,
@@ -63,6 +64,7 @@ __all__ = [
     "AdjointSynthesizer",
     "BPLambda",
     "Boundary",
+    "Checkpointed",
     "Delayed",
     "Dropout",
     "ErrorSynthesizer",
@@ -101,8 +103,8 @@ _HOMES = {
     "cores": "GRU LSTM RNN AdaptedCore HierarchicalCore initial_state",
     "cores.dropout": "Dropout",
     "errors": "InputError",
-    "estimators": "BPTT Boundary Delayed ExactAhead GradientEstimator Mixed Step SyntheticGradients TruncatedBPTT "
-    "schedules",
+    "estimators": "BPTT Boundary Checkpointed Delayed ExactAhead GradientEstimator Mixed Step SyntheticGradients "
+    "TruncatedBPTT schedules",
     "estimators.online": "RTRL UORO BPLambda SnAp1",
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",

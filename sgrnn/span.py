@@ -109,15 +109,15 @@ class Span:
                 are marked by `is_last`.
         """
         end = self.steps if lookahead is None else min(stop + lookahead, self.steps)
-        part = self._part(start, stop)
+        part = self.part(start, stop)
         if stop == self.steps:
             return replace(part, future=self.future)
         if end > stop:
-            return replace(part, future=self._part(stop, end))
-        ended = self._part(stop, stop + 1).breaks()[0]
+            return replace(part, future=self.part(stop, end))
+        ended = self.part(stop, stop + 1).breaks()[0]
         return replace(part, is_last=ended) if bool(ended.any()) else part
 
-    def _part(self, start: int, stop: int) -> "Span":
+    def part(self, start: int, stop: int) -> "Span":
         """Return the steps from `start` up to `stop` without a future."""
         is_first = None if self.is_first is None else self.is_first[start:stop]
         if is_first is not None and not bool(is_first.any()):

@@ -1,6 +1,6 @@
 """Protection of a model's buffers during extra passes, which must leave them unchanged."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -8,8 +8,12 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def kept_buffers(model: nn.Module) -> Iterator[Callable[[], str | None]]:
+def kept_buffers(model: nn.Module, values: Sequence[Tensor] | None = None) -> Iterator[Callable[[], str | None]]:
     """Let a model work on copies of its buffers, such as batch statistics, inside this context.
+
+    Args:
+        model: any module.
+        values: what the copies hold to begin with, as `buffers_of` had it once; None for what the buffers hold now.
 
     Yields:
         A function that names a buffer which the model has changed so far, or gives None.
@@ -20,7 +24,8 @@ def kept_buffers(model: nn.Module) -> Iterator[Callable[[], str | None]]:
         for own, buffer in module._buffers.items()
         if buffer is not None
     ]
-    copies = {id(buffer): buffer.clone() for *_, buffer in places}
+    buffers = [buffer for *_, buffer in places]
+    copies = {id(buffer): held.clone() for buffer, held in zip(buffers, values or buffers, strict=True)}
     for _, module, own, buffer in places:
         module._buffers[own] = copies[id(buffer)]
 
@@ -35,6 +40,11 @@ def kept_buffers(model: nn.Module) -> Iterator[Callable[[], str | None]]:
     finally:
         for _, module, own, buffer in places:
             module._buffers[own] = buffer
+
+
+def buffers_of(model: nn.Module) -> list[Tensor]:
+    """Return a model's buffers, in the order in which `kept_buffers` takes their values."""
+    return [buffer for module in model.modules() for buffer in module._buffers.values() if buffer is not None]
 
 
 def same_values(now: Tensor | None, before: Tensor) -> bool:

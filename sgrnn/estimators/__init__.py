@@ -13,6 +13,7 @@ them. `Boundary` is for loops that go backwards by themselves.
 
 from sgrnn.estimators import schedules
 from sgrnn.estimators.boundary import Boundary
+from sgrnn.estimators.checkpointed import Checkpointed
 from sgrnn.estimators.delayed import Delayed
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.exact_ahead import ExactAhead
@@ -25,6 +26,7 @@ __all__ = [
     "BPTT",
     "Boundary",
     "BoundaryGradients",
+    "Checkpointed",
     "Delayed",
     "ExactAhead",
     "GradientEstimator",

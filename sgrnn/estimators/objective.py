@@ -62,6 +62,17 @@ def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
         ) from error
 
 
+def roots(attached: State, leaves: State) -> list[tuple[Tensor, Tensor]]:
+    """Pair the tensors of a state, or of outputs, that have a graph with the gradients at what was cut from them.
+
+    Args:
+        attached: to the graph that `differentiate` is to go through.
+        leaves: of the same structure, as `sgrnn.state.cut` gives it, after a backward pass.
+    """
+    pairs = zip(floating_leaves(attached), floating_leaves(leaves), strict=True)
+    return [(tensor, leaf.grad) for tensor, leaf in pairs if tensor.requires_grad and leaf.grad is not None]
+
+
 def gradients(state: State) -> list[Tensor]:
     """Return the ``.grad`` of a state's floating-point tensors, zeros where there is none."""
     return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in floating_leaves(state)]

@@ -1,4 +1,4 @@
-"""Back-propagation through a span, whole or in windows."""
+"""Back-propagation through a span: whole, in windows, or in windows that reach back before it."""
 
 from typing import final
 
@@ -8,6 +8,8 @@ from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.estimator import GradientEstimator, Step
 from sgrnn.estimators.objective import Loss, mean_loss, norms
+from sgrnn.estimators.overlapping import go_back, overlap
+from sgrnn.estimators.past import Past
 from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
 from sgrnn.state import State, cut
@@ -17,23 +19,59 @@ from sgrnn.state import State, cut
 class TruncatedBPTT(GradientEstimator):
     """Truncated back-propagation through time (Williams & Peng 1990): nothing crosses a boundary.
 
+    With `every` it is TBPTT(k1, k2), their BPTT(h; h'): an update every k1 steps, whose losses go back through k2. The
+    inputs of the k2 - k1 steps before a span are kept, and the state before them. These steps run again before the
+    span, with the present weights and a graph, and the losses of the span alone count. So a gradient goes back
+    k2 - k1 steps at least, as far as there are so many, and an update costs about k2 / k1 of one without overlap.
+
+    Hand in the state that was returned: it is the one to which the steps lead that ran again. With any other, or None,
+    something new begins, and what was kept is forgotten. Rows begin in between by `Span.is_first`, and those that have
+    ended, by `Span.is_last`, with the next span.
+
+    What is kept is saved with the estimator, for the rows that it sees. Steps that run again meet other masks of
+    dropout, since they are part of another update; buffers of the model take in every step once. Inputs with a graph
+    are kept without it, so that what made them learns from their own span alone.
+
     Args:
         model, loss: as `GradientEstimator`.
-        window: T, steps back-propagated together.
+        window: T, steps back-propagated together; k2 with `every`.
+        every: k1, the most steps that a span has; None for windows that divide a span and do not overlap.
         parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
+            With `every` there is one window, which True does not fit.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, window: int, *, parallel: bool | None = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        window: int,
+        *,
+        every: int | None = None,
+        parallel: bool | None = False,
+    ) -> None:
         super().__init__(model, loss)
         self.window = at_least("window", window, 1, "step")
-        self.parallel = parallel
+        self.every, self.parallel = every, parallel
+        steps = 0 if every is None else overlap(window, every, parallel)
+        self.past = Past(steps) if steps else None
 
     def backward(self, span: Span, state: State = None) -> Step:
-        """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`."""
-        return _truncated(self, span, state, self.window, self.parallel)
+        """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`.
+
+        Raises:
+            ValueError: besides, with `every`, the span has more steps, or the model cuts its state off.
+        """
+        if self.every is not None and span.steps > self.every:
+            raise ValueError(
+                f"a span must have at most every steps, {self.every}, got {span.steps}: divide it "
+                f"(span.divide({self.every}))"
+            )
+        if self.past is None:
+            return _truncated(self, span, state, self.window, self.parallel)
+        return go_back(self.model, self.loss, self.past, *self.begin(span, state))
 
     def extra_repr(self) -> str:
-        return f"window={self.window}"
+        return f"window={self.window}" + ("" if self.every is None else f", every={self.every}")
 
 
 @final

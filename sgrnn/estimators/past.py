@@ -1,0 +1,120 @@
+"""The last steps before a span, kept to be run again with it."""
+
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+
+from sgrnn.contract.buffers import same_values
+from sgrnn.span import Span, Steps
+from sgrnn.state import State, detach, leaves, map_state
+
+
+class Joined(NamedTuple):
+    """Kept steps and those of the span after them, as one.
+
+    Args:
+        inputs: of all steps.
+        is_first: marks of all steps, as in `sgrnn.Span`.
+        state: before the first of them.
+        kept: how many steps are not the span's.
+    """
+
+    inputs: Steps
+    is_first: Tensor | None
+    state: State
+    kept: int
+
+
+@final
+class Past(nn.Module):
+    """Keep the inputs of the last steps, and the state before them, for as long as the sequence goes on from there.
+
+    A part of the estimator that runs these steps again, so that they are saved with it. Nests are held as lists of
+    their tensors, which any checkpoint can hold.
+
+    Args:
+        steps: the most that are kept.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self._handed: list[tuple[Tensor, int]] = []  # the state after the steps, with the versions of its tensors
+        self._kept: dict[str, Any] = {}
+
+    def join(self, span: Span, state: State) -> Joined:
+        """Put the kept steps before a span, if the state is the one that was handed out after them.
+
+        Rows that ended with them, as `Span.is_last` said, begin with the span.
+
+        Args:
+            span: as an estimator's `begin` gives it.
+            state: before it.
+        """
+        if not (self._kept and self._leads_to(span, state)):
+            return Joined(span.inputs, span.is_first, state, 0)
+        kept = len(self._kept["inputs"][0])
+        parts = iter([torch.cat(pair) for pair in zip(self._kept["inputs"], leaves(span.inputs), strict=True)])
+        inputs = map_state(lambda _: next(parts), span.inputs)
+        before = iter(self._kept["before"])
+        marks, ended = self._kept["is_first"], self._kept["ended"]
+        if marks is not None or ended is not None or span.is_first is not None:
+            blank = torch.zeros(kept, span.batch_size, dtype=torch.bool, device=span.device)
+            marks = torch.cat([blank if marks is None else marks, span.marked_first()])
+            if ended is not None:
+                marks[kept] |= ended
+        return Joined(inputs, marks, map_state(lambda _: next(before), state), kept)
+
+    def keep(self, joined: Joined, start: int, before: State, after: State, ended: Tensor | None) -> None:
+        """Keep the steps from one on, of those that were run last.
+
+        Args:
+            joined: the steps.
+            start: the first to be kept.
+            before, after: the states before it and after the last.
+            ended: (batch,) bool, rows whose sequence ended with the last; None for none.
+        """
+        marks = None if joined.is_first is None else joined.is_first[start:]
+        # Copies: slices would keep, and save, all that they are slices of, and a caller may write where they lie.
+        self._kept = {
+            "inputs": [steps[start:].detach().clone() for steps in leaves(joined.inputs)],
+            "is_first": marks.clone() if marks is not None and bool(marks.any()) else None,
+            "ended": ended.clone() if ended is not None and bool(ended.any()) else None,
+            "before": [tensor.clone() for tensor in leaves(detach(before))],
+            "after": [tensor.clone() for tensor in leaves(after)],
+        }
+        self._handed = [(tensor, tensor._version) for tensor in leaves(after)]
+
+    def _leads_to(self, span: Span, state: State) -> bool:
+        """True where a span is of the same kind as the kept steps, and goes on from the state after them."""
+        given, inputs, kept = leaves(state), leaves(span.inputs), self._kept["inputs"]
+        if span.is_first is not None and bool(span.is_first[0].all()):
+            return False
+        if [_kind(steps) for steps in inputs] != [_kind(steps) for steps in kept]:
+            return False
+        if len(given) == len(self._handed) and all(
+            now is handed and now._version == version
+            for now, (handed, version) in zip(given, self._handed, strict=True)
+        ):
+            return True
+        after = self._kept["after"]
+        return len(given) == len(after) and all(
+            now.device == then.device and now.dtype == then.dtype and same_values(now, then)
+            for now, then in zip(given, after, strict=True)
+        )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what is kept, as lists of tensors."""
+        return self._kept
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what another has kept."""
+        self._kept, self._handed = dict(state), []
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}"
+
+
+def _kind(steps: Tensor) -> tuple[Any, ...]:
+    return steps.shape[1:], steps.dtype, steps.device
