@@ -74,7 +74,7 @@ class Stream:
             )
         self.every = int(getattr(self.estimator, "every", None) or self.estimator.window or 1)
         own = list(self.estimator.parameters())
-        self.synthesizer_optimizer = torch.optim.Adam(own, synthesizer_rate) if own else None
+        self.synthesizer_optimizer = torch.optim.Adam(own, synthesizer_rate, fused=True) if own else None
         self.state: State = None  # before the next step
         self._before: State = None  # before the first of the steps that wait for an update
         self._waiting: list[Span] = []

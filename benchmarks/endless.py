@@ -1,0 +1,58 @@
+"""Tasks as endless streams: at every step a reading for each row, and sometimes an answer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A step of a stream.
+
+    Args:
+        inputs, targets: of all rows.
+        answered: rows whose target is known; None for all.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    answered: Tensor | None = None
+
+
+def repeat_after(gap: int, rows: int, seed: int) -> Iterator[Reading]:
+    """Yield random bits as inputs -1 and 1, each to be repeated `gap` steps later. Without memory a bit costs a bit."""
+    random = torch.Generator().manual_seed(seed)
+    bits = torch.randint(0, 2, (gap + 1, rows, 1), generator=random).float()
+    while True:
+        yield Reading(bits[-1] * 2 - 1, bits[0])
+        bits = torch.cat([bits[1:], torch.randint(0, 2, (1, rows, 1), generator=random).float()])
+
+
+def memory_chain(length: int, rows: int, seed: int) -> Iterator[Reading]:
+    """Yield a cue, noise for `length` steps, and a step at which the cue is asked for; chains of rows are out of step.
+
+    The memory chain of reinforcement learning as supervised recall: nothing else is ever answered. Inputs are the
+    cue of -1 or 1, or 0; noise; and a mark of the step that asks.
+    """
+    random = torch.Generator().manual_seed(seed)
+    place = torch.arange(rows) * (length + 1) // rows
+    cue = torch.zeros(rows)
+    while True:
+        new = torch.randint(0, 2, (rows,), generator=random) * 2.0 - 1
+        begins, asks = place == 0, place == length
+        cue = torch.where(begins, new, cue)
+        noise = torch.randint(0, 2, (rows,), generator=random) * 2.0 - 1
+        inputs = torch.stack([torch.where(begins, new, 0.0), noise * ~begins, asks.float()], dim=1)
+        yield Reading(inputs, (cue > 0).float().unsqueeze(1), asks)
+        place = torch.where(asks, 0, place + 1)
+
+
+def text(tokens: NDArray[np.integer], rows: int) -> Iterator[Reading]:
+    """Yield a text in contiguous rows once, each token to be predicted from those before it."""
+    laid_out = torch.from_numpy(tokens[: len(tokens) // rows * rows].astype(np.int64)).view(rows, -1).T
+    for inputs, targets in zip(laid_out[:-1], laid_out[1:], strict=True):
+        yield Reading(inputs, targets)
