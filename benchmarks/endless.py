@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from sgrnn.data import CharacterTokenizer, data_folder, load_texts
 
 
 @dataclass(frozen=True)
@@ -54,5 +57,17 @@ def memory_chain(length: int, rows: int, seed: int) -> Iterator[Reading]:
 def text(tokens: NDArray[np.integer], rows: int) -> Iterator[Reading]:
     """Yield a text in contiguous rows once, each token to be predicted from those before it."""
     laid_out = torch.from_numpy(tokens[: len(tokens) // rows * rows].astype(np.int64)).view(rows, -1).T
-    for inputs, targets in zip(laid_out[:-1], laid_out[1:], strict=True):
+    for inputs, targets in pairwise(laid_out):
         yield Reading(inputs, targets)
+
+
+def open_stream(task: str, length: int, rows: int, seed: int) -> tuple[Iterator[Reading], int, int]:
+    """Return the readings of a task, the features of its inputs, and the size of its vocabulary, 0 but for texts."""
+    if task == "gap":
+        return repeat_after(length, rows, seed), 1, 0
+    if task == "chain":
+        return memory_chain(length, rows, seed), 3, 0
+    names = ["ptb-char"] if task == "text" else ["ptb-char", "python-docs", "ptb-char"]
+    texts = [load_texts(name, data_folder()).texts["train"][: length * 1000] for name in names]
+    tokenizer = CharacterTokenizer.from_text("".join(texts))
+    return text(tokenizer.encode("".join(texts)), rows), 0, tokenizer.vocabulary_size
