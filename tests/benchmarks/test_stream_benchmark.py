@@ -44,10 +44,10 @@ def test_a_text_is_read_once_in_rows() -> None:
 
 @pytest.mark.parametrize("method", [*METHODS, "snap-1", "rtrl"])
 def test_every_method_learns_from_a_stream(method: str) -> None:
-    result = train(**SMALL | {"method": method})
+    result = train(**{**SMALL, "method": method})
     assert result["steps"] == 520 or result["mastered"]
     if method != "future 1":
-        chain = train(**SMALL | {"method": method, "task": "chain", "steps": 60.0})
+        chain = train(**{**SMALL, "method": method, "task": "chain", "steps": 60.0})
         assert chain["steps"] == 60
 
 
