@@ -1,9 +1,9 @@
 """A control loop that learns while it runs: a drive is told what load comes before it is felt.
 
-A camera over each of four belts shows a box or none; three ticks later the box reaches the drive. At every tick the loop
-reads the cameras, has the load predicted, gives that to the drive, and feels what the prediction missed: so the true
-load is known, and learned from before the next tick. Now and then a camera gives NaN. The stream refuses that by name,
-unchanged, and the loop marks the belt as one that is away for a tick.
+A camera over each of four belts shows a box or none; three ticks later the box reaches the drive. At every tick the
+loop reads the cameras, has the load predicted, gives that to the drive, and feels what the prediction missed: so the
+true load is known, and learned from before the next tick. Now and then a camera gives NaN. The stream refuses that by
+name, unchanged, and the loop marks the belt as one that is away for a tick.
 
     $ python examples/control_loop.py
     mean square felt by the drive: 1.00 without control, 0.05 in the last 200 ticks

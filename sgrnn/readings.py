@@ -60,6 +60,8 @@ def count_rows(name: str, given: Any) -> int:
 def one_step(name: str, given: Steps, counting: Tensor | None = None) -> Steps:
     """Return the readings of a step as (1, rows, ...), zeros in rows that do not count.
 
+    They are copies, since a source may write its next readings where these lie.
+
     Args:
         name: what they are called in messages.
         given: (rows, ...), or a nest of such tensors.
@@ -68,7 +70,7 @@ def one_step(name: str, given: Steps, counting: Tensor | None = None) -> Steps:
     Raises:
         InputError: a value that counts is not finite.
     """
-    steps = map_state(lambda tensor: tensor.detach()[None], given)
+    steps = map_state(lambda tensor: tensor.detach()[None].clone(), given)
     if counting is not None and not bool(counting.all()):
         steps = map_state(lambda tensor: _blank(tensor, counting), steps)
     for tensor in leaves(steps):

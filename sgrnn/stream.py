@@ -108,6 +108,7 @@ class Stream:
             ValueError: there are other rows than before.
         """
         rows = self._rows(inputs, is_first=is_first, present=present, answered=answered)
+        is_first, present, answered = (None if each is None else each.clone() for each in (is_first, present, answered))
         inputs = one_step("inputs", inputs, present)
         if targets is None:
             answered, targets = torch.zeros(rows, dtype=torch.bool, device=tensor_of(self.core).device), self._blank
@@ -123,14 +124,15 @@ class Stream:
             outputs, self.state = self._run(inputs, is_first)
             return StreamStep(_last(outputs), None, None)
         mask = None if present is None or bool(present.all()) else present[None]
-        self._before = self._before if self._waiting else self.state
-        self._waiting.append(Span(inputs, targets, is_first, mask=mask))
-        self._answered.append(answered)
-        seen = None
+        seen, before, span = None, self.state, Span(inputs, targets, is_first, mask=mask)
         if self.every > 1:
-            outputs, self.state = self._run(inputs, is_first)
+            outputs, after = self._run(inputs, is_first)
             with torch.no_grad():
                 seen = outputs, self.loss(outputs, targets)
+            self.state = after
+        self._before = self._before if self._waiting else before
+        self._waiting.append(span)
+        self._answered.append(answered)
         metrics = self._learn() if len(self._waiting) == self.every else {}
         outputs, losses = seen or self._seen  # an update after every step has seen what it learned from
         return StreamStep.of(_last(outputs), losses[-1], answered, metrics)

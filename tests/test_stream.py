@@ -161,6 +161,19 @@ def test_without_an_answer_nothing_is_lost_but_the_loss() -> None:
     assert_close(step.loss, step.losses.sum() / 2)
 
 
+@pytest.mark.parametrize("window", [1, 3])
+def test_a_source_may_write_its_next_readings_where_the_last_lie(window: int) -> None:
+    made, other, data = Made(window=window), Made(window=window), readings()
+    places = [torch.empty_like(each) for each in (*data[0], torch.ones(ROWS, dtype=torch.bool))]
+    for number, (inputs, targets) in enumerate(data):
+        present = torch.arange(ROWS) != number % 5
+        for place, each in zip(places, (inputs, targets, present), strict=True):
+            place.copy_(each)
+        made.stream.step(places[0], places[1], present=places[2])
+        other.stream.step(inputs, targets, present=present)
+    assert_identical(made.all(), other.all())
+
+
 def test_before_the_first_answer_it_only_listens() -> None:
     made, data = Made(), readings()
     before, state = made.all(), None
