@@ -102,9 +102,9 @@ class BoundaryReader(RunningMeans):
                 known += [steps for each in spans for steps in leaves(each.targets)]
             seen = None
             if gradients is not None:
-                gradients = predictor.readable(gradients / self.output_square.sqrt().clamp(min=1e-30))
-                known.append(gradients)
-                seen = ahead.take(gradients)
+                in_units = predictor.readable(gradients / self.output_square.sqrt().clamp(min=1e-30))
+                known.append(in_units)
+                seen = ahead.take(in_units)
             lookahead = Lookahead(read_features(model, synthesizer, span, ahead), ahead.valid, seen)
             if not is_finite(*known):
                 lookahead, continuing = finite_lookahead(lookahead, continuing)

@@ -39,8 +39,10 @@ class Window:
         """Return a window of a span, whose data are copied: a caller may write where they lie."""
         inputs, targets = ([steps.detach().clone() for steps in leaves(each)] for each in (span.inputs, span.targets))
         before = [tensor.detach() for tensor in leaves(state)]
-        marks = (None if each is None else each.clone() for each in (span.is_first, span.mask, span.is_last))
-        return Window(inputs, targets, *marks, before, output_gradients, span.size)
+        first, mask, last = (
+            None if each is None else each.clone() for each in (span.is_first, span.mask, span.is_last)
+        )
+        return Window(inputs, targets, first, mask, last, before, output_gradients, span.size)
 
     def marks(self, name: str, default: bool) -> Tensor:
         """Return its marks of this name, (T, B), which are all alike where there are none."""
