@@ -2,6 +2,7 @@
 
 import copy
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,25 @@ def test_in_sum_they_are_those_that_are_run_ahead(name: str, window: int, kind: 
     assert_close(list(gradients(delayed).values()), list(gradients(ahead).values()))
     assert_close([step.loss for step in late_steps], [step.loss for step in steps])
     assert_close(late_steps[-1].state, steps[-1].state)
+
+
+def test_nothing_is_seen_beyond_the_end_of_a_row() -> None:
+    """Of a row that ends and whose next sequence goes on from its state, since no step is marked as a first."""
+    steps, ends, row = 9, 3, 1
+    whole, marked = make_span(steps), make_span(steps, is_first=[(ends + 1, row)])
+    last = torch.zeros(ROWS, dtype=torch.bool)
+    last[row] = True
+    plain = windows_of(whole, 1)
+    plain[ends] = replace(plain[ends], is_last=last)
+    futures = [replace(one, future=other.future) for one, other in
+               zip(plain, windows_of(marked, 1, AHEAD), strict=True)]  # fmt: skip
+    state = make_state(make_core("LSTM-2"))
+    ahead, delayed = make_synthetic(make_core("LSTM-2"), 1), make_delayed(make_synthetic(make_core("LSTM-2"), 1))
+    middle = run_stream(ahead, futures[: steps - AHEAD], state)[-1].state
+    run_stream(TruncatedBPTT(ahead.model, squared_error, 1), plain[steps - AHEAD :], middle)
+    run_stream(delayed, plain, state)
+    assert_close(gradients(delayed.model), gradients(ahead.model))
+    assert_close(list(gradients(delayed).values()), list(gradients(ahead).values()))
 
 
 def test_an_adjoint_synthesizer_carries_back_all_that_has_been_seen() -> None:
