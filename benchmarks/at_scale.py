@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from frame import Record, benchmark, grid
+from frame import LARGE, Record, benchmark, grid
 from shown import print_table
 
 from sgrnn.cores import LSTM
@@ -36,7 +36,7 @@ def on_paper(layers: int, units: int, vocabulary: int, window: int, kind: str) -
         core = LSTM(units, units, layers)
         model = LanguageModel(vocabulary, units, core, units)
         options: dict[str, Any] = {"error": {}, "adjoint": {"window": window}}[kind]
-        synthesizer = model.synthesizer() if kind == "error" else model.adjoint_synthesizer(**options)
+        synthesizer = model.synthesizer(**LARGE) if kind == "error" else model.adjoint_synthesizer(**options)
         features = state_size(model.initial_state(1))
     of_core, of_output, of_synthesizer = count(core), count(model.output), count(synthesizer)
     ahead = synthesizer.lookahead

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from frame import whole
+from frame import LARGE, whole
 from torch import Tensor, nn
 from updates import Updates
 
@@ -94,14 +95,15 @@ def plain_loop(setting: Setting, compiled: bool = False, low: bool = False) -> U
     return update
 
 
-def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesizer: int) -> Update:
+def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesizer: Any) -> Update:
     """Return the training step of `plain_loop`, with this package and a gradient estimator.
 
     Args:
         setting: the model, and how it is trained.
-        kind: "full", "truncated", "exact", "synthetic" or "mixed": a mixed estimator at a time of real gradients.
+        kind: "full", "truncated", "exact", "synthetic" or "mixed": a mixed estimator at a time of real gradients; the
+            second and the fourth also with ", low memory".
         low_core: take the core's products too in the setting's precision.
-        synthesizer: options of `LanguageModel.synthesizer`.
+        synthesizer: options of `LanguageModel.synthesizer`, and `ahead` as `SyntheticGradients`.
     """
     precision = getattr(torch, setting.precision)
     core = sgrnn.LSTM(setting.hidden, setting.hidden, setting.layers, precision=precision if low_core else None)
@@ -123,17 +125,21 @@ def our_loop(setting: Setting, kind: str, *, low_core: bool = False, **synthesiz
     return update
 
 
-def build_estimator(kind: str, window: int, model: sgrnn.LanguageModel, **synthesizer: int) -> sgrnn.GradientEstimator:
+def build_estimator(
+    kind: str, window: int, model: sgrnn.LanguageModel, ahead: str | None = None, **synthesizer: Any
+) -> sgrnn.GradientEstimator:
     """Return the estimator of a kind, as `our_loop` describes it."""
     if kind == "full":
         return sgrnn.BPTT(model, model.loss)
+    kind, low_memory = kind.removesuffix(", low memory"), kind.endswith(", low memory")
     if kind == "truncated":
-        return sgrnn.TruncatedBPTT(model, model.loss, window, parallel=None)
+        return sgrnn.TruncatedBPTT(model, model.loss, window, parallel=None, low_memory=low_memory)
     if kind == "exact":
         return sgrnn.ExactAhead(model, model.loss, window, 8, parallel=None)
     estimator = sgrnn.SyntheticGradients(
-        model, model.loss, window, synthesizer=model.synthesizer(**synthesizer), parallel=None
-    )
+        model, model.loss, window, synthesizer=model.synthesizer(**synthesizer), ahead=ahead, parallel=None,
+        low_memory=low_memory,
+    )  # fmt: skip
     return sgrnn.Mixed(estimator, sgrnn.schedules.Constant(0.0), real_window=window) if kind == "mixed" else estimator
 
 
@@ -144,9 +150,14 @@ CONTENDERS: dict[str, Callable[[Setting], Update]] = {
     "full": lambda setting: our_loop(setting, "full"),
     "truncated": lambda setting: our_loop(setting, "truncated"),
     "truncated, low core": lambda setting: our_loop(setting, "truncated", low_core=True),
+    "truncated, low memory": lambda setting: our_loop(setting, "truncated, low memory"),
     "exact": lambda setting: our_loop(setting, "exact"),
     "synthetic": lambda setting: our_loop(setting, "synthetic"),
-    "synthetic, light": lambda setting: our_loop(setting, "synthetic", lookahead=2, hidden_size=64, rank=16),
+    "synthetic, large": lambda setting: our_loop(setting, "synthetic", ahead="model", **LARGE),
+    "synthetic, light": lambda setting: our_loop(
+        setting, "synthetic", ahead="model", lookahead=2, **LARGE | {"hidden_size": 64, "rank": 16}
+    ),
+    "synthetic, low memory": lambda setting: our_loop(setting, "synthetic, low memory"),
     "mixed while real": lambda setting: our_loop(setting, "mixed"),
 }
 

@@ -7,6 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from sgrnn.errors import InputError
 from sgrnn.training.train_all import processes, train_all
 
 Record = dict[str, Any]
+LARGE = {"hidden_size": 128, "rank": 32, "projection": 32, "near": 2}
+"""Sizes of the synthesizer that was the default until the small one was, which most records were measured with."""
 COMPARED = {
     "truncated": ["--gradient.kind=truncated"],
     "synthetic": ["--gradient.kind=synthetic"],
@@ -179,6 +182,14 @@ def score_of(rows: list[Record], metric: str, figure: str, best: bool = True) ->
         record |= {"updates": scores[-1]["update"], "epochs": scores[-1]["epoch"], "seconds": scores[-1]["seconds"]}
     late = [row for row in rows if "loss" in row][-5:]
     return record | {name: statistics.fmean(row[name] for row in late) for name in LATE if late and name in late[-1]}
+
+
+def value_at(curve: list[list[float]], update: float) -> float | None:
+    """Interpolate between two evaluations; None before the first and after the last."""
+    for (before, low), (after, high) in pairwise(curve):
+        if before <= update <= after:
+            return low + (high - low) * (update - before) / (after - before)
+    return None
 
 
 def run_all(train: Callable[..., Record], conditions: Sequence[Condition], out: Path, jobs: int) -> Iterator[Record]:

@@ -14,8 +14,9 @@ a synthesizer predicts that of the eight steps it sees. At a window as long as t
 update every 20 steps and gradients through 28.
 
 Beside these, with --estimators: `grounded` (in one span of four the windows are four times as long, up to the span),
-`adjoint` (a learned backward pass through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper:
-`light` (two steps ahead in the place of eight, half of the synthesizer's units and rank) and `light, one ahead`.
+`control variate` (all corrected by the true gradients of a quarter of the rows), `adjoint` (a learned backward pass
+through the windows of a span), `lambda 0.5` (TD(lambda) over them), and cheaper: `light` (two steps ahead in the place
+of eight, half of the synthesizer's units and rank) and `light, one ahead`.
 
 Two numbers for each condition: after equal tokens, and after equal seconds, the time that truncation with the first
 long window takes for its epoch. How long an update takes is measured beforehand, all conditions side by side in
@@ -34,7 +35,6 @@ import argparse
 import math
 import statistics
 from collections.abc import Iterator
-from itertools import pairwise
 
 from frame import (
     Condition,
@@ -46,6 +46,7 @@ from frame import (
     positive,
     score_of,
     train_recipes,
+    value_at,
     whole,
 )  # fmt: skip
 from matplotlib.figure import Figure
@@ -131,14 +132,6 @@ def differences(records: list[Record], long: int | None) -> list[Record]:
                 "estimator": estimator, "window": window, "truncated_window": other, "seeds": seeds,
             })  # fmt: skip
     return found
-
-
-def value_at(curve: list[list[float]], update: float) -> float | None:
-    """Interpolate between two evaluations; None before the first and after the last."""
-    for (before, low), (after, high) in pairwise(curve):
-        if before <= update <= after:
-            return low + (high - low) * (update - before) / (after - before)
-    return None
 
 
 def at_equal_seconds(records: list[Record], ratios: dict[tuple, float], long: int) -> list[Record]:

@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from frame import (
+    LARGE,
     Condition,
     Record,
     add_training_options,
@@ -72,7 +73,7 @@ def build_estimator(method: str, window: int, core: sgrnn.LSTM, loss: Loss, inpu
                 size, hidden_size, input_size, window=window, hidden_size=32, rank=16, projection=16
             )
         case "errors":
-            synthesizer = sgrnn.ErrorSynthesizer(size, hidden_size, input_size, hidden_size=64)
+            synthesizer = sgrnn.ErrorSynthesizer(size, hidden_size, input_size, **LARGE | {"hidden_size": 64})
         case "state" | "state, auxiliary":
             synthesizer, options = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in method), {"remove_mean": True}
         case "bp-lambda":

@@ -21,7 +21,7 @@ STYLES = {
     "lambda 0.5": (GREEN, "^", ":"), "light": (GREEN, "P", "--"), "light, one ahead": (GREEN, "p", ":"),
     "synthetic, light": (GREEN, "P", "--"), "errors": (GREEN, "D", "-."), "state": (GREEN, "v", ":"),
     "state, auxiliary": (GREEN, "^", ":"), "every step": (GREEN, "v", "--"), "no error": (GREEN, "D", "-."),
-    "message alone": (GREEN, "^", ":"),
+    "message alone": (GREEN, "^", ":"), "control variate": (GREEN, "s", "--"),
     # controls
     "zero": (RED, "+", ":"), "shuffled": (RED, "x", ":"), "none": (RED, "x", ":"),
     # exact ones
@@ -65,6 +65,19 @@ def spread(values: Iterable[float | None], digits: int = 3) -> str:
     if len(numbers) >= 4 and math.inf not in numbers:
         return f"{text} ± {statistics.stdev(numbers) / len(numbers) ** 0.5:.{digits}f}"
     return f"{text} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})" if len(numbers) > 1 else text
+
+
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """Return the median as `value`, and the quartiles as `low` and `high`."""
+    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else [*values] * 3
+    return {"value": middle, "low": low, "high": high}
+
+
+def write_quartiles(record: Mapping[str, Any]) -> str:
+    """Write a median, and the quartiles where it has some."""
+    if "low" not in record:
+        return f"{record['value']:.2f}"
+    return f"{record['value']:.2f} ({record['low']:.2f} to {record['high']:.2f})"
 
 
 def new_figure(columns: int, rows: int = 1, height: float = 4.5, **options: Any) -> tuple[Figure, list[Axes]]:

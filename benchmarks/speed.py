@@ -4,7 +4,8 @@
 
 Contenders: `plain`, what a user writes today with `torch.nn.LSTM`; `plain, compiled`, the same through `torch.compile`,
 where that works; `plain, autocast`, the same under bfloat16 autocast; `full`, `truncated`, `synthetic` and `mixed while
-real`, ours; `synthetic, light`, whose synthesizer has half the size and sees two steps ahead in the place of eight.
+real`, ours; `synthetic, large`, with four times the units and the model run ahead; and `synthetic, light`, half as
+large, which sees two steps ahead in the place of eight.
 Ours take their output layer's products in the setting's precision, and `truncated, low core` those of its core too; the
 others ignore it. Everybody takes one update per span: --span steps, or the window where that is longer.
 
@@ -35,7 +36,7 @@ from contenders import CONTENDERS, Setting, shape
 from frame import Record, benchmark, grid, whole
 from matplotlib.figure import Figure
 from race import Entrant, Race, Timing, busy, finish
-from shown import new_figure, plot_middles, print_table, style
+from shown import new_figure, plot_middles, print_table, quartiles, style, write_quartiles
 
 from sgrnn.config.build.optimizer import choose_device
 from sgrnn.training.train_all import prepare_process
@@ -54,7 +55,8 @@ MODELS = [(2, 200), (2, 650), (3, 1150)]
 RATIOS = [
     ("truncated", "plain"), ("truncated", "plain, autocast"), ("truncated", "plain, compiled"), ("truncated", "full"),
     ("truncated, low core", "plain"), ("truncated, low core", "plain, autocast"),
-    ("synthetic", "truncated"), ("synthetic, light", "truncated"), ("synthetic", "full"),
+    ("synthetic", "truncated"), ("synthetic, large", "truncated"), ("synthetic, light", "truncated"),
+    ("synthetic", "full"),
     ("mixed while real", "truncated"),
 ]  # fmt: skip
 DRAWN = {"plain": ["truncated"], "truncated": ["synthetic", "synthetic, light"]}
@@ -118,8 +120,8 @@ def measure(setting: Setting, entrants: Sequence[Entrant], beside: Sequence[int]
             clock, processor = zip(*timings, strict=True)
             seconds = statistics.median(clock)
             found = {
-                MILLISECONDS: _quartiles([1e3 * value for value in clock]),
-                PROCESSORS: _quartiles([1e3 * value for value in processor]),
+                MILLISECONDS: quartiles([1e3 * value for value in clock]),
+                PROCESSORS: quartiles([1e3 * value for value in processor]),
                 "tokens per second": {"value": setting.tokens / seconds},
                 "share of peak": {"value": least[entrant.threads] / seconds},
                 "peak memory, MiB": {"value": memory[entrant] / MEBIBYTE},
@@ -128,17 +130,12 @@ def measure(setting: Setting, entrants: Sequence[Entrant], beside: Sequence[int]
                 reference = times.get(entrant._replace(contender=other))
                 if entrant.contender == one and reference is not None:
                     ratios = [ours.clock / theirs.clock for ours, theirs in zip(timings, reference, strict=True)]
-                    found[f"time ratio {one} / {other}"] = _quartiles(ratios)
+                    found[f"time ratio {one} / {other}"] = quartiles(ratios)
             fields = {**entrant._asdict(), "busy": number}
             records += [{"metric": metric, **values, **fields} for metric, values in found.items()]
     where = torch.cuda.get_device_name() if setting.device == "cuda" else f"CPU, {os.cpu_count()} cores"
     fixed = {"setting": setting.name, **asdict(setting), "machine": where, "rounds": rounds}
     return [record | fixed | {"multiply_adds": multiply_adds(setting)} for record in records]
-
-
-def _quartiles(values: Sequence[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else [*values] * 3
-    return {"value": middle, "low": low, "high": high}
 
 
 def show(records: list[Record]) -> None:
@@ -155,20 +152,15 @@ def show(records: list[Record]) -> None:
             if "failure" in own:
                 lines.append([*label, f"does not work here: {own['failure']['value']}", "", "", "", "", ""])
                 continue
-            cells = [quartiles(own[metric]) if metric in own else "" for metric in (MILLISECONDS, PROCESSORS)]
+            cells = [write_quartiles(own[metric]) if metric in own else "" for metric in (MILLISECONDS, PROCESSORS)]
             for metric, form in (("tokens per second", ",.0f"), ("share of peak", ".0%"), ("peak memory, MiB", ",.0f")):
                 cells.append(format(own[metric]["value"], form) if metric in own else "")
-            ratios = [f"{quartiles(r)} of {metric.split(' / ')[1]}'s" for metric, r in own.items() if " / " in metric]
+            ratios = [
+                f"{write_quartiles(r)} of {metric.split(' / ')[1]}'s" for metric, r in own.items() if " / " in metric
+            ]
             lines.append([*label, *cells, "; ".join(ratios)])
         header = ["", "threads", "waiting", "busy", "ms per update", "ms of processors", "tokens/s", "of peak", "MiB"]
         print_table([*header, "time"], lines, title)
-
-
-def quartiles(record: Record) -> str:
-    """Write a median, and the quartiles where it has some."""
-    if "low" not in record:
-        return f"{record['value']:.2f}"
-    return f"{record['value']:.2f} ({record['low']:.2f} to {record['high']:.2f})"
 
 
 def draw(records: list[Record]) -> Figure:

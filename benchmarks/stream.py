@@ -75,7 +75,9 @@ def build_estimator(method: str, core: nn.Module, loss: Loss, sizes: tuple[int, 
                 state, outputs, inputs, window=window, hidden_size=32, rank=16, projection=16, aligned_size=None
             )
             return sgrnn.Delayed(sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer), late)
-    synthesizer = sgrnn.ErrorSynthesizer(state, outputs, inputs, lookahead=late, hidden_size=64)
+    synthesizer = sgrnn.ErrorSynthesizer(
+        state, outputs, inputs, lookahead=late, hidden_size=64, rank=32, projection=32, near=2
+    )
     synthetic = sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer, shuffle=kind == "shuffled")
     return synthetic if kind == "future" else sgrnn.Delayed(synthetic)
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from frame import COMPARED, Condition, Record
+from frame import COMPARED, LARGE, Condition, Record
 
 from sgrnn.config.files import parse_recipe
 from sgrnn.config.recipe import Recipe
@@ -55,15 +55,19 @@ TASKS = {
         *CHARACTERS, *HALVED, "--schedule.after=6", "--training.epochs=12"
     ]),
 }  # fmt: skip
-LIGHT = ["--gradient.kind=synthetic", "--gradient.synthesizer.hidden_size=64", "--gradient.synthesizer.rank=16"]
+SYNTHETIC, OF = ["--gradient.kind=synthetic", "--gradient.ahead=model"], "--gradient.synthesizer."
+LARGER = [*SYNTHETIC, *(f"{OF}{name}={value}" for name, value in LARGE.items())]
+LIGHT = [*SYNTHETIC, f"{OF}hidden_size=64", f"{OF}rank=16", f"{OF}projection=32", f"{OF}near=2"]
 ESTIMATORS = {
     **COMPARED,
-    "grounded": ["--gradient.kind=synthetic", "--gradient.ground_every=4", "--gradient.ground_window={longer}"],
+    "synthetic, large": LARGER,
+    "grounded": [*LARGER, "--gradient.ground_every=4", "--gradient.ground_window={longer}"],
+    "control variate": [*LARGER, "--gradient.true_share=0.25"],
     "adjoint": ["--gradient.kind=synthetic", "--gradient.synthesizer.kind=adjoint"],
-    "lambda 0.5": ["--gradient.kind=synthetic", "--gradient.trace_decay=0.5"],
+    "lambda 0.5": [*LARGER, "--gradient.trace_decay=0.5"],
     "exact ahead": ["--gradient.kind=exact", "--gradient.lookahead=8"],
-    "light": [*LIGHT, "--gradient.synthesizer.lookahead=2"],
-    "light, one ahead": [*LIGHT, "--gradient.synthesizer.lookahead=1"],
+    "light": [*LIGHT, f"{OF}lookahead=2"],
+    "light, one ahead": [*LIGHT, f"{OF}lookahead=1"],
 }
 SHAPES = {
     "base": [],

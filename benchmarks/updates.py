@@ -80,6 +80,17 @@ class RecipeUpdates:
 
 def seconds_per_update(recipes: Mapping[Key, Recipe], rounds: int = 12, updates: int = 8) -> dict[Key, float]:
     """Return medians over interleaved rounds, all recipes side by side on one thread."""
+    return {key: median(values) for key, values in seconds_by_round(recipes, rounds, updates).items()}
+
+
+def seconds_by_round(recipes: Mapping[Key, Recipe], rounds: int, updates: int) -> dict[Key, list[float]]:
+    """Return what an update took in each of some interleaved rounds, all recipes side by side on one thread.
+
+    Args:
+        recipes: by what tells them apart.
+        rounds: how often everybody has a turn.
+        updates: of a turn.
+    """
     prepare_process(1)
     loops = {key: RecipeUpdates(recipe) for key, recipe in recipes.items()}
     times: dict[Key, list[float]] = {key: [] for key in loops}
@@ -90,7 +101,34 @@ def seconds_per_update(recipes: Mapping[Key, Recipe], rounds: int = 12, updates:
                 update()
             if number:
                 times[key].append((time.perf_counter() - began) / updates)
-    return {key: median(values) for key, values in times.items()}
+    return times
+
+
+def calls_and_bytes(call: Callable[[], object]) -> tuple[int, int]:
+    """Count the operators that a call calls, those inside others too, and the bytes of tensors that it adds at most.
+
+    Every allocation of torch's own memory on a CPU counts when it is made and when it is freed, also those inside an
+    operator. What a kernel of another library takes for itself, and what was held before, do not.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    calls = sum(row.count for row in profiler.key_averages() if row.key.startswith("aten::"))
+    held = most = 0
+    assert profiler.profiler is not None
+    assert profiler.profiler.kineto_results is not None
+    for event in profiler.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()  # pyright: ignore
+            most = max(most, held)
+    return calls, most
+
+
+def weigh(recipe: Recipe, before: int = 2) -> tuple[int, int]:
+    """Return `calls_and_bytes` of an update after so many others: activations, gradients and what is in between."""
+    update = RecipeUpdates(recipe)
+    for _ in range(before):
+        update()
+    return calls_and_bytes(update)
 
 
 class _Operations(TorchDispatchMode):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BPTT,
         Boundary,
         Checkpointed,
+        ControlVariate,
         Delayed,
         ExactAhead,
         GradientEstimator,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sgrnn.stream import Stream
     from sgrnn.synthesizers import (
         AdjointSynthesizer,
+        DiagonalSynthesizer,
         ErrorSynthesizer,
         Interface,
         Lookahead,
@@ -65,7 +67,9 @@ __all__ = [
     "BPLambda",
     "Boundary",
     "Checkpointed",
+    "ControlVariate",
     "Delayed",
+    "DiagonalSynthesizer",
     "Dropout",
     "ErrorSynthesizer",
     "ExactAhead",
@@ -103,8 +107,10 @@ _HOMES = {
     "cores": "GRU LSTM RNN AdaptedCore HierarchicalCore initial_state",
     "cores.dropout": "Dropout",
     "errors": "InputError",
-    "estimators": "BPTT Boundary Checkpointed Delayed ExactAhead GradientEstimator Mixed Step SyntheticGradients "
-    "TruncatedBPTT schedules",
+    "estimators": (
+        "BPTT Boundary Checkpointed ControlVariate Delayed ExactAhead GradientEstimator Mixed Step SyntheticGradients "
+        "TruncatedBPTT schedules"
+    ),
     "estimators.online": "RTRL UORO BPLambda SnAp1",
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",
@@ -114,7 +120,10 @@ _HOMES = {
     "span": "Span",
     "state": "State state_size",
     "stream": "Stream",
-    "synthesizers": "AdjointSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage Synthesizer",
+    "synthesizers": (
+        "AdjointSynthesizer DiagonalSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage "
+        "Synthesizer"
+    ),
     "training.exporting": "export",
     "training.loading": "load",
     "training.scoring": "score",

@@ -14,6 +14,12 @@ from sgrnn.state import State, map_state
 AllReduce = Callable[[Tensor], Tensor]  # of the same shape on all processes -> their sum, the same to the bit on all
 
 
+def column_means(sums: Tensor, all_reduce: AllReduce | None) -> Tensor:
+    """Return the mean of every column over the rows of all processes, from this one's sums and, last, its rows."""
+    sums = sums if all_reduce is None else all_reduce(sums)
+    return sums[:-1] / sums[-1]
+
+
 def gather_rows(state: State, rank: int, world_size: int, all_reduce: AllReduce | None) -> State:
     """Return the rows of all processes, in order of rank, on each of them.
 

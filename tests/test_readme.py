@@ -54,7 +54,7 @@ def test_there_are_examples_where_a_reader_expects_them() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_gradient_section_on_a_page_is_one_of_a_recipe(page: str) -> None:
-    rest = "task: {kind: copy}\nmodel: {hidden_size: 4}\noptimizer: {kind: adam}\ntraining: {epochs: 9}\n"
+    rest = "data: {corpus: python-docs}\nmodel: {hidden_size: 4}\noptimizer: {kind: adam}\ntraining: {epochs: 9}\n"
     for section in re.findall(r"`(gradient: \{.+?\})`", PAGES[page], re.DOTALL):
         parse_recipe(rest + section, section)
 

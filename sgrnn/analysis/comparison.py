@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sgrnn.config.gradient import TruncatedBPTTConfig
 from sgrnn.training.about import read_scores
 from sgrnn.training.best import best_record
 from sgrnn.training.run import Run
@@ -90,10 +91,17 @@ def without_evaluation(runs: list[Run]) -> list[str]:
 
 
 def estimator_name(run: Run) -> str:
-    """Return the kind of a run's gradient estimator, and its window if it has one."""
+    """Return the kind of a run's gradient estimator, and its window if it has one, and every how many steps."""
     gradient = run.recipe.gradient
-    window = getattr(gradient, "window", None)
-    return gradient.kind if window is None else f"{gradient.kind} {window}"
+    window, every = (getattr(gradient, name, None) for name in ("window", "every"))
+    name = gradient.kind if window is None else f"{gradient.kind} {window}"
+    return name if every is None else f"{name} every {every}"
+
+
+def is_plain(run: Run) -> bool:
+    """Return True where a run's gradients are those of plain truncation, in windows that do not overlap."""
+    gradient = run.recipe.gradient
+    return isinstance(gradient, TruncatedBPTTConfig) and gradient.every is None
 
 
 def _metrics(run: Run) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 
 from sgrnn.analysis.plain_metrics import alignment_metrics, bias_metrics, health_metrics, plain
 from sgrnn.config.build.gradient import build_estimator
-from sgrnn.config.gradient import OnlineConfig
+from sgrnn.config.gradient import CheckpointedConfig, OnlineConfig
 from sgrnn.diagnostics import (
     block_ends,
     measure_alignment,
@@ -113,7 +113,8 @@ def read_diagnosis(run: Run) -> dict[str, Any] | None:
 
 def own_window(run: Run) -> int | None:
     """Return T of a run's estimator; None for full back-propagation through the span."""
-    return getattr(run.recipe.gradient, "window", None)
+    gradient = run.recipe.gradient
+    return None if isinstance(gradient, CheckpointedConfig) else getattr(gradient, "window", None)
 
 
 def comparison_windows(steps: int, own: int | None) -> list[int]:

@@ -6,7 +6,7 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import Any, NamedTuple, final
 
-from sgrnn.analysis.comparison import SCORES, best_test, estimator_name, headline
+from sgrnn.analysis.comparison import SCORES, best_test, estimator_name, headline, is_plain
 from sgrnn.analysis.standing import standing_of
 from sgrnn.training.best import best_record
 from sgrnn.training.run import Run
@@ -54,8 +54,8 @@ def differences(runs: Sequence[Run]) -> list[str]:
         the standard error of the difference where both recipes have several runs.
     """
     groups = _groups(runs)
-    truncated = [group for group in groups if group.recipe.gradient.kind == "truncated"]
-    others = [group for group in groups if group.recipe.gradient.kind != "truncated"]
+    truncated = [group for group in groups if is_plain(group.runs[0])]
+    others = [group for group in groups if not is_plain(group.runs[0])]
     return [text for one in others for other in truncated if _alike(one, other) for text in _difference(one, other)]
 
 

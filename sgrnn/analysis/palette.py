@@ -13,12 +13,12 @@ CONTROL = "#D55E00"
 """Red: what must not help, such as predictions in the wrong rows, or zeros."""
 
 EXACT = "#000000"
-"""Black: full back-propagation, and exact gradients of the next steps."""
+"""Black: full back-propagation, checkpointed or not, and exact gradients of the next steps."""
 
 OTHER = "#CC79A7"
 """Purple: any other gradient estimator."""
 
-_COLORS = {"truncated": TRUNCATED, "synthetic": SYNTHETIC, "bptt": EXACT, "exact": EXACT}
+_COLORS = {"truncated": TRUNCATED, "synthetic": SYNTHETIC, "bptt": EXACT, "checkpointed": EXACT, "exact": EXACT}
 _MARKERS = "osD^vP*X"
 
 

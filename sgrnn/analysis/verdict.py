@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sgrnn.analysis.comparison import is_plain
 from sgrnn.analysis.diagnosis import own_window
 from sgrnn.config.gradient import OnlineConfig
 from sgrnn.diagnostics.estimates import is_unknown
@@ -41,8 +42,7 @@ def worth(run: Run, diagnosis: dict[str, Any] | None) -> str:
         text = f"worth a window of {value:.1f} ± {error:.1f}"
     if own is None:
         return f"{text}, its own is the whole span{_age(run, diagnosis)}"
-    truncated = run.recipe.gradient.kind == "truncated"
-    compared = "plain truncation" if truncated else _compared(value, error, own)
+    compared = "plain truncation" if is_plain(run) else _compared(value, error, own)
     return f"{text}, its own is {own}: {compared}{_age(run, diagnosis)}"
 
 

@@ -29,6 +29,7 @@ log and to keep, on which machine, where the same text lies, what limits a gradi
 
 _MAY_CHANGE = (
     "gradient.parallel",
+    "gradient.low_memory",
     "optimizer.learning_rate",
     "optimizer.weight_decay",
     "synthesizer_optimizer.learning_rate",

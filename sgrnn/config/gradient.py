@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from sgrnn.config.section import Section, Share
+from sgrnn.config.section import PositiveShare, Section, Share
 from sgrnn.config.source import ConstantSourceConfig, SourceConfig
 from sgrnn.config.synthesizers import ErrorSynthesizerConfig, SynthesizerConfig
 
@@ -15,14 +15,28 @@ class BPTTConfig(Section):
     kind: Literal["bptt"] = "bptt"
 
 
+class CheckpointedConfig(Section):
+    """Back-propagation through the whole span with the graph of one window at a time, for one more forward pass."""
+
+    kind: Literal["checkpointed"] = "checkpointed"
+    window: PositiveInt
+    """Steps whose graph is kept at a time; the gradient goes back through the whole span."""
+
+
 class TruncatedBPTTConfig(Section):
     """No gradient crosses a boundary."""
 
     kind: Literal["truncated"] = "truncated"
     window: PositiveInt
     """Steps back-propagated together."""
+    every: PositiveInt | None = None
+    """Steps between two updates, `training.span`, for windows that overlap: TBPTT(every, window); null for windows that
+    divide a span."""
     parallel: bool | None = None
     """Run the windows of a span as one batch; null for where that is faster, never with interfaces."""
+    low_memory: bool = False
+    """Free the graph of each window as soon as it has gone backwards, so that memory does not grow with the span; the
+    loss is computed window by window, which takes longer where the output layer is large."""
 
 
 class ExactAheadConfig(Section):
@@ -47,7 +61,10 @@ class SyntheticGradientsConfig(Section):
     """Predictor of the gradients."""
     run_ahead: NonNegativeInt | None = None
     """Steps that the model is run beyond a span, for a synthesizer that sees output gradients to know those there; null
-    for its lookahead."""
+    for its lookahead, or for none where their targets do."""
+    ahead: Literal["model", "targets"] | None = None
+    """Source of the output gradients beyond a span: the model, run there; or the targets alone of the steps that it is
+    not run over; null for the targets of a text, if `run_ahead` is null and the synthesizer is none of one window."""
     delay: PositiveInt | None = None
     """Steps after which the gradient comes, of output gradients that have been seen by then, in the place of running
     ahead: for spans of one window, which `training.span` is where it is null; null for running ahead."""
@@ -65,6 +82,9 @@ class SyntheticGradientsConfig(Section):
     """A control: every row gets the prediction for another, and the synthesizer learns from what that does."""
     parallel: bool | None = None
     """Run the windows of a span as one batch; null for where that is faster, never with interfaces."""
+    low_memory: bool = False
+    """Free the graph of each window as soon as it has gone backwards, so that memory does not grow with the span; the
+    loss is computed window by window, which takes longer where the output layer is large."""
     source: Annotated[SourceConfig, Field(discriminator="kind")] = ConstantSourceConfig()
     """Where the gradient at a boundary comes from, over time: the synthesizer, or back-propagation (real)."""
     real_window: PositiveInt | None = None
@@ -73,6 +93,10 @@ class SyntheticGradientsConfig(Section):
     """In one of so many spans with synthetic gradients these are those of a longer window, `ground_window`."""
     ground_window: PositiveInt | None = None
     """Steps back-propagated together in those spans, at least `window`; goes together with `ground_every`."""
+
+    true_share: PositiveShare | None = None
+    """Share of rows, drawn for every span, by whose true gradient through the span all is corrected, so that it is
+    unbiased (control variates); null for none. Only where all gradients are synthetic, and none grounded."""
 
 
 class RTRLConfig(Section):
@@ -108,4 +132,6 @@ class BPLambdaConfig(Section):
 
 
 OnlineConfig = RTRLConfig | UOROConfig | SnAp1Config | BPLambdaConfig
-GradientConfig = BPTTConfig | TruncatedBPTTConfig | ExactAheadConfig | SyntheticGradientsConfig | OnlineConfig
+GradientConfig = (
+    BPTTConfig | CheckpointedConfig | TruncatedBPTTConfig | ExactAheadConfig | SyntheticGradientsConfig | OnlineConfig
+)

@@ -7,7 +7,7 @@ are asked (`sgrnn.config.build.trial`).
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sgrnn.config.gradient import ExactAheadConfig, OnlineConfig, SyntheticGradientsConfig
+from sgrnn.config.gradient import ExactAheadConfig, OnlineConfig, SyntheticGradientsConfig, TruncatedBPTTConfig
 from sgrnn.config.optimization import WarmRestartsConfig
 from sgrnn.config.section import Section
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, ConstantSourceConfig, RampConfig
@@ -31,7 +31,10 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
     gradient = recipe.gradient
     if isinstance(gradient, ExactAheadConfig | OnlineConfig):
         yield from _steps_run_again(recipe)
+    if isinstance(gradient, TruncatedBPTTConfig) and gradient.every is not None:
+        yield from _windows_overlap(recipe, gradient, gradient.every)
     if isinstance(gradient, SyntheticGradientsConfig):
+        yield from _true_share_stands_alone(recipe, gradient)
         yield from _source_takes_turns(recipe, gradient)
         yield from _windows_fit(recipe, gradient)
         yield from _delay_fits(recipe, gradient)
@@ -55,6 +58,7 @@ def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
         ("model.embedding_size", model.embedding_size is not None),
         ("model.tied", model.tied),
         ("model.dropout", model.dropout > 0),
+        ("gradient.ahead", getattr(recipe.gradient, "ahead", None) == "targets"),
         ("training.output_precision", training.output_precision != "float32"),
         ("sample", sample != type(sample)()),
     ):
@@ -78,6 +82,19 @@ def _steps_run_again(recipe: "Recipe") -> Iterator[str]:
             )
 
 
+def _windows_overlap(recipe: "Recipe", gradient: TruncatedBPTTConfig, every: int) -> Iterator[str]:
+    """Yield a message for each field that does not fit windows of which the next begins before the last has ended."""
+    if recipe.span != every:
+        span = "a whole episode" if recipe.span is None else recipe.span
+        yield f"training.span must be gradient.every, {every}, the steps between two updates, got {span}"
+    for place, level in enumerate(recipe.model.slower_levels):
+        if level.interface:
+            yield (
+                f"model.slower_levels.{place}.interface must be false with gradient.every, which sends each message "
+                "again and answers a part of it each time, got true"
+            )
+
+
 def _source_takes_turns(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:
     """Yield a message for each source of the gradient that would never change during the run."""
     source, training = gradient.source, recipe.training
@@ -97,6 +114,20 @@ def _source_takes_turns(recipe: "Recipe", gradient: SyntheticGradientsConfig) ->
             )
     if isinstance(source, AlternateConfig) and source.unit == "updates" and source.every != int(source.every):
         yield f"gradient.source.every must be a whole number of updates, got {source.every:g}"
+
+
+def _true_share_stands_alone(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:
+    """Yield a message for each field beside a share of true gradients that leaves them without a meaning."""
+    if gradient.true_share is None:
+        return
+    if recipe.model.dropout > 0:
+        yield (
+            "model.dropout must be 0 for gradient.true_share, which runs rows again and would draw other masks, got "
+            f"{recipe.model.dropout}"
+        )
+    for name in ("source", "ground_every"):
+        if getattr(gradient, name) != type(gradient).model_fields[name].default:
+            yield f"gradient.true_share corrects synthetic gradients in every span: remove it, or gradient.{name}"
 
 
 def _windows_fit(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:
@@ -128,7 +159,13 @@ def _delay_fits(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterato
     for place, level in enumerate(recipe.model.slower_levels):
         if level.interface:
             yield f"model.slower_levels.{place}.interface must be false with gradient.delay, got true"
-    unfit = ("run_ahead", "ground_every", "ground_window", "real_window", "source", "trace_decay", "parallel")
+    unfit = (
+        "run_ahead", "ahead", "ground_every", "ground_window", "real_window", "source", "trace_decay", "parallel",
+        "low_memory", "true_share",
+    )  # fmt: skip
     for name in unfit:
         if getattr(gradient, name) != type(gradient).model_fields[name].default:
-            yield f"gradient.{name} is of no use with gradient.delay, with which a span is one window: remove one"
+            yield (
+                f"gradient.{name} is of no use with gradient.delay, with which a span is one window and nothing is run "
+                "ahead: remove one"
+            )

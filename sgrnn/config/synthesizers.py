@@ -13,14 +13,24 @@ class ErrorSynthesizerConfig(Section):
     kind: Literal["error"] = "error"
     lookahead: PositiveInt = 8
     """Steps ahead whose output gradients are seen."""
-    hidden_size: PositiveInt = 128
+    hidden_size: PositiveInt = 32
     """Units of the network that computes the gates."""
-    rank: PositiveInt = 32
+    rank: PositiveInt = 8
     """Rank of the learned Jacobian of each step ahead."""
-    projection: PositiveInt = 32
+    projection: PositiveInt = 16
     """Features that each input ahead is reduced to."""
-    near: PositiveInt = 2
+    near: PositiveInt = 1
     """Steps ahead whose Jacobians depend on state and inputs; those beyond are constants."""
+
+
+class DiagonalSynthesizerConfig(Section):
+    """Carries the output gradients of the next steps back by constant gains, unit by unit: nearly free."""
+
+    kind: Literal["diagonal"] = "diagonal"
+    lookahead: PositiveInt = 8
+    """Steps ahead whose output gradients are seen."""
+    rank: NonNegativeInt = 0
+    """Dimensions that the output gradient of each step crosses units through; 0 for none."""
 
 
 class AdjointSynthesizerConfig(Section):
@@ -51,4 +61,4 @@ class MLPSynthesizerConfig(Section):
     """Predict the gradient at the next boundary, too, by a second head (Jaderberg et al. 2016)."""
 
 
-SynthesizerConfig = ErrorSynthesizerConfig | AdjointSynthesizerConfig | MLPSynthesizerConfig
+SynthesizerConfig = ErrorSynthesizerConfig | DiagonalSynthesizerConfig | AdjointSynthesizerConfig | MLPSynthesizerConfig

@@ -14,6 +14,7 @@ them. `Boundary` is for loops that go backwards by themselves.
 from sgrnn.estimators import schedules
 from sgrnn.estimators.boundary import Boundary
 from sgrnn.estimators.checkpointed import Checkpointed
+from sgrnn.estimators.control_variate import ControlVariate
 from sgrnn.estimators.delayed import Delayed
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.exact_ahead import ExactAhead
@@ -27,6 +28,7 @@ __all__ = [
     "Boundary",
     "BoundaryGradients",
     "Checkpointed",
+    "ControlVariate",
     "Delayed",
     "ExactAhead",
     "GradientEstimator",

@@ -1,18 +1,128 @@
-"""Running a model beyond a span, for the output gradients of the steps there."""
+"""The output gradients of the steps beyond a span: by running the model there, or from their targets alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from sgrnn.all_reduce import AllReduce, column_means
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
-from sgrnn.contract.modules import forked_random
-from sgrnn.estimators.objective import Loss
-from sgrnn.span import Span
-from sgrnn.state import State, cut, floating_leaves
+from sgrnn.contract.modules import forked_random, method_of
+from sgrnn.errors import at_least
+from sgrnn.estimators.finite import finite_steps
+from sgrnn.estimators.objective import Loss, output_gradients
+from sgrnn.estimators.unroll import Windows
+from sgrnn.span import Span, Steps, between
+from sgrnn.state import State, at_least_float32, cut, floating_leaves
+from sgrnn.synthesizers import Synthesizer
+
+AHEAD = ("model", "targets")
+
+
+def steps_to_run(
+    model: nn.Module, loss: Loss, synthesizer: Synthesizer, run_ahead: int | None, ahead: str | None
+) -> tuple[int, str]:
+    """Return how many of the steps ahead that a synthesizer sees the model is run over, and what knows the rest.
+
+    Args:
+        model: the model.
+        loss: its loss.
+        synthesizer: that sees them.
+        run_ahead, ahead: as `SyntheticGradients`.
+
+    Raises:
+        ValueError: they are not known, or neither the model nor the synthesizer knows output gradients from targets.
+    """
+    of_targets = method_of(model, "target_gradients")
+    if ahead is None:
+        own = of_targets is not None and getattr(of_targets, "__self__", of_targets) is getattr(loss, "__self__", None)
+        free = run_ahead is None and synthesizer.sees_output_gradients and synthesizer.window is None
+        ahead = "targets" if own and free else "model"
+    if ahead not in AHEAD:
+        raise ValueError(f"ahead must be one of {', '.join(AHEAD)}, got {ahead}")
+    if run_ahead is not None:
+        at_least("run_ahead", run_ahead, 0, "steps")
+    if ahead == "model":
+        return synthesizer.lookahead if run_ahead is None else min(run_ahead, synthesizer.lookahead), ahead
+    if not synthesizer.sees_output_gradients:
+        raise ValueError(
+            f"ahead must be model for a synthesizer that sees no output gradients, a {type(synthesizer).__name__}, "
+            f"got {ahead}"
+        )
+    if of_targets is None:
+        raise ValueError(
+            f"ahead must be model for a model without a method target_gradients(targets), a {type(model).__name__}, "
+            f"got {ahead}"
+        )
+    return min(run_ahead or 0, synthesizer.lookahead), ahead
+
+
+def gradients_ahead(
+    windows: Windows, loss: Loss, future: Span, run: int, rest: Tensor | None, all_reduce: AllReduce | None
+) -> list[Tensor]:
+    """Return the output gradients of the steps after a span, in consecutive parts (steps, B, output_size).
+
+    Args:
+        windows: those before these steps.
+        loss: as in `GradientEstimator`.
+        future: the steps.
+        run: how many of them the model is run over; for those after them targets alone must do.
+        rest: the `constant_part` of the span's output gradients, where it is run over less than all.
+        all_reduce: sums over the processes, where several share a batch.
+    """
+    parts = []
+    if (first := first_steps(future, run)) is not None:
+        parts.append(output_gradients(forward_and_back(windows.model, loss, first, windows.final_state)))
+    if future.steps > run:
+        assert rest is not None, "given where the model is run over less than all"
+        parts.append(from_targets(windows.model, between(future.targets, run, future.steps), rest, all_reduce))
+    return parts
+
+
+@torch.no_grad()
+def constant_part(model: nn.Module, targets: Steps, gradients: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the sum over steps of what their targets do not tell of output gradients, and last how many they are.
+
+    Args:
+        model: the model; its method ``target_gradients(targets)`` computes what they do tell.
+        targets: (S, B, ...) of the steps.
+        gradients: (S, B, output_size) their output gradients; those that are not finite take no part.
+        mask: (S, B) bool, False at padding; None where there is none.
+
+    Returns:
+        (output_size + 1,).
+    """
+    rest, counted = gradients - _of_targets(model, targets), finite_steps(gradients, mask)
+    rest = rest.flatten(0, 1) if counted is None else rest[counted]
+    return torch.cat([rest.sum(dim=0), rest.new_full((1,), len(rest))])
+
+
+@torch.no_grad()
+def from_targets(model: nn.Module, targets: Steps, rest: Tensor, all_reduce: AllReduce | None = None) -> Tensor:
+    """Return the output gradients of steps from their targets alone, as far as other steps' gradients tell them.
+
+    The gradient of a cross-entropy at the outputs that are read by a layer W is Wᵀp - W[y]. The second term is known of
+    any step; the first, which depends on the outputs, is taken to be what it is in the mean over the other steps.
+
+    Args:
+        model: the model; its method ``target_gradients(targets)`` computes the second term.
+        targets: (steps, B, ...) of the steps.
+        rest: the `constant_part` of the others' output gradients.
+        all_reduce: sums over the processes, where several share a batch.
+
+    Returns:
+        (steps, B, output_size); exact where the model predicts the same at every step.
+    """
+    return column_means(rest, all_reduce) + _of_targets(model, targets)
+
+
+def _of_targets(model: nn.Module, targets: Steps) -> Tensor:
+    of_targets = method_of(model, "target_gradients")
+    assert of_targets is not None, "checked when the estimator was made"
+    return at_least_float32(of_targets(targets))
 
 
 def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
@@ -45,6 +155,8 @@ def first_steps(future: Span | None, steps: int) -> Span | None:
     """Return the first steps of a span's future; None if there are none."""
     if future is None or steps == 0:
         return None
+    if future.steps <= steps and future.future is None:
+        return future
     return future.slice(0, min(steps, future.steps)).with_future(None)
 
 

@@ -1,7 +1,6 @@
 """The backward pass through the windows of a span, from the loss and from the gradients injected at their ends."""
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from sgrnn.all_reduce import AllReduce
 from sgrnn.estimators.objective import differentiate, gradients
 from sgrnn.estimators.reach import require_reach
 from sgrnn.estimators.unroll import Windows
+from sgrnn.span import Steps
 from sgrnn.state import at_least_float32, batch_size, floating_leaves, from_matrix, leaves, to_matrix
 
 
@@ -30,6 +30,13 @@ def backpropagate(
     """
     if injected is not None or any(carried):
         require_reach(windows.model, windows.initial_states, windows.final_states)
+    carry_back(windows, outputs, injected, carried)
+    if windows.inputs is not windows.origin:
+        differentiate_inputs(windows.origin, windows.inputs)
+
+
+def carry_back(windows: Windows, outputs: Any, injected: Tensor | None, carried: Sequence[float]) -> None:
+    """Back-propagate as `backpropagate` does, but through the windows alone, and whatever is reached there."""
     roots = _output_roots(windows, outputs)
     if injected is not None:
         sizes = [batch_size(last) for last in windows.final_states]
@@ -46,9 +53,14 @@ def backpropagate(
                 arrived = zip(floating_leaves(last), gradients(next_first), strict=True)
                 roots[place] += [(tensor, carried[place] * grad) for tensor, grad in arrived if tensor.requires_grad]
             differentiate(roots[place])
-    if windows.inputs is not windows.origin:
-        both = zip(leaves(windows.origin), leaves(windows.inputs), strict=True)
-        differentiate([(given, leaf.grad) for given, leaf in both if given is not leaf and leaf.grad is not None])
+
+
+def differentiate_inputs(origin: Steps, inputs: Steps) -> None:
+    """Back-propagate through the graph of a span's inputs, from what arrived at the leaves that stood for them."""
+    both = zip(leaves(origin), leaves(inputs), strict=True)
+    roots = [(given, leaf.grad) for given, leaf in both if given is not leaf and leaf.grad is not None]
+    if roots:
+        differentiate(roots)
 
 
 def _output_roots(windows: Windows, outputs: Any) -> list[list[tuple[Tensor, Tensor]]]:
@@ -73,10 +85,34 @@ def initial_gradients(windows: Windows) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def final_gradients(
+    injected: Tensor, initial: Tensor, carried: Sequence[float], batch_size: int, drawn: Sequence[int] = ()
+) -> Tensor:
+    """Return the gradients at the windows' last states that those at their first states, `initial`, came from.
+
+    Args:
+        injected, carried: as `backpropagate`.
+        initial: (K x B, features), of drawn rows the true ones.
+        batch_size: B.
+        drawn: rows in which all that arrives at a boundary inside the span crosses it, and nothing is injected.
+    """
+    firsts = initial.unflatten(0, (-1, batch_size))
+    ends = (torch.zeros_like(initial) + injected).unflatten(0, (-1, batch_size))
+    for place, factor in enumerate(carried):
+        ends[place] += factor * firsts[place + 1]
+    ends[:-1, list(drawn)] = firsts[1:, list(drawn)]
+    return ends.flatten(0, 1)
+
+
 @torch.no_grad()
-def injected_share(injected: Tensor, outputs: Any, all_reduce: AllReduce | None) -> Tensor:
-    """Return the norm of the injected gradients, divided by the norm of these and the output gradients together."""
-    ours, *others = (torch.linalg.vector_norm(at_least_float32(each)) for each in (injected, *gradients(outputs)))
+def entering(injected: Tensor, outputs: Any) -> Tensor:
+    """Return the squared norms of what enters the core backwards: of the injected gradients, and of the outputs'."""
+    both = (injected, *gradients(outputs))
+    return torch.stack([torch.linalg.vector_norm(at_least_float32(each)) for each in both]).square()
+
+
+def injected_share(squares: Tensor, all_reduce: AllReduce | None) -> Tensor:
+    """Return the norm of the injected gradients, divided by the norm of all that enters, from `entering`."""
     if all_reduce is not None:
-        ours, *others = all_reduce(torch.stack([ours, *others]).square()).sqrt().unbind()
-    return ours / reduce(torch.hypot, others, ours).clamp(min=torch.finfo(ours.dtype).tiny)
+        squares = all_reduce(squares)
+    return (squares[0] / squares.sum().clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()

@@ -124,6 +124,7 @@ def _leaf(steps: Tensor) -> Tensor:
     return steps if steps.grad_fn is None else steps.detach().requires_grad_()
 
 
+@torch.no_grad()
 def _require_alike(again: State, before: State) -> None:
     """Refuse a model that came to one state when it ran, and to another when it ran again.
 

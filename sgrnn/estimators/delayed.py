@@ -8,10 +8,11 @@ from torch import Tensor
 
 from sgrnn.cores.dropout import require_no_dropout
 from sgrnn.errors import at_least
-from sgrnn.estimators.backward import backpropagate, initial_gradients, injected_share
+from sgrnn.estimators.backward import backpropagate, entering, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
+from sgrnn.estimators.known import squares
 from sgrnn.estimators.objective import mean_loss, norms, output_gradients
 from sgrnn.estimators.reach import injectable
 from sgrnn.estimators.synthetic import SyntheticGradients
@@ -33,6 +34,8 @@ class Delayed(GradientEstimator):
     move, the output gradients are those of up to n updates before.
 
     What waits is saved with the estimator: for n steps the data, the output gradients and a state for every window.
+    All that is seen has been lived through: what `synthetic` has for `run_ahead` and `ahead` concerns `look` alone.
+
     A span of another length than T, such as the last of an epoch, is truncated. After it, or with another state than
     the one that was returned, something new begins, and what waits is given up.
 
@@ -83,16 +86,14 @@ class Delayed(GradientEstimator):
         objective = mean_loss(self.loss, map_state(lambda steps: steps[:, :count], outputs), span)
         objective.backward()
         arrived = output_gradients(outputs)[:, :count] * span.size
-        if self.synthetic.synthesizer.sees_output_gradients and bool(arrived.any()):
-            self.observed += 1  # a step without an answer says nothing of their units
-            self.synthetic.reader.observe(self.synthetic.predictor, arrived, span, float(self.observed))
+        unit = self._measure(arrived, span)
         newest = Window.of(span, state, arrived)
         metrics: dict[str, Tensor] = {}
         if oldest is None:
             backpropagate(windows, outputs)
             newest.own = initial_gradients(windows) * span.size
         else:
-            metrics = self._come_back(waiting.joined(newest, span), oldest, newest, windows, outputs, state)
+            metrics = self._come_back(waiting.joined(newest, span), oldest, newest, windows, outputs, state, unit)
         after = map_state(Tensor.contiguous, rows(windows.final_state, 0, count))
         waiting.keep(newest, after, self.windows)
         if span.steps != self.steps:
@@ -103,9 +104,22 @@ class Delayed(GradientEstimator):
         """Return the gradients that `synthetic` lets cross the boundaries of a span that has its future."""
         return self.synthetic.look(span, state)
 
+    def _measure(self, arrived: Tensor, span: Span) -> float | None:
+        """Return the unit of output gradients before this span, and take in its own; None where none are seen."""
+        reader, predictor = self.synthetic.reader, self.synthetic.predictor
+        if not self.synthetic.synthesizer.sees_output_gradients:
+            return None
+        square = reader.mean_square(*squares(arrived, span.mask), predictor.all_reduce)
+        unit = reader.unit(square)
+        if square:  # a step without an answer says nothing of their unit
+            self.observed += 1
+            reader.take_in_square(square, predictor, float(self.observed))
+        return unit
+
     def _come_back(
-        self, steps: Span, oldest: Window, newest: Window, windows: Windows, outputs: Any, state: State
-    ) -> dict[str, Tensor]:
+        self, steps: Span, oldest: Window, newest: Window, windows: Windows, outputs: Any, state: State,
+        unit: float | None,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Go back through the newest window from its loss and through the oldest from what came after it, and learn.
 
         Args:
@@ -114,15 +128,17 @@ class Delayed(GradientEstimator):
             windows: the forward pass of the newest, with the oldest as further rows.
             outputs: the leaves that the loss of the newest was computed from, with its gradient.
             state: before the newest.
+            unit: of output gradients; None where none are seen.
         """
         synthetic, predictor, count = self.synthetic, self.synthetic.predictor, steps.batch_size
         at = self.windows if synthetic.synthesizer.window else 1  # a chain of windows is gone through from its end
         span = steps.slice(0, at * self.steps)
         boundaries = range(0, (at + 1) * self.steps, self.steps)
-        known = synthetic.reader.gather(
-            predictor, self.model, span, boundaries, self.waiting.states(newest, at + 1, state),
-            torch.cat([*(each.output_gradients for each in self.waiting.windows), newest.output_gradients]),
-        )  # fmt: skip
+        states, seen = self.waiting.states(newest, at + 1, state), None
+        if unit is not None:
+            seen = torch.cat([each.output_gradients for each in [*self.waiting.windows, newest]]) / unit
+        continuing = span.continuing(boundaries)
+        known = synthetic.reader.gather(predictor, self.model, span, boundaries, states, continuing, seen)
         tokens = oldest.size
         with without_autocast(steps.device):
             scale = predictor.scale
@@ -142,7 +158,7 @@ class Delayed(GradientEstimator):
             target, alive = finite_rows((oldest.own + carried * tokens).to(predicted), known.continuing)
             alive = None if alive is None else alive[:count]
             metrics = predictor.learn(predicted, target, alive, predictions.after[:count])
-            return {**metrics, "injected_share": injected_share(both, outputs, predictor.all_reduce)}
+            return {**metrics, "injected_share": injected_share(entering(both, outputs), predictor.all_reduce)}
 
     def _require_same_when_run_again(self, span: Span) -> None:
         require_no_dropout(self.model, "a window runs again after its delay")

@@ -15,6 +15,19 @@ def is_finite(*tensors: Tensor) -> bool:
     return not sums or isfinite(reduce(Tensor.add, sums).item())
 
 
+def finite_steps(steps: Tensor, mask: Tensor | None) -> Tensor | None:
+    """Return which of steps (S, B, features) are finite and no padding, (S, B) bool; None where all are.
+
+    Args:
+        steps: the values.
+        mask: (S, B) bool, False at padding, or None.
+    """
+    if is_finite(steps):
+        return mask
+    finite = steps.isfinite().all(dim=-1)
+    return finite if mask is None else finite & mask
+
+
 def finite_rows(matrix: Tensor, continuing: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Zero the values of a matrix that are not finite, and mark their rows as ended.
 

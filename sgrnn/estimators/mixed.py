@@ -7,7 +7,7 @@ import torch
 from sgrnn.errors import at_least
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.mixture import Mixture
-from sgrnn.estimators.schedules import Schedule
+from sgrnn.estimators.schedules import Constant, Schedule
 from sgrnn.estimators.synthetic import SyntheticGradients
 from sgrnn.estimators.truncated import BPTT, TruncatedBPTT
 from sgrnn.span import Span
@@ -68,13 +68,18 @@ class Mixed(GradientEstimator):
             raise ValueError(f"ground_window must be at least the window, {window} steps, got {ground_window}")
         if ground_window is not None and synthetic.synthesizer.window is not None:
             raise ValueError("ground_every and ground_window need a synthesizer of any window: this one has its own")
+        if synthetic.low_memory and real_window != window and schedule != Constant():
+            raise ValueError(
+                "low_memory must be False where real gradients cross boundaries: set real_window to the window, "
+                f"{window} steps, got {real_window}"
+            )
         at_least("updates_per_unit", updates_per_unit, 1)
         self.synthetic, self.schedule, self.window = synthetic, schedule, window
         model, loss = self.model, self.loss
         self.real = (
             BPTT(model, loss)
             if real_window is None
-            else TruncatedBPTT(model, loss, real_window, parallel=synthetic.parallel)
+            else TruncatedBPTT(model, loss, real_window, parallel=synthetic.parallel, low_memory=synthetic.low_memory)
         )
         self.real_window = real_window
         self.ground_every, self.ground_window = ground_every, ground_window

@@ -1,6 +1,6 @@
 """Truncated back-propagation with synthetic gradients at the boundaries."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -10,16 +10,20 @@ from sgrnn.all_reduce import AllReduce
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
-from sgrnn.estimators.backward import backpropagate, initial_gradients, injected_share
+from sgrnn.estimators.ahead import steps_to_run
+from sgrnn.estimators.backward import backpropagate, entering, final_gradients, initial_gradients, injected_share
+from sgrnn.estimators.drawn import DrawnRows
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.fitting import fitting_synthesizer
+from sgrnn.estimators.in_order import require_in_order
 from sgrnn.estimators.known import BoundaryReader
+from sgrnn.estimators.low_memory import synthetic_in_order
 from sgrnn.estimators.mixture import SYNTHETIC, Mixture
 from sgrnn.estimators.objective import Loss, mean_loss, norms
 from sgrnn.estimators.reach import injectable
-from sgrnn.estimators.unroll import Windows, unroll
+from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
 from sgrnn.state import State, at_least_float32, cut, floating_leaves, without_autocast
 from sgrnn.synthesizers import GradientPredictor, Synthesizer
@@ -59,9 +63,13 @@ class SyntheticGradients(GradientEstimator):
         lookahead: n, the steps ahead that such a synthesizer sees; None for 8.
         example: some inputs (time, batch, ...), for a model whose layers do not tell what it reads.
         run_ahead: steps that the model is run beyond the span, to know the output gradients there too; None for as
-            many as the synthesizer sees. With 0 one that sees them knows those inside the span, predicts nothing at its
-            end, and needs no `Span.future`. One that sees none is not concerned. Random generators and the model's
-            buffers (batch statistics) are put back afterwards.
+            many as the synthesizer sees, or for none where their targets do. With 0 one that sees them knows those
+            inside the span, predicts nothing at its end, and needs no `Span.future`. One that sees none is not
+            concerned. Random generators and the model's buffers (batch statistics) are put back afterwards.
+        ahead: "targets" to take the output gradients of the steps that the model is not run over from their targets
+            alone, by its method ``target_gradients`` (`sgrnn.estimators.ahead.from_targets`); "model" for none beyond
+            those. None for targets where the loss is the model's own, `run_ahead` is None, and the synthesizer has no
+            window of its own.
         trace_decay: lambda of TD(lambda). Inside a span what crosses a boundary is (1 - lambda) x the prediction +
             lambda x the gradient that arrives there from the next window, and so are the targets weighted over the
             windows of the span: 0 bootstraps at every boundary, 1 at the span's end alone. Above 0 the windows run one
@@ -77,6 +85,9 @@ class SyntheticGradients(GradientEstimator):
             otherwise. What is injected enters the targets, so that the synthesizer of such a run learns from shuffled
             predictions: they are another synthesizer's, not those of a run without this in other rows.
         parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
+        low_memory: go backwards through a window as soon as the output gradients of the `lookahead` steps after its end
+            are known, so that ceil(n/T) + 1 windows have a graph at a time, however long the span: the same numbers.
+            The loss is called window by window, which takes longer where its output layer is large.
         ema_decay: decay of the running means (target scale and shrinkage), per update.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): running means, shrinkage,
             the mean that is removed and the metrics above are then those of all rows, and the mean over the processes
@@ -96,6 +107,7 @@ class SyntheticGradients(GradientEstimator):
         lookahead: int | None = None,
         example: Any = None,
         run_ahead: int | None = None,
+        ahead: str | None = None,
         trace_decay: float = 0.0,
         discount: float = 1.0,
         remove_mean: bool = False,
@@ -103,6 +115,7 @@ class SyntheticGradients(GradientEstimator):
         shrinkage: bool = True,
         shuffle: bool = False,
         parallel: bool | None = False,
+        low_memory: bool = False,
         ema_decay: float = 0.99,
         all_reduce: AllReduce | None = None,
     ) -> None:
@@ -113,23 +126,24 @@ class SyntheticGradients(GradientEstimator):
             raise TypeError(f"synthesizer must be a sgrnn.Synthesizer, got a {type(synthesizer).__name__}")
         elif lookahead is not None or example is not None:
             raise ValueError("lookahead and example are for the synthesizer that is made where none is given")
-        if not 0 <= discount <= 1:
-            raise ValueError(f"discount must be in [0, 1], got {discount}")
-        if not 0 <= trace_decay <= 1:
-            raise ValueError(f"trace_decay must be in [0, 1], got {trace_decay}")
-        if run_ahead is not None:
-            at_least("run_ahead", run_ahead, 0, "steps")
+        for name, factor in (("discount", discount), ("trace_decay", trace_decay)):
+            if not 0 <= factor <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {factor}")
         self.window = at_least("window", window, 1, "step")
         self.predictor = GradientPredictor(
             synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce
         )  # fmt: skip
-        self._require_window(window)
-        self.lookahead = synthesizer.lookahead
-        if run_ahead is not None and synthesizer.sees_output_gradients:
-            self.lookahead = min(run_ahead, synthesizer.lookahead)
+        synthesizer.require_window(window)
+        if low_memory:
+            require_in_order(
+                parallel=parallel, remove_mean=remove_mean, shuffle=shuffle, trace_decay=trace_decay > 0,
+                **{f"an {type(synthesizer).__name__}": synthesizer.window is not None},
+            )  # fmt: skip
+        run, ahead = steps_to_run(model, loss, synthesizer, run_ahead, ahead)
+        self.lookahead = run if ahead == "model" and synthesizer.sees_output_gradients else synthesizer.lookahead
         self.trace_decay, self.discount, self.shuffle, self.parallel = trace_decay, discount, shuffle, parallel
-        self.remove_mean, self.remove_radial = remove_mean, remove_radial
-        self.reader = BoundaryReader(self.lookahead)
+        self.remove_mean, self.remove_radial, self.low_memory = remove_mean, remove_radial, low_memory
+        self.reader = BoundaryReader(self.lookahead, run)
 
     @property
     def synthesizer(self) -> Synthesizer:
@@ -155,9 +169,14 @@ class SyntheticGradients(GradientEstimator):
         require_fit(self.synthesizer, self.model, state)
         window = self.window if mixture.window is None else at_least("window", mixture.window, 1, "step")
         assert window is not None, "checked when the estimator was made"
-        self._require_window(window)
+        self.synthesizer.require_window(window)
         mixture.require_fit(window)
         carries = mixture.carries(window, self.trace_decay)
+        if self.low_memory:
+            real = carries or bool(mixture.drawn)
+            require_in_order(parallel=False, **{"real gradients that cross boundaries": real})
+            inject = partial(self._inject, share=mixture.share)
+            return synthetic_in_order(self, self.predictor, self.reader, inject, span, state, window)
         tokens = span.size
 
         windows = unroll(self.model, span, state, window, False if carries else self.parallel)
@@ -167,21 +186,30 @@ class SyntheticGradients(GradientEstimator):
         objective = mean_loss(self.loss, outputs, span)
         objective.backward()
         known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
+        drawn = DrawnRows(self.model, span, state, window, mixture.drawn) if mixture.drawn else None
         with without_autocast(span.device):
             scale = self.predictor.scale
             predictions = self.predictor.predict(known, self._inject)
-            injected = self._mixed(predictions.injected / tokens, windows, span.batch_size, mixture.share)
+            injected, true, metrics = predictions.injected / tokens, None, {}
+            if drawn is not None:
+                injected, true, metrics["drawn_r2"] = drawn.correct(injected, outputs)
+            if (mask := injectable(windows)) is not None:
+                injected = injected * mask
+            injected = mixture.weigh(injected, span.batch_size, self.trace_decay)
             carried = mixture.carried(windows.boundaries, self.trace_decay) if carries else ()
             backpropagate(windows, outputs, injected, carried)
             target = initial_gradients(windows) * tokens
             arrived = None
+            if true is not None:
+                target.unflatten(0, (-1, span.batch_size))[:, list(mixture.drawn)] = true.to(target) * tokens
             if self.synthesizer.window is not None:
-                arrived = self._arrived(injected * tokens, target, carried, span.batch_size)
+                ends = final_gradients(injected * tokens, target, carried, span.batch_size, mixture.drawn)
+                arrived = self.predictor.readable(finite_rows(ends, None)[0])
             predicted = at_least_float32(self.synthesizer.trainable(predictions, known, scale, arrived))
             target, rows = finite_rows(target.to(predicted), known.continuing)
             rows = None if rows is None else rows[: len(target)]
-            metrics = self.predictor.learn(predicted, target, rows, predictions.after)
-            metrics["injected_share"] = injected_share(injected, outputs, self.predictor.all_reduce)
+            metrics |= self.predictor.learn(predicted, target, rows, predictions.after)
+            metrics["injected_share"] = injected_share(entering(injected, outputs), self.predictor.all_reduce)
         return Step(objective.detach(), windows.final_state, {**metrics, **norms(windows.final_state)})
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
@@ -201,7 +229,7 @@ class SyntheticGradients(GradientEstimator):
                 predicted = scale * torch.cat([before[: span.batch_size, 0], predictions.after])
         return at_boundaries(windows, span, predicted, predictions.injected)
 
-    def _inject(self, gradient: Tensor, states: State, continuing: Tensor | None) -> Tensor:
+    def _inject(self, gradient: Tensor, states: State, continuing: Tensor | None, share: float = 1.0) -> Tensor:
         """Turn predictions (R, features) into injected gradients, by drift control, discount and shrinkage."""
         if self.shuffle:
             gradient = gradient[torch.randperm(gradient.shape[0], device=gradient.device)]
@@ -210,31 +238,9 @@ class SyntheticGradients(GradientEstimator):
         if self.remove_radial:
             gradient = drift.remove_radial(gradient, states)
         gradient = gradient * self.predictor.trust
-        if self.discount != 1:
-            gradient = gradient * self.discount
+        if (factor := self.discount * share) != 1:
+            gradient = gradient * factor
         return gradient if continuing is None else gradient * continuing.unsqueeze(1)
-
-    def _mixed(self, injected: Tensor, windows: Windows, batch_size: int, share: float) -> Tensor:
-        """Weight what is injected: by the share, and inside the span by what TD(lambda) leaves to it."""
-        if (mask := injectable(windows)) is not None:
-            injected = injected * mask
-        if share * (1 - self.trace_decay) == 1:
-            return injected
-        inner, last = injected[:-batch_size], injected[-batch_size:]
-        return torch.cat([share * (1 - self.trace_decay) * inner, share * last])
-
-    def _arrived(self, injected: Tensor, target: Tensor, carried: Sequence[float], batch_size: int) -> Tensor:
-        """Return the gradient that crossed each window's end, injected and carried together, (K x B, features)."""
-        arrived = torch.zeros_like(target) + injected
-        for boundary, factor in enumerate(carried, start=1):
-            here, there = slice((boundary - 1) * batch_size, boundary * batch_size), boundary * batch_size
-            arrived[here] += factor * target[there : there + batch_size]
-        return self.predictor.readable(finite_rows(arrived, None)[0])
-
-    def _require_window(self, window: int) -> None:
-        needed = self.predictor.synthesizer.window
-        if needed is not None and needed != window:
-            raise ValueError(f"window must be that of the synthesizer, {needed} steps, got {window}")
 
     def extra_repr(self) -> str:
         return (

@@ -7,6 +7,7 @@ from torch import nn
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.estimator import GradientEstimator, Step
+from sgrnn.estimators.in_order import require_in_order, truncated_in_order
 from sgrnn.estimators.objective import Loss, mean_loss, norms
 from sgrnn.estimators.overlapping import go_back, overlap
 from sgrnn.estimators.past import Past
@@ -38,6 +39,11 @@ class TruncatedBPTT(GradientEstimator):
         every: k1, the most steps that a span has; None for windows that divide a span and do not overlap.
         parallel: run a span's windows as one batch (`sgrnn.estimators.unroll.unroll`); None for where that is faster.
             With `every` there is one window, which True does not fit.
+        low_memory: keep the graph of one window at a time, and none of the output layer's of the whole span: the same
+            numbers. The loss is called window by window, which takes longer where its output layer is large.
+
+    Raises:
+        ValueError: `low_memory` together with `parallel` or `every`.
     """
 
     def __init__(
@@ -48,10 +54,15 @@ class TruncatedBPTT(GradientEstimator):
         *,
         every: int | None = None,
         parallel: bool | None = False,
+        low_memory: bool = False,
     ) -> None:
         super().__init__(model, loss)
         self.window = at_least("window", window, 1, "step")
-        self.every, self.parallel = every, parallel
+        if low_memory:
+            require_in_order(parallel=parallel)
+            if every is not None:
+                raise ValueError(f"low_memory must be False with every, whose span is one window, got every={every}")
+        self.every, self.parallel, self.low_memory = every, parallel, low_memory
         steps = 0 if every is None else overlap(window, every, parallel)
         self.past = Past(steps) if steps else None
 
@@ -66,6 +77,9 @@ class TruncatedBPTT(GradientEstimator):
                 f"a span must have at most every steps, {self.every}, got {span.steps}: divide it "
                 f"(span.divide({self.every}))"
             )
+        if self.low_memory:
+            assert self.window is not None, "checked when the estimator was made"
+            return truncated_in_order(self, *self.begin(span, state), self.window)
         if self.past is None:
             return _truncated(self, span, state, self.window, self.parallel)
         return go_back(self.model, self.loss, self.past, *self.begin(span, state))

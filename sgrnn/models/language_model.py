@@ -90,6 +90,21 @@ class LanguageModel(SequenceModel):
         losses = output_loss(outputs.flatten(0, 1), self.output.weight, self.output.bias, targets.flatten(), precision)
         return losses.view_as(targets)
 
+    @torch.no_grad()
+    def target_gradients(self, targets: Tensor) -> Tensor:
+        """Return the part of the loss's gradient at the features that depends on the target alone, -W[y].
+
+        The other part is Wᵀp, with p the chances of the tokens and W the weight of the output layer. A model with
+        `logits` or a `loss` of its own has its own.
+
+        Args:
+            targets: tokens (steps, rows).
+
+        Returns:
+            (steps, rows, output_size).
+        """
+        return -F.embedding(targets, self.output.weight)
+
     def input_features(self, inputs: Tensor) -> Tensor:
         """Return the standardized embeddings of the input tokens, without a graph, for a synthesizer to read.
 

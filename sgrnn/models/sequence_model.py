@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sgrnn.cores import initial_state
 from sgrnn.state import State, state_size, trailing_size
-from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
+from sgrnn.synthesizers import AdjointSynthesizer, DiagonalSynthesizer, ErrorSynthesizer, MLPSynthesizer
 
 
 class SequenceModel(nn.Module, ABC):
@@ -70,6 +70,17 @@ class SequenceModel(nn.Module, ABC):
             options: as `AdjointSynthesizer` takes them.
         """
         return AdjointSynthesizer(**self._sizes(), window=window, **options)
+
+    def diagonal_synthesizer(self, lookahead: int = 8, **options: Any) -> DiagonalSynthesizer:
+        """Make a `DiagonalSynthesizer` that fits this model.
+
+        Args:
+            lookahead: steps ahead that it sees.
+            options: as `DiagonalSynthesizer` takes them.
+        """
+        sizes = self._sizes()
+        del sizes["feature_size"]
+        return DiagonalSynthesizer(**sizes, lookahead=lookahead, **options)
 
     def mlp_synthesizer(
         self, lookahead: int = 4, *, projection: int | None = 32, **options: Any

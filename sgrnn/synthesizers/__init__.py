@@ -4,21 +4,26 @@
 """
 
 from sgrnn.synthesizers.adjoint import AdjointSynthesizer
+from sgrnn.synthesizers.diagonal import DiagonalSynthesizer
 from sgrnn.synthesizers.error import ErrorSynthesizer
 from sgrnn.synthesizers.interface import Interface
 from sgrnn.synthesizers.lookahead import Lookahead
 from sgrnn.synthesizers.mlp import MLPSynthesizer
 from sgrnn.synthesizers.predictor import GradientPredictor, Shrinkage
-from sgrnn.synthesizers.synthesizer import Boundaries, Synthesizer
+from sgrnn.synthesizers.regression import Regression
+from sgrnn.synthesizers.synthesizer import Boundaries, Inject, Synthesizer
 
 __all__ = [
     "AdjointSynthesizer",
     "Boundaries",
+    "DiagonalSynthesizer",
     "ErrorSynthesizer",
     "GradientPredictor",
+    "Inject",
     "Interface",
     "Lookahead",
     "MLPSynthesizer",
+    "Regression",
     "Shrinkage",
     "Synthesizer",
 ]

@@ -37,10 +37,10 @@ class ErrorSynthesizer(JacobianSynthesizer):
         feature_size: int,
         *,
         lookahead: int = 8,
-        hidden_size: int = 128,
-        rank: int = 32,
-        projection: int = 32,
-        near: int = 2,
+        hidden_size: int = 32,
+        rank: int = 8,
+        projection: int = 16,
+        near: int = 1,
         aligned_size: int | None = None,
     ) -> None:
         super().__init__(

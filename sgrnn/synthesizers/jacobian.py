@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sgrnn.errors import at_least
 from sgrnn.state import State
 from sgrnn.synthesizers.lookahead import Lookahead
-from sgrnn.synthesizers.synthesizer import Synthesizer, drawn, standardized
+from sgrnn.synthesizers.synthesizer import Synthesizer, aligned_features, drawn, standardized
 
 
 class JacobianSynthesizer(Synthesizer, ABC):
@@ -67,13 +67,7 @@ class JacobianSynthesizer(Synthesizer, ABC):
         self.state_projection = nn.Linear(state_size, hidden_size)
         self.input_projection = drawn(near, feature_size, projection)
         self.input_weight = drawn(near, projection, hidden_size)
-        if aligned_size is None:
-            aligned_size = 0 if state_size % output_size else state_size
-        elif aligned_size > state_size or aligned_size % output_size:
-            raise ValueError(
-                f"aligned_size must be a multiple of output_size, {output_size}, up to state_size, {state_size}, got "
-                f"{aligned_size}"
-            )
+        aligned_size = aligned_features(state_size, output_size, aligned_size)
         self.others = state_size - aligned_size
         self.repeats = aligned_size // output_size
         if self.repeats:

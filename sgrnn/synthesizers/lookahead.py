@@ -32,6 +32,21 @@ class Lookahead:
     valid: Tensor | None
     output_gradients: Tensor | None = None
 
+    def valid_gradients(self, output_size: int) -> Tensor:
+        """Return the output gradients, (n, R, output_size), zero at steps that are not valid.
+
+        Raises:
+            ValueError: the model's outputs have another size.
+        """
+        gradients = self.output_gradients
+        assert gradients is not None, "the lookahead has output gradients where the synthesizer reads them"
+        if gradients.shape[2] != output_size:
+            raise ValueError(
+                f"output_size must be {gradients.shape[2]}, the features of the model's outputs at a step, got "
+                f"{output_size}"
+            )
+        return gradients if self.valid is None else gradients * self.valid.unsqueeze(-1)
+
     def rows(self, start: int, stop: int | None) -> "Lookahead":
         """Return the lookahead of the rows from start up to stop, counted as Python slices count."""
         parts = (self.features, self.valid, self.output_gradients)

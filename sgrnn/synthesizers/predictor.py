@@ -1,5 +1,6 @@
 """Scale, shrinkage and training of a synthesizer's predictions, at boundaries and at interfaces between modules."""
 
+from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import final
 
@@ -49,6 +50,29 @@ class Shrinkage(RunningMeans):
         if isfinite(dot + square + power):
             for name, value in (("dot", dot), ("square", square), ("power", power)):
                 self.take_in(name, float(value), 1 - self.ema_decay)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of predictions with their targets, summed over rows: those of several parts of a batch add up.
+
+    Args:
+        dot, square, power: <prediction, target>, |prediction|² and |target|², in true units.
+        rows: number of rows that count.
+        features: of a row.
+    """
+
+    dot: float
+    square: float
+    power: float
+    rows: int
+    features: int
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.dot + other.dot, self.square + other.square, self.power + other.power, self.rows + other.rows,
+            self.features,
+        )  # fmt: skip
 
 
 @final
@@ -137,6 +161,10 @@ class GradientPredictor(RunningMeans):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Update the running means, and differentiate the mean squared difference of predictions and targets.
 
+        The difference is in true units, of which one factor is in those of the scale that the prediction was made in,
+        the other of that which takes in the targets: a prediction is compared as it was injected, and none of this
+        depends on the order in which the targets become known.
+
         Args:
             predicted: (R, heads, features) in units of the scale, made before: the first head is trained on `target`, a
                 second on `after`.
@@ -148,53 +176,65 @@ class GradientPredictor(RunningMeans):
             the gradient at `predicted`, and the metrics ``target_r2`` and ``target_cosine`` of these predictions with
             their targets, ``shrinkage`` and ``target_rms``.
         """
+        missing, moments = self.compare(predicted, target, rows, after)
+        metrics, weight = self.observe(moments)
+        return weight * missing, metrics
+
+    @torch.no_grad()
+    def compare(
+        self, predicted: Tensor, target: Tensor, rows: Tensor | None = None, after: Tensor | None = None
+    ) -> tuple[Tensor, Moments]:
+        """Return what predictions miss of their targets, (R, heads, features) in true units, and moments of the two.
+
+        Args:
+            predicted, target, rows, after: as `regress`. Rows that do not count are left out of both.
+        """
         own, scale = predicted[:, 0], sqrt(self.mean_square)
-        metrics, count = self._observe(own, scale, target, rows)
-        errors = torch.sub(own, target, alpha=1 / max(sqrt(self.mean_square), 1e-30)).unsqueeze(1)
+        missing = torch.sub(target, own, alpha=scale).unsqueeze(1)
         if predicted.shape[1] == 2:
             assert after is not None, "a second head is trained on the predictions at the boundary that follows"
-            errors = torch.cat([errors, predicted[:, 1:] - after.unsqueeze(1)], dim=1)
-        errors *= 2 / count / predicted.shape[2]
-        return errors if rows is None else errors * rows[:, None, None], metrics
+            missing = torch.cat([missing, scale * (after.unsqueeze(1) - predicted[:, 1:])], dim=1)
+        both, count = torch.cat([own, target]), len(target)
+        if rows is not None:
+            both, count, missing = both * rows.repeat(2).unsqueeze(1), int(rows.sum()), missing * rows[:, None, None]
+        both = both.view(2, -1)
+        (square, dot), (_, power) = torch.mm(both, both.t()).tolist()
+        return missing, Moments(scale * dot, scale**2 * square, power, count, target.shape[1])
 
     def metrics(self) -> dict[str, Tensor]:
         """Return running metrics of the quality of the predictions: ``target_r2`` and ``shrinkage``."""
         r2 = self.shrinkage.r2()
         return {"target_r2": r2, "shrinkage": self.trust * torch.ones_like(r2)}
 
-    def _observe(
-        self, predicted: Tensor, scale: float, target: Tensor, rows: Tensor | None
-    ) -> tuple[dict[str, Tensor], float]:
-        """Update shrinkage and scale by predictions made before training on them, and return metrics of these.
+    @torch.no_grad()
+    def observe(self, moments: Moments) -> tuple[dict[str, Tensor], float]:
+        """Update shrinkage and scale by predictions made before training on them.
 
         Args:
-            predicted: (R, features) in units of the scale.
-            scale: that they were made with.
-            target, rows: as `regress`.
+            moments: of all predictions of an update with their targets.
 
         Returns:
-            metrics, and how many rows count; where processes share a batch, in the mean over these.
+            metrics of these predictions, and the factor by which what they miss of the targets (`compare`) is the
+            gradient of the regression.
         """
-        both, count, processes = torch.cat([predicted, target]), len(target), 1.0
-        if rows is not None:
-            both, count = both * rows.repeat(2).unsqueeze(1), int(rows.sum())
-        both = both.view(2, -1)
-        (square, dot), (_, power) = torch.mm(both, both.t()).tolist()
-        dot, square = scale * dot, scale**2 * square
+        dot, square, power, count, processes = moments.dot, moments.square, moments.power, moments.rows, 1.0
+        like = self.mean_square
         if self.all_reduce is not None:
-            sums = self.all_reduce(torch.tensor([dot, square, power, count, 1], dtype=both.dtype, device=both.device))
-            dot, square, power, count, processes = sums.tolist()
+            dot, square, power, count, processes = self.all_reduce(
+                like.new_tensor([dot, square, power, count, 1])
+            ).tolist()
+        entries = max(count, 1) * moments.features
         self.shrinkage.update(dot, square, power)
         if count and isfinite(power):  # a span that begins all its sequences anew tells nothing of the scale
             updates = float(self.updates) + 1
             self.updates.fill_(updates)
-            self.take_in("mean_square", power / (count * target.shape[1]), self.weight(updates))
-        tiny = torch.finfo(both.dtype).tiny
+            self.take_in("mean_square", power / entries, self.weight(updates))
+        tiny, scale = torch.finfo(like.dtype).tiny, sqrt(self.mean_square)
         values = {
             "target_r2": (2 * dot - square) / max(power, tiny) if power else 0.0,
             "target_cosine": dot / max(sqrt(square * power), tiny),
             "shrinkage": float(self.trust),
-            "target_rms": sqrt(self.mean_square),
+            "target_rms": scale,
         }
-        metrics = torch.tensor([*values.values()], dtype=both.dtype, device=both.device)
-        return dict(zip(values, metrics.unbind(), strict=True)), max(count, 1) / processes
+        metrics = dict(zip(values, like.new_tensor([*values.values()]).unbind(), strict=True))
+        return metrics, -2 * processes / (entries * max(scale, 1e-30))

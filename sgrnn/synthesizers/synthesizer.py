@@ -95,6 +95,15 @@ class Synthesizer(nn.Module, ABC):
             second one, if there is one, that at the next boundary.
         """
 
+    def require_window(self, window: int) -> None:
+        """Refuse another window than the one that it predicts for.
+
+        Raises:
+            ValueError: it predicts for one alone, and this is another.
+        """
+        if self.window is not None and self.window != window:
+            raise ValueError(f"window must be that of the synthesizer, {self.window} steps, got {window}")
+
     def predict(self, at: Boundaries, scale: Tensor, inject: Inject) -> Predictions:
         """Predict at all boundaries of a span.
 
@@ -138,6 +147,27 @@ def require_predictions(predicted: Tensor, states: State) -> None:
             f"synthesizer must give (rows, heads, features), here ({expected}, ..., {features}), got "
             f"{tuple(predicted.shape)}"
         )
+
+
+def aligned_features(state_size: int, output_size: int, aligned_size: int | None) -> int:
+    """Count the features, the last of a row of the state, that are vectors in the units of the outputs.
+
+    Args:
+        state_size, output_size: features of a row of the state, and of the outputs at a step.
+        aligned_size: this number, where it is known; None for all of the state if it divides into such vectors, else
+            none of it.
+
+    Raises:
+        ValueError: it is more than the state has, or no whole number of vectors.
+    """
+    if aligned_size is None:
+        return 0 if state_size % output_size else state_size
+    if aligned_size > state_size or aligned_size % output_size:
+        raise ValueError(
+            f"aligned_size must be a multiple of output_size, {output_size}, up to state_size, {state_size}, got "
+            f"{aligned_size}"
+        )
+    return aligned_size
 
 
 def standardized(state: State) -> Tensor:

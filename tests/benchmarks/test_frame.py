@@ -19,6 +19,7 @@ REFUSED = [
     ("digits", "--digits 5", "--digits must be at least those of an update, 1600, got 5"),
     ("reach", "--seeds one", "argument --seeds: must be a whole number from 0 on, got one"),
     ("speed", "--rounds 1", "argument --rounds: must be a whole number from 2 on, got 1"),
+    ("cost", "--rounds 1", "argument --rounds: must be a whole number from 2 on, got 1"),
     ("speed", "--models 2x", "argument --models: must be a whole number from 1 on, got "),
     ("quality", "--from nowhere.json", "cannot read the records in nowhere.json: [Errno 2] No such file"),
     ("hierarchy", "--from other.json", "other.json must hold a list of records, each with a metric"),

@@ -20,7 +20,7 @@ from sgrnn.errors import InputError
 from sgrnn.estimators import online
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.schedules import Alternate, Bernoulli, Constant, Ramp, Schedule, WarmRestarts
-from sgrnn.synthesizers import AdjointSynthesizer, ErrorSynthesizer, MLPSynthesizer
+from sgrnn.synthesizers import AdjointSynthesizer, DiagonalSynthesizer, ErrorSynthesizer, MLPSynthesizer
 from sgrnn.training import loop
 from sgrnn.training.problems.task_problem import TaskProblem
 from sgrnn.training.run import Run
@@ -80,7 +80,17 @@ def test_estimators() -> None:
     assert isinstance(estimator("--gradient.kind=bptt"), estimators.BPTT)
     truncated = estimator("--gradient.kind=truncated", "--gradient.parallel=true")
     assert isinstance(truncated, estimators.TruncatedBPTT)
-    assert (truncated.window, truncated.parallel) == (3, True)
+    assert (truncated.window, truncated.parallel, truncated.low_memory) == (3, True, False)
+    for kind in ("truncated", "synthetic"):
+        built = estimator(f"--gradient.kind={kind}", "--gradient.low_memory=true")
+        assert isinstance(built, estimators.TruncatedBPTT | estimators.SyntheticGradients)
+        assert (built.low_memory, built.parallel) == (True, None)
+    overlapping = estimator("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=6")
+    assert isinstance(overlapping, estimators.TruncatedBPTT)
+    assert (overlapping.window, overlapping.every, overlapping.parallel) == (8, 6, None)
+    checkpointed = estimator("--gradient.kind=checkpointed")
+    assert isinstance(checkpointed, estimators.Checkpointed)
+    assert (checkpointed.graph_steps, checkpointed.window) == (3, None)
     exact = estimator("--gradient.kind=exact", "--gradient.lookahead=5", "--model.dropout=0")
     assert isinstance(exact, estimators.ExactAhead)
     assert (exact.window, exact.lookahead, exact.parallel) == (3, 5, None)
@@ -109,15 +119,32 @@ def test_gradients_that_come_late_make_spans_of_one_window() -> None:
     built = build_estimator(late, model, 9)
     assert isinstance(built, estimators.Delayed)
     assert (late.span, built.window, built.windows, built.lookahead, built.synthetic.discount) == (3, 3, 3, 0, 0.9)
+    assert built.synthetic.reader.run == built.synthetic.lookahead  # what a diagnosis sees is no guess from targets
     with pytest.raises(InputError, match=r"gradient\.delay carries what it knows .* in one process, got several"):
         build_estimator(late, model, 9, all_reduce=lambda tensor: tensor)
 
 
-@pytest.mark.parametrize("synthesizer", ["error", "adjoint", "mlp"])
+def test_what_tells_the_output_gradients_that_the_model_is_not_run_for() -> None:
+    lookahead = "--gradient.synthesizer.lookahead=4"
+    for overrides, expected in (
+        ((), (4, 0)),
+        (("--gradient.ahead=model",), (4, 4)),
+        (("--gradient.run_ahead=1",), (1, 1)),
+        (("--gradient.ahead=targets",), (4, 0)),
+        (("--gradient.ahead=targets", "--gradient.run_ahead=2"), (4, 2)),
+        (("--gradient.ahead=targets", "--gradient.run_ahead=9"), (4, 4)),
+    ):
+        built = estimator(lookahead, *overrides)
+        assert isinstance(built, estimators.SyntheticGradients)
+        assert (built.lookahead, built.reader.run) == expected
+
+
+@pytest.mark.parametrize("synthesizer", ["error", "diagonal", "adjoint", "mlp"])
 def test_an_estimator_is_by_default_as_the_library_has_it(synthesizer: str) -> None:
     model = build_model(recipe(), 11)
     methods = {
         "error": model.synthesizer,
+        "diagonal": model.diagonal_synthesizer,
         "adjoint": lambda: model.adjoint_synthesizer(7),
         "mlp": model.mlp_synthesizer,
     }
@@ -157,6 +184,16 @@ def test_mixed_estimators(overrides: tuple[str, ...], schedule: Schedule, unit: 
     assert (built.ground_every, built.ground_window) == grounded
 
 
+def test_a_share_of_true_gradients_makes_a_control_variate_in_one_process_alone() -> None:
+    overrides = ("--gradient.true_share=0.4", "--model.dropout=0", "--training.seed=7")
+    built = estimator(*overrides)
+    assert isinstance(built, estimators.ControlVariate)
+    assert (built.true_share, built.seed, built.synthetic.window, built.lookahead) == (0.4, 7, 3, 2)
+    shared = recipe(*overrides)
+    with pytest.raises(InputError, match=r"^gradient.true_share draws rows .* trains in one process, got several$"):
+        build_estimator(shared, build_model(shared, 11), 9, all_reduce=lambda tensor: tensor)
+
+
 def test_synthesizers() -> None:
     def synthesizer(*overrides: str) -> nn.Module:
         built = estimator(*(f"--gradient.synthesizer.{override}" for override in overrides))
@@ -170,6 +207,12 @@ def test_synthesizers() -> None:
     assert error.input_projection.shape == (3, 6, 4), "of embeddings of 6 features"
     assert error.input_weight.shape == (3, 4, 9)
     assert error.gate.shape == (3, 9, 6)
+    small = synthesizer("near=1", "rank=8", "hidden_size=32", "projection=16")
+    assert isinstance(small, ErrorSynthesizer)
+    assert (small.reads, small.gate.shape, small.input_weight.shape) == (1, (1, 32, 8), (1, 16, 32))
+    diagonal = synthesizer("kind=diagonal", "lookahead=5", "rank=3")
+    assert isinstance(diagonal, DiagonalSynthesizer)
+    assert (diagonal.lookahead, diagonal.rank, diagonal.gain.shape) == (5, 3, (5, 1, 2, 12))
     adjoint = synthesizer("kind=adjoint", "hidden_size=9", "rank=6", "projection=4", "near=2")
     assert isinstance(adjoint, AdjointSynthesizer)
     assert adjoint.lookahead == 3
@@ -255,6 +298,12 @@ def test_an_interface_is_trained_with_the_estimator_and_answered_as_often_whatev
     assert built.parallel is False
     assert estimator(f"--gradient.kind={kind}").parallel is None
     assert estimator(f"--gradient.kind={kind}", level, "--gradient.parallel=true").parallel is True
+
+
+def test_what_windows_that_overlap_keep_is_of_one_process() -> None:
+    chosen = recipe("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=6")
+    with pytest.raises(InputError, match=r"^gradient\.every carries what it knows .* trains in one process"):
+        build_estimator(chosen, build_model(chosen, 11), 9, all_reduce=torch.clone)
 
 
 ONLINE = {

@@ -1,7 +1,7 @@
 """Wrong recipes: all mistakes at once, each with file, line and dotted field."""
 
 import pytest
-from recipe_texts import TASK, TEXT, mistakes, task_recipe
+from recipe_texts import TASK, TEXT, mistakes, task_recipe, text_recipe
 
 SYNTHESIZER = "{kind: mlp, lookahead: 2}"
 RATES = ("gradient", "optimizer", "synthesizer_optimizer")
@@ -44,13 +44,14 @@ trainin: {epochs: 1}
         (
             "kind: synthetic",
             "kind: full",
-            "gradient.kind must be one of bptt, truncated, exact, synthetic, rtrl, uoro, snap1, bp_lambda, got 'full'",
+            "gradient.kind must be one of bptt, checkpointed, truncated, exact, synthetic, rtrl, uoro, snap1, "
+            "bp_lambda, got 'full'",
         ),
-        ("kind: synthetic, ", "", "gradient.kind is missing; expected one of bptt, truncated, exact, synthetic, "),
+        ("kind: synthetic, ", "", "gradient.kind is missing; expected one of bptt, checkpointed, truncated, "),
         ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),
         ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
         ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
-        ("window: 5", "window: 5, zzz: 1", "gradient.zzz is not a field; expected one of delay, discount, "),
+        ("window: 5", "window: 5, zzz: 1", "gradient.zzz is not a field; expected one of ahead, "),
         (SYNTHESIZER, "mlp", "gradient.synthesizer must be a section, like gradient.synthesizer: {field: value}"),
         ("lookahead: 2", "lookahead: -1", "gradient.synthesizer.lookahead must be greater than or equal to 0, got -1"),
         (SYNTHESIZER, "{kind: error, lookahead: 0}", "gradient.synthesizer.lookahead must be greater than 0, got 0"),
@@ -99,11 +100,18 @@ def test_a_wrong_field_is_named_with_its_rule_and_value(before: str, after: str,
         ("source: {share: 0}, ground_every: 2, ground_window: 9", "gradient.ground_window is for synthetic gradients"),
         ("source: {share: 0}, real_window: 25", "gradient.real_window must be at most training.span, 20, got 25"),
         ("ground_every: 2, ground_window: 21", "gradient.ground_window must be at most training.span, 20, got 21"),
+        ("true_share: 0", "gradient.true_share must be greater than 0, got 0"),
+        ("true_share: 0.5, source: {share: 0.5}", "gradient.true_share corrects synthetic gradients in every span: re"),
+        ("true_share: 0.5, ground_every: 2, ground_window: 9", "gradient.true_share corrects synthetic gradients in e"),
         # of the library's constructors
         ("source: {kind: ramp, start: 0.9, stop: 0.5}", "gradient.source.stop must be above start, 0.9, got 0.5"),
         ("source: {share: 0}, real_window: 7", "gradient.real_window must be a multiple of the window, 5 steps, got 7"),
         ("ground_every: 2", "gradient.ground_every and ground_window go together: give both or neither"),
         ("ground_every: 2, ground_window: 4", "gradient.ground_window must be at least the window, 5 steps, got 4"),
+        ("low_memory: true, parallel: true", "gradient.low_memory must be False where parallel is True, which runs"),
+        ("low_memory: true, remove_mean: true", "gradient.low_memory must be False with remove_mean, which needs all"),
+        ("low_memory: true, synthesizer: {kind: adjoint}", "gradient.low_memory must be False with an AdjointSynthes"),
+        ("low_memory: true, source: {share: 0.5}", "gradient.low_memory must be False where real gradients cross bou"),
         ("synthesizer: {kind: adjoint}, ground_every: 2, ground_window: 10", "gradient.ground_every and ground_window"),
     ],
 )  # fmt: skip
@@ -113,6 +121,20 @@ def test_fields_that_contradict_each_other_are_refused(gradient: str, expected: 
     assert text != TEXT
     (line,) = mistakes(text)
     assert line.startswith(f"mine.yaml:3: {expected}")
+
+
+def test_windows_of_truncation_run_one_by_one_or_all_at_once() -> None:
+    options = ("--gradient.kind=truncated", "--gradient.parallel=true", "--gradient.low_memory=true")
+    (line,) = mistakes(TEXT, *options)
+    assert line.startswith("command line: gradient.low_memory must be False where parallel is True")
+
+
+def test_a_share_of_true_gradients_is_refused_where_rows_cannot_be_run_again() -> None:
+    (line,) = mistakes(TEXT, "--gradient.true_share=0.25", "--model.dropout=0.2")
+    assert line == (
+        "command line: model.dropout must be 0 for gradient.true_share, which runs rows again and would draw other "
+        "masks, got 0.2"
+    )
 
 
 def test_all_contradictions_are_reported_at_once() -> None:
@@ -133,7 +155,7 @@ def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again
     late = TEXT.replace("window: 5", "window: 5, delay: 8")
     options = ("--model.dropout=0.5", "--training.span=10", "--gradient.trace_decay=0.5", "--gradient.real_window=10")
     lines = mistakes(late, *options, "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]")
-    of_no_use = "is of no use with gradient.delay, with which a span is one window: remove one"
+    of_no_use = "is of no use with gradient.delay, with which a span is one window and nothing is run ahead: remove one"
     assert lines == [
         "command line: gradient.real_window is for real gradients, and gradient.source says there are none: remove it",
         "command line: training.span must be gradient.window, 5, with gradient.delay, or null, got 10",
@@ -143,6 +165,24 @@ def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again
         f"command line: gradient.real_window {of_no_use}",
         f"command line: gradient.trace_decay {of_no_use}",
     ]
+    for field in ("ahead=targets", "run_ahead=2", "low_memory=true", "true_share=0.5"):
+        (line,) = mistakes(late, "--training.span=null", f"--gradient.{field}")
+        assert line == f"command line: gradient.{field.split('=')[0]} {of_no_use}"
+
+
+def test_windows_that_overlap_fit_their_spans() -> None:
+    gradient, fits = ("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=5"), "--training.span=5"
+    for overrides, expected in [
+        ((), "training.span must be gradient.every, 5, the steps between two updates, got 20"),
+        ((fits, "--gradient.window=4"), "gradient.every must be at most window, 4 steps, or some had no gradient, got"),
+        ((fits, "--gradient.parallel=true"), "gradient.parallel must not be True with every: there is one window"),
+        ((fits, "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]"),
+         "model.slower_levels.0.interface must be false with gradient.every, which sends each message again and"),
+    ]:  # fmt: skip
+        (line,) = mistakes(TEXT, *gradient, *overrides)
+        assert expected in line
+    (line,) = mistakes(TASK, *gradient)
+    assert line.endswith("the steps between two updates, got a whole episode")
 
 
 @pytest.mark.parametrize("kind", ["exact", "rtrl"])
@@ -243,6 +283,18 @@ def test_what_says_nothing_of_a_task_is_refused_when_it_is_set() -> None:
     fields = [field.removesuffix(".length") for field in values]
     assert mistakes(TASK, *(f"--{field}={value}" for field, value in values.items())) == [
         f"command line: {field} is for a text, and says nothing of a task: remove it" for field in fields
+    ]
+
+
+def test_targets_tell_nothing_of_a_task_nor_to_a_synthesizer_that_sees_no_output_gradients() -> None:
+    diagonal = "--gradient.synthesizer={kind: diagonal}"
+    text_recipe(diagonal, "--gradient.ahead=targets")
+    assert mistakes(TASK, diagonal, "--gradient.ahead=targets") == [
+        "command line: gradient.ahead is for a text, and says nothing of a task: remove it"
+    ]
+    assert mistakes(TEXT, "--gradient.ahead=targets") == [
+        "command line: gradient.ahead must be model for a synthesizer that sees no output gradients, a MLPSynthesizer, "
+        "got targets"
     ]
 
 

@@ -75,9 +75,11 @@ def test_an_address_may_name_kinds_or_leave_them_out() -> None:
 
     assert titles("gradient.bp_lambda") == ["gradient.bp_lambda"]
     assert titles("schedule.kind") == ["schedule.constant", *titles("schedule")[2:]]
-    assert titles("gradient.window") == ["gradient.truncated", "gradient.exact", "gradient.synthetic"]
+    assert titles("gradient.window") == [
+        "gradient.checkpointed", "gradient.truncated", "gradient.exact", "gradient.synthetic",
+    ]  # fmt: skip
     assert titles("gradient.synthesizer.rank") == titles("gradient.synthetic.synthesizer.rank") == [
-        "gradient.synthesizer.error", "gradient.synthesizer.adjoint"
+        "gradient.synthesizer.error", "gradient.synthesizer.diagonal", "gradient.synthesizer.adjoint"
     ]  # fmt: skip
     assert titles("training.diagnosis") == ["training", "training.diagnosis"]
     assert {title.split(".")[0] for title in titles("gradient")} == {"", "gradient"}

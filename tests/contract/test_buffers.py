@@ -12,7 +12,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import ExactAhead, GradientEstimator, Loss, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import Checkpointed, ExactAhead, GradientEstimator, Loss, SyntheticGradients, TruncatedBPTT
 from sgrnn.models.evaluation import evaluate
 from sgrnn.models.generation import generate
 from sgrnn.span import Span
@@ -61,6 +61,8 @@ def synthetic(model: nn.Module, loss: Loss) -> SyntheticGradients:
         (Normalized, synthetic),
         (Averaging, partial(TruncatedBPTT, window=2, parallel=None)),
         (Averaging, partial(ExactAhead, window=2, lookahead=3)),
+        (Normalized, partial(Checkpointed, window=2)),
+        (Averaging, partial(Checkpointed, window=2)),
     ],
 )
 def test_batch_statistics_are_taken_in_once(

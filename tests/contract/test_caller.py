@@ -11,7 +11,15 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM, initial_state
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    Checkpointed,
+    ControlVariate,
+    ExactAhead,
+    GradientEstimator,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.online import RTRL
 from sgrnn.estimators.schedules import Constant
@@ -37,6 +45,9 @@ ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
     "synthetic": synthetic,
     "synthetic, one batch": partial(synthetic, parallel=True),
     "mixed": lambda model, size: Mixed(synthetic(model, size, trace_decay=0.5), Constant(0.5)),
+    "control variate": lambda model, size: ControlVariate(synthetic(model, size), 0.5),
+    "checkpointed": lambda model, size: Checkpointed(model, squared_error, 3),
+    "overlapping": lambda model, size: TruncatedBPTT(model, squared_error, 10, every=6),
     "exact": lambda model, size: ExactAhead(model, squared_error, 3, 3),
     "online": lambda model, size: RTRL(model, squared_error),
 }
@@ -64,7 +75,7 @@ class Counted(nn.Module):
         return outputs, {"hidden": hidden, "steps": steps}
 
 
-@pytest.mark.parametrize("name", ["truncated, one batch", "mixed", "exact"])
+@pytest.mark.parametrize("name", ["truncated, one batch", "mixed", "exact", "checkpointed", "overlapping"])
 def test_a_counter_that_is_counted_in_place_counts_every_step_once(name: str) -> None:
     estimator = make_estimator(name, Counted().double())
     state = {"hidden": torch.zeros(1, ROWS, SIZE).double(), "steps": torch.zeros(ROWS, 1, dtype=torch.long)}

@@ -7,16 +7,29 @@ from typing import Any
 
 import pytest
 import torch
-from models import CORES, ROWS, SIZE, as_if_trained, gradients, make_core, make_span, make_state, squared_error
+from models import (
+    CORES,
+    ROWS,
+    SIZE,
+    as_if_trained,
+    gradients,
+    make_core,
+    make_language_model,
+    make_span,
+    make_state,
+    make_text,
+    squared_error,
+)
 from tolerances import assert_close, assert_identical
-from torch import nn
+from torch import Tensor, nn
 
 import sgrnn
 from sgrnn.cores import LSTM
 from sgrnn.estimators import Delayed, Step, SyntheticGradients, TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import State, state_size
-from sgrnn.synthesizers import AdjointSynthesizer, MLPSynthesizer
+from sgrnn.synthesizers import AdjointSynthesizer, Boundaries, MLPSynthesizer
+from sgrnn.synthesizers.synthesizer import Predictions
 
 AHEAD = 3
 
@@ -132,6 +145,59 @@ def test_without_a_prediction_it_is_truncation() -> None:
     truncated = run_stream(TruncatedBPTT(core, squared_error, 1), spans, make_state(core))
     assert_close(found, gradients(core))
     assert_close([step.state for step in steps], [step.state for step in truncated])
+
+
+@pytest.mark.parametrize("options", [{}, {"ahead": "targets"}, {"ahead": "targets", "run_ahead": 1}, {"run_ahead": 0}])
+def test_nothing_is_known_from_targets_nor_run_ahead_where_all_has_been_seen(options: dict[str, Any]) -> None:
+    """Whatever the estimator around which it is has for it: by default, with a text, that would be targets."""
+    found: list[Any] = []
+    of_the_model: dict[str, Any] = {"ahead": "model"}
+    for given in (options, of_the_model):
+        model, ran = make_language_model(), list[int]()
+        synthetic = SyntheticGradients(model, model.loss, 1, synthesizer=model.synthesizer(AHEAD), **given).double()
+        assert synthetic.reader.run == (AHEAD if given.get("ahead") == "model" else given.get("run_ahead", 0))
+        as_if_trained(synthetic, std=0.2)
+
+        def count(core: nn.Module, arguments: tuple[Any, ...], ran: list[int] = ran) -> None:
+            ran.append(len(arguments[0]))
+
+        with model.core.register_forward_pre_hook(count):
+            steps = run_stream(Delayed(synthetic), windows_of(make_text(8), 1, AHEAD), make_state(model))
+        assert ran == [1] * 8
+        found.append(
+            [gradients(model), gradients(synthetic), [(step.loss, step.state, step.metrics) for step in steps]]
+        )
+    assert_identical(*found)
+
+
+def test_the_unit_of_output_gradients_is_that_of_the_steps_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those with an answer: the others say nothing of it."""
+    core, unanswered = make_core("LSTM-1"), (3, 5)
+    place, shown, squares = 0, list[Tensor](), list[Tensor]()
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return squared_error(outputs, targets) * (place not in unanswered)
+
+    delayed = Delayed(SyntheticGradients(core, loss, 1, lookahead=AHEAD))
+    predict = delayed.synthetic.synthesizer.predict
+
+    def watched(at: Boundaries, *rest: Any) -> Predictions:
+        assert at.lookahead is not None
+        assert at.lookahead.output_gradients is not None
+        shown.append(at.lookahead.output_gradients[-1, ROWS:])  # the newest step, at the boundary that it is seen from
+        return predict(at, *rest)
+
+    monkeypatch.setattr(delayed.synthetic.synthesizer, "predict", watched)
+    state: State = make_state(core)
+    for place, span in enumerate(windows_of(make_span(9), 1)):
+        outputs = core(span.inputs, state)[0].detach().requires_grad_()
+        (own,) = torch.autograd.grad(loss(outputs, span.targets).sum(), outputs)
+        state = delayed.backward(span, state).state
+        if place >= AHEAD:
+            assert_close(shown[-1], (own[0] / torch.stack(squares).mean().sqrt()).to(shown[-1]), torch.float32)
+        if place not in unanswered:
+            squares.append(own.square().mean())
+    assert len(shown) == 9 - AHEAD
 
 
 def test_it_goes_on_to_the_bit_and_keeps_no_more_than_it_waits_for() -> None:

@@ -23,7 +23,17 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import initial_state
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, Loss, Mixed, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    Checkpointed,
+    ControlVariate,
+    ExactAhead,
+    GradientEstimator,
+    Loss,
+    Mixed,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.online import RTRL
 from sgrnn.estimators.schedules import Constant
 from sgrnn.estimators.synthetic import Mixture
@@ -85,7 +95,7 @@ class Leaky(nn.Module):
         return self.activations, state
 
 
-@pytest.mark.parametrize("name", ["truncated", "synthetic"])
+@pytest.mark.parametrize("name", ["truncated", "synthetic", "checkpointed", "overlapping"])
 def test_a_loss_that_reaches_into_the_graph_past_the_outputs_is_refused(name: str) -> None:
     model = Leaky()
 
@@ -93,7 +103,7 @@ def test_a_loss_that_reaches_into_the_graph_past_the_outputs_is_refused(name: st
         return squared_error(outputs, targets) + model.activations.square().mean()
 
     with pytest.raises(ValueError, match=r"^the loss reaches into the model's graph past its outputs: "):
-        ESTIMATORS[name](model, loss).backward(make_span(STEPS), make_state(model))
+        LOOKED_AT[name](model, loss).backward(make_span(STEPS), make_state(model))
 
 
 def test_outputs_that_are_no_tensors_are_refused() -> None:
@@ -136,8 +146,9 @@ def test_a_module_that_is_no_synthesizer_and_a_mixture_out_of_range_are_refused(
     model, unfit = make_core("LSTM-1"), nn.Identity()
     with pytest.raises(TypeError, match=r"^synthesizer must be a sgrnn.Synthesizer, got a Identity$"):
         SyntheticGradients(model, squared_error, 5, synthesizer=unfit)  # pyright: ignore[reportArgumentType]  (as somebody might)
-    with pytest.raises(ValueError, match=r"^window must be at least 1 step, got 0$"):
-        TruncatedBPTT(model, squared_error, 0)
+    for kind in (TruncatedBPTT, Checkpointed):
+        with pytest.raises(ValueError, match=r"^window must be at least 1 step, got 0$"):
+            kind(model, squared_error, 0)
     estimator = SyntheticGradients(model, squared_error, WINDOW, synthesizer=MLPSynthesizer(2 * SIZE)).double()
     for mixture, message in [
         (Mixture(share=0.0), r"^share must be in \(0, 1\], got 0.0$"),
@@ -151,7 +162,7 @@ def test_a_module_that_is_no_synthesizer_and_a_mixture_out_of_range_are_refused(
 def test_an_estimator_sees_as_far_as_its_synthesizer_and_has_its_parameters() -> None:
     model = make_language_model()
     make = partial(SyntheticGradients, model, model.loss, 3)
-    for blind in (BPTT(model, model.loss), TruncatedBPTT(model, model.loss, 3)):
+    for blind in (BPTT(model, model.loss), TruncatedBPTT(model, model.loss, 3), Checkpointed(model, model.loss, 3)):
         assert (blind.lookahead, list(blind.parameters()), blind.state_dict()) == (0, [], {})
     assert make(synthesizer=Table(1, 1)).lookahead == 0
     for synthesizer in (model.mlp_synthesizer(7), model.synthesizer(7)):
@@ -181,9 +192,12 @@ def error(model: nn.Module, loss: Loss) -> SyntheticGradients:
 
 LOOKED_AT: dict[str, MakeEstimator] = {
     **ESTIMATORS,
+    "checkpointed": partial(Checkpointed, window=WINDOW),
+    "overlapping": partial(TruncatedBPTT, window=STEPS + 2, every=STEPS),
     "exact": partial(ExactAhead, window=WINDOW, lookahead=3),
     "online": RTRL,
     "error": error,
+    "control variate": lambda model, loss: ControlVariate(error(model, loss)),
     "mixed": lambda model, loss: Mixed(perceptron(model, loss), Constant(0.5)),
 }
 
@@ -234,11 +248,12 @@ def test_every_estimator_can_be_looked_at_without_a_trace(name: str) -> None:
     assert_identical([gradients(model), gradients(estimator), dict(estimator.named_buffers())], before)
     assert_identical(torch.get_rng_state(), random)
     windows = len(seen.boundaries) - 1
-    assert seen.boundaries == ([0, STEPS] if estimator.window is None else [*range(0, STEPS + 1, estimator.window)])
+    window = min(estimator.window or STEPS, STEPS)
+    assert seen.boundaries == [*range(0, STEPS + 1, window)]
     assert_close(to_matrix(seen.states)[-ROWS:], to_matrix(seen.final_state))
     assert seen.predicted.shape == ((windows + 1) * ROWS, 2 * SIZE)
     assert seen.injected.shape == (windows * ROWS, 2 * SIZE)
-    assert estimator.predicts == (name in ("synthetic", "error", "mixed"))
+    assert estimator.predicts == (name in ("synthetic", "error", "control variate", "mixed"))
     assert bool(seen.injected.any()) == (estimator.predicts or name == "exact")
     if estimator.predicts:
         assert seen.predicted.any()

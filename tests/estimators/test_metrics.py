@@ -36,11 +36,11 @@ def observed_table(loss: Loss = squared_error, **options: Any) -> tuple[nn.Modul
     return model, table, SyntheticGradients(model, loss, WINDOW, synthesizer=table, **switches).double()
 
 
-def target_of(table: Table, estimator: SyntheticGradients, rows: Tensor) -> Tensor:
-    """Return what the predictions of the marked boundary rows were trained towards, read off their gradient."""
+def target_of(table: Table, estimator: SyntheticGradients, rows: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """Return what predictions in a scale were trained towards, at the marked boundary rows, read off their gradient."""
     assert table.values.grad is not None
     errors = table.values.grad[: len(rows), 0][rows] * (rows.sum() * 2 * SIZE / 2)
-    return (table.values.detach()[: len(rows), 0][rows] - errors) * estimator.predictor.scale
+    return table.values.detach()[: len(rows), 0][rows] * scale - errors * estimator.predictor.scale
 
 
 def test_the_metrics_are_those_of_the_rows_that_go_on_over_several_updates() -> None:
@@ -58,7 +58,7 @@ def test_the_metrics_are_those_of_the_rows_that_go_on_over_several_updates() -> 
         predicted = mean_square.sqrt() * table.values.detach()[: 3 * ROWS, 0][inside]
         table.zero_grad()
         step = estimator.backward(span, state)
-        target = target_of(table, estimator, inside)
+        target = target_of(table, estimator, inside, mean_square.sqrt())
 
         assert_close(step.metrics["target_r2"], 1 - (predicted - target).square().sum() / target.square().sum())
         cosine = torch.cosine_similarity(predicted.flatten(), target.flatten(), dim=0)

@@ -11,7 +11,17 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, Loss, Mixed, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    Checkpointed,
+    ControlVariate,
+    ExactAhead,
+    GradientEstimator,
+    Loss,
+    Mixed,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.online import RTRL, BPLambda
 from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
@@ -40,11 +50,14 @@ def adjoint(model: nn.Module, state_size: int) -> SyntheticGradients:
 
 ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
     "full": lambda model, size: BPTT(model, squared_error),
+    "checkpointed": lambda model, size: Checkpointed(model, squared_error, 2),
+    "overlapping": lambda model, size: TruncatedBPTT(model, squared_error, STEPS + 2, every=STEPS),
     "exact": lambda model, size: ExactAhead(model, squared_error, 2, 3),
     "synthetic": synthetic,
     "one batch": partial(synthetic, parallel=True),
     "mixed": lambda model, size: Mixed(synthetic(model, size, trace_decay=0.5), Constant(0.5)),
     "adjoint": adjoint,
+    "control variate": lambda model, size: ControlVariate(synthetic(model, size), 0.5),
 }
 
 

@@ -34,6 +34,19 @@ def test_the_loss_is_minus_the_log_of_the_softmax_at_the_target(tied: bool, trai
     assert_close(model.logits(outputs)[1, 2], model.output.weight @ outputs[1, 2] + model.output.bias)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_losss_gradient_at_the_features_is_a_part_of_the_chances_and_one_of_the_target(tied: bool) -> None:
+    model = make_language_model(tied=tied)
+    text = make_text(STEPS)
+    outputs = model(text.inputs, make_state(model))[0].detach().requires_grad_()
+    model.loss(outputs, text.targets).sum().backward()
+    assert outputs.grad is not None
+    of_targets = model.target_gradients(text.targets)
+    assert not of_targets.requires_grad
+    chances = model.logits(outputs.detach()).softmax(dim=-1)
+    assert_close(outputs.grad, (chances @ model.output.weight + of_targets).detach())
+
+
 def test_the_core_reads_embeddings_and_what_it_gives_is_the_output() -> None:
     model = make_language_model()
     text, state = make_text(STEPS), make_state(model)

@@ -90,7 +90,7 @@ def test_in_between_both_cross_a_boundary(core: str, share: float, real_window: 
     assert table.values.grad is not None
     trained = continuing[:-1]
     residuals = table.values.grad[:-ROWS, 0].view_as(predicted[:-1]) * trained.sum() * features / 2
-    assert_close(((predicted[:-1] - residuals) * synthetic.predictor.scale)[trained], targets[trained])
+    assert_close((0.5 * predicted[:-1] - residuals * synthetic.predictor.scale)[trained], targets[trained])
 
 
 def test_with_lambda_1_and_rows_that_end_the_gradients_are_the_real_ones() -> None:

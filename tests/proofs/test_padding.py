@@ -10,7 +10,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import initial_state
-from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, Checkpointed, ExactAhead, GradientEstimator, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL, BPLambda
 from sgrnn.sequences import spans
 from sgrnn.span import Span
@@ -46,11 +46,16 @@ ESTIMATORS: dict[str, Callable[[nn.Module, int], GradientEstimator]] = {
     "errors, one batch": lambda core, size: learned(
         core, ErrorSynthesizer(size, SIZE, SIZE, lookahead=4, **SMALL), parallel=True
     ),
+    "errors, low memory": lambda core, size: learned(
+        core, ErrorSynthesizer(size, SIZE, SIZE, lookahead=4, **SMALL), low_memory=True
+    ),
     "adjoint": lambda core, size: learned(core, AdjointSynthesizer(size, SIZE, SIZE, window=WINDOW, **SMALL)),
     "perceptron": lambda core, size: learned(
         core, MLPSynthesizer(size, (8,), lookahead=4, feature_size=2 * SIZE, auxiliary=True)
     ),
     "of the state alone": lambda core, size: learned(core, MLPSynthesizer(size, (8,))),
+    "checkpointed": lambda core, size: Checkpointed(core, squared_error, WINDOW),
+    "overlapping": lambda core, size: TruncatedBPTT(core, squared_error, SPAN + 2, every=SPAN),
     "exact": lambda core, size: ExactAhead(core, squared_error, WINDOW, 4),
     "exact, one batch": lambda core, size: ExactAhead(core, squared_error, WINDOW, 4, parallel=True),
     "online": lambda core, size: RTRL(core, squared_error),
@@ -106,7 +111,9 @@ def test_padded_rows_give_the_gradients_of_each_row_alone(name: str, kind: str) 
         assert max(float(value.abs().max()) for key, value in expected.items() if key[:2] == "M ") > 1e-2
 
 
-@pytest.mark.parametrize("name", ["truncated, one batch", "errors", "adjoint", "perceptron", "exact", "online"])
+@pytest.mark.parametrize(
+    "name", ["truncated, one batch", "checkpointed", "errors", "adjoint", "perceptron", "exact", "online"]
+)
 def test_what_the_padding_holds_means_nothing(name: str) -> None:
     """Not even to running means: in a mask of one's own any finite value, in `lengths` any at all."""
     core, (inputs, targets) = make_core("nn.LSTM-1"), data()

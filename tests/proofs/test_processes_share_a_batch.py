@@ -45,6 +45,11 @@ def output_gradients_ahead(model: LanguageModel, all_reduce: AllReduce | None, *
     return learned(model, model.synthesizer(3, hidden_size=8, rank=4, projection=3), all_reduce, **options)
 
 
+def from_targets(model: LanguageModel, all_reduce: AllReduce | None) -> SyntheticGradients:
+    synthesizer = model.diagonal_synthesizer(4, rank=2)
+    return learned(model, synthesizer, all_reduce, ahead="targets", run_ahead=1)
+
+
 def adjoint(model: LanguageModel, all_reduce: AllReduce | None) -> SyntheticGradients:
     synthesizer = model.adjoint_synthesizer(WINDOW, hidden_size=8, rank=4, projection=3)
     return learned(model, synthesizer, all_reduce, remove_mean=True)
@@ -62,6 +67,8 @@ ESTIMATORS: dict[str, MakeEstimator] = {
     "output gradients": output_gradients_ahead,
     "centered, as one batch": partial(output_gradients_ahead, remove_mean=True, parallel=True),
     "weighted targets": partial(output_gradients_ahead, trace_decay=0.5, remove_mean=True),
+    "from targets": from_targets,
+    "low memory": partial(output_gradients_ahead, low_memory=True),
     "adjoint": adjoint,
     "perceptron, two heads": perceptron,
     "mixed, grounded": mixed,
@@ -93,6 +100,9 @@ def train(
         ("output gradients", 2, "all"),
         ("centered, as one batch", 3, "none"),
         ("weighted targets", 3, "some"),
+        ("from targets", 3, "some"),
+        ("low memory", 2, "all"),
+        ("low memory", 3, "some"),
         ("adjoint", 2, "some"),
         ("adjoint", 3, "all"),
         ("perceptron, two heads", 2, "none"),

@@ -37,7 +37,9 @@ def run_estimator(layout: Layout, ahead: int | None, **rest: Any) -> Run:
     model = make_language_model()
     recorder, ran = Recorder(layout.lookahead), list[int]()
     handle = model.core.register_forward_pre_hook(lambda core, arguments: ran.append(len(arguments[0])))
-    estimator = SyntheticGradients(model, model.loss, layout.window, synthesizer=recorder, run_ahead=ahead).double()
+    estimator = SyntheticGradients(
+        model, model.loss, layout.window, synthesizer=recorder, run_ahead=ahead, ahead="model"
+    ).double()
     estimator.backward(make_data("language model", layout.future, **rest), make_state(model))
     handle.remove()
     return Run(recorder.seen[0], ran)

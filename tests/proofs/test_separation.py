@@ -38,12 +38,14 @@ SYNTHESIZERS: dict[str, dict[str, Any]] = {
     "linear": {"kind": "mlp", "lookahead": 0, "hidden_sizes": ()},
     "features": {"kind": "mlp", "lookahead": 4, "hidden_sizes": (8, 8), "projection": None},
     "projected, auxiliary": {"kind": "mlp", "lookahead": 2, "projection": 2, "auxiliary": True},
+    "constants": {"kind": "diagonal", "lookahead": 4, "rank": 2},
     "adjoint": {"kind": "adjoint", "window": WINDOW, "hidden_size": 8, "rank": 5, "projection": 2},
     "adjoint, one step near": {"kind": "adjoint", "window": WINDOW, "hidden_size": 8, "near": 1},
 }
 KINDS: dict[str, Any] = {
     "error": LanguageModel.synthesizer,
     "adjoint": LanguageModel.adjoint_synthesizer,
+    "diagonal": LanguageModel.diagonal_synthesizer,
     "mlp": LanguageModel.mlp_synthesizer,
 }
 

@@ -56,7 +56,7 @@ def test_what_it_learns_is_the_real_gradient_in_units_of_its_root_mean_square() 
     error(receiver, message, targets).backward()
     assert message.grad is not None
     scale = message.grad.square().mean().sqrt()
-    (interface.predictor.synthesizer(message.detach())[:, 0] - message.grad / scale).square().mean().backward()
+    ((interface.predictor.synthesizer(message.detach())[:, 0] - message.grad).square().mean() / scale).backward()
     expected = gradients(interface)
     interface.zero_grad()
     received, _ = interface(message)

@@ -69,7 +69,8 @@ def test_scale_shrinkage_and_regression_are_as_defined_over_several_updates(head
         gradient, metrics = predictor.regress(predicted, target, rows, after)
 
         counted = torch.ones(ROWS, dtype=torch.bool) if rows is None else rows
-        told = mean_square.sqrt() * predicted.detach()[counted, 0]
+        scale = mean_square.sqrt()  # in which the prediction was made
+        told = scale * predicted.detach()[counted, 0]
         dot_mean = ema_decay * dot_mean + (1 - ema_decay) * (told * target[counted]).sum()
         square_mean = ema_decay * square_mean + (1 - ema_decay) * told.square().sum()
         assert_close(metrics["shrinkage"], (dot_mean / square_mean).clamp(0, 1))
@@ -83,8 +84,8 @@ def test_scale_shrinkage_and_regression_are_as_defined_over_several_updates(head
             assert_close(metrics["target_r2"], 1 - error / power)
             cosine = torch.cosine_similarity(told.flatten(), target[counted].flatten(), dim=0)
             assert_close(metrics["target_cosine"], cosine)
-            wanted = torch.stack([target / mean_square.sqrt(), after], dim=1)[counted, :heads]
-            loss = (predicted[counted] - wanted).square().mean(dim=(0, 2)).sum()
+            wanted = torch.stack([target, scale * after], dim=1)[counted, :heads]
+            loss = (scale * predicted[counted] - wanted).square().mean(dim=(0, 2)).sum() / scale / mean_square.sqrt()
             assert_close(gradient, torch.autograd.grad(loss, predicted)[0])
         else:
             assert not gradient.any()

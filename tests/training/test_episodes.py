@@ -259,7 +259,9 @@ def test_a_run_whose_task_was_edited_is_refused(begin: Begin) -> None:
         other.load_state_dict(checkpoint.load_state(torch.device("cpu")))
 
 
-@pytest.mark.parametrize(("core", "synthesizer"), [("lstm", "adjoint"), ("gru", "mlp"), ("rnn", "error")])
+@pytest.mark.parametrize(
+    ("core", "synthesizer"), [("lstm", "adjoint"), ("gru", "mlp"), ("rnn", "error"), ("lstm", "diagonal")]
+)
 def test_every_core_and_synthesizer_learns_a_task(begin: Begin, core: str, synthesizer: str) -> None:
     options = (f"--model.core={core}", "--model.num_layers=2")
     practice = begin("run", "copy", *options, f"--gradient.synthesizer={{kind: {synthesizer}}}", "--training.seed=2")

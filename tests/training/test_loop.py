@@ -33,6 +33,12 @@ STATEFUL = {
         "--gradient.synthesizer.kind=mlp",
         "--gradient.synthesizer.auxiliary=true", "--gradient.run_ahead=0", "--gradient.parallel=true",
     ),
+    "constants, what lies ahead from targets": (
+        "--gradient.synthesizer.kind=diagonal", "--gradient.synthesizer.rank=2", "--gradient.ahead=targets",
+    ),
+    "synthetic, dropout, windows one by one": (
+        "--gradient.synthesizer.lookahead=4", "--gradient.low_memory=true",
+    ),
     "by turns, at restarts": (
         "--gradient.source.kind=restarts", "--schedule.kind=restarts", "--schedule.period=0.4", "--schedule.growth=1.5",
     ),
@@ -261,7 +267,7 @@ OFTEN = (
     "--optimizer.learning_rate=0.3",
     "--training.max_updates=50",
     "--model.dropout=0",
-    "--training.seed=2",
+    "--training.seed=3",
 )
 
 
@@ -394,6 +400,24 @@ def test_a_clip_bounds_the_step_and_the_norm_before_it_is_logged(start: Start) -
     norm = float(torch.nn.utils.get_total_norm(steps))
     assert norm == pytest.approx(1e-2, rel=1e-4)
     assert after.metrics[0]["gradient_norm"] == before.metrics[0]["gradient_norm"] > 1e-2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--gradient.synthesizer.kind=diagonal",),
+        ("--gradient.synthesizer.kind=diagonal", "--gradient.ahead=targets"),
+        ("--gradient.synthesizer.near=1", "--gradient.ahead=targets", "--gradient.run_ahead=1"),
+    ],
+)
+def test_what_costs_next_to_nothing_learns_a_text(start: Start, options: tuple[str, ...]) -> None:
+    training = start("run", *options, "--training.max_updates=60")
+    training()
+    losses = [record["loss"] for record in training.metrics if "loss" in record]
+    assert losses[-1] < losses[0] - 0.1
+    logged = [record for record in training.metrics if "loss" in record]
+    assert logged[-1]["shrinkage"] > 0
+    assert logged[-1]["injected_share"] > 0
 
 
 def test_bfloat16_trains_close_to_float32_but_not_as_it(start: Start) -> None:

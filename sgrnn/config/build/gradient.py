@@ -7,6 +7,7 @@ from sgrnn.config.build.model import interfaces_of
 from sgrnn.config.gradient import (
     BPLambdaConfig,
     BPTTConfig,
+    CheckpointedConfig,
     ExactAheadConfig,
     OnlineConfig,
     RTRLConfig,
@@ -19,10 +20,17 @@ from sgrnn.config.optimization import WarmRestartsConfig
 from sgrnn.config.rates import warm_restarts
 from sgrnn.config.recipe import Recipe
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, BernoulliConfig, ConstantSourceConfig, RampConfig
-from sgrnn.config.synthesizers import AdjointSynthesizerConfig, ErrorSynthesizerConfig, MLPSynthesizerConfig
+from sgrnn.config.synthesizers import (
+    AdjointSynthesizerConfig,
+    DiagonalSynthesizerConfig,
+    ErrorSynthesizerConfig,
+    MLPSynthesizerConfig,
+)
 from sgrnn.errors import InputError
 from sgrnn.estimators import (
     BPTT,
+    Checkpointed,
+    ControlVariate,
     Delayed,
     ExactAhead,
     GradientEstimator,
@@ -36,9 +44,7 @@ from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.synthesizers import Synthesizer
 
 _OF_MIXED = ("source", "real_window", "ground_every", "ground_window")
-_IN_ONE_PROCESS = (
-    "gradient.{} carries what it knows of its rows from update to update, so that it trains in one process, got several"
-)
+_NOT_OF_SYNTHETIC = (*_OF_MIXED, "delay", "true_share")
 _SHARES = {"real": 0.0, "synthetic": 1.0}
 
 
@@ -72,18 +78,28 @@ def _build_estimator(
     match section:
         case BPTTConfig():
             return BPTT(model, model.loss)
+        case CheckpointedConfig():
+            return Checkpointed(model, model.loss, section.window)
         case TruncatedBPTTConfig():
-            return TruncatedBPTT(model, model.loss, section.window, parallel=in_parallel(section, model))
+            if section.every is not None and all_reduce is not None:
+                raise _in_one_process("gradient.every")
+            return build_truncated(section, model)
         case ExactAheadConfig():
             return ExactAhead(
                 model, model.loss, section.window, section.lookahead, parallel=in_parallel(section, model)
             )
         case SyntheticGradientsConfig():
             if section.delay is not None and all_reduce is not None:
-                raise InputError(_IN_ONE_PROCESS.format("delay"))
+                raise _in_one_process("gradient.delay")
             synthetic = build_synthetic(section, model, all_reduce)
             if section.delay is not None:
                 return Delayed(synthetic, section.delay)
+            if section.true_share is not None:
+                if all_reduce is not None:
+                    raise InputError(
+                        "gradient.true_share draws rows of one batch, so that it trains in one process, got several"
+                    )
+                return ControlVariate(synthetic, section.true_share, seed=recipe.training.seed)
             source = build_source(recipe)
             if source == schedules.Constant() and section.ground_every is None:
                 return synthetic
@@ -92,8 +108,15 @@ def _build_estimator(
             return Mixed(synthetic, source, **options, updates_per_unit=updates)
         case _:
             if all_reduce is not None:
-                raise InputError(_IN_ONE_PROCESS.format(f"kind {section.kind}"))
+                raise _in_one_process(f"gradient.kind {section.kind}")
             return _build_online(section, model, recipe.training.seed)
+
+
+def _in_one_process(subject: str) -> InputError:
+    return InputError(
+        f"{subject} carries what it knows of its rows from update to update, so that it trains in one process, got "
+        "several"
+    )
 
 
 def _build_online(section: OnlineConfig, model: SequenceModel, seed: int) -> GradientEstimator:
@@ -114,18 +137,28 @@ def build_synthesizer(section: SyntheticGradientsConfig, model: SequenceModel) -
     match section.synthesizer:
         case ErrorSynthesizerConfig():
             return model.synthesizer(**options)
+        case DiagonalSynthesizerConfig():
+            return model.diagonal_synthesizer(**options)
         case AdjointSynthesizerConfig():
             return model.adjoint_synthesizer(section.window, **options)
         case MLPSynthesizerConfig():
             return model.mlp_synthesizer(**options)
 
 
+def build_truncated(section: TruncatedBPTTConfig, model: SequenceModel) -> TruncatedBPTT:
+    """Return the estimator of truncated gradients of a section `gradient`."""
+    options = {"every": section.every, "parallel": in_parallel(section, model), "low_memory": section.low_memory}
+    return TruncatedBPTT(model, model.loss, section.window, **options)
+
+
 def build_synthetic(
     section: SyntheticGradientsConfig, model: SequenceModel, all_reduce: AllReduce | None = None
 ) -> SyntheticGradients:
     """Return the estimator of synthetic gradients of a section `gradient`, without regard to its source."""
-    options = section.options("window", "synthesizer", "delay", *_OF_MIXED)
+    options = section.options("window", "synthesizer", *_NOT_OF_SYNTHETIC)
     options["parallel"] = in_parallel(section, model)
+    if section.delay is not None:
+        options["ahead"] = "model"  # for a diagnosis, which looks ahead: what comes late has seen the real ones
     synthesizer = build_synthesizer(section, model)
     return SyntheticGradients(
         model, model.loss, section.window, synthesizer=synthesizer, **options, all_reduce=all_reduce
