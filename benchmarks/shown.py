@@ -26,6 +26,10 @@ STYLES = {
     "zero": (RED, "+", ":"), "shuffled": (RED, "x", ":"), "none": (RED, "x", ":"),
     # exact ones
     "full": (BLACK, "s", "-"), "exact ahead": (BLACK, "s", "-"), "rtrl": (BLACK, "D", ":"),
+    # of networks whose layers are trained apart
+    "backprop": (BLACK, "s", "-"), "dni": (GREEN, "v", ":"), "cdni": (GREEN, "o", "-"), "error": (GREEN, "D", "-."),
+    "unlocked": (GREEN, "^", "--"), "fa": (ORANGE, "o", "-"), "dfa": (ORANGE, "D", "-."),
+    "kickback": (PURPLE, "v", ":"),
     # the rest of those that need no window
     "bp-lambda": (GRAY, "v", ":"), "snap-1": (GRAY, "^", ":"), "uoro": (GRAY, "x", ":"),
 }  # fmt: skip

@@ -26,6 +26,7 @@ PUBLIC = {
     "api/schedules.md": "sgrnn.estimators.schedules",
     "api/data.md": "sgrnn.data",
     "api/tasks.md": "sgrnn.tasks",
+    "api/decoupled.md": "sgrnn.decoupled",
     "api/diagnostics.md": "sgrnn.diagnostics",
 }
 _DOCTEST = re.compile(r"(?:^>>> .*\n?(?:^.+\n?)*)", re.MULTILINE)

@@ -15,6 +15,7 @@ LAYERS = [
     ["estimators"],
     ["stream"],
     ["models"],
+    ["decoupled"],
     ["data", "tasks", "diagnostics"],
     ["exports"],
     ["config"],

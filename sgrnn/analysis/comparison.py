@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sgrnn.config.gradient import TruncatedBPTTConfig
+from sgrnn.config.feedback import SyntheticFeedbackConfig
+from sgrnn.config.gradient import DecoupledConfig, TruncatedBPTTConfig
 from sgrnn.training.about import read_scores
 from sgrnn.training.best import best_record
 from sgrnn.training.run import Run
@@ -20,6 +21,7 @@ SCORES = {
 }
 """Heading and form of every metric of a score, by its name (`Problem.score`)."""
 
+_TOLD = {"nothing": "DNI", "label": "cDNI", "error": "told the error"}
 _OF_TRAINING = {
     "epoch": ("epochs", "{:.3g}"),
     "seconds": ("seconds", "{:.0f}"),
@@ -91,8 +93,12 @@ def without_evaluation(runs: list[Run]) -> list[str]:
 
 
 def estimator_name(run: Run) -> str:
-    """Return the kind of a run's gradient estimator, and its window if it has one, and every how many steps."""
+    """Return the kind of a run's gradient estimator, with its window and every how many steps, or with its feedback."""
     gradient = run.recipe.gradient
+    if isinstance(gradient, DecoupledConfig):
+        feedback = gradient.feedback
+        name = _TOLD[feedback.told] if isinstance(feedback, SyntheticFeedbackConfig) else feedback.kind
+        return f"{gradient.kind}, {name}{' and unlocked' if gradient.synthetic_inputs else ''}"
     window, every = (getattr(gradient, name, None) for name in ("window", "every"))
     name = gradient.kind if window is None else f"{gradient.kind} {window}"
     return name if every is None else f"{name} every {every}"

@@ -8,7 +8,7 @@ import torch
 
 from sgrnn.analysis.plain_metrics import alignment_metrics, bias_metrics, health_metrics, plain
 from sgrnn.config.build.gradient import build_estimator
-from sgrnn.config.gradient import CheckpointedConfig, OnlineConfig
+from sgrnn.config.gradient import CheckpointedConfig, DecoupledConfig, OnlineConfig
 from sgrnn.diagnostics import (
     block_ends,
     measure_alignment,
@@ -47,7 +47,7 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, A
     Raises:
         InputError: there is no checkpoint, it is not that of the run, or the metrics cannot be measured on so few.
     """
-    if isinstance(gradient := run.recipe.gradient, OnlineConfig):
+    if isinstance(gradient := run.recipe.gradient, OnlineConfig | DecoupledConfig):
         raise InputError(
             f"{run.folder}: gradient.kind {gradient.kind} has no boundaries, which are what a diagnosis looks at"
         )

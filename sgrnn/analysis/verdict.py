@@ -4,7 +4,7 @@ from typing import Any
 
 from sgrnn.analysis.comparison import is_plain
 from sgrnn.analysis.diagnosis import own_window
-from sgrnn.config.gradient import OnlineConfig
+from sgrnn.config.gradient import DecoupledConfig, OnlineConfig
 from sgrnn.diagnostics.estimates import is_unknown
 from sgrnn.training.checkpoints import best_update
 from sgrnn.training.run import Run
@@ -26,6 +26,8 @@ def worth(run: Run, diagnosis: dict[str, Any] | None) -> str:
     """
     if isinstance(run.recipe.gradient, OnlineConfig):
         return f"{run.recipe.gradient.kind} looks back without a window: there is none to compare it with"
+    if isinstance(run.recipe.gradient, DecoupledConfig):
+        return "decoupled gradients cross layers and not steps: there is no window to compare them with"
     if diagnosis is None:
         return f"not diagnosed, so what its gradients are worth is not known: `sgrnn diagnose {run.folder}`"
     bias, own = diagnosis["bias"], own_window(run)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from sgrnn.config.feedback import FeedbackConfig, SyntheticFeedbackConfig
 from sgrnn.config.section import PositiveShare, Section, Share
 from sgrnn.config.source import ConstantSourceConfig, SourceConfig
 from sgrnn.config.synthesizers import ErrorSynthesizerConfig, SynthesizerConfig
@@ -131,7 +132,25 @@ class BPLambdaConfig(Section):
     """Factor on the injected gradient."""
 
 
+class DecoupledConfig(Section):
+    """Layers of a feed-forward network that are trained apart, each by the feedback at the interface above it."""
+
+    kind: Literal["decoupled"] = "decoupled"
+    feedback: Annotated[FeedbackConfig, Field(discriminator="kind")] = SyntheticFeedbackConfig()
+    """Gradient that a layer is given in the place of the next layer's."""
+    synthetic_inputs: bool = False
+    """Let every layer but the first read a prediction of its inputs from the image: none waits for those below."""
+    update_probability: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Probability of each layer to be updated at a step; one that is not goes forwards alone."""
+
+
 OnlineConfig = RTRLConfig | UOROConfig | SnAp1Config | BPLambdaConfig
 GradientConfig = (
-    BPTTConfig | CheckpointedConfig | TruncatedBPTTConfig | ExactAheadConfig | SyntheticGradientsConfig | OnlineConfig
+    BPTTConfig
+    | CheckpointedConfig
+    | TruncatedBPTTConfig
+    | ExactAheadConfig
+    | SyntheticGradientsConfig
+    | OnlineConfig
+    | DecoupledConfig
 )

@@ -26,8 +26,9 @@ class LevelConfig(Section):
 class ModelConfig(Section):
     """Embedding, core, output layer."""
 
-    core: Literal["lstm", "gru", "rnn"] = "lstm"
-    """Kind of the recurrent layers."""
+    core: Literal["lstm", "gru", "rnn", "feedforward"] = "lstm"
+    """Kind of the recurrent layers; feedforward for layers of linear, batch norm and ReLU without a state, which go
+    with the gradient decoupled."""
     hidden_size: PositiveInt
     """Units of each layer."""
     num_layers: PositiveInt = 1

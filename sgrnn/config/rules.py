@@ -7,10 +7,17 @@ are asked (`sgrnn.config.build.trial`).
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sgrnn.config.gradient import ExactAheadConfig, OnlineConfig, SyntheticGradientsConfig, TruncatedBPTTConfig
+from sgrnn.config.gradient import (
+    DecoupledConfig,
+    ExactAheadConfig,
+    OnlineConfig,
+    SyntheticGradientsConfig,
+    TruncatedBPTTConfig,
+)
 from sgrnn.config.optimization import WarmRestartsConfig
 from sgrnn.config.section import Section
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, ConstantSourceConfig, RampConfig
+from sgrnn.config.tasks import MnistConfig
 
 if TYPE_CHECKING:
     from sgrnn.config.recipe import Recipe
@@ -29,6 +36,7 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
             f"{schedule.period:g}; without restarts it is kind: cosine"
         )
     gradient = recipe.gradient
+    yield from _feedforward_goes_together(recipe)
     if isinstance(gradient, ExactAheadConfig | OnlineConfig):
         yield from _steps_run_again(recipe)
     if isinstance(gradient, TruncatedBPTTConfig) and gradient.every is not None:
@@ -64,6 +72,40 @@ def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
     ):
         if is_set:
             yield f"{field} is for a text, and says nothing of a task: remove it"
+
+
+def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:
+    """Yield a message for each field that does not fit a feed-forward network, or decoupled gradients without one."""
+    model, gradient, task = recipe.model, recipe.gradient, recipe.task
+    by_image = isinstance(task, MnistConfig) and task.by == "image"
+    if not isinstance(gradient, DecoupledConfig):
+        if model.core == "feedforward":
+            yield (
+                "gradient.kind must be decoupled for model.core feedforward, which carries no state from one step to "
+                f"the next, got {gradient.kind}"
+            )
+        return
+    if model.core != "feedforward":
+        yield f"model.core must be feedforward for gradient.kind decoupled, got {model.core}"
+    if not by_image:
+        found = (
+            "a text" if task is None else f"{task.kind} by {task.by}" if isinstance(task, MnistConfig) else task.kind
+        )
+        yield f"task must be mnist by image for gradient.kind decoupled, which reads all in one step, got {found}"
+    waits = gradient.feedback.kind in ("backprop", "alignment")
+    if gradient.update_probability < 1 and waits:
+        yield (
+            f"gradient.update_probability must be 1 for gradient.feedback.kind {gradient.feedback.kind}, which waits "
+            f"for the next layer's gradient, got {gradient.update_probability:g}"
+        )
+    for field, is_set in (
+        ("model.slower_levels", bool(model.slower_levels)),
+        ("model.initial_range", model.initial_range is not None),
+        ("training.core_precision", recipe.training.core_precision != "float32"),
+        ("training.diagnosis", recipe.training.diagnosis is not None),
+    ):
+        if is_set:
+            yield f"{field} says nothing of a feed-forward network: remove it"
 
 
 def _steps_run_again(recipe: "Recipe") -> Iterator[str]:

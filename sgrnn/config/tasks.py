@@ -11,8 +11,8 @@ class MnistConfig(Section):
     """Name the digit that was read; an epoch goes once through the images."""
 
     kind: Literal["mnist"] = "mnist"
-    by: Literal["pixel", "row"] = "pixel"
-    """Pixels that are read in a step: one, or a row of them."""
+    by: Literal["pixel", "row", "image"] = "pixel"
+    """Pixels that are read in a step: one, a row of them, or the whole image, for the core feedforward."""
 
 
 class _Drawn(Section):

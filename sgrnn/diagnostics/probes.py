@@ -61,7 +61,7 @@ def probe_memory(model: nn.Module, tokens: Tensor, state: State, lags: Sequence[
         labels = tokens[longest - lag : len(tokens) - lag]
         cut = len(labels) * 2 // 3
         test = labels[cut:].flatten()
-        right, baseline = _probe(
+        right, baseline = linear_probe(
             features[:cut].flatten(0, 1), labels[:cut].flatten(), features[cut:].flatten(0, 1), test
         )
         scores.append((right, (right * (1 - right) / len(test)) ** 0.5, baseline))
@@ -69,8 +69,15 @@ def probe_memory(model: nn.Module, tokens: Tensor, state: State, lags: Sequence[
     return Probes(list(lags), accuracy, error, base)
 
 
-def _probe(features: Tensor, labels: Tensor, unseen: Tensor, answers: Tensor) -> tuple[float, float]:
-    """Return the accuracy on examples not used for the fit, and that of always naming the most frequent class."""
+def linear_probe(features: Tensor, labels: Tensor, unseen: Tensor, answers: Tensor) -> tuple[float, float]:
+    """Fit a linear probe, and return its accuracy on other examples and that of naming the most frequent class.
+
+    Args:
+        features: (n, features) to fit it to, in double precision.
+        labels: (n,) classes from 0 on.
+        unseen: (m, features).
+        answers: (m,) classes.
+    """
     frequent = labels.bincount().argsort(descending=True)[:_CLASSES]
     place = torch.full((int(max(labels.max(), answers.max())) + 1,), len(frequent), dtype=torch.long)
     place[frequent.cpu()] = torch.arange(len(frequent))

@@ -40,13 +40,13 @@ def describe(model: nn.Module) -> dict[str, Any]:
             "core": _describe_core(model.core),
         }
     if type(model) is Readout:
-        loss = getattr(model._loss, "__name__", None)
+        loss = getattr(model.task_loss, "__name__", None)
         return {
             "model": "readout",
             "input_size": model.input_size,
             "core_size": model.output.in_features,
             "output_size": model.output.out_features,
-            "loss": loss if _LOSSES.get(loss or "") is model._loss else None,
+            "loss": loss if _LOSSES.get(loss or "") is model.task_loss else None,
             "core": _describe_core(model.core),
         }
     raise InputError(

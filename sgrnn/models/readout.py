@@ -53,7 +53,7 @@ class Readout(SequenceModel):
         super().__init__(input_size, input_size + output_size + 1)
         self.core = core
         self.output = nn.Linear(core_size, output_size)
-        self._loss = loss
+        self.task_loss = loss
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Read inputs (time, batch, input_size), and return the core's outputs (time, batch, core_size) and state."""
@@ -65,7 +65,7 @@ class Readout(SequenceModel):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the task's loss (time, batch) of the answers."""
-        return self._loss(self.predict(outputs), targets)
+        return self.task_loss(self.predict(outputs), targets)
 
     def input_features(self, inputs: Tensor) -> Tensor:
         """Return the inputs as they are."""

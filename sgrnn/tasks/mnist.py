@@ -16,7 +16,7 @@ from sgrnn.errors import InputError, at_least
 from sgrnn.tasks.scores import class_correct, cross_entropy
 from sgrnn.tasks.task import Task
 
-By = Literal["pixel", "row"]
+By = Literal["pixel", "row", "image"]
 
 _SIDE = 28  # pixels
 _CLASSES = 10
@@ -29,8 +29,9 @@ class SequentialMNIST(Task):
 
     Every epoch goes once through the images in an order of its own, B at a time; what is left over is dropped.
 
-    Inputs are the pixels from 0 to 1: one a step for 784 steps, or the 28 of a row a step for 28 steps. Outputs are
-    unnormalized log-probabilities of the ten digits; the loss is their cross-entropy at the last step, in nats.
+    Inputs are the pixels from 0 to 1: one a step for 784 steps, the 28 of a row for 28 steps, or all in one step.
+    Outputs are unnormalized log-probabilities of the ten digits; the loss is their cross-entropy at the last step,
+    in nats.
 
     >>> images, labels = np.zeros((5, 28, 28), np.uint8), np.arange(5)
     >>> task = SequentialMNIST(images, labels, batch_size=2, by="row")
@@ -42,7 +43,8 @@ class SequentialMNIST(Task):
         images: (n, 28, 28) uint8, as `read_idx` gives them.
         labels: (n,) integers from 0 to 9.
         batch_size: B, the number of rows.
-        by: the part of an image that is read at a step, ``pixel`` or ``row`` (28 steps, as in Pemberton & Costa 2024).
+        by: the part of an image that is read at a step, ``pixel``, ``row`` (28 steps, as in Pemberton & Costa 2024)
+            or ``image``, all of it, for a feed-forward network.
         shuffle: give every epoch an order of its own; False goes through the images as they are given, as a test
             needs it.
         seed: of the order.
@@ -68,8 +70,8 @@ class SequentialMNIST(Task):
         if labels.size and not (labels.min() >= 0 and labels.max() < _CLASSES):
             raise ValueError(f"labels must be from 0 to {_CLASSES - 1}, got {labels.min()} to {labels.max()}")
         if by not in get_args(By):
-            raise ValueError(f"by must be pixel or row, got {by!r}")
-        features = _SIDE if by == "row" else 1
+            raise ValueError(f"by must be pixel, row or image, got {by!r}")
+        features = {"pixel": 1, "row": _SIDE, "image": _SIDE * _SIDE}[by]
         super().__init__(features, _CLASSES, batch_size, seed, images=len(images), by=by, shuffle=shuffle)
         at_least("number of images", len(images), batch_size)
         self.by, self.shuffle = by, shuffle
@@ -81,7 +83,7 @@ class SequentialMNIST(Task):
 
     @property
     def steps(self) -> int:
-        """S, the number of steps: 784 by pixel, 28 by row."""
+        """S, the number of steps: 784 by pixel, 28 by row, 1 by image."""
         return _SIDE * _SIDE // self.input_size
 
     def _draw(self) -> tuple[Tensor, Tensor]:

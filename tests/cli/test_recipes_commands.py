@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from sgrnn.config.build.gradient import build_estimator
-from sgrnn.config.build.model import build_model
+from sgrnn.config.build.model import build_core, build_model
 from sgrnn.config.files import dump_recipe, load_recipe, parse_recipe, shipped_recipes
+from sgrnn.models.readout import Readout
+from sgrnn.tasks.scores import cross_entropy
 from sgrnn.training.run import Run
 
 from .commands import Commands
@@ -32,7 +34,9 @@ def test_a_shipped_recipe_is_valid_says_what_it_is_for_and_reads_back_equal(sgrn
     assert any(f"sgrnn train {path.stem}" in line for line in comment)
     recipe = load_recipe(path.stem)
     assert parse_recipe(dump_recipe(recipe), path.stem) == recipe
-    estimator = build_estimator(recipe, build_model(recipe, 3), updates_per_epoch=9)
+    of_a_task = Readout(build_core(recipe, 3), recipe.model.hidden_size, 2, cross_entropy)
+    model = build_model(recipe, 3) if recipe.task is None else of_a_task
+    estimator = build_estimator(recipe, model, updates_per_epoch=9)
     assert estimator.lookahead <= (recipe.span or 8)
 
 
@@ -87,7 +91,7 @@ def test_check_reports_all_mistakes_of_file_and_overrides(sgrnn: Commands) -> No
     path = Path("tiny.yaml")
     path.write_text(path.read_text().replace("span: 6", "span: 0").replace("core: lstm", "core: lstn"))
     assert sgrnn.refused("recipes", "check", "tiny.yaml", "--gradient.windw=5").splitlines() == [
-        "tiny.yaml:3: model.core must be 'lstm', 'gru' or 'rnn', got 'lstn'; did you mean lstm?",
+        "tiny.yaml:3: model.core must be 'lstm', 'gru', 'rnn' or 'feedforward', got 'lstn'; did you mean lstm?",
         "command line: gradient.windw is not a field; did you mean gradient.window?",
         "tiny.yaml:8: training.span must be greater than 0, got 0",
     ]

@@ -45,7 +45,7 @@ trainin: {epochs: 1}
             "kind: synthetic",
             "kind: full",
             "gradient.kind must be one of bptt, checkpointed, truncated, exact, synthetic, rtrl, uoro, snap1, "
-            "bp_lambda, got 'full'",
+            "bp_lambda, decoupled, got 'full'",
         ),
         ("kind: synthetic, ", "", "gradient.kind is missing; expected one of bptt, checkpointed, truncated, "),
         ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),

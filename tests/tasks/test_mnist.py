@@ -25,7 +25,7 @@ def make(number: int = 7, batch_size: int = 2, **options: Any) -> SequentialMNIS
 
 
 def test_an_image_is_read_from_top_to_bottom_and_named_at_the_end() -> None:
-    for by, shape in (("pixel", (784, 2, 1)), ("row", (28, 2, 28))):
+    for by, shape in (("pixel", (784, 2, 1)), ("row", (28, 2, 28)), ("image", (1, 2, 784))):
         task = make(by=by)
         episode = task.draw()
         assert episode.inputs.shape == shape
@@ -79,7 +79,7 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"labels": np.zeros(3)}, r"labels must be \(3,\) integers like images, got \(3,\) float64"),
     ({"labels": np.array([1, 10, 0])}, "labels must be from 0 to 9, got 0 to 10"),
     ({"labels": np.array([1, -1, 0])}, "labels must be from 0 to 9, got -1 to 1"),
-    ({"by": "column"}, "by must be pixel or row, got 'column'"),
+    ({"by": "column"}, "by must be pixel, row or image, got 'column'"),
     ({"batch_size": 4}, "number of images must be at least 4, got 3"),
 ]
 

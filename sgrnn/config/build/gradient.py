@@ -3,11 +3,13 @@
 from torch import nn
 
 from sgrnn.all_reduce import AllReduce
+from sgrnn.config.build.decoupled import build_decoupled
 from sgrnn.config.build.model import interfaces_of
 from sgrnn.config.gradient import (
     BPLambdaConfig,
     BPTTConfig,
     CheckpointedConfig,
+    DecoupledConfig,
     ExactAheadConfig,
     OnlineConfig,
     RTRLConfig,
@@ -106,6 +108,13 @@ def _build_estimator(
             updates = updates_per_epoch if time_unit(recipe) == "epochs" else 1
             options = {name: getattr(section, name) for name in _OF_MIXED[1:]}
             return Mixed(synthetic, source, **options, updates_per_unit=updates)
+        case DecoupledConfig():
+            if all_reduce is not None:
+                raise InputError(
+                    "gradient.kind decoupled normalizes over the rows of a process, so that it trains in one process, "
+                    "got several"
+                )
+            return build_decoupled(recipe, section, model)
         case _:
             if all_reduce is not None:
                 raise _in_one_process(f"gradient.kind {section.kind}")

@@ -5,6 +5,7 @@ from torch import nn
 
 from sgrnn import cores
 from sgrnn.config.recipe import Recipe
+from sgrnn.cores.feedforward import FeedForward
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.readout import Readout
 from sgrnn.models.sequence_model import SequenceModel
@@ -18,8 +19,11 @@ _CORES = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
 def build_core(recipe: Recipe, input_size: int, dropout: float = 0.0) -> nn.Module:
     """Return the core that a recipe describes, for inputs of so many features."""
     section = recipe.model
-    kind, slower = _CORES[section.core], section.slower_levels
+    slower = section.slower_levels
     precision = getattr(torch, recipe.training.core_precision)
+    if section.core == "feedforward":
+        return FeedForward(input_size, section.hidden_size, section.num_layers)
+    kind = _CORES[section.core]
     if not slower:
         return kind(input_size, section.hidden_size, section.num_layers, dropout=dropout, precision=precision)
     sizes = [section.hidden_size, *(level.hidden_size for level in slower)]

@@ -64,7 +64,8 @@ class TaskProblem(Problem):
         self.identity = repr(self.task)
         growing = " to begin with" if isinstance(self.task, CurriculumTask) else ""
         self.name = section.kind
-        self.description = self.sizes = f"{self.name}, episodes of {steps} steps{growing}, {episodes:,} an epoch"
+        length = f"{steps} steps" if steps > 1 else "one step"
+        self.description = self.sizes = f"{self.name}, episodes of {length}{growing}, {episodes:,} an epoch"
 
     def build_model(self) -> Readout:
         """Build the task's model; see `Problem.build_model`."""
