@@ -201,8 +201,10 @@ def _delay_fits(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterato
     for place, level in enumerate(recipe.model.slower_levels):
         if level.interface:
             yield f"model.slower_levels.{place}.interface must be false with gradient.delay, got true"
+    if gradient.ahead == "targets":
+        yield "gradient.ahead must be model or null with gradient.delay, which waits for the steps ahead, got targets"
     unfit = (
-        "run_ahead", "ahead", "ground_every", "ground_window", "real_window", "source", "trace_decay", "parallel",
+        "run_ahead", "ground_every", "ground_window", "real_window", "source", "trace_decay", "parallel",
         "low_memory", "true_share",
     )  # fmt: skip
     for name in unfit:

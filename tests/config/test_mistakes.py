@@ -165,7 +165,9 @@ def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again
         f"command line: gradient.real_window {of_no_use}",
         f"command line: gradient.trace_decay {of_no_use}",
     ]
-    for field in ("ahead=targets", "run_ahead=2", "low_memory=true", "true_share=0.5"):
+    (line,) = mistakes(late, "--training.span=null", "--gradient.ahead=targets")
+    assert line.endswith("must be model or null with gradient.delay, which waits for the steps ahead, got targets")
+    for field in ("run_ahead=2", "low_memory=true", "true_share=0.5"):
         (line,) = mistakes(late, "--training.span=null", f"--gradient.{field}")
         assert line == f"command line: gradient.{field.split('=')[0]} {of_no_use}"
 
