@@ -10,7 +10,6 @@ ahead; it is told the labels of the next window instead, and needs a few hundred
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import sgrnn
@@ -20,7 +19,7 @@ inputs, targets = bits * 2 - 1, bits.roll(3, dims=0)
 
 
 def cost(outputs: Tensor, targets: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").squeeze(-1)
+    return nn.functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").squeeze(-1)
 
 
 def ten_lines(kind: type[sgrnn.SyntheticGradients | sgrnn.TruncatedBPTT]) -> Tensor:
