@@ -6,11 +6,10 @@ ahead; it is told the labels of the next window instead, and needs a few hundred
 
     $ python examples/plain_torch.py
     truncated: 0.66, synthetic: 0.00
-    detach: 0.63, a boundary in its place: 0.02
+    detach: 0.70, a boundary in its place: 0.01
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import sgrnn
@@ -20,10 +19,11 @@ inputs, targets = bits * 2 - 1, bits.roll(3, dims=0)
 
 
 def cost(outputs: Tensor, targets: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").squeeze(-1)
+    return nn.functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").squeeze(-1)
 
 
 def ten_lines(kind: type[sgrnn.SyntheticGradients | sgrnn.TruncatedBPTT]) -> Tensor:
+    torch.manual_seed(0)
     core, head = nn.LSTM(1, 32), nn.Linear(32, 1)
     estimator = kind(core, lambda outputs, targets: cost(head(outputs), targets), window=3)
     optimizer = torch.optim.Adam([*core.parameters(), *head.parameters(), *estimator.parameters()], lr=0.01)
@@ -38,6 +38,7 @@ def ten_lines(kind: type[sgrnn.SyntheticGradients | sgrnn.TruncatedBPTT]) -> Ten
 
 
 def loop_of_ones_own(boundary_in_it: bool) -> Tensor:
+    torch.manual_seed(0)
     core, head = nn.LSTM(1, 32), nn.Linear(32, 1)
     boundary = sgrnn.Boundary(core, context_size=3)
     optimizer = torch.optim.Adam([*core.parameters(), *head.parameters(), *boundary.parameters()], lr=0.01)
@@ -54,6 +55,5 @@ def loop_of_ones_own(boundary_in_it: bool) -> Tensor:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
     print(f"truncated: {ten_lines(sgrnn.TruncatedBPTT):.2f}, synthetic: {ten_lines(sgrnn.SyntheticGradients):.2f}")
     print(f"detach: {loop_of_ones_own(False):.2f}, a boundary in its place: {loop_of_ones_own(True):.2f}")

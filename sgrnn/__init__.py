@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Boundary,
         Checkpointed,
         ControlVariate,
+        Delayed,
         ExactAhead,
         GradientEstimator,
         Mixed,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from sgrnn.session import train
     from sgrnn.span import Span
     from sgrnn.state import State, state_size
+    from sgrnn.stream import Stream
     from sgrnn.synthesizers import (
         AdjointSynthesizer,
         DiagonalSynthesizer,
@@ -66,6 +68,7 @@ __all__ = [
     "Boundary",
     "Checkpointed",
     "ControlVariate",
+    "Delayed",
     "DiagonalSynthesizer",
     "Dropout",
     "ErrorSynthesizer",
@@ -84,6 +87,7 @@ __all__ = [
     "Span",
     "State",
     "Step",
+    "Stream",
     "Synthesizer",
     "SyntheticGradients",
     "TruncatedBPTT",
@@ -104,7 +108,7 @@ _HOMES = {
     "cores.dropout": "Dropout",
     "errors": "InputError",
     "estimators": (
-        "BPTT Boundary Checkpointed ControlVariate ExactAhead GradientEstimator Mixed Step SyntheticGradients "
+        "BPTT Boundary Checkpointed ControlVariate Delayed ExactAhead GradientEstimator Mixed Step SyntheticGradients "
         "TruncatedBPTT schedules"
     ),
     "estimators.online": "RTRL UORO BPLambda SnAp1",
@@ -115,6 +119,7 @@ _HOMES = {
     "session": "train",
     "span": "Span",
     "state": "State state_size",
+    "stream": "Stream",
     "synthesizers": (
         "AdjointSynthesizer DiagonalSynthesizer ErrorSynthesizer Interface Lookahead MLPSynthesizer Shrinkage "
         "Synthesizer"

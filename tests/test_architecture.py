@@ -8,11 +8,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sgrnn"
 LAYERS = [
-    ["lazy", "errors", "state", "all_reduce", "span", "sequences"],
+    ["lazy", "errors", "state", "all_reduce", "span", "sequences", "readings"],
     ["contract"],
     ["synthesizers"],
     ["cores"],
     ["estimators"],
+    ["stream"],
     ["models"],
     ["decoupled"],
     ["data", "tasks", "diagnostics"],

@@ -18,6 +18,7 @@ from sgrnn.diagnostics import (
     stretches,
 )
 from sgrnn.errors import InputError
+from sgrnn.estimators.delayed import undelayed
 from sgrnn.span import Span
 from sgrnn.training.best import Trained, open_trained
 from sgrnn.training.diagnosis import spans_ahead
@@ -66,6 +67,7 @@ def _measure(trained: Trained, horizon: int, spans: int) -> dict[str, Any]:
         state = saved["state"]
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
         raise trained.checkpoint.of_another_version(error) from None
+    estimator = undelayed(estimator)
     drawn = spans_ahead(problem, spans, estimator.lookahead, horizon)
     alignment = measure_alignment(estimator, drawn, state, lags=block_ends(horizon))
     health = measure_health(estimator, drawn, state)

@@ -66,6 +66,9 @@ class SyntheticGradientsConfig(Section):
     ahead: Literal["model", "targets"] | None = None
     """Source of the output gradients beyond a span: the model, run there; or the targets alone of the steps that it is
     not run over; null for the targets of a text, if `run_ahead` is null and the synthesizer is none of one window."""
+    delay: PositiveInt | None = None
+    """Steps after which the gradient comes, of output gradients that have been seen by then, in the place of running
+    ahead: for spans of one window, which `training.span` is where it is null; null for running ahead."""
     trace_decay: Share = 0.0
     """lambda of TD(lambda): how much of the real gradient crosses the boundaries inside a span."""
     discount: Share = 1.0

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic import model_validator as check
 
 from sgrnn.config.data import DataConfig
-from sgrnn.config.gradient import GradientConfig
+from sgrnn.config.gradient import GradientConfig, SyntheticGradientsConfig
 from sgrnn.config.model import ModelConfig
 from sgrnn.config.optimization import AdamConfig, ConstantRateConfig, OptimizerConfig, ScheduleConfig
 from sgrnn.config.rules import contradictions
@@ -62,6 +62,9 @@ class Recipe(Section):
     @property
     def span(self) -> int | None:
         """Steps between two updates; None for a whole episode."""
+        gradient = self.gradient
+        if self.training.span is None and isinstance(gradient, SyntheticGradientsConfig) and gradient.delay is not None:
+            return gradient.window
         return self.training.span or (_TEXT_SPAN if self.task is None else None)
 
     def fields_by_name(self) -> Iterator[tuple[str, str]]:

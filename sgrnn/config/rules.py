@@ -45,6 +45,7 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
         yield from _true_share_stands_alone(recipe, gradient)
         yield from _source_takes_turns(recipe, gradient)
         yield from _windows_fit(recipe, gradient)
+        yield from _delay_fits(recipe, gradient)
     if _asks_for_more(recipe.gradient, "synthesizer") or (recipe.task is not None and _asks_for_more(recipe.task)):
         from sgrnn.config.build.trial import refusals  # loads torch, which most recipes can be checked without
 
@@ -181,3 +182,34 @@ def _windows_fit(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterat
             yield f"gradient.{name} must be at most training.span, {recipe.span}, got {window}"
         if gradient.source == ConstantSourceConfig(share=never):
             yield f"gradient.{name} is for {kind} gradients, and gradient.source says there are none: remove it"
+
+
+def _delay_fits(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterator[str]:
+    """Yield a message for each option that gradients which come late cannot honour."""
+    if gradient.delay is None:
+        return
+    if recipe.span != gradient.window:
+        yield (
+            f"training.span must be gradient.window, {gradient.window}, with gradient.delay, or null, got "
+            f"{recipe.span or 'a whole episode'}"
+        )
+    if recipe.model.dropout > 0:
+        yield (
+            "model.dropout must be 0 with gradient.delay, which runs windows again and would draw other masks, got "
+            f"{recipe.model.dropout}"
+        )
+    for place, level in enumerate(recipe.model.slower_levels):
+        if level.interface:
+            yield f"model.slower_levels.{place}.interface must be false with gradient.delay, got true"
+    if gradient.ahead == "targets":
+        yield "gradient.ahead must be model or null with gradient.delay, which waits for the steps ahead, got targets"
+    unfit = (
+        "run_ahead", "ground_every", "ground_window", "real_window", "source", "trace_decay", "parallel",
+        "low_memory", "true_share",
+    )  # fmt: skip
+    for name in unfit:
+        if getattr(gradient, name) != type(gradient).model_fields[name].default:
+            yield (
+                f"gradient.{name} is of no use with gradient.delay, with which a span is one window and nothing is run "
+                "ahead: remove one"
+            )

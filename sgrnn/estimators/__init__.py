@@ -15,6 +15,7 @@ from sgrnn.estimators import schedules
 from sgrnn.estimators.boundary import Boundary
 from sgrnn.estimators.checkpointed import Checkpointed
 from sgrnn.estimators.control_variate import ControlVariate
+from sgrnn.estimators.delayed import Delayed
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.exact_ahead import ExactAhead
 from sgrnn.estimators.mixed import Mixed
@@ -28,6 +29,7 @@ __all__ = [
     "BoundaryGradients",
     "Checkpointed",
     "ControlVariate",
+    "Delayed",
     "ExactAhead",
     "GradientEstimator",
     "Loss",

@@ -1,10 +1,11 @@
 """Inputs of a synthesizer, gathered at the boundaries of a span's windows."""
 
+from collections.abc import Sequence
 from math import isfinite, nan, sqrt
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
 from sgrnn.estimators.ahead import constant_part, first_steps, gradients_ahead, require_future
@@ -13,7 +14,7 @@ from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span
-from sgrnn.state import leaves
+from sgrnn.state import State, leaves
 from sgrnn.synthesizers import Boundaries, GradientPredictor, Lookahead, Synthesizer
 from sgrnn.synthesizers.lookahead import steps_after
 from sgrnn.synthesizers.running_means import RunningMeans
@@ -61,7 +62,8 @@ class BoundaryReader(RunningMeans):
             beyond = self.beyond(loss, span, windows, rest, predictor.all_reduce)
             gradients = torch.cat([own, *beyond]) / self.unit(square)
             self.take_in_square(square, predictor)
-        return self.gather(predictor, span, windows, continuing, gradients)
+        at, states = windows.boundaries, windows.boundary_states
+        return self.gather(predictor, windows.model, span, at, states, continuing, gradients)
 
     def in_sight(self, span: Span) -> Span:
         """Return a span with as much of its future as is looked at.
@@ -96,26 +98,35 @@ class BoundaryReader(RunningMeans):
         """Return the unit of output gradients in a span in which their mean square is this."""
         return max(sqrt(float(self.output_square) or (square if isfinite(square) else 0.0)), 1e-30)
 
-    def take_in_square(self, square: float, predictor: GradientPredictor) -> None:
-        """Update the running mean by the mean square of a span's output gradients."""
-        self.take_in("output_square", square, predictor.weight(float(predictor.updates) + 1))
+    def take_in_square(self, square: float, predictor: GradientPredictor, spans: float | None = None) -> None:
+        """Update the running mean by the mean square of a span's output gradients.
+
+        Args:
+            square: the mean square.
+            predictor: as in `read`.
+            spans: how many there have been, with this one; None for one with every update of the predictor.
+        """
+        spans = float(predictor.updates) + 1 if spans is None else spans
+        self.take_in("output_square", square, predictor.weight(spans))
 
     def gather(
-        self, predictor: GradientPredictor, span: Span, windows: Windows, continuing: Tensor | None,
-        gradients: Tensor | None,
+        self, predictor: GradientPredictor, model: nn.Module, span: Span, boundaries: Sequence[int], states: State,
+        continuing: Tensor | None, gradients: Tensor | None,
     ) -> Boundaries:  # fmt: skip
         """Gather states and lookahead at the boundaries, as `read` does.
 
         Args:
             predictor: whose synthesizer is to read them.
+            model: the model that is trained.
             span: with its future, as far as it is looked at.
-            windows: its forward pass.
+            boundaries: as steps into the span.
+            states: at these, one below the other, detached.
             continuing: rows whose sequence goes on, at each boundary.
             gradients: the output gradients of span and future, in their unit; None for a synthesizer that sees none.
         """
-        synthesizer, boundaries = predictor.synthesizer, windows.boundaries
+        synthesizer = predictor.synthesizer
         assert isinstance(synthesizer, Synthesizer), "only a Synthesizer predicts at boundaries"
-        states, continuing = finite_states(predictor.readable(windows.boundary_states), continuing)
+        states, continuing = finite_states(predictor.readable(states), continuing)
         lookahead = None
         if synthesizer.lookahead:
             ahead = steps_after(span, boundaries, synthesizer.lookahead, within=synthesizer.window is not None)
@@ -125,10 +136,10 @@ class BoundaryReader(RunningMeans):
                 known += [steps for each in spans for steps in leaves(each.targets)]
             seen = None
             if gradients is not None:
-                gradients = predictor.readable(gradients)
-                known.append(gradients)
-                seen = ahead.take(gradients)
-            lookahead = Lookahead(read_features(windows.model, synthesizer, span, ahead), ahead.valid, seen)
+                in_units: Tensor = predictor.readable(gradients)
+                known.append(in_units)
+                seen = ahead.take(in_units)
+            lookahead = Lookahead(read_features(model, synthesizer, span, ahead), ahead.valid, seen)
             if not is_finite(*known):
                 lookahead, continuing = finite_lookahead(lookahead, continuing)
         unbroken = None if synthesizer.window is None else span.unbroken(boundaries)

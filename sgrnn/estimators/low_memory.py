@@ -127,7 +127,8 @@ class _Backward:
             gradients = torch.cat([*(own for _, own in self._waiting), *beyond])[:steps] / self._unit
         if self._continuing is not None:
             continuing = self._continuing[self._gone * rows : (self._gone + 2) * rows]
-        known = self._reader.gather(self._predictor, run.span, run.windows, continuing, gradients)
+        at, states = run.windows.boundaries, run.windows.boundary_states
+        known = self._reader.gather(self._predictor, run.windows.model, run.span, at, states, continuing, gradients)
         with without_autocast(self._device):
             predictions = self._predictor.predict(known, self._inject)
             injected = predictions.injected / self._size

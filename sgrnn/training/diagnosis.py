@@ -6,6 +6,7 @@ from sgrnn.config.training import DiagnosisConfig
 from sgrnn.contract.modules import tensor_of
 from sgrnn.diagnostics import measure_alignment, measure_bias, stretches
 from sgrnn.estimators import GradientEstimator
+from sgrnn.estimators.delayed import undelayed
 from sgrnn.span import Span
 from sgrnn.state import State
 from sgrnn.training.problems.problem import Problem
@@ -40,7 +41,10 @@ def passing_metrics(
         cannot be told from noise, or has too few spans, is missing.
     """
     device = tensor_of(estimator.model).device
-    drawn = spans_ahead(problem, settings.spans, estimator.lookahead, settings.horizon)
+    looking = undelayed(estimator)
+    horizon = max(looking.lookahead, settings.horizon)
+    drawn = spans_ahead(problem, settings.spans, estimator.lookahead, horizon)
+    estimator = looking
     spans = [span.to(device) for span in drawn]
     metrics: dict[str, float] = {}
     if estimator.predicts:

@@ -113,6 +113,17 @@ def test_how_far_the_model_is_run_ahead() -> None:
     assert lookaheads == {"null": 4, "0": 0, "1": 1, "9": 4}
 
 
+def test_gradients_that_come_late_make_spans_of_one_window() -> None:
+    late = recipe("--gradient.delay=7", "--training.span=null", "--model.dropout=0", "--gradient.discount=0.9")
+    model = build_model(late, 11)
+    built = build_estimator(late, model, 9)
+    assert isinstance(built, estimators.Delayed)
+    assert (late.span, built.window, built.windows, built.lookahead, built.synthetic.discount) == (3, 3, 3, 0, 0.9)
+    assert built.synthetic.reader.run == built.synthetic.lookahead  # what a diagnosis sees is no guess from targets
+    with pytest.raises(InputError, match=r"gradient\.delay carries what it knows .* in one process, got several"):
+        build_estimator(late, model, 9, all_reduce=lambda tensor: tensor)
+
+
 def test_what_tells_the_output_gradients_that_the_model_is_not_run_for() -> None:
     lookahead = "--gradient.synthesizer.lookahead=4"
     for overrides, expected in (

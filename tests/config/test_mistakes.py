@@ -151,6 +151,27 @@ def test_all_contradictions_are_reported_at_once() -> None:
     assert line.startswith("mine.yaml:3: gradient.source.every must be below training.max_updates, 9, or nothing ever")
 
 
+def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again() -> None:
+    late = TEXT.replace("window: 5", "window: 5, delay: 8")
+    options = ("--model.dropout=0.5", "--training.span=10", "--gradient.trace_decay=0.5", "--gradient.real_window=10")
+    lines = mistakes(late, *options, "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]")
+    of_no_use = "is of no use with gradient.delay, with which a span is one window and nothing is run ahead: remove one"
+    assert lines == [
+        "command line: gradient.real_window is for real gradients, and gradient.source says there are none: remove it",
+        "command line: training.span must be gradient.window, 5, with gradient.delay, or null, got 10",
+        "command line: model.dropout must be 0 with gradient.delay, which runs windows again and would draw other "
+        "masks, got 0.5",
+        "command line: model.slower_levels.0.interface must be false with gradient.delay, got true",
+        f"command line: gradient.real_window {of_no_use}",
+        f"command line: gradient.trace_decay {of_no_use}",
+    ]
+    (line,) = mistakes(late, "--training.span=null", "--gradient.ahead=targets")
+    assert line.endswith("must be model or null with gradient.delay, which waits for the steps ahead, got targets")
+    for field in ("run_ahead=2", "low_memory=true", "true_share=0.5"):
+        (line,) = mistakes(late, "--training.span=null", f"--gradient.{field}")
+        assert line == f"command line: gradient.{field.split('=')[0]} {of_no_use}"
+
+
 def test_windows_that_overlap_fit_their_spans() -> None:
     gradient, fits = ("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=5"), "--training.span=5"
     for overrides, expected in [

@@ -25,6 +25,8 @@ def of_bits(truncated: float, synthetic: float, detached: float, boundary: float
         ("plain_torch", of_bits),
         pytest.param("lightning_module", lambda first, last: first > 0.6 and last < 0.2, marks=OLD_PYTREE),
         ("trainer", lambda first, last: first > 0.6 and last < 0.2),
+        ("one_by_one", lambda truncated, synthetic: truncated < 0.75 and synthetic > 0.9),
+        ("control_loop", lambda load, felt: felt < load / 4),
         ("forecaster", lambda error, zeros: error < zeros / 2),
     ],
 )

@@ -55,7 +55,8 @@ def predict_all_futures(model: LanguageModel, synthesizer: Synthesizer) -> Futur
     state = map_state(lambda one: one.expand(*one.shape[:-2], rows, -1).contiguous(), make_state(model, rows=1))
     calls: list[tuple[Any, Tensor]] = []
     handle = synthesizer.register_forward_hook(lambda module, seen, result: calls.append((seen, result.detach())))
-    step = SyntheticGradients(model, model.loss, 3, synthesizer=synthesizer).double().backward(span, state)
+    estimator = SyntheticGradients(model, model.loss, 3, synthesizer=synthesizer, ahead="model").double()
+    step = estimator.backward(span, state)
     handle.remove()
     with torch.no_grad():
         logits = model.logits(model(inputs, step.state)[0])

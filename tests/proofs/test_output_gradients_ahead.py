@@ -40,7 +40,7 @@ def assert_seen(kind: str, layout: Layout, parallel: bool, **bounds: Any) -> int
         make_state(model.core if isinstance(model, Single) else model),
     )
     recorder = Recorder(layout.lookahead)
-    estimator = SyntheticGradients(model, loss, layout.window, synthesizer=recorder, parallel=parallel)
+    estimator = SyntheticGradients(model, loss, layout.window, synthesizer=recorder, ahead="model", parallel=parallel)
     estimator.double().backward(span, state)
     expected, _ = gradients_step_by_step(model, loss, [span, span.future], state)
     (seen,) = recorder.seen
@@ -76,7 +76,7 @@ def test_without_a_future_they_are_those_within_the_span() -> None:
     span = make_text(STEPS, is_last=torch.ones(ROWS, dtype=torch.bool))
     assert span.future is None
     recorder = Recorder(layout.lookahead)
-    SyntheticGradients(model, loss, layout.window, synthesizer=recorder).double().backward(span, state)
+    SyntheticGradients(model, loss, layout.window, synthesizer=recorder, ahead="model").double().backward(span, state)
     expected, _ = gradients_step_by_step(model, loss, [span], state)
     assert_handed_over(recorder.seen[0], span, layout, expected, expected.square().mean().sqrt())
 

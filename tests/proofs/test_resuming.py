@@ -15,6 +15,7 @@ from sgrnn.estimators import (
     BPTT,
     Checkpointed,
     ControlVariate,
+    Delayed,
     ExactAhead,
     GradientEstimator,
     SyntheticGradients,
@@ -61,6 +62,7 @@ ESTIMATORS: dict[str, Callable[[LanguageModel], GradientEstimator]] = {
     "control variate": lambda model: ControlVariate(
         synthetic(model, 3, model.synthesizer(4), parallel=True), 0.5, seed=3
     ),
+    "delayed": lambda model: Delayed(synthetic(model, 6, model.synthesizer(9))),
     "ramp": lambda model: Mixed(synthetic(model, 3, model.synthesizer(4)), Ramp(start=1, stop=8), real_window=6),
 }  # fmt: skip
 SPANS = divide(
@@ -74,7 +76,7 @@ class Training:
     """Ten updates, as a user writes them."""
 
     def __init__(self, kind: str, seed: int, core: nn.Module | None = None) -> None:
-        dropout = 0.0 if kind in ("exact ahead", "control variate") else 0.2  # which they refuse
+        dropout = 0.0 if kind in ("exact ahead", "control variate", "delayed") else 0.2  # which they refuse
         core = core or LSTM(SIZE, SIZE, 2, dropout=dropout)
         self.model = make_language_model(core, torch.float32, seed, dropout=dropout)
         self.estimator = ESTIMATORS[kind](self.model)

@@ -51,7 +51,7 @@ def steps_ahead(kind: str, valid: Tensor | None = None) -> Lookahead:
 def make_error_synthesizer(kind: str, **options: int) -> ErrorSynthesizer:
     """A fresh one, as a user makes it for vectors as inputs."""
     torch.manual_seed(2)
-    options = {"lookahead": AHEAD, "hidden_size": 20, "rank": RANK, "projection": 5} | KINDS[kind] | options
+    options = {"lookahead": AHEAD, "hidden_size": 20, "rank": RANK, "projection": 5, "near": 2} | KINDS[kind] | options
     output_size = options.pop("output_size")
     return ErrorSynthesizer(SIZE, output_size, INPUT_SIZE, **options).double()
 

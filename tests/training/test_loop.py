@@ -48,6 +48,10 @@ STATEFUL = {
     "ramp": (
         "--gradient.source={kind: ramp, start: 2, stop: 8, unit: updates}",
     ),
+    "gradients that come late": (
+        "--gradient.delay=5", "--training.span=null", "--model.dropout=0",
+        "--training.diagnosis={every: 4, horizon: 3, spans: 4}",
+    ),
     "truncated, SGD with momentum, step decay": (
         "--gradient.kind=truncated", "--optimizer.kind=sgd", "--optimizer.momentum=0.9", "--schedule.kind=step",
     ),

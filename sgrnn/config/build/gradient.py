@@ -33,6 +33,7 @@ from sgrnn.estimators import (
     BPTT,
     Checkpointed,
     ControlVariate,
+    Delayed,
     ExactAhead,
     GradientEstimator,
     SyntheticGradients,
@@ -45,7 +46,7 @@ from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.synthesizers import Synthesizer
 
 _OF_MIXED = ("source", "real_window", "ground_every", "ground_window")
-_NOT_OF_SYNTHETIC = (*_OF_MIXED, "true_share")
+_NOT_OF_SYNTHETIC = (*_OF_MIXED, "delay", "true_share")
 _SHARES = {"real": 0.0, "synthetic": 1.0}
 
 
@@ -90,7 +91,11 @@ def _build_estimator(
                 model, model.loss, section.window, section.lookahead, parallel=in_parallel(section, model)
             )
         case SyntheticGradientsConfig():
+            if section.delay is not None and all_reduce is not None:
+                raise _in_one_process("gradient.delay")
             synthetic = build_synthetic(section, model, all_reduce)
+            if section.delay is not None:
+                return Delayed(synthetic, section.delay)
             if section.true_share is not None:
                 if all_reduce is not None:
                     raise InputError(
@@ -161,6 +166,8 @@ def build_synthetic(
     """Return the estimator of synthetic gradients of a section `gradient`, without regard to its source."""
     options = section.options("window", "synthesizer", *_NOT_OF_SYNTHETIC)
     options["parallel"] = in_parallel(section, model)
+    if section.delay is not None:
+        options["ahead"] = "model"  # for a diagnosis, which looks ahead: what comes late has seen the real ones
     synthesizer = build_synthesizer(section, model)
     return SyntheticGradients(
         model, model.loss, section.window, synthesizer=synthesizer, **options, all_reduce=all_reduce

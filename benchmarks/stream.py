@@ -1,0 +1,223 @@
+"""How far back does an update at every step reach? Endless streams under every estimator, by steps and by seconds.
+
+    python benchmarks/stream.py [--quick] [--json FILE] [--tasks gap chain] [--lengths 3 8] [--methods ...]
+
+Tasks. `gap`: random bits, each to be repeated so many steps later. `chain`: a cue that is asked for after so many steps
+of noise, the memory chain of streaming reinforcement learning as supervised recall. `text`: the characters of Penn
+Treebank in one pass; `change`: of Penn Treebank, of Python's documentation, and of Penn Treebank again, its length that
+of each in thousands of characters. What counts of the first two is when the loss of the last 500 answers falls under a
+tenth of what no memory costs, in steps and in seconds of the process; of texts the bits per character, predicted before
+it is learned, of the stream and of its tenths.
+
+Methods. `truncated T`, a window of T steps; `averaged T`, with slow averages of gradients (Adam's first decay 0.99);
+`tbptt k1 k2`, an update every k1 steps through k2; `synthetic T n`, synthetic gradients n steps late (n is 8 if it is
+left out); `adjoint T n`, with the adjoint synthesizer; `future T n`, run ahead into a known future in the place of
+waiting; `shuffled T n`, across rows; `state T`, a perceptron that sees the state alone; for few units `snap-1`, `rtrl`.
+
+Every run leaves a file under --out: stopped, the benchmark goes on when called again. --quick takes gaps of 2 and 3,
+one seed, and 2,000 steps.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from math import inf, log
+from statistics import fmean, median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from endless import open_stream
+from frame import Condition, Record, add_training_options, benchmark, best_settings, grid, positive, run_all, whole
+from known_future import Ahead
+from shown import print_by_column
+from torch import Tensor, nn
+
+import sgrnn
+from sgrnn.estimators import GradientEstimator, Loss
+from sgrnn.estimators.online import RTRL, SnAp1
+
+METHODS = [
+    "truncated 1", "averaged 1", "tbptt 1 8", "tbptt 1 32", "tbptt 5 20", "truncated 20", "synthetic 1", "synthetic 5",
+    "adjoint 1", "future 1", "shuffled 1", "state 1",
+]  # fmt: skip
+WITHOUT = ("truncated", "averaged", "tbptt", "snap-1", "rtrl")  # a synthesizer
+EVERY, FORGOTTEN = 500, 0.1  # answers, and the share of what no memory costs, log 2
+
+
+def build_estimator(method: str, core: nn.Module, loss: Loss, sizes: tuple[int, int, int]) -> GradientEstimator:
+    """Return the estimator of a method.
+
+    Args:
+        method: its name and numbers.
+        core, loss: as everywhere.
+        sizes: features of state, outputs and inputs.
+    """
+    kind, *numbers = method.split()
+    window, late = (*map(int, numbers), 0, 0)[:2]
+    late = late or 8
+    state, outputs, inputs = sizes
+    match kind:
+        case "truncated" | "averaged":
+            return sgrnn.TruncatedBPTT(core, loss, window)
+        case "tbptt":
+            return sgrnn.TruncatedBPTT(core, loss, late, every=window)
+        case "snap-1":
+            return SnAp1(core, loss)
+        case "rtrl":
+            return RTRL(core, loss)
+        case "state":
+            synthesizer = sgrnn.MLPSynthesizer(state)
+            return sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer, remove_mean=True)
+        case "adjoint":
+            synthesizer = sgrnn.AdjointSynthesizer(
+                state, outputs, inputs, window=window, hidden_size=32, rank=16, projection=16, aligned_size=None
+            )
+            return sgrnn.Delayed(sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer), late)
+    synthesizer = sgrnn.ErrorSynthesizer(
+        state, outputs, inputs, lookahead=late, hidden_size=64, rank=32, projection=32, near=2
+    )
+    synthetic = sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer, shuffle=kind == "shuffled")
+    return synthetic if kind == "future" else sgrnn.Delayed(synthetic)
+
+
+def train(
+    task: str, method: str, length: int, rate: float, synthesizer_rate: float, seed: int, steps: float, seconds: float,
+    hidden_size: int, rows: int,
+) -> Record:  # fmt: skip
+    """Learn from a stream until both budgets are used up, or it is mastered, or it ends.
+
+    Returns:
+        ``mastered``: steps and seconds at the time, or None; ``curve``: of steps and the mean loss since the last.
+    """
+    torch.manual_seed(seed)
+    readings, size, vocabulary_size = open_stream(task, length, rows, seed)
+    if vocabulary_size:
+        core: nn.Module = sgrnn.LanguageModel(
+            vocabulary_size, hidden_size, sgrnn.LSTM(hidden_size, hidden_size), hidden_size
+        )
+        parameters, loss = list(core.parameters()), core.loss
+        sizes = 2 * hidden_size, hidden_size, hidden_size
+    else:
+        core, head = sgrnn.LSTM(size, hidden_size), nn.Linear(hidden_size, 1)
+        parameters, sizes = [*core.parameters(), *head.parameters()], (2 * hidden_size, hidden_size, size)
+
+        def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+            return F.binary_cross_entropy_with_logits(head(outputs), targets, reduction="none").squeeze(-1)
+
+    open_forget_gates(core)
+    betas = (0.99, 0.999) if method.startswith("averaged") else (0.9, 0.999)
+    optimizer = torch.optim.Adam(parameters, rate, betas=betas, fused=True)
+    if method.startswith("future"):
+        estimator = build_estimator(method, core, loss, sizes)
+        own = torch.optim.Adam(estimator.parameters(), synthesizer_rate, fused=True)
+        stream: Any = Ahead(estimator, [optimizer, own], clip=1.0)
+    else:
+        stream = sgrnn.Stream(
+            core, loss, optimizer, synthesizer_rate=synthesizer_rate, clip=1.0,
+            estimator=lambda core, loss: build_estimator(method, core, loss, sizes),
+        )  # fmt: skip
+    taken, curve, mastered, late = 0, [], None, []
+    began = time.process_time()
+    for taken, reading in enumerate(readings, start=1):
+        step = stream.step(reading.inputs, reading.targets, answered=reading.answered)
+        if step is not None and step.loss is not None:
+            late.append(float(step.loss))
+        if len(late) == EVERY:
+            curve.append([taken, time.process_time() - began, fmean(late)])
+            late = []
+            if not vocabulary_size and curve[-1][2] < FORGOTTEN * log(2):
+                mastered = curve[-1][:2]
+                break
+        if not vocabulary_size and taken >= steps and time.process_time() - began >= seconds:
+            break
+    return {"mastered": mastered, "curve": curve, "steps": taken, "seconds": time.process_time() - began}
+
+
+def open_forget_gates(core: nn.Module) -> None:
+    """Set the biases of an LSTM's forget gates to 1, so that a new model keeps its state for some steps."""
+    with torch.no_grad():
+        for name, parameter in core.named_parameters():
+            if "bias_ih" in name:
+                parameter[len(parameter) // 4 : len(parameter) // 2] = 1
+
+
+def records_of(condition: Condition, result: Record) -> list[Record]:
+    """Return records of when a gap was mastered, or of the bits per character of every tenth of a text."""
+    fields = condition.fields
+    if fields["task"] in ("gap", "chain"):
+        within = [fields["steps"], fields["seconds"]]
+        found = result["mastered"] or [None, None]
+        return [
+            {
+                "metric": f"{name} until mastered",
+                "value": value if value is not None and value <= most else None,
+                **fields,
+            }
+            for name, value, most in zip(("steps", "seconds"), found, within, strict=True)
+        ]
+    bits = [loss / log(2) for *_, loss in result["curve"]]
+    ends = [len(bits) * tenth // 10 for tenth in range(11)]
+    tenths = [fmean(bits[start:end]) for start, end in pairwise(ends) if end > start]
+    return [{"metric": "bits per character", "value": fmean(bits), "tenths": tenths, "seconds": result["seconds"],
+             **fields}]  # fmt: skip
+
+
+def show(records: list[Record]) -> None:
+    """Print for every task a table by method and length: medians over seeds, of the best rates of each."""
+    for metric, task in sorted({(r["metric"], r["task"]) for r in records}):
+        same = [r for r in records if (r["metric"], r["task"]) == (metric, task)]
+        cells = {}
+        best = best_settings(
+            same,
+            ("method", "length"),
+            ("rate", "synthesizer_rate"),
+            lambda r: -inf if r["value"] is None else -r["value"],
+        )
+        for method in dict.fromkeys(r["method"] for r in best):
+            for length in sorted({r["length"] for r in best}):
+                values = [r["value"] for r in best if (r["method"], r["length"]) == (method, length)]
+                found = [value for value in values if value is not None]
+                if values:
+                    some = "" if len(found) == len(values) else f", {len(found)} of {len(values)}"
+                    cells[method, str(length)] = f"{median(found):.4g}{some}" if found else "never"
+        print_by_column(cells, f"{task}, {metric}")
+
+
+def run(asked: argparse.Namespace) -> Iterator[Record]:
+    """Train every condition."""
+    if asked.quick:
+        asked.lengths, asked.seeds, asked.steps, asked.seconds, asked.tasks = [2, 3], asked.seeds[:1], 2e3, 1.0, ["gap"]
+    fixed = {name: getattr(asked, name) for name in ("steps", "seconds", "hidden_size", "rows")}
+    conditions = []
+    for fields in grid(
+        task=asked.tasks, length=asked.lengths, seed=asked.seeds, method=asked.methods, rate=asked.rates,
+        synthesizer_rate=asked.synthesizer_rates,
+    ):  # fmt: skip
+        if fields["method"].split()[0] in WITHOUT:
+            fields["synthesizer_rate"] = 0.0
+        conditions.append(Condition(fields | fixed))
+    conditions = list({condition.name: condition for condition in conditions}.values())
+    for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
+        records = records_of(condition, result)
+        print(f"{condition.name}: {', '.join(str(record['value']) for record in records)}", flush=True)
+        yield from records
+
+
+def options(made: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_training_options(made)
+    made.add_argument("--tasks", nargs="+", choices=("gap", "chain", "text", "change"), default=["gap"])
+    made.add_argument("--lengths", type=whole(1), nargs="+", default=[2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64])
+    made.add_argument("--methods", nargs="+", default=METHODS)
+    made.add_argument("--rates", type=positive, nargs="+", default=[3e-3])
+    made.add_argument("--synthesizer-rates", type=positive, nargs="+", default=[3e-3])
+    made.add_argument("--steps", type=positive, default=5e4, help="budget of steps")
+    made.add_argument("--seconds", type=positive, default=60.0, help="budget of CPU seconds")
+    made.add_argument("--hidden-size", type=whole(1), default=64)
+    made.add_argument("--rows", type=whole(1), default=8)
+
+
+if __name__ == "__main__":
+    benchmark(__doc__, options, run, show)

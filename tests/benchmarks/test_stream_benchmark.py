@@ -1,0 +1,61 @@
+"""Streams that `benchmarks/stream.py` learns from, and when it says that a gap is mastered."""
+
+from itertools import islice, pairwise
+from typing import Any
+
+import pytest
+import torch
+from endless import memory_chain, repeat_after, text
+from frame import Condition
+from readings import cells
+from stream import METHODS, records_of, show, train
+
+SMALL: dict[str, Any] = {
+    "task": "gap", "method": "synthetic 1 2", "length": 2, "rate": 1e-2, "synthesizer_rate": 1e-2, "seed": 0,
+    "steps": 520.0, "seconds": 0.0, "hidden_size": 4, "rows": 2,
+}  # fmt: skip
+
+
+def test_a_bit_is_to_be_repeated_after_the_gap() -> None:
+    read = list(islice(repeat_after(3, rows=4, seed=0), 20))
+    for early, late in zip(read, read[3:], strict=False):
+        assert torch.equal((early.inputs + 1) / 2, late.targets)
+
+
+def test_a_cue_is_asked_for_once_after_its_chain_and_nothing_else_is() -> None:
+    read = list(islice(memory_chain(4, rows=2, seed=0), 40))
+    inputs, targets, asks = (
+        torch.stack([getattr(each, name) for each in read]) for name in ("inputs", "targets", "answered")
+    )
+    assert torch.equal(inputs[..., 2], asks.float())
+    for row in range(2):
+        places = asks[:, row].nonzero().flatten().tolist()
+        assert [later - earlier for earlier, later in pairwise(places)] == [5] * (len(places) - 1)
+        for place in places[1:]:
+            assert inputs[place - 4, row, 0] == targets[place, row, 0] * 2 - 1
+            assert not inputs[place - 3 : place + 1, row, 0].any()
+
+
+def test_a_text_is_read_once_in_rows() -> None:
+    read = list(text(torch.arange(11).numpy(), rows=2))
+    assert [each.inputs.tolist() for each in read] == [[0, 5], [1, 6], [2, 7], [3, 8]]
+    assert [each.targets.tolist() for each in read] == [[1, 6], [2, 7], [3, 8], [4, 9]]
+
+
+@pytest.mark.parametrize("method", [*METHODS, "snap-1", "rtrl"])
+def test_every_method_learns_from_a_stream(method: str) -> None:
+    result = train(**{**SMALL, "method": method})
+    assert result["steps"] == 520 or result["mastered"]
+    if method != "future 1":
+        chain = train(**{**SMALL, "method": method, "task": "chain", "steps": 60.0})
+        assert chain["steps"] == 60
+
+
+def test_mastered_within_a_budget_of_steps_or_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    records = []
+    for seed, mastered in enumerate(([400, 3.0], [600, 5.0], None)):
+        condition = Condition(SMALL | {"seed": seed, "steps": 500.0, "seconds": 4.0})
+        records += records_of(condition, {"mastered": mastered, "curve": []})
+    assert [r["value"] for r in records] == [400, 3.0, None, None, None, None]
+    show(records)
+    assert cells(capsys.readouterr().out)["synthetic 1 2"] == ["400, 1 of 3"]
