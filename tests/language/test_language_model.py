@@ -187,11 +187,11 @@ def test_it_makes_synthesizers_that_fit_it(options: dict[str, Any], make_core: C
     output_size = SIZE if isinstance(core, OwnCore) else 5
     model = LanguageModel(VOCABULARY, SIZE, core, output_size)
     synthesizer = model.synthesizer(**options)
-    steps, rank, near = options.get("lookahead", 8), options.get("rank", 32), options.get("near", 2)
+    steps, rank, near = options.get("lookahead", 8), options.get("rank", 8), options.get("near", 1)
     assert synthesizer.lookahead == steps
     assert synthesizer.output_projection.shape == (steps, output_size, rank)
-    assert synthesizer.input_projection.shape == (near, SIZE, options.get("projection", 32))
-    assert synthesizer.state_projection.out_features == options.get("hidden_size", 128)
+    assert synthesizer.input_projection.shape == (near, SIZE, options.get("projection", 16))
+    assert synthesizer.state_projection.out_features == options.get("hidden_size", 32)
     assert len(synthesizer.gain) == near
     state = model.initial_state(ROWS)
     features = model.input_features(make_text(near).inputs)
