@@ -25,6 +25,7 @@ TINY = Setting(2, 8, 30, 2, 6, 4)
 KINDS = {
     "full": (BPTT, 0), "truncated": (TruncatedBPTT, 0), "truncated, low core": (TruncatedBPTT, 0),
     "exact": (ExactAhead, 8), "synthetic": (SyntheticGradients, 8), "synthetic, light": (SyntheticGradients, 2),
+    "synthetic, large": (SyntheticGradients, 8),
     "truncated, low memory": (TruncatedBPTT, 0), "synthetic, low memory": (SyntheticGradients, 8),
     "mixed while real": (Mixed, 8),
 }  # fmt: skip
