@@ -18,8 +18,8 @@ from sgrnn.training.run import Run
 RECIPE = """
 data: {corpus: text, train: train.txt, valid: valid.txt, test: test.txt, tokenizer: {kind: character}}
 model: {core: lstm, hidden_size: 12, embedding_size: 6, dropout: 0.2}
-gradient: {kind: synthetic, window: 3,
-  synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3}}
+gradient: {kind: synthetic, window: 3, ahead: model,
+  synthesizer: {kind: error, lookahead: 2, hidden_size: 8, rank: 4, projection: 3, near: 2}}
 optimizer: {kind: adam, learning_rate: 1e-2}
 schedule: {kind: plateau, factor: 0.5}
 training: {epochs: 100, max_updates: 10, batch_size: 4, span: 6, log_every: 3, device: cpu}
