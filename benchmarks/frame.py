@@ -19,7 +19,7 @@ from sgrnn.errors import InputError
 from sgrnn.training.train_all import processes, train_all
 
 Record = dict[str, Any]
-LARGE = {"hidden_size": 128, "rank": 32, "projection": 32, "near": 2}
+LARGE: dict[str, Any] = {"hidden_size": 128, "rank": 32, "projection": 32, "near": 2}
 """Sizes of the synthesizer that was the default until the small one was, which most records were measured with."""
 COMPARED = {
     "truncated": ["--gradient.kind=truncated"],
