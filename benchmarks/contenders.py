@@ -155,7 +155,7 @@ CONTENDERS: dict[str, Callable[[Setting], Update]] = {
     "synthetic": lambda setting: our_loop(setting, "synthetic"),
     "synthetic, large": lambda setting: our_loop(setting, "synthetic", ahead="model", **LARGE),
     "synthetic, light": lambda setting: our_loop(
-        setting, "synthetic", ahead="model", lookahead=2, **LARGE | {"hidden_size": 64, "rank": 16}
+        setting, "synthetic", ahead="model", lookahead=2, **{**LARGE, "hidden_size": 64, "rank": 16}
     ),
     "synthetic, low memory": lambda setting: our_loop(setting, "synthetic, low memory"),
     "mixed while real": lambda setting: our_loop(setting, "mixed"),
