@@ -154,7 +154,8 @@ def test_a_synthesizer_predicts_from_the_message_and_what_it_is_told_and_learns_
         assert message.grad is not None
         scale = one.interface.predictor.scale  # after the update
         torch.testing.assert_close(scale**2, message.grad.square().mean())
-        expected = torch.autograd.grad((predicted - message.grad / scale).square().mean(), [last.weight, last.bias])
+        error = (0.5 * predicted - message.grad).square().mean() / (0.5 * scale)  # in the scale it was made in
+        expected = torch.autograd.grad(error, [last.weight, last.bias])
         torch.testing.assert_close(last.weight.grad, expected[0])
         torch.testing.assert_close(last.bias.grad, expected[1])
 
