@@ -49,6 +49,6 @@ def buffers_of(model: nn.Module) -> list[Tensor]:
 
 def same_values(now: Tensor | None, before: Tensor) -> bool:
     """True where a tensor has the shape and values of another, NaN counted as a value."""
-    if now is None or now.shape != before.shape:
+    if now is None or now.shape != before.shape or now.device != before.device:
         return False
     return torch.equal(now, before) or bool(((now == before) | (now.isnan() & before.isnan())).all())

@@ -1,6 +1,6 @@
 """The output gradients of the steps beyond a span: by running the model there, or from their targets alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,9 +38,8 @@ def steps_to_run(
     """
     of_targets = method_of(model, "target_gradients")
     if ahead is None:
-        own = of_targets is not None and getattr(of_targets, "__self__", of_targets) is getattr(loss, "__self__", None)
         free = run_ahead is None and synthesizer.sees_output_gradients and synthesizer.window is None
-        ahead = "targets" if own and free else "model"
+        ahead = "targets" if free and _tells(of_targets, loss) else "model"
     if ahead not in AHEAD:
         raise ValueError(f"ahead must be one of {', '.join(AHEAD)}, got {ahead}")
     if run_ahead is not None:
@@ -58,6 +57,17 @@ def steps_to_run(
             f"got {ahead}"
         )
     return min(run_ahead or 0, synthesizer.lookahead), ahead
+
+
+def _tells(of_targets: Callable[..., Any] | None, loss: Loss) -> bool:
+    """True where a loss is that of the class whose method computes gradients from targets, unchanged in a subclass."""
+    owner = getattr(of_targets, "__self__", None)
+    if owner is None or getattr(loss, "__self__", None) is not owner:
+        return False
+    defining = next(each for each in type(owner).__mro__ if "target_gradients" in vars(each))
+    unchanged = all(getattr(type(owner), name, None) is getattr(defining, name, None) for name in ("loss", "logits"))
+    plain = isinstance(getattr(owner, "output", None), nn.Linear)
+    return unchanged and plain and getattr(loss, "__func__", None) is getattr(defining, "loss", None)
 
 
 def gradients_ahead(

@@ -11,11 +11,12 @@ from sgrnn.contract.again import Moment
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.errors import at_least
+from sgrnn.estimators.backward import differentiate_inputs
 from sgrnn.estimators.estimator import GradientEstimator, Step
 from sgrnn.estimators.objective import Loss, differentiate, mean_loss, norms, roots
 from sgrnn.estimators.unroll import run
 from sgrnn.span import Span
-from sgrnn.state import State, at_least_float32, cut, detach, floating_leaves, leaves, map_state
+from sgrnn.state import State, at_least_float32, cut, detach, floating_leaves, map_state
 
 _ANOTHER = 0.05  # of a state's norm: far above rounding, in half precision too, and far below other masks of dropout
 
@@ -74,8 +75,7 @@ class Checkpointed(GradientEstimator):
                 _require_alike(after, following)
             objective, following = objective + loss, first
         self._runs_alike = self._runs_alike or len(parts) > 1
-        both = zip(leaves(given.inputs), leaves(span.inputs), strict=True)
-        differentiate([(origin, leaf.grad) for origin, leaf in both if origin is not leaf and leaf.grad is not None])
+        differentiate_inputs(given.inputs, span.inputs)
         return Step(objective, final_state, norms(final_state))
 
     def _run_back(

@@ -39,7 +39,8 @@ class ControlVariate(GradientEstimator):
 
     Raises:
         TypeError: `synthetic` is something else.
-        ValueError: `true_share` is out of range. On the first span: the model drops out, or takes batch statistics.
+        ValueError: `true_share` is out of range, or `synthetic` has low_memory. On the first span: the model drops
+            out, or takes batch statistics.
     """
 
     predicts = True
@@ -49,6 +50,10 @@ class ControlVariate(GradientEstimator):
             raise TypeError(f"synthetic must be SyntheticGradients, got a {type(synthetic).__name__}")
         if not 0 < true_share <= 1:
             raise ValueError(f"true_share must be in (0, 1], got {true_share}")
+        if synthetic.low_memory:
+            raise ValueError(
+                "low_memory must be False with a true_share, whose rows need all windows of a span at once"
+            )
         super().__init__(synthetic.model, synthetic.loss)
         self.synthetic, self.true_share, self.seed = synthetic, true_share, seed
         self.window, self.lookahead = synthetic.window, synthetic.lookahead

@@ -52,7 +52,8 @@ class ErrorSynthesizer(JacobianSynthesizer):
         """Predict the gradient at the state for each of R rows, (R, 1, state_size); see `Synthesizer.forward`."""
         assert lookahead is not None, "a synthesizer with a lookahead is called with one"
         assert lookahead.features is not None, "the lookahead has features where the synthesizer reads some"
-        data = standardized(state), lookahead.features.to(self.input_projection), self.seen(lookahead)
+        ahead = lookahead.valid_gradients(self.output_projection.shape[1])
+        data = standardized(state), lookahead.features.to(self.input_projection), ahead
         if any(tensor.requires_grad for tensor in data):
             return self.carry_back(self.read(state, lookahead), lookahead).unsqueeze(1)
         gain = (self.gain, self.gain_bias) if self.repeats else (None, None)

@@ -95,7 +95,7 @@ class JacobianSynthesizer(Synthesizer, ABC):
         Raises:
             ValueError: the model's outputs have other sizes.
         """
-        gradients = self.seen(lookahead)
+        gradients = lookahead.valid_gradients(self.output_projection.shape[1])
         crossing = torch.bmm(gradients, self.output_projection)  # (n, R, rank)
         gates = torch.baddbmm(self.gate_bias, hidden, self.gate)
         crossing = torch.cat([gates * crossing[: self.reads], crossing[self.reads :]])
@@ -103,21 +103,6 @@ class JacobianSynthesizer(Synthesizer, ABC):
         if self.repeats:
             carried = carried + F.pad(self._unit_to_unit(hidden, gradients), (self.others, 0))
         return carried
-
-    def seen(self, lookahead: Lookahead) -> Tensor:
-        """Return the output gradients ahead, (n, R, output_size), zero where there is no step.
-
-        Raises:
-            ValueError: the model's outputs have other sizes.
-        """
-        gradients = lookahead.output_gradients
-        assert gradients is not None, "the lookahead has output gradients where the synthesizer reads them"
-        if gradients.shape[2] != self.output_projection.shape[1]:
-            raise ValueError(
-                f"output_size must be {gradients.shape[2]}, the features of the model's outputs at a step, got "
-                f"{self.output_projection.shape[1]}"
-            )
-        return gradients if lookahead.valid is None else gradients * lookahead.valid.unsqueeze(-1)
 
     def _unit_to_unit(self, hidden: Tensor, gradients: Tensor) -> Tensor:
         """Return Σ_j a_j * d_j, (R, aligned_size), d_j repeated for each of the state's vectors in their units."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
-from sgrnn.state import State, leaves, map_state
+from sgrnn.state import State, leaves, map_state, without_autocast
 from sgrnn.synthesizers.running_means import RunningMeans
 from sgrnn.synthesizers.synthesizer import Boundaries, Inject, Predictions, Synthesizer
 
@@ -198,7 +198,8 @@ class GradientPredictor(RunningMeans):
         if rows is not None:
             both, count, missing = both * rows.repeat(2).unsqueeze(1), int(rows.sum()), missing * rows[:, None, None]
         both = both.view(2, -1)
-        (square, dot), (_, power) = torch.mm(both, both.t()).tolist()
+        with without_autocast(both.device):
+            (square, dot), (_, power) = torch.mm(both, both.t()).tolist()
         return missing, Moments(scale * dot, scale**2 * square, power, count, target.shape[1])
 
     def metrics(self) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ RUN/
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -205,6 +206,10 @@ class Run:
             raise InputError(f"cannot write {path}: {error}; {remedy(error)}{then}") from None
 
 
+# A section of before there was a choice, when the model was always run ahead.
+_BEFORE_TARGETS = re.compile(r"^gradient:\n  kind: synthetic\n(?:  (?!ahead:).*\n)*(?=\S|\Z)", re.MULTILINE)
+
+
 def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read the recipe of the run in a folder, with overrides as `load_recipe` takes them.
 
@@ -218,8 +223,9 @@ def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InputError(f"{folder} holds no run: expected {path}, which a run begins by writing") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
+    meant = ["--gradient.ahead=model"] if _BEFORE_TARGETS.search(text) else []
     try:
-        return parse_recipe(text, str(path), overrides=overrides)
+        return parse_recipe(text, str(path), overrides=[*meant, *overrides])
     except InputError as error:
         version = written_by(folder)
         if overrides or version == __version__ or not (folder / "metrics.jsonl").exists():

@@ -274,6 +274,8 @@ def test_what_does_not_fit_is_refused() -> None:
     for share in (0, 1.5):
         with pytest.raises(ValueError, match=rf"^true_share must be in \(0, 1\], got {share}$"):
             ControlVariate(untrained(model), share)
+    with pytest.raises(ValueError, match=r"^low_memory must be False with a true_share, whose rows need all windows"):
+        ControlVariate(untrained(model, low_memory=True))
     with pytest.raises(ValueError, match=r"^share must be 1 where rows are drawn, got 0.5$"):
         untrained(model).backward_mixed(span, state, Mixture(0.5, drawn=(0,)))
     reason = "^rows whose true gradient is sought are run again by themselves, "

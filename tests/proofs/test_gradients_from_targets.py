@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from models import ROWS, make_core, make_language_model, make_state, make_text, squared_error
+from models import ROWS, SIZE, VOCABULARY, make_core, make_language_model, make_state, make_text, squared_error
 from output_gradients import (
     BOUNDS,
     STEPS,
@@ -18,11 +18,12 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.contract.modules import method_of
+from sgrnn.cores import LSTM
 from sgrnn.estimators import Loss, SyntheticGradients
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import State, map_state
-from sgrnn.synthesizers import Lookahead, MLPSynthesizer
+from sgrnn.synthesizers import ErrorSynthesizer, Lookahead, MLPSynthesizer
 
 LAYOUTS = {
     "several windows": Layout(3, 4, 4),
@@ -167,3 +168,30 @@ def test_targets_are_taken_by_default_where_the_loss_is_the_models_own() -> None
     ]:
         estimator = SyntheticGradients(model, loss, 3, **options)
         assert (estimator.reader.run, estimator.lookahead) == (ran, max(ran, 8) if ran in (0, 8) else ran)
+
+
+class Smoothed(LanguageModel):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return 0.5 * super().loss(outputs, targets)
+
+
+class Doubled(LanguageModel):
+    def logits(self, outputs: Tensor) -> Tensor:
+        return 2 * super().logits(outputs)
+
+    def weighted(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return 100 * self.loss(outputs, targets)
+
+
+@pytest.mark.parametrize("loss", ["own loss", "own logits", "another method", "another layer"])
+def test_a_loss_that_targets_tell_nothing_of_is_asked_by_running_the_model(loss: str) -> None:
+    kind = {"own loss": Smoothed, "own logits": Doubled}.get(loss, LanguageModel)
+    model = kind(VOCABULARY, SIZE, LSTM(SIZE, SIZE), SIZE)
+    of_loss = model.loss
+    if loss == "another method":
+        model = Doubled(VOCABULARY, SIZE, LSTM(SIZE, SIZE), SIZE)
+        of_loss = model.weighted
+    elif loss == "another layer":
+        model.output = nn.Sequential(nn.Linear(SIZE, SIZE), nn.Linear(SIZE, VOCABULARY))  # pyright: ignore
+    synthesizer = ErrorSynthesizer(2 * SIZE, SIZE, SIZE)
+    assert SyntheticGradients(model, of_loss, 3, synthesizer=synthesizer).reader.run == 8

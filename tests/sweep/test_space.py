@@ -45,7 +45,10 @@ def test_fields_say_whether_a_range_is_of_whole_numbers(tmp_path: Path) -> None:
         ("a: [", "not valid YAML"),
         ("window: [1]", ":1: window is no recipe field with its section, such as gradient.window"),
         ("gradient.windw: [1]", ":1: gradient.windw is not a field; did you mean gradient.window?"),
-        ("model.core: [lstm, lstn]", ":1: model.core must be 'lstm', 'gru' or 'rnn', got 'lstn'; did you mean lstm?"),
+        (
+            "model.core: [lstm, lstn]",
+            ":1: model.core must be 'lstm', 'gru', 'rnn' or 'feedforward', got 'lstn'; did you mean lstm?",
+        ),
         (
             "training.epochs: [2020-01-01]",
             ":1: training.epochs takes numbers, texts, lists and mappings, got [datetime.date(2020, 1, 1)]",

@@ -119,3 +119,12 @@ def test_new_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (tmp_path / "runs" / f"mine-{number}").mkdir(parents=True)
     assert free_folder("mine") == Path("runs/mine-3")
     assert free_folder("other") == Path("runs/other-1")
+
+
+def test_a_run_of_before_targets_ran_the_model_ahead_and_goes_on_so(start: Start) -> None:
+    run = start("run", "--gradient.kind=synthetic", "--gradient.ahead=null").run
+    path = run.folder / "recipe.yaml"
+    text = path.read_text("utf-8")
+    assert Run.open(run.folder).recipe.gradient.ahead is None  # pyright: ignore
+    path.write_text(re.sub(r"  ahead:.*\n", "", text), "utf-8")
+    assert Run.open(run.folder).recipe.gradient.ahead == "model"  # pyright: ignore
