@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from sgrnn.decoupled.synthetic import require_sizes
 from sgrnn.errors import at_least
 
 _SIZE = 5  # of a filter
@@ -71,12 +72,7 @@ class ConvolutionalSynthesizer(nn.Module):
         Raises:
             ValueError: either has other features than it should.
         """
-        width = 0 if known is None else known.shape[1]
-        if (message.shape[1], width) != (self.state_size, self.known_size):
-            raise ValueError(
-                f"message and known must have {self.state_size} and {self.known_size} features, as the synthesizer was "
-                f"made for, got {message.shape[1]} and {width}"
-            )
+        require_sizes(message, known, (self.state_size, self.known_size))
         planes = message.unflatten(1, self.shape)
         if known is not None:
             told = known.to(message)[:, :, None, None].expand(-1, -1, *self.shape[1:])

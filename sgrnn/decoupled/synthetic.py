@@ -49,16 +49,25 @@ class MessageSynthesizer(nn.Module):
         Raises:
             ValueError: either has other features than it should.
         """
-        width = 0 if known is None else known.shape[1]
-        if (message.shape[1], width) != (self.state_size, self.known_size):
-            raise ValueError(
-                f"message and known must have {self.state_size} and {self.known_size} features, as the synthesizer was "
-                f"made for, got {message.shape[1]} and {width}"
-            )
+        require_sizes(message, known, (self.state_size, self.known_size))
         inputs = message if known is None else torch.cat([message, known.to(message)], dim=1)
         if self.sigmoid:
             inputs = torch.cat([inputs, inputs.sigmoid()], dim=1)
         return self.last(self.hidden(inputs)).unsqueeze(1)
+
+
+def require_sizes(message: Tensor, known: Tensor | None, sizes: tuple[int, int]) -> None:
+    """Refuse messages (rows, features) and what is known (rows, known_size) of other sizes.
+
+    Raises:
+        ValueError: either has other features.
+    """
+    width = 0 if known is None else known.shape[1]
+    if (message.shape[1], width) != sizes:
+        raise ValueError(
+            f"message and known must have {sizes[0]} and {sizes[1]} features, as the synthesizer was made for, got "
+            f"{message.shape[1]} and {width}"
+        )
 
 
 @final
