@@ -61,7 +61,7 @@ def setting_of(network: str, method: str, layers: int, probability: float, seed:
 def train(**fields: float) -> Record:
     """Train by a setting of these fields; the errors, and a curve of [step, validation error, test error]."""
     torch.set_num_threads(1)
-    setting = Setting(**fields)  # type: ignore[arg-type]
+    setting = Setting(**fields)
     chain, curve, began = build(setting), [], time.process_time()
 
     def score(step: int) -> None:
