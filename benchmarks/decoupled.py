@@ -29,6 +29,7 @@ Needs the images: sgrnn data fetch mnist
 import argparse
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from decoupled_networks import METHODS, Setting, build, error_of
@@ -58,7 +59,7 @@ def setting_of(network: str, method: str, layers: int, probability: float, seed:
     return fields | ({"network": network, "hidden_size": 16, "batch_size": 100} if cnn else {})
 
 
-def train(**fields: float) -> Record:
+def train(**fields: Any) -> Record:
     """Train by a setting of these fields; the errors, and a curve of [step, validation error, test error]."""
     torch.set_num_threads(1)
     setting = Setting(**fields)
