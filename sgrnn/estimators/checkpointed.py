@@ -1,7 +1,6 @@
 """Back-propagation through a whole span with the graph of one window at a time."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import final
 
 import torch
@@ -14,7 +13,7 @@ from sgrnn.errors import at_least
 from sgrnn.estimators.backward import differentiate_inputs
 from sgrnn.estimators.estimator import GradientEstimator, Step
 from sgrnn.estimators.objective import Loss, differentiate, mean_loss, norms, roots
-from sgrnn.estimators.unroll import run
+from sgrnn.estimators.unroll import run, with_leaves
 from sgrnn.span import Span
 from sgrnn.state import State, at_least_float32, cut, detach, floating_leaves, map_state
 
@@ -55,7 +54,7 @@ class Checkpointed(GradientEstimator):
             ValueError: besides, the model cuts its state off, or comes to another state when it runs again.
         """
         given, state = self.begin(span, state)
-        span = replace(given, inputs=map_state(_leaf, given.inputs))  # whose graph is gone through once, at the end
+        span = with_leaves(given)
         starts = range(0, span.steps, self.graph_steps)
         parts = [span.part(start, min(start + self.graph_steps, span.steps)) for start in starts]
         require_fit(self.model, span, state, windows={parts[0].steps, parts[-1].steps})
@@ -118,10 +117,6 @@ class Checkpointed(GradientEstimator):
 
     def extra_repr(self) -> str:
         return f"window={self.graph_steps}"
-
-
-def _leaf(steps: Tensor) -> Tensor:
-    return steps if steps.grad_fn is None else steps.detach().requires_grad_()
 
 
 @torch.no_grad()

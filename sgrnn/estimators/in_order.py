@@ -1,7 +1,7 @@
 """Windows of a span that run one after another, each with its loss, so that a graph can be freed before the next."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,9 +11,9 @@ from sgrnn.estimators.ahead import first_steps
 from sgrnn.estimators.backward import backpropagate, differentiate_inputs
 from sgrnn.estimators.estimator import GradientEstimator, Step
 from sgrnn.estimators.objective import mean_loss, norms
-from sgrnn.estimators.unroll import Windows, unroll
+from sgrnn.estimators.unroll import Windows, unroll, with_leaves
 from sgrnn.span import Span
-from sgrnn.state import State, cut, map_state
+from sgrnn.state import State, cut
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,3 @@ def divided(span: Span, window: int, lookahead: int) -> Iterator[Span]:
             assert part.future is not None, "there are steps after the window"
             part = part.with_future(Span.join([part.future, beyond]))
         yield part
-
-
-def with_leaves(span: Span) -> Span:
-    """Return a span whose inputs have no graph: several windows may share it, and it is gone through once."""
-    return replace(span, inputs=map_state(lambda each: each if each.grad_fn is None else cut(each), span.inputs))

@@ -22,11 +22,11 @@ from sgrnn.estimators.backward import (
 )
 from sgrnn.estimators.estimator import GradientEstimator, Step
 from sgrnn.estimators.finite import finite_rows
-from sgrnn.estimators.in_order import WindowRun, divided, run_windows, with_leaves
+from sgrnn.estimators.in_order import WindowRun, divided, run_windows
 from sgrnn.estimators.known import BoundaryReader, squares
 from sgrnn.estimators.objective import mean_loss, norms, output_gradients
 from sgrnn.estimators.reach import injectable
-from sgrnn.estimators.unroll import unroll
+from sgrnn.estimators.unroll import unroll, with_leaves
 from sgrnn.span import Span
 from sgrnn.state import State, at_least_float32, cut, floating_leaves, without_autocast
 from sgrnn.synthesizers import GradientPredictor, Inject, Regression, Synthesizer

@@ -77,8 +77,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     folded = span.steps // window if parallel and not _starts_inside(span.is_first, window) else 0
     given = span
     if any(tensor.grad_fn is not None for tensor in leaves(span.inputs)):
-        # Several windows may share that graph: it is gone through once, at the end.
-        span = replace(span, inputs=map_state(_leaf, span.inputs))
+        span = with_leaves(span)
     caller = Caller(model)
     blocks: list[Any] = []
     initial_states: list[State] = []
@@ -156,8 +155,9 @@ def _run(caller: Caller, span: Span, start: int, stop: int, state: State) -> tup
     return run(caller, between(span.inputs, start, stop), state, is_first)
 
 
-def _leaf(steps: Tensor) -> Tensor:
-    return steps if steps.grad_fn is None else steps.detach().requires_grad_()
+def with_leaves(span: Span) -> Span:
+    """Return a span whose inputs have no graph: several windows may share it, and it is gone through once."""
+    return replace(span, inputs=map_state(lambda each: each if each.grad_fn is None else cut(each), span.inputs))
 
 
 def batch_statistics(model: nn.Module) -> str | None:
