@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from sgrnn.config.section import Fraction, Section
+from sgrnn.config.section import Fraction, PositiveShare, Section, Share
 
 
 class SgdConfig(Section):
@@ -65,7 +65,10 @@ class StepDecayConfig(Section):
 
 
 class PlateauConfig(Section):
-    """A learning rate multiplied by `factor` whenever the validation loss has not improved for `patience` epochs."""
+    """A learning rate multiplied by `factor` whenever the validation loss has not improved for `patience` epochs.
+
+    With a patience of 1 that is at every epoch which ends no better than the best one before.
+    """
 
     kind: Literal["plateau"] = "plateau"
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -96,4 +99,18 @@ class WarmRestartsConfig(Section):
     """Share of the rate just before a restart."""
 
 
-ScheduleConfig = ConstantRateConfig | StepDecayConfig | PlateauConfig | CosineConfig | WarmRestartsConfig
+class OneCycleConfig(Section):
+    """Half a cosine up to the rate and another down, once in the whole training (one cycle, Smith & Topin 2018)."""
+
+    kind: Literal["one_cycle"] = "one_cycle"
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Share of the epochs over which the rate rises."""
+    start: PositiveShare = 0.04
+    """Share of the rate at the beginning."""
+    floor: Share = 4e-6
+    """Share of the rate at the end."""
+
+
+ScheduleConfig = (
+    ConstantRateConfig | StepDecayConfig | PlateauConfig | CosineConfig | OneCycleConfig | WarmRestartsConfig
+)

@@ -220,6 +220,12 @@ def test_a_wrong_override_is_blamed_on_the_command_line(override: str, expected:
     assert mistakes(TEXT, override)[0].startswith(f"command line: {expected}")
 
 
+def test_a_cycle_has_a_rise_and_a_fall() -> None:
+    for share in (0, 1):
+        (line,) = mistakes(TEXT, "--schedule.kind=one_cycle", f"--schedule.rise={share}")
+        assert line.startswith("command line: schedule.rise must be ")
+
+
 def test_a_field_in_the_wrong_section_is_guessed() -> None:
     assert mistakes(TEXT, "--model.seed=3")[0].endswith("; did you mean training.seed?")
 

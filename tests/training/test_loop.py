@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.build.model import build_model
@@ -57,6 +58,9 @@ STATEFUL = {
     ),
     "full, AdamW, cosine, GRU": (
         "--gradient.kind=bptt", "--optimizer.kind=adamw", "--schedule.kind=cosine", "--model.core=gru",
+    ),
+    "truncated, SGD, one cycle over two epochs": (
+        "--gradient.kind=truncated", "--optimizer.kind=sgd", "--schedule.kind=one_cycle", "--training.epochs=2",
     ),
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 4, hidden_size: 5, interface: true}, {period: 5, hidden_size: 4}]",
@@ -144,6 +148,18 @@ def test_ten_updates_equal_some_a_save_and_the_rest(start: Start, place: int, na
     parts()
     assert parts.metrics == whole.metrics
     assert same(parts.saved, whole.saved)
+
+
+def test_weight_decay_shrinks_the_model_and_no_synthesizer(start: Start) -> None:
+    interface = "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]"
+    options = (interface, "--optimizer.kind=sgd", "--optimizer.learning_rate=1e-9", "--training.max_updates=1")
+    plain, decayed = start("plain", *options), start("decayed", *options, "--optimizer.weight_decay=1e7")
+    plain()
+    decayed()
+    kept, shrunk = (load_file(next(run.run.checkpoints.iterdir()) / "model.safetensors") for run in (plain, decayed))
+    for name, tensor in kept.items():
+        assert torch.allclose(shrunk[name], 0.99 * tensor, rtol=1e-4, atol=1e-7), name
+    assert same(decayed.saved["state"]["estimator"], plain.saved["state"]["estimator"])
 
 
 def test_an_interface_is_logged_by_the_level_it_leads_up_to(start: Start) -> None:
