@@ -20,6 +20,7 @@ _KEPT = {
     "gradient": ("what was logged and saved is of this estimator", _FROM_WEIGHTS),
     "optimizer": ("the saved running means are of this optimizer", _FROM_WEIGHTS),
     "synthesizer_optimizer": ("the saved running means are of this optimizer", _FROM_WEIGHTS),
+    "average": ("the evaluations so far are of weights that were averaged so", _FROM_WEIGHTS),
     "training.batch_size": ("the state that is carried has so many rows", _FROM_WEIGHTS),
     "training.span": ("the place in the data is counted in spans", _FROM_WEIGHTS),
     "training.seed": ("what was drawn so far came from it", _FROM_WEIGHTS),

@@ -1,4 +1,4 @@
-"""The sections `optimizer`, `synthesizer_optimizer` and `schedule`."""
+"""The sections `optimizer`, `synthesizer_optimizer`, `schedule` and `average`."""
 
 from typing import Annotated, Literal
 
@@ -111,6 +111,24 @@ class OneCycleConfig(Section):
     """Share of the rate at the end."""
 
 
+class TriggeredAverageConfig(Section):
+    """Mean of the model's weights since the validation loss stalled (NT-ASGD, Merity et al. 2018)."""
+
+    kind: Literal["triggered"] = "triggered"
+    non_monotone: NonNegativeInt = 5
+    """Number n of the last epochs that are not looked at: the mean begins where the validation loss after an epoch is
+    above the best of those more than n epochs before."""
+
+
+class ExponentialAverageConfig(Section):
+    """Mean of the model's weights after every update, the earlier ones counting less and less."""
+
+    kind: Literal["exponential"] = "exponential"
+    decay: Fraction = 0.999
+    """Share of the mean that each update leaves."""
+
+
+AverageConfig = TriggeredAverageConfig | ExponentialAverageConfig
 ScheduleConfig = (
     ConstantRateConfig | StepDecayConfig | PlateauConfig | CosineConfig | OneCycleConfig | WarmRestartsConfig
 )

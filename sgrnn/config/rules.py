@@ -106,6 +106,11 @@ def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:
     ):
         if is_set:
             yield f"{field} says nothing of a feed-forward network: remove it"
+    if recipe.average is not None:
+        yield (
+            "average must be null for model.core feedforward, whose batch norms know the statistics of the weights in "
+            f"training alone, got kind {recipe.average.kind}"
+        )
 
 
 def _steps_run_again(recipe: "Recipe") -> Iterator[str]:

@@ -48,7 +48,7 @@ def train(
         ranks: the processes that train it together; the first alone writes and reports.
 
     Returns:
-        The model after the last update.
+        The model after the last update, of averaged weights where the recipe asks for them.
 
     Raises:
         InputError: text, task or recipe are not those the run began with, training diverges, or a file cannot be
@@ -85,7 +85,7 @@ def train(
                 training.save()
         if stopped and not done:
             raise Interrupted
-    return training.learner.model
+    return training.learner.average.model
 
 
 @final
@@ -143,11 +143,14 @@ class _Training:
         Raises:
             Diverged: its loss is not finite.
         """
-        score = self._problem.score(self.learner.model, "valid", self._ranks)
+        average = self.learner.average
+        score = self._problem.score(average.model, "valid", self._ranks)
         if not isfinite(score["loss"]):
             raise self.observed.diverged(f"the validation loss is {score['loss']}", self.progress.update)
         best = self.progress.add_score(selection_score(score), ends_epoch)
-        self._log({f"valid_{name}": value for name, value in score.items()})
+        self._log({**{f"valid_{name}": value for name, value in score.items()}, **average.metrics()})
+        if ends_epoch:
+            average.observe(self.progress.scores)
         return best
 
     def save(self) -> None:
@@ -163,7 +166,7 @@ class _Training:
         state = {**self.learner.state_dict(), **self._problem.state_dict(), "observed": self.observed.values}
         progress = {**self.progress.state_dict(), self._problem.kind: self._problem.identity}
         if self._ranks.leads:
-            save_checkpoint(self._run.checkpoints, self.learner.model, state, self._recipe, progress)
+            save_checkpoint(self._run.checkpoints, self.learner.average.model, state, self._recipe, progress)
 
     def _load(self, checkpoint: Checkpoint) -> None:
         require_fit(checkpoint, self._run, self._problem)
