@@ -48,6 +48,19 @@ def rate_factor(schedule: ScheduleConfig, epoch: float, epochs: int, losses: Seq
             return 1.0
 
 
+def length_factor(recipe: Recipe, steps: int) -> float:
+    """Return the factor that a span's length puts on the learning rate: its share of `training.span`, where spans vary.
+
+    Args:
+        recipe: of the run.
+        steps: of the span.
+    """
+    if recipe.training.varying_span is None:
+        return 1.0
+    assert recipe.span is not None, "of a text"
+    return steps / recipe.span
+
+
 def rate_jump(
     before: Recipe, now: Recipe, update: int, updates_per_epoch: int, losses: Sequence[float]
 ) -> tuple[float, float] | None:

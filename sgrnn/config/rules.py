@@ -36,6 +36,7 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
             f"{schedule.period:g}; without restarts it is kind: cosine"
         )
     gradient = recipe.gradient
+    yield from _span_can_vary(recipe)
     yield from _feedforward_goes_together(recipe)
     if isinstance(gradient, ExactAheadConfig | OnlineConfig):
         yield from _steps_run_again(recipe)
@@ -68,10 +69,23 @@ def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
         ("model.dropout", model.dropout > 0),
         ("gradient.ahead", getattr(recipe.gradient, "ahead", None) == "targets"),
         ("training.output_precision", training.output_precision != "float32"),
+        ("training.varying_span", training.varying_span is not None),
         ("sample", sample != type(sample)()),
     ):
         if is_set:
             yield f"{field} is for a text, and says nothing of a task: remove it"
+
+
+def _span_can_vary(recipe: "Recipe") -> Iterator[str]:
+    """Yield a message for each field that does not fit spans of varying length."""
+    varying = recipe.training.varying_span
+    if varying is None or recipe.span is None:
+        return
+    if varying.least > recipe.span:
+        yield f"training.varying_span.least must be at most training.span, {recipe.span}, got {varying.least}"
+    for name in ("every", "delay"):
+        if getattr(recipe.gradient, name, None) is not None:
+            yield f"training.varying_span must be null with gradient.{name}, which wants spans of one length"
 
 
 def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:

@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, final
 
 from sgrnn.config.files import dump_recipe
-from sgrnn.config.rates import rate_factor
+from sgrnn.config.rates import length_factor, rate_factor
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training.about import ABOUT, about
 from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
@@ -65,7 +65,8 @@ def train(
         learning_rate = run.recipe.optimizer.learning_rate * rate_factor(
             run.recipe.schedule, training.epoch, settings.epochs, progress.scores
         )
-        step, norm = training.learner.learn(problem.draw(), learning_rate)
+        span = problem.draw()
+        step, norm = training.learner.learn(span, learning_rate * length_factor(run.recipe, span.steps))
         progress.update += 1
         observed.add({"loss": step.loss, "gradient_norm": norm, **step.metrics, **problem.observe(step)})
 

@@ -172,6 +172,19 @@ def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again
         assert line == f"command line: gradient.{field.split('=')[0]} {of_no_use}"
 
 
+def test_spans_that_vary_are_of_a_text_and_of_an_estimator_that_takes_any_length() -> None:
+    vary = "--training.varying_span={}"
+    assert text_recipe(vary).training.varying_span is not None
+    (line,) = mistakes(TEXT, vary, "--training.span=4", "--gradient.window=2")
+    assert line == "command line: training.varying_span.least must be at most training.span, 4, got 5"
+    (line,) = mistakes(TEXT, vary, "--gradient.kind=truncated", "--gradient.window=30", "--gradient.every=20")
+    assert line.endswith("training.varying_span must be null with gradient.every, which wants spans of one length")
+    (line,) = mistakes(TEXT, vary, "--training.span=5", "--gradient.delay=8")
+    assert line.endswith("training.varying_span must be null with gradient.delay, which wants spans of one length")
+    (line,) = mistakes(TASK, vary)
+    assert line.endswith("training.varying_span is for a text, and says nothing of a task: remove it")
+
+
 def test_windows_that_overlap_fit_their_spans() -> None:
     gradient, fits = ("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=5"), "--training.span=5"
     for overrides, expected in [

@@ -38,7 +38,7 @@ TEXTS = {
     ),
     "adjoint, windows as a batch, two layers": (
         "--gradient.synthesizer.kind=adjoint",
-        "--gradient.parallel=true", "--model.num_layers=2",
+        "--gradient.parallel=true", "--model.num_layers=2", "--training.varying_span={deviation: 2, least: 3}",
     ),
 }  # fmt: skip
 RECIPE = """

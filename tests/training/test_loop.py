@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.build.model import build_model
 from sgrnn.errors import InputError
+from sgrnn.state import map_state
 from sgrnn.training import loop, progress
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint
@@ -58,6 +59,13 @@ STATEFUL = {
     ),
     "full, AdamW, cosine, GRU": (
         "--gradient.kind=bptt", "--optimizer.kind=adamw", "--schedule.kind=cosine", "--model.core=gru",
+    ),
+    "spans of varying length, diagnosed": (
+        "--training.varying_span={deviation: 2, least: 3}", "--training.diagnosis={every: 4, horizon: 4, spans: 4}",
+    ),
+    "spans of varying length, what is ahead at the adjoint, windows as a batch": (
+        "--training.varying_span={deviation: 2, least: 3}", "--gradient.synthesizer.kind=adjoint",
+        "--gradient.parallel=true",
     ),
     "truncated, SGD, one cycle over two epochs": (
         "--gradient.kind=truncated", "--optimizer.kind=sgd", "--schedule.kind=one_cycle", "--training.epochs=2",
@@ -148,6 +156,34 @@ def test_ten_updates_equal_some_a_save_and_the_rest(start: Start, place: int, na
     parts()
     assert parts.metrics == whole.metrics
     assert same(parts.saved, whole.saved)
+
+
+def test_a_spans_length_scales_the_rate_of_its_update(start: Start) -> None:
+    training = start(
+        "run", "--gradient.kind=bptt", "--optimizer.kind=sgd", "--optimizer.learning_rate=0.5", "--training.clip=null",
+        "--model.dropout=0", "--training.varying_span={deviation: 2, least: 3}", "--schedule.kind=constant",
+    )  # fmt: skip
+    training()
+    problem = training.problem
+    torch.manual_seed(0)
+    model = problem.build_model()
+    problem.start(0)
+    state, lengths = model.initial_state(4), set[int]()
+    for _ in range(10):
+        span = problem.draw()
+        if span.is_first is not None:
+            state = model.initial_state(4)
+        outputs, state = model(span.inputs, map_state(torch.Tensor.detach, state))
+        gradients = torch.autograd.grad(model.loss(outputs, span.targets).mean(), list(model.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter -= 0.5 * span.steps / 6 * gradient
+        lengths.add(span.steps)
+    assert len(lengths) > 3
+    kept = load_file(training.run.checkpoints / "update-000000010" / "model.safetensors")
+    for name, parameter in model.state_dict().items():
+        assert torch.allclose(kept[name], parameter, rtol=1e-4, atol=1e-6), name
+    assert {record["learning_rate"] for record in training.metrics if "loss" in record} == {0.5}
 
 
 def test_weight_decay_shrinks_the_model_and_no_synthesizer(start: Start) -> None:
