@@ -18,6 +18,7 @@ from sgrnn.config.optimization import WarmRestartsConfig
 from sgrnn.config.section import Section
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, ConstantSourceConfig, RampConfig
 from sgrnn.config.tasks import MnistConfig
+from sgrnn.config.text_rules import text_contradictions
 
 if TYPE_CHECKING:
     from sgrnn.config.recipe import Recipe
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 
 def contradictions(recipe: "Recipe") -> Iterator[str]:
     """Yield a message for each rule that the sections break together, beginning with the dotted field to blame."""
-    if recipe.task is not None:
-        yield from _only_for_texts(recipe)
-    if recipe.data is not None and recipe.data.tokenizer is None and recipe.model.start_from is None:
-        yield "data.tokenizer is null, which stands for that of model.start_from: name that run, or a tokenizer"
+    yield from text_contradictions(recipe)
     epochs, schedule = recipe.training.epochs, recipe.schedule
     if isinstance(schedule, WarmRestartsConfig) and schedule.period >= epochs:
         yield (
@@ -36,7 +34,6 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
             f"{schedule.period:g}; without restarts it is kind: cosine"
         )
     gradient = recipe.gradient
-    yield from _span_can_vary(recipe)
     yield from _feedforward_goes_together(recipe)
     if isinstance(gradient, ExactAheadConfig | OnlineConfig):
         yield from _steps_run_again(recipe)
@@ -57,35 +54,6 @@ def _asks_for_more(section: Section, *others: str) -> bool:
     """True where an option of a section is not its default, besides those named: defaults fit all that is required."""
     optional = {name: field for name, field in type(section).model_fields.items() if not field.is_required()}
     return any(getattr(section, name) != field.default for name, field in optional.items() if name not in others)
-
-
-def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
-    """Yield a message for each field that is set although a task has no use for it."""
-    model, training, sample = recipe.model, recipe.training, recipe.sample
-    for field, is_set in (
-        ("model.start_from", model.start_from is not None),
-        ("model.embedding_size", model.embedding_size is not None),
-        ("model.tied", model.tied),
-        ("model.dropout", model.dropout > 0),
-        ("gradient.ahead", getattr(recipe.gradient, "ahead", None) == "targets"),
-        ("training.output_precision", training.output_precision != "float32"),
-        ("training.varying_span", training.varying_span is not None),
-        ("sample", sample != type(sample)()),
-    ):
-        if is_set:
-            yield f"{field} is for a text, and says nothing of a task: remove it"
-
-
-def _span_can_vary(recipe: "Recipe") -> Iterator[str]:
-    """Yield a message for each field that does not fit spans of varying length."""
-    varying = recipe.training.varying_span
-    if varying is None or recipe.span is None:
-        return
-    if varying.least > recipe.span:
-        yield f"training.varying_span.least must be at most training.span, {recipe.span}, got {varying.least}"
-    for name in ("every", "delay"):
-        if getattr(recipe.gradient, name, None) is not None:
-            yield f"training.varying_span must be null with gradient.{name}, which wants spans of one length"
 
 
 def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:

@@ -48,8 +48,8 @@ class Average:
         Args:
             scores: of the evaluation after each epoch, less being better.
         """
-        triggered = isinstance(self._section, TriggeredAverageConfig) and self._mean is None
-        if triggered and stalls(scores, self._section.non_monotone):
+        waits = self._section if self._mean is None else None
+        if isinstance(waits, TriggeredAverageConfig) and stalls(scores, waits.non_monotone):
             self._begin()
             self.update()
 

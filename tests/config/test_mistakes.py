@@ -217,7 +217,7 @@ def test_what_runs_the_model_again_has_no_dropout_and_online_no_interfaces(kind:
     [
         ("--gradient.windw=7", "gradient.windw is not a field; did you mean gradient.window?"),
         ("--gradint.window=7", "gradint is not a field; did you mean gradient?"),
-        ("--model.seed=3", "model.seed is not a field; expected one of core, "),
+        ("--model.seed=3", "model.seed is not a field; expected one of adaptive_softmax, "),
         ("--gradient.window=x", "gradient.window must be a valid integer"),
         ("--gradient.synthesizer.rank=4", "gradient.synthesizer.rank is not a field; expected one of "),
         ("--gradient.real_window=21", "gradient.real_window must be at most training.span, 20, got 21"),

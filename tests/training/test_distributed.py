@@ -150,6 +150,19 @@ def test_a_run_goes_on_with_another_number_of_processes(start: Start, train: Cal
     assert_same_run(parts, whole)
 
 
+def test_clusters_of_which_one_process_alone_has_seen_a_token_are_trained_alike(
+    start: Start, train: Callable[..., None]
+) -> None:
+    options = (
+        "--model.adaptive_softmax={cutoffs: [4, 9], div_value: 2}", "--training.span=1", "--gradient.kind=bptt",
+        "--model.dropout=0",
+    )  # fmt: skip
+    one, two = (start(name, *options) for name in ("one", "two"))
+    train(one, 1)
+    train(two, 2)
+    assert_same_run(two, one)
+
+
 def test_they_begin_to_average_at_the_same_update(start: Start, train: Callable[..., None]) -> None:
     options = (
         "--average.kind=triggered", "--average.non_monotone=0", "--optimizer.learning_rate=0.5", "--model.dropout=0",
