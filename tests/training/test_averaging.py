@@ -14,6 +14,7 @@ from sgrnn.analysis.diagnosis import diagnose
 from sgrnn.config.build.model import build_model
 from sgrnn.data.atomic import file_digest, json_digest
 from sgrnn.errors import InputError
+from sgrnn.training import loop
 from sgrnn.training.averaging import stalls
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
@@ -119,6 +120,12 @@ def test_what_is_loaded_evaluated_and_exported_is_the_mean(start: Start) -> None
     again, _ = sgrnn.load(training.run.folder / "exported")
     assert same(dict(again.state_dict()), kept(training))
     assert best["valid_loss"] < log(tokenizer.vocabulary_size)
+
+
+def test_training_hands_back_the_mean(start: Start) -> None:
+    training = start("run", *EXPONENTIAL, "--training.max_updates=3")
+    model = loop.train(training.run, training.problem, lambda record: None)
+    assert same(dict(model.state_dict()), kept(training))
 
 
 def test_a_diagnosis_is_of_the_weights_in_training(start: Start) -> None:

@@ -67,6 +67,12 @@ STATEFUL = {
         "--training.varying_span={deviation: 2, least: 3}", "--gradient.synthesizer.kind=adjoint",
         "--gradient.parallel=true",
     ),
+    "NT-ASGD over spans of varying length, adaptive softmax": (
+        "--optimizer.kind=sgd", "--optimizer.learning_rate=9", "--optimizer.weight_decay=1e-6", "--training.clip=null",
+        "--average.kind=triggered", "--average.non_monotone=0", "--training.varying_span={deviation: 2, least: 3}",
+        "--model.adaptive_softmax={cutoffs: [4, 7], div_value: 2}", "--gradient.ahead=null",
+        "--training.max_updates=24",
+    ),
     "truncated, SGD, one cycle over two epochs": (
         "--gradient.kind=truncated", "--optimizer.kind=sgd", "--schedule.kind=one_cycle", "--training.epochs=2",
     ),
