@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         schedules,
     )
     from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
+    from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
     from sgrnn.models.evaluation import Score, evaluate
     from sgrnn.models.generation import generate
     from sgrnn.models.language_model import LanguageModel
@@ -63,6 +64,7 @@ __all__ = [
     "RTRL",
     "UORO",
     "AdaptedCore",
+    "AdaptiveSoftmax",
     "AdjointSynthesizer",
     "BPLambda",
     "Boundary",
@@ -112,6 +114,7 @@ _HOMES = {
         "TruncatedBPTT schedules"
     ),
     "estimators.online": "RTRL UORO BPLambda SnAp1",
+    "models.adaptive_softmax": "AdaptiveSoftmax",
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",
     "models.language_model": "LanguageModel",

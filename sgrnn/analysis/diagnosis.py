@@ -20,6 +20,7 @@ from sgrnn.diagnostics import (
 from sgrnn.errors import InputError
 from sgrnn.estimators.delayed import undelayed
 from sgrnn.span import Span
+from sgrnn.training.averaging import load_training
 from sgrnn.training.best import Trained, open_trained
 from sgrnn.training.diagnosis import spans_ahead
 from sgrnn.training.kept import keep, kept
@@ -62,6 +63,7 @@ def _measure(trained: Trained, horizon: int, spans: int) -> dict[str, Any]:
     saved = trained.checkpoint.load_state(torch.device("cpu"))
     problem.start(estimator.lookahead)
     try:
+        load_training(model, saved.get("average"))  # the weights beside which the synthesizer has learned
         estimator.load_state_dict(saved["estimator"])
         problem.load_state_dict(saved)
         state = saved["state"]

@@ -20,8 +20,10 @@ _KEPT = {
     "gradient": ("what was logged and saved is of this estimator", _FROM_WEIGHTS),
     "optimizer": ("the saved running means are of this optimizer", _FROM_WEIGHTS),
     "synthesizer_optimizer": ("the saved running means are of this optimizer", _FROM_WEIGHTS),
+    "average": ("the evaluations so far are of weights that were averaged so", _FROM_WEIGHTS),
     "training.batch_size": ("the state that is carried has so many rows", _FROM_WEIGHTS),
     "training.span": ("the place in the data is counted in spans", _FROM_WEIGHTS),
+    "training.varying_span": ("the place in the data is counted in spans", _FROM_WEIGHTS),
     "training.seed": ("what was drawn so far came from it", _FROM_WEIGHTS),
 }
 """Fields and sections that stay, each with the reason and the remedy. All others may change: how long to train, what to

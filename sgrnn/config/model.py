@@ -2,9 +2,9 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic import model_validator as check
 
 from sgrnn.config.section import Fraction, Section
@@ -23,6 +23,21 @@ class LevelConfig(Section):
     """Read the outputs of the level below through an interface, which gives that level a synthetic gradient."""
 
 
+class AdaptiveSoftmaxConfig(Section):
+    """Output layer of a large vocabulary, with clusters of rarer tokens that cost less (Grave et al. 2017)."""
+
+    cutoffs: tuple[PositiveInt, ...]
+    """Tokens at which clusters begin, in increasing order; tokens are numbered from the most frequent on."""
+    div_value: Annotated[float, Field(ge=1)] = 4.0
+    """Factor by which each cluster reads fewer features than the one before it."""
+
+    @check(mode="after")
+    def _increasing(self) -> Self:
+        if not self.cutoffs or any(before >= after for before, after in pairwise(self.cutoffs)):
+            raise ValueError(f"cutoffs must be one or more in increasing order, got {list(self.cutoffs)}")
+        return self
+
+
 class ModelConfig(Section):
     """Embedding, core, output layer."""
 
@@ -39,6 +54,8 @@ class ModelConfig(Section):
     """Features of the embedding; null for `hidden_size`."""
     tied: bool = False
     """Share one matrix between embedding and output layer."""
+    adaptive_softmax: AdaptiveSoftmaxConfig | None = None
+    """Chances of rare tokens by cluster, for a large vocabulary of words; null for a plain output layer."""
     dropout: Fraction = 0.0
     """Dropout on embeddings, between layers and on the last layer's outputs."""
     initial_range: PositiveFloat | None = None
@@ -59,6 +76,19 @@ class ModelConfig(Section):
             mistakes.append(
                 f"embedding_size must be hidden_size, {self.hidden_size}, where tied is true, got {self.embedding_size}"
             )
+        if self.adaptive_softmax is not None:
+            mistakes += self._adaptive_fits(self.adaptive_softmax)
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def _adaptive_fits(self, adaptive: AdaptiveSoftmaxConfig) -> list[str]:
+        mistakes = []
+        if self.tied:
+            mistakes.append("tied must be false with adaptive_softmax, which has no row for each token, got true")
+        if self.hidden_size < adaptive.div_value ** len(adaptive.cutoffs):
+            mistakes.append(
+                f"adaptive_softmax.div_value leaves cluster {len(adaptive.cutoffs)} none of {self.hidden_size} "
+                f"features, got {adaptive.div_value:g}: make it or the number of cutoffs smaller"
+            )
+        return mistakes

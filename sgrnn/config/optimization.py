@@ -1,10 +1,10 @@
-"""The sections `optimizer`, `synthesizer_optimizer` and `schedule`."""
+"""The sections `optimizer`, `synthesizer_optimizer`, `schedule` and `average`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from sgrnn.config.section import Fraction, Section
+from sgrnn.config.section import Fraction, PositiveShare, Section, Share
 
 
 class SgdConfig(Section):
@@ -65,7 +65,10 @@ class StepDecayConfig(Section):
 
 
 class PlateauConfig(Section):
-    """A learning rate multiplied by `factor` whenever the validation loss has not improved for `patience` epochs."""
+    """A learning rate multiplied by `factor` whenever the validation loss has not improved for `patience` epochs.
+
+    With a patience of 1 that is at every epoch which ends no better than the best one before.
+    """
 
     kind: Literal["plateau"] = "plateau"
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -96,4 +99,36 @@ class WarmRestartsConfig(Section):
     """Share of the rate just before a restart."""
 
 
-ScheduleConfig = ConstantRateConfig | StepDecayConfig | PlateauConfig | CosineConfig | WarmRestartsConfig
+class OneCycleConfig(Section):
+    """Half a cosine up to the rate and another down, once in the whole training (one cycle, Smith & Topin 2018)."""
+
+    kind: Literal["one_cycle"] = "one_cycle"
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Share of the epochs over which the rate rises."""
+    start: PositiveShare = 0.04
+    """Share of the rate at the beginning."""
+    floor: Share = 4e-6
+    """Share of the rate at the end."""
+
+
+class TriggeredAverageConfig(Section):
+    """Mean of the model's weights since the validation loss stalled (NT-ASGD, Merity et al. 2018)."""
+
+    kind: Literal["triggered"] = "triggered"
+    non_monotone: NonNegativeInt = 5
+    """Number n of the last epochs that are not looked at: the mean begins where the validation loss after an epoch is
+    above the best of those more than n epochs before."""
+
+
+class ExponentialAverageConfig(Section):
+    """Mean of the model's weights after every update, the earlier ones counting less and less."""
+
+    kind: Literal["exponential"] = "exponential"
+    decay: Fraction = 0.999
+    """Share of the mean that each update leaves."""
+
+
+AverageConfig = TriggeredAverageConfig | ExponentialAverageConfig
+ScheduleConfig = (
+    ConstantRateConfig | StepDecayConfig | PlateauConfig | CosineConfig | OneCycleConfig | WarmRestartsConfig
+)

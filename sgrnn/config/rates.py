@@ -5,6 +5,7 @@ from math import isclose
 
 from sgrnn.config.optimization import (
     CosineConfig,
+    OneCycleConfig,
     PlateauConfig,
     ScheduleConfig,
     StepDecayConfig,
@@ -36,10 +37,28 @@ def rate_factor(schedule: ScheduleConfig, epoch: float, epochs: int, losses: Seq
                 return epoch / warmup
             progress = min((epoch - warmup) / max(epochs - warmup, 1e-9), 1.0)
             return floor + (1 - floor) * half_cosine(progress)
+        case OneCycleConfig(rise=rise, start=start, floor=floor):
+            top = rise * epochs
+            if epoch < top:
+                return 1 - (1 - start) * half_cosine(epoch / top)
+            return floor + (1 - floor) * half_cosine(min((epoch - top) / (epochs - top), 1.0))
         case WarmRestartsConfig(floor=floor):
             return warm_restarts(schedule).annealed(epoch, floor)
         case _:
             return 1.0
+
+
+def length_factor(recipe: Recipe, steps: int) -> float:
+    """Return the factor that a span's length puts on the learning rate: its share of `training.span`, where spans vary.
+
+    Args:
+        recipe: of the run.
+        steps: of the span.
+    """
+    if recipe.training.varying_span is None:
+        return 1.0
+    assert recipe.span is not None, "of a text"
+    return steps / recipe.span
 
 
 def rate_jump(

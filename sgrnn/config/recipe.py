@@ -10,7 +10,13 @@ from pydantic import model_validator as check
 from sgrnn.config.data import DataConfig
 from sgrnn.config.gradient import GradientConfig, SyntheticGradientsConfig
 from sgrnn.config.model import ModelConfig
-from sgrnn.config.optimization import AdamConfig, ConstantRateConfig, OptimizerConfig, ScheduleConfig
+from sgrnn.config.optimization import (
+    AdamConfig,
+    AverageConfig,
+    ConstantRateConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+)
 from sgrnn.config.rules import contradictions
 from sgrnn.config.section import Section
 from sgrnn.config.tasks import TaskConfig
@@ -36,6 +42,9 @@ class Recipe(Section):
     """Optimizer of the synthesizer."""
     schedule: Annotated[ScheduleConfig, Field(discriminator="kind")] = ConstantRateConfig()
     """Schedule of the model's learning rate; the synthesizer's stays as it is."""
+    average: Annotated[AverageConfig | None, Field(discriminator="kind")] = None
+    """Mean of the model's weights that is evaluated, kept and used in the place of the last ones, from which training
+    goes on all the same; null for none."""
     training: TrainingConfig
     """Length of the training, size of its updates, and what is logged and kept."""
     sample: SampleConfig = SampleConfig()

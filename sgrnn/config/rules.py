@@ -18,6 +18,7 @@ from sgrnn.config.optimization import WarmRestartsConfig
 from sgrnn.config.section import Section
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, ConstantSourceConfig, RampConfig
 from sgrnn.config.tasks import MnistConfig
+from sgrnn.config.text_rules import text_contradictions
 
 if TYPE_CHECKING:
     from sgrnn.config.recipe import Recipe
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 
 def contradictions(recipe: "Recipe") -> Iterator[str]:
     """Yield a message for each rule that the sections break together, beginning with the dotted field to blame."""
-    if recipe.task is not None:
-        yield from _only_for_texts(recipe)
-    if recipe.data is not None and recipe.data.tokenizer is None and recipe.model.start_from is None:
-        yield "data.tokenizer is null, which stands for that of model.start_from: name that run, or a tokenizer"
+    yield from text_contradictions(recipe)
     epochs, schedule = recipe.training.epochs, recipe.schedule
     if isinstance(schedule, WarmRestartsConfig) and schedule.period >= epochs:
         yield (
@@ -56,22 +54,6 @@ def _asks_for_more(section: Section, *others: str) -> bool:
     """True where an option of a section is not its default, besides those named: defaults fit all that is required."""
     optional = {name: field for name, field in type(section).model_fields.items() if not field.is_required()}
     return any(getattr(section, name) != field.default for name, field in optional.items() if name not in others)
-
-
-def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
-    """Yield a message for each field that is set although a task has no use for it."""
-    model, training, sample = recipe.model, recipe.training, recipe.sample
-    for field, is_set in (
-        ("model.start_from", model.start_from is not None),
-        ("model.embedding_size", model.embedding_size is not None),
-        ("model.tied", model.tied),
-        ("model.dropout", model.dropout > 0),
-        ("gradient.ahead", getattr(recipe.gradient, "ahead", None) == "targets"),
-        ("training.output_precision", training.output_precision != "float32"),
-        ("sample", sample != type(sample)()),
-    ):
-        if is_set:
-            yield f"{field} is for a text, and says nothing of a task: remove it"
 
 
 def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:
@@ -106,6 +88,11 @@ def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:
     ):
         if is_set:
             yield f"{field} says nothing of a feed-forward network: remove it"
+    if recipe.average is not None:
+        yield (
+            "average must be null for model.core feedforward, whose batch norms know the statistics of the weights in "
+            f"training alone, got kind {recipe.average.kind}"
+        )
 
 
 def _steps_run_again(recipe: "Recipe") -> Iterator[str]:

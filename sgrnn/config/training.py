@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from sgrnn.config.section import Section
+from sgrnn.config.section import Section, Share
 
 Logger = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -26,6 +26,17 @@ class DiagnosisConfig(Section):
     """Number of next spans over which the metrics are averaged."""
 
 
+class VaryingSpanConfig(Section):
+    """Spans whose lengths are drawn (Merity et al. 2018): around `training.span`, now and then around half of it."""
+
+    base_probability: Share = 0.95
+    """Probability of a length around `training.span`, and not around half of it."""
+    deviation: PositiveFloat = 5.0
+    """Standard deviation of the length."""
+    least: PositiveInt = 5
+    """Least length, but for what is left at the end of the text."""
+
+
 class TrainingConfig(Section):
     """Length of the training, size of its updates, and what is logged and kept."""
 
@@ -35,6 +46,9 @@ class TrainingConfig(Section):
     """Rows of a span: text is laid out as so many streams side by side."""
     span: PositiveInt | None = None
     """Steps between two updates; null for 20 of a text, and for a whole episode of a task."""
+    varying_span: VaryingSpanConfig | None = None
+    """Draw the length of every span of a text, and scale the model's learning rate with it; null for spans of one
+    length. An epoch is then as many updates as the text has spans on average."""
     max_updates: PositiveInt | None = None
     """Stop after so many updates, whatever `epochs` says."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

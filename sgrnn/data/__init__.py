@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sgrnn.data.token_files import TokenFile, TokenFiles, prepare
     from sgrnn.data.tokenizer import Prompt, Tokenizer
     from sgrnn.data.tokenizers import TOKENIZER_KINDS, load_tokenizer, train_tokenizer
+    from sgrnn.data.varying_spans import VaryingSpans
     from sgrnn.data.vocabularies import CharacterTokenizer, WordTokenizer
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "TokenFiles",
     "TokenStream",
     "Tokenizer",
+    "VaryingSpans",
     "WordTokenizer",
     "data_folder",
     "fetch",
@@ -49,6 +51,7 @@ _HOMES = {
     "token_files": "TokenFile TokenFiles prepare",
     "tokenizer": "Prompt Tokenizer",
     "tokenizers": "TOKENIZER_KINDS load_tokenizer train_tokenizer",
+    "varying_spans": "VaryingSpans",
     "vocabularies": "CharacterTokenizer WordTokenizer",
 }
 

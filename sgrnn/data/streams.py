@@ -8,6 +8,7 @@ one, the same tokens are inputs and targets, and the line end stands before the 
 """
 
 from collections.abc import Iterator
+from math import ceil
 from typing import Self, final
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sgrnn.data.varying_spans import VaryingSpans
 from sgrnn.errors import InputError, at_least
 from sgrnn.span import Span
 
@@ -25,7 +27,8 @@ class TokenStream(Iterator[Span]):
 
     A span never reaches across the end of an epoch: the last one of an epoch is shorter where the steps of a
     row are no multiple of the span's. In the first span of an epoch all rows are `is_first`, in the last one
-    `is_last`.
+    `is_last`. Where spans vary, no two passes through the text have the same number of them; an epoch is then as many
+    spans as a pass has on average, and the marks are those of passes.
 
     Where the stream stands is one number, `position`. Setting it is all that it takes to resume.
 
@@ -47,6 +50,7 @@ class TokenStream(Iterator[Span]):
         position: spans yielded since the start of training.
         begins: (N,) bool, the tokens that begin a sequence of their own: the state is reset before the step at which
             they are expected. None for one sequence from the first to the last.
+        varying: draws the lengths of the spans around `span_steps`; None for spans of one length.
         source: what to call the text in an error message.
 
     Raises:
@@ -63,6 +67,7 @@ class TokenStream(Iterator[Span]):
         position: int = 0,
         *,
         begins: NDArray[np.bool_] | None = None,
+        varying: VaryingSpans | None = None,
         source: str = "the text",
     ) -> None:
         for name, value, least in (
@@ -82,7 +87,8 @@ class TokenStream(Iterator[Span]):
         self.span_steps = span_steps
         self.lookahead = lookahead
         self.steps_per_epoch = steps
-        self.spans_per_epoch = -(-steps // span_steps)
+        self.spans_per_epoch = ceil(steps / (span_steps if varying is None else varying.mean))
+        self._varying = varying
         self.position = position
         self._rows_BN = tokens[: batch_size * steps].reshape(batch_size, steps)
         self._begins_BN = None if begins is None else begins[: batch_size * steps].reshape(batch_size, steps)
@@ -99,15 +105,14 @@ class TokenStream(Iterator[Span]):
 
     @property
     def epoch(self) -> int:
-        """Number of complete epochs; the next span belongs to the epoch of this number."""
+        """Number of complete epochs, so many spans each; the next span belongs to the epoch of this number."""
         return self.position // self.spans_per_epoch
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Span:
-        first = self.position % self.spans_per_epoch * self.span_steps
-        end = min(first + self.span_steps, self.steps_per_epoch)
+        first, end = self._limits()
         future_end = min(end + self.lookahead, self.steps_per_epoch)
         tokens = self._tokens(first, future_end)
         self._position += 1
@@ -115,6 +120,13 @@ class TokenStream(Iterator[Span]):
             tokens[:-1], tokens[1:], end - first, is_first=first == 0, is_last=end == self.steps_per_epoch,
             future_ends=future_end == self.steps_per_epoch, begins=self._begins(first, future_end),
         )  # fmt: skip
+
+    def _limits(self) -> tuple[int, int]:
+        """Return the steps between which the next span lies."""
+        if self._varying is not None:
+            return self._varying.limits(self.position, self.steps_per_epoch)
+        first = self.position % self.spans_per_epoch * self.span_steps
+        return first, min(first + self.span_steps, self.steps_per_epoch)
 
     def _tokens(self, first: int, end: int) -> Tensor:
         """Return tokens (end - first + 1, B): the input of step `first`, then the targets of all steps before `end`."""

@@ -8,6 +8,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from sgrnn import cores
 from sgrnn.errors import InputError
+from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.readout import Readout
 from sgrnn.tasks import scores
@@ -34,7 +35,8 @@ def describe(model: nn.Module) -> dict[str, Any]:
             "vocabulary_size": model.embedding.num_embeddings,
             "embedding_size": model.embedding.embedding_dim,
             "output_size": model.output.in_features,
-            "tied": model.output.weight is model.embedding.weight,
+            "tied": getattr(model.output, "weight", None) is model.embedding.weight,
+            "adaptive_softmax": _describe_adaptive(model.output),
             "dropout": model.dropout.p,
             "reset_at": model.reset_at,
             "core": _describe_core(model.core),
@@ -72,6 +74,7 @@ def build(description: Mapping[str, Any]) -> LanguageModel | Readout:
             core,
             description["output_size"],
             tied=description["tied"],
+            output=_build_adaptive(description),
             dropout=description["dropout"],
         )
         model.reset_at = description["reset_at"]
@@ -116,6 +119,15 @@ def state_names(core: nn.Module) -> list[str]:
         *(f"summary_{number}" for number in between),
         *(name for level in (*levels[1:], levels[0]) for name in level),
     ]
+
+
+def _describe_adaptive(output: nn.Module) -> dict[str, Any] | None:
+    return {"cutoffs": output.cutoffs, "div_value": output.div_value} if type(output) is AdaptiveSoftmax else None
+
+
+def _build_adaptive(description: Mapping[str, Any]) -> AdaptiveSoftmax | None:
+    options = description.get("adaptive_softmax")  # which exports of before lack
+    return options and AdaptiveSoftmax(description["output_size"], description["vocabulary_size"], **options)
 
 
 def _describe_core(core: nn.Module) -> dict[str, Any]:

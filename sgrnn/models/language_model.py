@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.modules import is_plain
 from sgrnn.cores.dropout import Dropout
+from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
 from sgrnn.models.cross_entropy import output_loss
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.state import State, at_least_float32
@@ -30,6 +31,7 @@ class LanguageModel(SequenceModel):
         dropout: on the embeddings and on the core's outputs (Zaremba et al. 2014).
         initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
             defaults, and draws the embedding from (-0.1, 0.1).
+        output: output layer in the place of a plain one, which reads `output_size` features and is not tied.
         output_precision: of the output layer's matrix products in training; None for that of the parameters, in
             which the core and its state always are. Evaluation ignores this and is exact.
 
@@ -53,14 +55,17 @@ class LanguageModel(SequenceModel):
         tied: bool = False,
         dropout: float = 0.0,
         initial_range: float | None = None,
+        output: AdaptiveSoftmax | None = None,
         output_precision: torch.dtype | None = None,
     ) -> None:
-        super().__init__(embedding_size, embedding_size + output_size)
+        super().__init__(embedding_size, embedding_size + (output_size if output is None else embedding_size))
+        if output is not None:
+            _require_fit(output, vocabulary_size, output_size, tied)
         if tied and embedding_size != output_size:
             raise ValueError(f"tied needs embedding_size {embedding_size} and output_size {output_size} to be equal")
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.core = core
-        self.output = nn.Linear(output_size, vocabulary_size)
+        self.output = nn.Linear(output_size, vocabulary_size) if output is None else output
         self.dropout = Dropout(dropout)
         self.output_precision = output_precision
         if initial_range is None:
@@ -70,6 +75,8 @@ class LanguageModel(SequenceModel):
                 nn.init.uniform_(parameter, -initial_range, initial_range)
         if tied:
             self.output.weight = self.embedding.weight
+        if output is not None:  # whose gradient depends on the cluster in both of its parts
+            self.target_gradients = None  # pyright: ignore[reportAttributeAccessIssue]
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Read tokens (time, batch), and return features (time, batch, output_size), not yet logits, and the state."""
@@ -83,6 +90,8 @@ class LanguageModel(SequenceModel):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy of each target token, (time, batch), in nats, in float32 at least."""
         own = type(self).logits is LanguageModel.logits
+        if own and is_plain(self.output, AdaptiveSoftmax, ()):
+            return at_least_float32(self.output.losses(outputs, targets))
         if not own or not is_plain(self.output, nn.Linear, ("weight", "bias")):
             logits = at_least_float32(self.logits(outputs))
             return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
@@ -95,7 +104,7 @@ class LanguageModel(SequenceModel):
         """Return the part of the loss's gradient at the features that depends on the target alone, -W[y].
 
         The other part is Wᵀp, with p the chances of the tokens and W the weight of the output layer. A model with
-        `logits` or a `loss` of its own has its own.
+        `logits` or a `loss` of its own has its own; one with an adaptive softmax has none.
 
         Args:
             targets: tokens (steps, rows).
@@ -120,15 +129,28 @@ class LanguageModel(SequenceModel):
         return _standardized(self.embedding, inputs)
 
     def step_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the standardized embeddings of inputs and targets side by side, the latter from the output layer.
+        """Return the standardized embeddings of inputs and targets side by side, the latter from a plain output layer.
+
+        An adaptive softmax has no row for each token: the embedding tells of both there.
 
         Args:
             inputs, targets: tokens (steps, rows).
 
         Returns:
-            (steps, rows, embedding_size + output_size).
+            (steps, rows, step_size).
         """
-        return torch.cat([_standardized(self.embedding, inputs), _standardized(self.output, targets)], dim=-1)
+        compared = self.output if isinstance(self.output, nn.Linear) else self.embedding
+        return torch.cat([_standardized(self.embedding, inputs), _standardized(compared, targets)], dim=-1)
+
+
+def _require_fit(output: AdaptiveSoftmax, vocabulary_size: int, output_size: int, tied: bool) -> None:
+    if tied:
+        raise ValueError("tied must be False with an adaptive softmax, which has no row for each token")
+    if (output.in_features, output.out_features) != (output_size, vocabulary_size):
+        raise ValueError(
+            f"output must read output_size {output_size} features and have vocabulary_size {vocabulary_size} tokens, "
+            f"got {output.in_features} and {output.out_features}"
+        )
 
 
 @torch.no_grad()

@@ -19,7 +19,8 @@ class SequenceModel(nn.Module, ABC):
 
     Attributes:
         core: the recurrent core.
-        output: the output layer; it reads the core's outputs, output_size features a step.
+        output: the output layer, a ``torch.nn.Linear`` or an `AdaptiveSoftmax`; it reads the core's outputs,
+            ``in_features`` a step, and has ``out_features``.
 
     Args:
         input_size: features of a step that is read, as `input_features` gives them.
@@ -27,7 +28,7 @@ class SequenceModel(nn.Module, ABC):
     """
 
     core: nn.Module
-    output: nn.Linear
+    output: Any
 
     def __init__(self, input_size: int, step_size: int) -> None:
         super().__init__()  # the parts are the subclass's to register, in an order of its own

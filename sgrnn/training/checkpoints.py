@@ -1,7 +1,7 @@
 """Checkpoints: folders written under a temporary name and then renamed, so that each is whole or not there.
 
 RUN/checkpoints/update-00001000/
-    model.safetensors   the language model
+    model.safetensors   the model, of averaged weights where the recipe asks for them
     state.pt            all else that training goes on from: optimizers, estimator, recurrent state, random generators
     recipe.yaml         the resolved recipe
     progress.json       where training stood, the format, and the digests of the other files and of itself

@@ -12,6 +12,7 @@ from sgrnn.config.build.optimizer import build_optimizer, choose_device, restore
 from sgrnn.config.recipe import Recipe
 from sgrnn.estimators import Step
 from sgrnn.span import Span
+from sgrnn.training.averaging import Average
 from sgrnn.training.distributed import Ranks
 from sgrnn.training.problems.problem import Problem
 
@@ -19,6 +20,8 @@ from sgrnn.training.problems.problem import Problem
 @final
 class Learner:
     """A model with its gradient estimator, their optimizers, and the state that is carried from span to span.
+
+    Of `average.model` is told how good it is, and it is kept; `model` is what training goes on with.
 
     torch's random generator belongs to it, too: it is seeded here, and `state_dict` holds where it stands.
 
@@ -40,6 +43,7 @@ class Learner:
         assert optimizer is not None, "a model has parameters"
         self._optimizer = optimizer
         self._synthesizer_optimizer = build_optimizer(recipe.synthesizer_optimizer, self.estimator)
+        self.average = Average(recipe.average, self.model)
         problem.start(self.estimator.lookahead)
         self.state = self.model.initial_state(ranks.local_rows(settings.batch_size))
         ranks.reseed(settings.seed, update=0)
@@ -62,6 +66,7 @@ class Learner:
         norm = _clip(self.model, self._settings.clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
+        self.average.update()
         if self._synthesizer_optimizer is not None:
             if self._settings.synthesizer_clip is not None:
                 _clip(self.estimator, self._settings.synthesizer_clip)
@@ -82,9 +87,10 @@ class Learner:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of training beside the model, of all rows; every process has to call it."""
+        """Return the state of training beside `average.model`, of all rows; every process has to call it."""
         on_gpu = self.device.type == "cuda"
         return {
+            "average": self.average.state_dict(),
             "estimator": self.estimator.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "synthesizer_optimizer": self._synthesizer_optimizer and self._synthesizer_optimizer.state_dict(),
@@ -96,10 +102,13 @@ class Learner:
     def load_state_dict(self, saved: Mapping[str, Any], update: int) -> None:
         """Restore the state: to the bit with as many processes as before, with more or fewer except for dropout.
 
+        `model` has been given what was kept of `average.model`.
+
         Args:
             saved: with what `state_dict` gave, perhaps among other things.
             update: the update it was saved after.
         """
+        self.average.load_state_dict(saved.get("average"))  # which runs of before averages lack
         self.estimator.load_state_dict(saved["estimator"])
         restore_optimizer(self._optimizer, self._recipe.optimizer, saved["optimizer"])
         if self._synthesizer_optimizer is not None:

@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, final
 
 from sgrnn.config.files import dump_recipe
-from sgrnn.config.rates import rate_factor
+from sgrnn.config.rates import length_factor, rate_factor
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training.about import ABOUT, about
 from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
@@ -48,7 +48,7 @@ def train(
         ranks: the processes that train it together; the first alone writes and reports.
 
     Returns:
-        The model after the last update.
+        The model after the last update, of averaged weights where the recipe asks for them.
 
     Raises:
         InputError: text, task or recipe are not those the run began with, training diverges, or a file cannot be
@@ -65,7 +65,8 @@ def train(
         learning_rate = run.recipe.optimizer.learning_rate * rate_factor(
             run.recipe.schedule, training.epoch, settings.epochs, progress.scores
         )
-        step, norm = training.learner.learn(problem.draw(), learning_rate)
+        span = problem.draw()
+        step, norm = training.learner.learn(span, learning_rate * length_factor(run.recipe, span.steps))
         progress.update += 1
         observed.add({"loss": step.loss, "gradient_norm": norm, **step.metrics, **problem.observe(step)})
 
@@ -85,7 +86,7 @@ def train(
                 training.save()
         if stopped and not done:
             raise Interrupted
-    return training.learner.model
+    return training.learner.average.model
 
 
 @final
@@ -143,11 +144,14 @@ class _Training:
         Raises:
             Diverged: its loss is not finite.
         """
-        score = self._problem.score(self.learner.model, "valid", self._ranks)
+        average = self.learner.average
+        score = self._problem.score(average.model, "valid", self._ranks)
         if not isfinite(score["loss"]):
             raise self.observed.diverged(f"the validation loss is {score['loss']}", self.progress.update)
         best = self.progress.add_score(selection_score(score), ends_epoch)
-        self._log({f"valid_{name}": value for name, value in score.items()})
+        self._log({**{f"valid_{name}": value for name, value in score.items()}, **average.metrics()})
+        if ends_epoch:
+            average.observe(self.progress.scores)
         return best
 
     def save(self) -> None:
@@ -163,7 +167,7 @@ class _Training:
         state = {**self.learner.state_dict(), **self._problem.state_dict(), "observed": self.observed.values}
         progress = {**self.progress.state_dict(), self._problem.kind: self._problem.identity}
         if self._ranks.leads:
-            save_checkpoint(self._run.checkpoints, self.learner.model, state, self._recipe, progress)
+            save_checkpoint(self._run.checkpoints, self.learner.average.model, state, self._recipe, progress)
 
     def _load(self, checkpoint: Checkpoint) -> None:
         require_fit(checkpoint, self._run, self._problem)

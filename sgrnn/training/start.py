@@ -29,7 +29,7 @@ from sgrnn.training.run import Run
 
 FILE = "start.safetensors"
 _ROWS_OF_TOKENS = ("embedding.weight", "output.weight", "output.bias")
-_SAME = ("core", "hidden_size", "num_layers", "slower_levels", "embedding_size", "tied")
+_SAME = ("core", "hidden_size", "num_layers", "slower_levels", "embedding_size", "tied", "adaptive_softmax")
 _MODEL, _ESTIMATOR = "model.", "estimator."
 
 

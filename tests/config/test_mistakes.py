@@ -172,6 +172,19 @@ def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again
         assert line == f"command line: gradient.{field.split('=')[0]} {of_no_use}"
 
 
+def test_spans_that_vary_are_of_a_text_and_of_an_estimator_that_takes_any_length() -> None:
+    vary = "--training.varying_span={}"
+    assert text_recipe(vary).training.varying_span is not None
+    (line,) = mistakes(TEXT, vary, "--training.span=4", "--gradient.window=2")
+    assert line == "command line: training.varying_span.least must be at most training.span, 4, got 5"
+    (line,) = mistakes(TEXT, vary, "--gradient.kind=truncated", "--gradient.window=30", "--gradient.every=20")
+    assert line.endswith("training.varying_span must be null with gradient.every, which wants spans of one length")
+    (line,) = mistakes(TEXT, vary, "--training.span=5", "--gradient.delay=8")
+    assert line.endswith("training.varying_span must be null with gradient.delay, which wants spans of one length")
+    (line,) = mistakes(TASK, vary)
+    assert line.endswith("training.varying_span is for a text, and says nothing of a task: remove it")
+
+
 def test_windows_that_overlap_fit_their_spans() -> None:
     gradient, fits = ("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=5"), "--training.span=5"
     for overrides, expected in [
@@ -204,7 +217,7 @@ def test_what_runs_the_model_again_has_no_dropout_and_online_no_interfaces(kind:
     [
         ("--gradient.windw=7", "gradient.windw is not a field; did you mean gradient.window?"),
         ("--gradint.window=7", "gradint is not a field; did you mean gradient?"),
-        ("--model.seed=3", "model.seed is not a field; expected one of core, "),
+        ("--model.seed=3", "model.seed is not a field; expected one of adaptive_softmax, "),
         ("--gradient.window=x", "gradient.window must be a valid integer"),
         ("--gradient.synthesizer.rank=4", "gradient.synthesizer.rank is not a field; expected one of "),
         ("--gradient.real_window=21", "gradient.real_window must be at most training.span, 20, got 21"),
@@ -218,6 +231,12 @@ def test_what_runs_the_model_again_has_no_dropout_and_online_no_interfaces(kind:
 )  # fmt: skip
 def test_a_wrong_override_is_blamed_on_the_command_line(override: str, expected: str) -> None:
     assert mistakes(TEXT, override)[0].startswith(f"command line: {expected}")
+
+
+def test_a_cycle_has_a_rise_and_a_fall() -> None:
+    for share in (0, 1):
+        (line,) = mistakes(TEXT, "--schedule.kind=one_cycle", f"--schedule.rise={share}")
+        assert line.startswith("command line: schedule.rise must be ")
 
 
 def test_a_field_in_the_wrong_section_is_guessed() -> None:

@@ -61,7 +61,7 @@ def test_a_field_says_what_it_takes_and_what_it_is_if_left_out(address: str, tak
 def test_a_section_says_its_kinds_and_which_it_is_if_left_out() -> None:
     field = {each.name: each for each in reference()[0].fields}
     assert field["schedule"][1:3] == (
-        "section of kind constant, step, plateau, cosine or restarts", "default kind: constant"
+        "section of kind constant, step, plateau, cosine, one_cycle or restarts", "default kind: constant"
     )  # fmt: skip
     assert field["model"][1:3] == ("section", "required")
     assert field["data"][1:3] == ("section, or null", "default null")

@@ -189,6 +189,8 @@ REFUSED = [
     (("--model.initial_range=0.1",), "model.initial_range says nothing of a feed-forward network: remove it"),
     (("--training.core_precision=bfloat16",), "training.core_precision says nothing of a feed-forward network: remove "
      "it"),
+    (("--average.kind=exponential",), "average must be null for model.core feedforward, whose batch norms know the "
+     "statistics of the weights in training alone, got kind exponential"),
     (("--training.diagnosis={every: 3}",), "training.diagnosis says nothing of a feed-forward network: remove it"),
 ]  # fmt: skip
 

@@ -30,14 +30,15 @@ Start = Callable[..., Training]
 
 TEXTS = {
     "errors ahead, diagnosed": (
-        "--gradient.remove_mean=true", "--training.diagnosis={every: 5, horizon: 4, spans: 3}", "--data.reset=line",
+        "--gradient.remove_mean=true", "--average.kind=exponential", "--average.decay=0.7",
+        "--training.diagnosis={every: 5, horizon: 4, spans: 3}", "--data.reset=line",
     ),
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]",
     ),
     "adjoint, windows as a batch, two layers": (
         "--gradient.synthesizer.kind=adjoint",
-        "--gradient.parallel=true", "--model.num_layers=2",
+        "--gradient.parallel=true", "--model.num_layers=2", "--training.varying_span={deviation: 2, least: 3}",
     ),
 }  # fmt: skip
 RECIPE = """
@@ -99,7 +100,7 @@ def assert_same_run(found: AnyTraining, expected: AnyTraining) -> None:
     """But for rounding."""
     for one, other in zip(found.metrics, expected.metrics, strict=True):
         assert one == pytest.approx(other, rel=1e-9, abs=1e-12)
-    for part in ("estimator", "optimizer", "synthesizer_optimizer", "state"):
+    for part in ("average", "estimator", "optimizer", "synthesizer_optimizer", "state"):
         assert_close(flat(found.saved["state"][part]), flat(expected.saved["state"][part]))
 
 
@@ -147,6 +148,32 @@ def test_a_run_goes_on_with_another_number_of_processes(start: Start, train: Cal
     for size, stop_after in ((4, 3), (1, 2), (2, None)):
         train(parts, size, stop_after)
     assert_same_run(parts, whole)
+
+
+def test_clusters_of_which_one_process_alone_has_seen_a_token_are_trained_alike(
+    start: Start, train: Callable[..., None]
+) -> None:
+    options = (
+        "--model.adaptive_softmax={cutoffs: [4, 9], div_value: 2}", "--training.span=1", "--gradient.kind=bptt",
+        "--model.dropout=0",
+    )  # fmt: skip
+    one, two = (start(name, *options) for name in ("one", "two"))
+    train(one, 1)
+    train(two, 2)
+    assert_same_run(two, one)
+
+
+def test_they_begin_to_average_at_the_same_update(start: Start, train: Callable[..., None]) -> None:
+    options = (
+        "--average.kind=triggered", "--average.non_monotone=0", "--optimizer.learning_rate=0.5", "--model.dropout=0",
+        "--training.max_updates=21",
+    )  # fmt: skip
+    one, two = (start(name, *options) for name in ("one", "two"))
+    train(one, 1)
+    train(two, 2, 19)
+    train(two, 2)
+    assert any("averaged" in record for record in one.metrics)
+    assert_same_run(two, one)
 
 
 def test_with_the_same_number_it_goes_on_bit_for_bit_dropout_and_all(start: Start, train: Callable[..., None]) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.build.model import build_model
 from sgrnn.errors import InputError
+from sgrnn.state import map_state
 from sgrnn.training import loop, progress
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint
@@ -57,6 +59,22 @@ STATEFUL = {
     ),
     "full, AdamW, cosine, GRU": (
         "--gradient.kind=bptt", "--optimizer.kind=adamw", "--schedule.kind=cosine", "--model.core=gru",
+    ),
+    "spans of varying length, diagnosed": (
+        "--training.varying_span={deviation: 2, least: 3}", "--training.diagnosis={every: 4, horizon: 4, spans: 4}",
+    ),
+    "spans of varying length, what is ahead at the adjoint, windows as a batch": (
+        "--training.varying_span={deviation: 2, least: 3}", "--gradient.synthesizer.kind=adjoint",
+        "--gradient.parallel=true",
+    ),
+    "NT-ASGD over spans of varying length, adaptive softmax": (
+        "--optimizer.kind=sgd", "--optimizer.learning_rate=9", "--optimizer.weight_decay=1e-6", "--training.clip=null",
+        "--average.kind=triggered", "--average.non_monotone=0", "--training.varying_span={deviation: 2, least: 3}",
+        "--model.adaptive_softmax={cutoffs: [4, 7], div_value: 2}", "--gradient.ahead=null",
+        "--training.max_updates=24",
+    ),
+    "truncated, SGD, one cycle over two epochs": (
+        "--gradient.kind=truncated", "--optimizer.kind=sgd", "--schedule.kind=one_cycle", "--training.epochs=2",
     ),
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 4, hidden_size: 5, interface: true}, {period: 5, hidden_size: 4}]",
@@ -144,6 +162,46 @@ def test_ten_updates_equal_some_a_save_and_the_rest(start: Start, place: int, na
     parts()
     assert parts.metrics == whole.metrics
     assert same(parts.saved, whole.saved)
+
+
+def test_a_spans_length_scales_the_rate_of_its_update(start: Start) -> None:
+    training = start(
+        "run", "--gradient.kind=bptt", "--optimizer.kind=sgd", "--optimizer.learning_rate=0.5", "--training.clip=null",
+        "--model.dropout=0", "--training.varying_span={deviation: 2, least: 3}", "--schedule.kind=constant",
+    )  # fmt: skip
+    training()
+    problem = training.problem
+    torch.manual_seed(0)
+    model = problem.build_model()
+    problem.start(0)
+    state, lengths = model.initial_state(4), set[int]()
+    for _ in range(10):
+        span = problem.draw()
+        if span.is_first is not None:
+            state = model.initial_state(4)
+        outputs, state = model(span.inputs, map_state(torch.Tensor.detach, state))
+        gradients = torch.autograd.grad(model.loss(outputs, span.targets).mean(), list(model.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter -= 0.5 * span.steps / 6 * gradient
+        lengths.add(span.steps)
+    assert len(lengths) > 3
+    kept = load_file(training.run.checkpoints / "update-000000010" / "model.safetensors")
+    for name, parameter in model.state_dict().items():
+        assert torch.allclose(kept[name], parameter, rtol=1e-4, atol=1e-6), name
+    assert {record["learning_rate"] for record in training.metrics if "loss" in record} == {0.5}
+
+
+def test_weight_decay_shrinks_the_model_and_no_synthesizer(start: Start) -> None:
+    interface = "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]"
+    options = (interface, "--optimizer.kind=sgd", "--optimizer.learning_rate=1e-9", "--training.max_updates=1")
+    plain, decayed = start("plain", *options), start("decayed", *options, "--optimizer.weight_decay=1e7")
+    plain()
+    decayed()
+    kept, shrunk = (load_file(next(run.run.checkpoints.iterdir()) / "model.safetensors") for run in (plain, decayed))
+    for name, tensor in kept.items():
+        assert torch.allclose(shrunk[name], 0.99 * tensor, rtol=1e-4, atol=1e-7), name
+    assert same(decayed.saved["state"]["estimator"], plain.saved["state"]["estimator"])
 
 
 def test_an_interface_is_logged_by_the_level_it_leads_up_to(start: Start) -> None:

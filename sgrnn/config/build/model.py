@@ -4,8 +4,11 @@ import torch
 from torch import nn
 
 from sgrnn import cores
+from sgrnn.config.model import ModelConfig
 from sgrnn.config.recipe import Recipe
 from sgrnn.cores.feedforward import FeedForward
+from sgrnn.errors import InputError
+from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.readout import Readout
 from sgrnn.models.sequence_model import SequenceModel
@@ -42,6 +45,11 @@ def build_core(recipe: Recipe, input_size: int, dropout: float = 0.0) -> nn.Modu
     )
 
 
+def _build_adaptive(section: ModelConfig, vocabulary_size: int) -> AdaptiveSoftmax | None:
+    adaptive = section.adaptive_softmax
+    return adaptive and AdaptiveSoftmax(section.hidden_size, vocabulary_size, **adaptive.options())
+
+
 def build_model(recipe: Recipe, vocabulary_size: int) -> LanguageModel:
     """Return the language model that a recipe describes, for so many tokens."""
     section = recipe.model
@@ -52,10 +60,25 @@ def build_model(recipe: Recipe, vocabulary_size: int) -> LanguageModel:
         build_core(recipe, embedding_size, section.dropout),
         section.hidden_size,
         tied=section.tied,
+        output=_build_adaptive(section, vocabulary_size),
         dropout=section.dropout,
         initial_range=section.initial_range,
         output_precision=getattr(torch, recipe.training.output_precision),
     )
+
+
+def require_cutoffs(recipe: Recipe, vocabulary_size: int) -> None:
+    """Refuse an adaptive softmax that has more cutoffs than a vocabulary has tokens for.
+
+    Raises:
+        InputError: it has.
+    """
+    adaptive = recipe.model.adaptive_softmax
+    if adaptive is not None and adaptive.cutoffs[-1] >= vocabulary_size:
+        raise InputError(
+            f"model.adaptive_softmax.cutoffs must be below the vocabulary's size, {vocabulary_size:,}, got "
+            f"{adaptive.cutoffs[-1]:,}"
+        )
 
 
 def reset_at(recipe: Recipe, eos_id: int) -> int | None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sgrnn import tasks
 from sgrnn.config.recipe import Recipe
-from sgrnn.data import TokenFiles, TokenStream
+from sgrnn.data import TokenFiles, TokenStream, VaryingSpans
 from sgrnn.errors import InputError
 
 _TASKS: dict[str, type[tasks.Task]] = {
@@ -50,7 +50,10 @@ def build_stream(recipe: Recipe, files: TokenFiles) -> TokenStream:
     """
     assert recipe.data is not None, "a recipe for a text"
     assert recipe.span is not None, "of a text"
-    file = files["train"]
+    file, section = files["train"], recipe.training.varying_span
+    varying = None
+    if section is not None:
+        varying = VaryingSpans(recipe.span, seed=recipe.training.seed, **section.options())
     try:
         return TokenStream(
             file.array,
@@ -58,6 +61,7 @@ def build_stream(recipe: Recipe, files: TokenFiles) -> TokenStream:
             recipe.training.batch_size,
             recipe.span,
             begins=file.begins,
+            varying=varying,
             source=f"{recipe.data.corpus} train",
         )
     except InputError as error:

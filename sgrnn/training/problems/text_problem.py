@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, final
 
-from sgrnn.config.build.model import build_model, reset_at
+from sgrnn.config.build.model import build_model, require_cutoffs, reset_at
 from sgrnn.config.build.problem import build_stream
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import TokenFiles
@@ -25,13 +25,14 @@ class TextProblem(Problem):
         files: its corpus, encoded.
 
     Raises:
-        InputError: the text is too short for one span per row.
+        InputError: the text is too short for one span per row, or its vocabulary too small for the model.
     """
 
     kind = "text"
 
     def __init__(self, recipe: Recipe, files: TokenFiles) -> None:
         assert recipe.data is not None, "a recipe for a text"
+        require_cutoffs(recipe, files.vocabulary_size)
         self.files, self._recipe = files, recipe
         self._stream = build_stream(recipe, files)
         self.identity = files.folder.name
