@@ -73,6 +73,18 @@ def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, enabled=False)
 
 
+def moved(saved: Any, device: torch.device) -> Any:
+    """Return what was saved, any nest of dicts, lists and tuples, with its tensors on a device."""
+    if isinstance(saved, Tensor):
+        return saved.to(device)
+    if isinstance(saved, dict):
+        return {key: moved(value, device) for key, value in saved.items()}
+    if isinstance(saved, tuple | list):
+        parts = [moved(value, device) for value in saved]
+        return type(saved)(*parts) if hasattr(saved, "_fields") else type(saved)(parts)
+    return saved
+
+
 def detach(state: State) -> State:
     """Return the state cut off from the graph that computed it."""
     return map_state(Tensor.detach, state)

@@ -13,7 +13,7 @@ from sgrnn.estimators import Delayed, GradientEstimator, Loss, SyntheticGradient
 from sgrnn.estimators.unroll import run
 from sgrnn.readings import StreamStep, count_rows, one_step, require_marks
 from sgrnn.span import Span, Steps
-from sgrnn.state import State, batch_size, detach, leaves, map_state
+from sgrnn.state import State, batch_size, detach, leaves, map_state, moved
 
 
 @final
@@ -166,7 +166,8 @@ class Stream:
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave for a stream made alike."""
+        """Go on from what `state_dict` gave for a stream made alike, whatever device that was on."""
+        saved = moved(dict(saved), tensor_of(self.core).device)
         self.estimator.load_state_dict(saved["estimator"])
         if self.synthesizer_optimizer is not None:
             self.synthesizer_optimizer.load_state_dict(saved["synthesizer_optimizer"])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import same_values
 from sgrnn.span import Span, Steps
-from sgrnn.state import State, detach, leaves, map_state
+from sgrnn.state import State, detach, leaves, map_state, moved
 
 
 class Joined(NamedTuple):
@@ -37,8 +37,11 @@ class Past(nn.Module):
         steps: the most that are kept.
     """
 
+    place: Tensor  # empty, where the estimator is
+
     def __init__(self, steps: int) -> None:
         super().__init__()
+        self.register_buffer("place", torch.empty(0), persistent=False)
         self.steps = steps
         self._handed: list[tuple[Tensor, int]] = []  # the state after the steps, with the versions of its tensors
         self._kept: dict[str, Any] = {}
@@ -109,8 +112,9 @@ class Past(nn.Module):
         return self._kept
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what another has kept."""
-        self._kept, self._handed = dict(state), []
+        """Take over what another has kept, or nothing where that is more than this one keeps."""
+        fits = not state or len(state["inputs"][0]) <= self.steps
+        self._kept, self._handed = moved(dict(state) if fits else {}, self.place.device), []
 
     def extra_repr(self) -> str:
         return f"steps={self.steps}"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import same_values
 from sgrnn.span import Span
-from sgrnn.state import State, leaves, map_state
+from sgrnn.state import State, leaves, map_state, moved
 
 
 @final
@@ -61,8 +61,11 @@ class Waiting(nn.Module):
     A part of the estimator that comes back to these windows, so that they are saved with it.
     """
 
+    place: Tensor  # empty, where the estimator is
+
     def __init__(self) -> None:
         super().__init__()
+        self.register_buffer("place", torch.empty(0), persistent=False)
         self.windows: list[Window] = []
         self._after: list[Tensor] = []  # the state after the last
 
@@ -112,6 +115,7 @@ class Waiting(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over the windows that another has kept."""
+        state = moved(state, self.place.device)
         self.windows, self._after = [Window(**window) for window in state["windows"]], list(state["after"])
 
 
