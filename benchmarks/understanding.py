@@ -83,7 +83,7 @@ def representations(layers: int, seed: int, steps: int) -> Record:
         ("cdni", "cdni", seed),
         ("other", "backprop", seed + 50),
     ):
-        setting = Setting(method, layers, 1.0, start, steps, 1e-3, 1e-3, 0, batch_size=ROWS)
+        setting = Setting(method, layers, 1.0, start, steps, 1e-3, 3e-3, 0, batch_size=ROWS)
         chain, implied = build(setting), []
 
         def score(step: int, chain=chain, implied=implied, method=method) -> None:
@@ -126,7 +126,7 @@ def run(asked: argparse.Namespace) -> Iterator[Record]:
             steps=[asked.steps or (20 if quick else 1000)],
         ),
         "representations": grid(
-            seed=seeds, layers=[4] if quick else [6], steps=[asked.steps or (20 if quick else 3000)],
+            seed=seeds, layers=[4] if quick else [6], steps=[asked.steps or (20 if quick else 8000)],
         ),
     }  # fmt: skip
     for part in asked.parts:
