@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgrnn.cores.dropout import without_dropout
+from sgrnn.cores.regularization import without_dropout
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.parts import state_parts
 from sgrnn.diagnostics.truth import future_gradients, steps_after

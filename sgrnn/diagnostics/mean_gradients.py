@@ -6,7 +6,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores.dropout import without_dropout
+from sgrnn.cores.regularization import without_dropout
 from sgrnn.diagnostics.bias import Bias, apart
 from sgrnn.diagnostics.estimates import group_of
 from sgrnn.diagnostics.isolation import copied_interfaces, gradients_kept, real_gradients

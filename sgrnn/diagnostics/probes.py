@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores.dropout import without_dropout
+from sgrnn.cores.regularization import without_dropout
 from sgrnn.state import State, to_matrix
 
 _CLASSES = 50  # the most frequent ones; what is rarer is a class of its own

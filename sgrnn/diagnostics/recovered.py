@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores.dropout import without_dropout
+from sgrnn.cores.regularization import without_dropout
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
 from sgrnn.diagnostics.truth import steps_after
 from sgrnn.estimators import GradientEstimator

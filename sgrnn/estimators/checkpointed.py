@@ -11,7 +11,7 @@ from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import differentiate_inputs
-from sgrnn.estimators.estimator import GradientEstimator, Step
+from sgrnn.estimators.estimator import GradientEstimator, Step, within_span
 from sgrnn.estimators.objective import Loss, differentiate, mean_loss, norms, roots
 from sgrnn.estimators.unroll import run, with_leaves
 from sgrnn.span import Span
@@ -47,6 +47,7 @@ class Checkpointed(GradientEstimator):
         self.graph_steps = at_least("window", window, 1, "step")
         self._runs_alike = False  # as the first span shows
 
+    @within_span
     def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`.
 

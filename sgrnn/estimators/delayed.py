@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sgrnn.cores.dropout import require_no_dropout
+from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate, entering, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step

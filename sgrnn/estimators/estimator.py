@@ -2,17 +2,23 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from sgrnn.cores import first_state
+from sgrnn.cores.locked import one_span
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.span import Span
 from sgrnn.state import State, leaves, to_matrix
+
+_Estimator = TypeVar("_Estimator", bound="GradientEstimator")
+_Rest = ParamSpec("_Rest")
 
 
 @dataclass(frozen=True)
@@ -146,3 +152,16 @@ def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Ten
         windows.boundaries, windows.boundary_states, predicted, injected, span.continuing(windows.boundaries),
         windows.final_state,
     )  # fmt: skip
+
+
+def within_span(
+    backward: Callable[Concatenate[_Estimator, Span, _Rest], Step],
+) -> Callable[Concatenate[_Estimator, Span, _Rest], Step]:
+    """Make a method that runs a span one in which the model's `SpanDropout` modules have one mask each."""
+
+    @wraps(backward)
+    def whole(self: _Estimator, span: Span, *rest: _Rest.args, **options: _Rest.kwargs) -> Step:
+        with one_span(self.model, span.batch_size):
+            return backward(self, span, *rest, **options)
+
+    return whole

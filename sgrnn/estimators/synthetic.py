@@ -13,7 +13,7 @@ from sgrnn.estimators import drift
 from sgrnn.estimators.ahead import steps_to_run
 from sgrnn.estimators.backward import backpropagate, entering, final_gradients, initial_gradients, injected_share
 from sgrnn.estimators.drawn import DrawnRows
-from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, within_span
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.fitting import fitting_synthesizer
@@ -159,6 +159,7 @@ class SyntheticGradients(GradientEstimator):
         """
         return self.backward_mixed(span, state, SYNTHETIC)
 
+    @within_span
     def backward_mixed(self, span: Span, state: State, mixture: Mixture) -> Step:
         """Run a span as `backward` does, with the mixture's shares of synthetic and real gradients.
 

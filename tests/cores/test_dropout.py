@@ -8,7 +8,8 @@ import torch
 from tolerances import assert_identical
 from torch import nn
 
-from sgrnn.cores.dropout import Dropout, recorded_masks, replayed_masks, require_no_dropout, without_dropout
+from sgrnn.cores.dropout import Dropout, recorded_masks, replayed_masks
+from sgrnn.cores.regularization import require_no_dropout, without_dropout
 
 
 def test_a_share_p_is_zeroed_and_the_mean_kept() -> None:
