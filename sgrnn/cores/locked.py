@@ -152,14 +152,18 @@ class _Masks:
         return self._held[module, place]
 
 
-def dropout_rate(p: float) -> float:
+def dropout_rate(p: float, name: str = "dropout") -> float:
     """Return a probability of dropping out.
+
+    Args:
+        p: the probability.
+        name: under which it is refused.
 
     Raises:
         ValueError: it is not in [0, 1).
     """
     if not 0 <= p < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {p}")
+        raise ValueError(f"{name} must be in [0, 1), got {p}")
     return p
 
 
