@@ -5,19 +5,22 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from sgrnn.cores.activation import ActivationRegularization
 from sgrnn.cores.dropout import Dropout, torch_rate
 from sgrnn.cores.locked import SpanDropout
 
 
 @contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Switch all dropout of a model off inside this context, also in training mode."""
+def without_regularization(model: nn.Module) -> Iterator[None]:
+    """Switch all dropout of a model, and the penalty on its outputs, off inside this context, also in training mode."""
     rates: list[tuple[nn.Module, str, float]] = []
     for module in model.modules():
         if isinstance(module, Dropout | SpanDropout | nn.modules.dropout._DropoutNd):
             rates.append((module, "p", module.p))
         elif isinstance(module, nn.RNNBase):
             rates.append((module, "dropout", module.dropout))
+        elif isinstance(module, ActivationRegularization):
+            rates += [(module, name, getattr(module, name)) for name in ("activation", "temporal")]
     for module, name, _ in rates:
         setattr(module, name, 0.0)
     try:

@@ -15,7 +15,7 @@ from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, within_span
 from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
-from sgrnn.estimators.objective import Loss, mean_loss, norms, output_gradients
+from sgrnn.estimators.objective import Loss, norms, objective_of, output_gradients
 from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
 from sgrnn.span import Span, Steps
 from sgrnn.state import State, cut, floating_leaves, leaves, rows, to_matrix
@@ -62,11 +62,11 @@ class ExactAhead(GradientEstimator):
         require_size(None, state)
         windows = unroll(self.model, span, state, self.window, self.parallel)
         outputs = cut(windows.outputs)
-        objective = mean_loss(self.loss, outputs, span)
-        objective.backward()
+        objective = objective_of(self.model, self.loss, outputs, span)
+        objective.trained.backward()
         exact = self._gradients(span, windows, outputs, first=1)
         backpropagate(windows, outputs, exact / span.size)
-        return Step(objective.detach(), windows.final_state, norms(windows.final_state))
+        return Step(objective.loss, windows.final_state, norms(windows.final_state))
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
@@ -75,7 +75,8 @@ class ExactAhead(GradientEstimator):
         with torch.no_grad():
             windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)
-        torch.autograd.backward(mean_loss(self.loss, outputs, span), inputs=floating_leaves(outputs))
+        objective = objective_of(self.model, self.loss, outputs, span)
+        torch.autograd.backward(objective.trained, inputs=floating_leaves(outputs))
         exact = self._gradients(span, windows, outputs, first=0)
         return at_boundaries(windows, span, exact, exact[span.batch_size :])
 

@@ -8,7 +8,7 @@ from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.estimator import GradientEstimator, Step, within_span
 from sgrnn.estimators.in_order import require_in_order, truncated_in_order
-from sgrnn.estimators.objective import Loss, mean_loss, norms
+from sgrnn.estimators.objective import Loss, norms, objective_of
 from sgrnn.estimators.overlapping import go_back, overlap
 from sgrnn.estimators.past import Past
 from sgrnn.estimators.unroll import unroll
@@ -107,7 +107,7 @@ def _truncated(
     outputs = cut(
         windows.outputs
     )  # in two parts as `SyntheticGradients`, to equal it bit for bit where nothing is injected
-    objective = mean_loss(estimator.loss, outputs, span)
-    objective.backward()
+    objective = objective_of(estimator.model, estimator.loss, outputs, span)
+    objective.trained.backward()
     backpropagate(windows, outputs)
-    return Step(objective.detach(), windows.final_state, norms(windows.final_state))
+    return Step(objective.loss, windows.final_state, norms(windows.final_state))

@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgrnn.contract.modules import is_plain
+from sgrnn.cores.activation import ActivationRegularization
 from sgrnn.cores.dropout import Dropout
+from sgrnn.cores.locked import LockedDropout, WordDropout, dropout_rate
 from sgrnn.models.cross_entropy import output_loss
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.state import State, at_least_float32
@@ -28,6 +30,14 @@ class LanguageModel(SequenceModel):
         output_size: features of the core's outputs.
         tied: True for one matrix shared by embedding and output layer (Press & Wolf 2017); sizes must then agree.
         dropout: on the embeddings and on the core's outputs (Zaremba et al. 2014).
+        output_dropout: on the core's outputs; None for `dropout`.
+        word_dropout: of whole words, read as zeros for a span (`sgrnn.cores.locked.WordDropout`).
+        locked: True for the same mask of embeddings, and of outputs, at all steps of a span (`LockedDropout`). That of
+            outputs belongs to `logits` and `loss`, which are to be called within the span.
+        activation_regularization: alpha, and
+        temporal_activation_regularization: beta, of penalties on the core's outputs, of which the estimators know
+            (`sgrnn.cores.activation.ActivationRegularization`). With the latter, outputs must not be dropped before
+            their changes are seen: `locked` must be True, or `output_dropout` 0.
         initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
             defaults, and draws the embedding from (-0.1, 0.1).
         output_precision: of the output layer's matrix products in training; None for that of the parameters, in
@@ -52,6 +62,11 @@ class LanguageModel(SequenceModel):
         *,
         tied: bool = False,
         dropout: float = 0.0,
+        output_dropout: float | None = None,
+        word_dropout: float = 0.0,
+        locked: bool = False,
+        activation_regularization: float = 0.0,
+        temporal_activation_regularization: float = 0.0,
         initial_range: float | None = None,
         output_precision: torch.dtype | None = None,
     ) -> None:
@@ -61,7 +76,18 @@ class LanguageModel(SequenceModel):
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.core = core
         self.output = nn.Linear(output_size, vocabulary_size)
-        self.dropout = Dropout(dropout)
+        of_outputs = dropout if output_dropout is None else dropout_rate(output_dropout, "output_dropout")
+        if temporal_activation_regularization and of_outputs and not locked:
+            raise ValueError(
+                "locked must be True for temporal_activation_regularization, which sees changes of outputs before "
+                f"dropout, with output_dropout {of_outputs}"
+            )
+        self.dropout = LockedDropout(dropout) if locked else Dropout(dropout)
+        self.word_dropout = WordDropout(dropout_rate(word_dropout, "word_dropout"))
+        self.output_dropout = LockedDropout(of_outputs) if locked else Dropout(of_outputs)
+        self.activation_regularization = ActivationRegularization(
+            activation_regularization, temporal_activation_regularization, self.output_dropout if locked else None
+        )
         self.output_precision = output_precision
         if initial_range is None:
             nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
@@ -73,12 +99,21 @@ class LanguageModel(SequenceModel):
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Read tokens (time, batch), and return features (time, batch, output_size), not yet logits, and the state."""
-        outputs, state = self.core(self.dropout(self.embedding(inputs)), state)
-        return self.dropout(outputs), state
+        vectors = self.word_dropout(self.embedding(inputs), inputs, self.embedding.num_embeddings)
+        outputs, state = self.core(self.dropout(vectors), state)
+        return outputs if self._drops_in_loss else self.output_dropout(outputs), state
+
+    @property
+    def _drops_in_loss(self) -> bool:
+        """True where outputs are handed over as they are, for their changes to be seen."""
+        return isinstance(self.output_dropout, LockedDropout)
+
+    def _dropped(self, outputs: Tensor) -> Tensor:
+        return self.output_dropout(outputs) if self._drops_in_loss else outputs
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return unnormalized log-probabilities (..., vocabulary_size) of the next token, from features."""
-        return self.output(outputs)
+        return self.output(self._dropped(outputs))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy of each target token, (time, batch), in nats, in float32 at least."""
@@ -87,7 +122,8 @@ class LanguageModel(SequenceModel):
             logits = at_least_float32(self.logits(outputs))
             return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
         precision = (self.output_precision if self.training else None) or self.output.weight.dtype
-        losses = output_loss(outputs.flatten(0, 1), self.output.weight, self.output.bias, targets.flatten(), precision)
+        features = self._dropped(outputs).flatten(0, 1)
+        losses = output_loss(features, self.output.weight, self.output.bias, targets.flatten(), precision)
         return losses.view_as(targets)
 
     @torch.no_grad()
@@ -103,7 +139,7 @@ class LanguageModel(SequenceModel):
         Returns:
             (steps, rows, output_size).
         """
-        return -F.embedding(targets, self.output.weight)
+        return self._dropped(-F.embedding(targets, self.output.weight))
 
     def input_features(self, inputs: Tensor) -> Tensor:
         """Return the standardized embeddings of the input tokens, without a graph, for a synthesizer to read.
