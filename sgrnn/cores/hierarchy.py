@@ -169,7 +169,7 @@ class HierarchicalCore(nn.Module):
             if isinstance(module, LockedDropout) and module.drops:
                 raise ValueError(
                     f"levels read some rows of a span at a time, which masks that are locked to its rows do not fit: "
-                    f"locked must be False in levels.{name}"
+                    f"locked_dropout must be False in levels.{name}"
                 )
             if isinstance(module, Dropout) and module.p > 0 and module.training and module.recording is not None:
                 raise ValueError(

@@ -25,7 +25,7 @@ class SequentialCore(nn.Module):
         cores: one or more, the lowest first, with the attributes ``input_size`` and ``hidden_size``, as those of this
             package and of torch have them.
         dropout: probability of zeroing an element between two cores.
-        locked: True for the same mask at all steps of a span (`LockedDropout`) between two cores.
+        locked_dropout: True for the same mask at all steps of a span (`LockedDropout`) between two cores.
 
     Raises:
         TypeError: a core is bidirectional or reads the batch first.
@@ -38,7 +38,7 @@ class SequentialCore(nn.Module):
     torch.Size([5, 2, 4])
     """
 
-    def __init__(self, cores: Sequence[nn.Module], dropout: float = 0.0, *, locked: bool = False) -> None:
+    def __init__(self, cores: Sequence[nn.Module], dropout: float = 0.0, *, locked_dropout: bool = False) -> None:
         super().__init__()
         if not cores:
             raise ValueError("cores must be at least one, got none")
@@ -53,7 +53,7 @@ class SequentialCore(nn.Module):
         self.input_size, self.hidden_size = sizes[0][0], sizes[-1][1]
         self.cycle = lcm(*(getattr(core, "cycle", 1) for core in cores))
         self.cores = nn.ModuleList(cores)
-        self.dropout = LockedDropout(dropout) if locked else Dropout(dropout)
+        self.dropout = LockedDropout(dropout) if locked_dropout else Dropout(dropout)
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first step: that of each core."""

@@ -24,7 +24,7 @@ class StackedCore(nn.Module, ABC):
         hidden_size: features of an output step and of each layer's state.
         num_layers: how many layers.
         dropout: probability of zeroing an element between two layers (not before the first or after the last).
-        locked: True for the same mask at all steps of a span (`LockedDropout`) between two layers.
+        locked_dropout: True for the same mask at all steps of a span (`LockedDropout`) between two layers.
         weight_dropout: probability of zeroing an element of the matrices that the hidden vector is multiplied with, the
             same ones at all steps of a span (Merity et al. 2017).
         precision: of the matrix products in training; None for that of the parameters, in evaluation always. With
@@ -43,7 +43,7 @@ class StackedCore(nn.Module, ABC):
         num_layers: int = 1,
         dropout: float = 0.0,
         *,
-        locked: bool = False,
+        locked_dropout: bool = False,
         weight_dropout: float = 0.0,
         precision: torch.dtype | None = None,
     ) -> None:
@@ -57,7 +57,7 @@ class StackedCore(nn.Module, ABC):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         sizes = [input_size] + [hidden_size] * (num_layers - 1)
         self.layers = nn.ModuleList(self.kind(size, hidden_size) for size in sizes)
-        self.dropout = LockedDropout(dropout) if locked else Dropout(dropout)
+        self.dropout = LockedDropout(dropout) if locked_dropout else Dropout(dropout)
         self.weight_dropout = WeightDropout(dropout_rate(weight_dropout, "weight_dropout"))
         self.precision = precision
 

@@ -15,8 +15,12 @@ from sgrnn.tasks import scores
 
 _STACKS: dict[str, type[cores.LSTM | cores.GRU | cores.RNN]] = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
 _REGULARIZATION = (
-    "output_dropout", "word_dropout", "locked", "activation_regularization", "temporal_activation_regularization",
-)  # fmt: skip
+    "output_dropout",
+    "word_dropout",
+    "locked_dropout",
+    "activation_regularization",
+    "temporal_activation_regularization",
+)
 _LOSSES = {loss.__name__: loss for loss in (scores.binary_cross_entropy, scores.cross_entropy, scores.squared_error)}
 
 
@@ -132,7 +136,7 @@ def _regularization(model: LanguageModel) -> dict[str, Any]:
     values = {
         "output_dropout": None if of_outputs == model.dropout.p else of_outputs,
         "word_dropout": model.word_dropout.p or None,
-        "locked": isinstance(model.dropout, LockedDropout) or None,
+        "locked_dropout": isinstance(model.dropout, LockedDropout) or None,
         "activation_regularization": penalty.activation or None,
         "temporal_activation_regularization": penalty.temporal or None,
     }
@@ -150,11 +154,11 @@ def _describe_core(core: nn.Module) -> dict[str, Any]:
     if type(core) is cores.SequentialCore:
         locked = isinstance(core.dropout, LockedDropout)
         below = [_describe_core(part) for part in core.cores]
-        return {"kind": "sequential", "cores": below, "dropout": core.dropout.p, "locked": locked}
+        return {"kind": "sequential", "cores": below, "dropout": core.dropout.p, "locked_dropout": locked}
     for name, kind in _STACKS.items():
         if type(core) is kind:
             sizes = {"input_size": core.input_size, "hidden_size": core.hidden_size, "num_layers": core.num_layers}
-            locked = {"locked": True} if isinstance(core.dropout, LockedDropout) else {}
+            locked = {"locked_dropout": True} if isinstance(core.dropout, LockedDropout) else {}
             dropped = {"weight_dropout": core.weight_dropout.p} if core.weight_dropout.p else {}
             return {"kind": name, **sizes, "dropout": core.dropout.p, **locked, **dropped}
     raise InputError(

@@ -32,12 +32,12 @@ class LanguageModel(SequenceModel):
         dropout: on the embeddings and on the core's outputs (Zaremba et al. 2014).
         output_dropout: on the core's outputs; None for `dropout`.
         word_dropout: of whole words, read as zeros for a span (`sgrnn.cores.locked.WordDropout`).
-        locked: True for the same mask of embeddings, and of outputs, at all steps of a span (`LockedDropout`). That of
-            outputs belongs to `logits` and `loss`, which are to be called within the span.
-        activation_regularization: alpha, and
-        temporal_activation_regularization: beta, of penalties on the core's outputs, of which the estimators know
-            (`sgrnn.cores.activation.ActivationRegularization`). With the latter, outputs must not be dropped before
-            their changes are seen: `locked` must be True, or `output_dropout` 0.
+        locked_dropout: True for the same mask of embeddings, and of outputs, at all steps of a span
+            (`sgrnn.LockedDropout`). Outputs are then dropped by `logits` and `loss`, and handed over as they are.
+        activation_regularization: alpha, of a penalty on the core's outputs that the estimators add to the loss
+            (`sgrnn.cores.activation.ActivationRegularization`).
+        temporal_activation_regularization: beta, of a penalty on their changes from step to step, which must be seen
+            before dropout: `locked_dropout` must be True, or `output_dropout` 0.
         initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
             defaults, and draws the embedding from (-0.1, 0.1).
         output_precision: of the output layer's matrix products in training; None for that of the parameters, in
@@ -64,7 +64,7 @@ class LanguageModel(SequenceModel):
         dropout: float = 0.0,
         output_dropout: float | None = None,
         word_dropout: float = 0.0,
-        locked: bool = False,
+        locked_dropout: bool = False,
         activation_regularization: float = 0.0,
         temporal_activation_regularization: float = 0.0,
         initial_range: float | None = None,
@@ -77,16 +77,18 @@ class LanguageModel(SequenceModel):
         self.core = core
         self.output = nn.Linear(output_size, vocabulary_size)
         of_outputs = dropout if output_dropout is None else dropout_rate(output_dropout, "output_dropout")
-        if temporal_activation_regularization and of_outputs and not locked:
+        if temporal_activation_regularization and of_outputs and not locked_dropout:
             raise ValueError(
-                "locked must be True for temporal_activation_regularization, which sees changes of outputs before "
-                f"dropout, with output_dropout {of_outputs}"
+                "locked_dropout must be True for temporal_activation_regularization, which sees changes of outputs "
+                f"before dropout, got False and output_dropout {of_outputs}"
             )
-        self.dropout = LockedDropout(dropout) if locked else Dropout(dropout)
+        self.dropout = LockedDropout(dropout) if locked_dropout else Dropout(dropout)
         self.word_dropout = WordDropout(dropout_rate(word_dropout, "word_dropout"))
-        self.output_dropout = LockedDropout(of_outputs) if locked else Dropout(of_outputs)
+        self.output_dropout = LockedDropout(of_outputs) if locked_dropout else Dropout(of_outputs)
         self.activation_regularization = ActivationRegularization(
-            activation_regularization, temporal_activation_regularization, self.output_dropout if locked else None
+            activation_regularization,
+            temporal_activation_regularization,
+            self.output_dropout if locked_dropout else None,
         )
         self.output_precision = output_precision
         if initial_range is None:
