@@ -1,7 +1,9 @@
 """Layers of torch's fused kernels with dropout between them: the base of LSTM, GRU and RNN."""
 
+import warnings
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -131,9 +133,10 @@ class StackedCore(nn.Module, ABC):
         """Run a layer, with another recurrent matrix than its own where one is given."""
         if recurrent is None:
             return layer(inputs, state)
-        outputs, *after = type(self).kernel(
-            inputs, state, weights_of(layer, recurrent), True, 1, 0.0, True, False, False
-        )  # biases, one layer, no dropout between layers, training, one direction, time first
+        with _not_in_one_piece(inputs):
+            outputs, *after = type(self).kernel(
+                inputs, state, weights_of(layer, recurrent), True, 1, 0.0, True, False, False
+            )  # biases, one layer, no dropout between layers, training, one direction, time first
         return outputs, after[0] if len(after) == 1 else tuple(after)
 
     def _of_layer(self, state: State, index: int) -> State:
@@ -141,6 +144,17 @@ class StackedCore(nn.Module, ABC):
 
     def _stack(self, states: list[State]) -> State:
         return states[0] if len(states) == 1 else torch.cat(states)
+
+
+@contextmanager
+def _not_in_one_piece(inputs: Tensor) -> Iterator[None]:
+    """Keep cuDNN from warning that it copies weights: what is left of a matrix is another one in every span."""
+    if not inputs.is_cuda:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+        yield
 
 
 def weights_of(layer: nn.Module, recurrent: Tensor | None) -> list[Tensor]:
