@@ -33,7 +33,7 @@ class StackedCore(nn.Module, ABC):
             ``torch.bfloat16`` parameters, inputs and states keep their precision and are rounded on the way in.
     """
 
-    kind: ClassVar[type[nn.RNNBase]]
+    kind: ClassVar[type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]]
     """Class of torch's that a layer is of."""
     kernel: ClassVar[Callable[..., Any]]
     """Function of torch's that runs a layer over all steps, given its weights."""

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,7 @@ from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.span import Span
 from sgrnn.state import State, leaves, to_matrix
 
-_Estimator = TypeVar("_Estimator", bound="GradientEstimator")
-_Rest = ParamSpec("_Rest")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,9 @@ class GradientEstimator(nn.Module, ABC):
     A module, since it may have parameters and a state to save. Model and loss are no parts of it: its parameters and
     what is saved of it are its own alone. A deep copy of it is one for the same model and loss, or for their copies
     where these were copied before it in the same `copy.deepcopy`.
+
+    A penalty on outputs in the model (`sgrnn.cores.activation.ActivationRegularization`) is differentiated together with
+    the loss, and is no part of the loss that is returned.
 
     Args:
         model: ``model(inputs, state) -> (outputs, state)``.
@@ -154,14 +156,12 @@ def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Ten
     )  # fmt: skip
 
 
-def within_span(
-    backward: Callable[Concatenate[_Estimator, Span, _Rest], Step],
-) -> Callable[Concatenate[_Estimator, Span, _Rest], Step]:
-    """Make a method that runs a span one in which the model's `SpanDropout` modules have one mask each."""
+def within_span(method: _Method) -> _Method:
+    """Make all that a method does with a span belong to it, so that each of the model's `SpanDropout` has one mask."""
 
-    @wraps(backward)
-    def whole(self: _Estimator, span: Span, *rest: _Rest.args, **options: _Rest.kwargs) -> Step:
+    @wraps(method)
+    def whole(self: GradientEstimator, span: Span, *rest: Any, **options: Any) -> Any:
         with one_span(self.model, span.batch_size):
-            return backward(self, span, *rest, **options)
+            return method(self, span, *rest, **options)
 
-    return whole
+    return cast("_Method", whole)

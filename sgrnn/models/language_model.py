@@ -86,9 +86,7 @@ class LanguageModel(SequenceModel):
         self.word_dropout = WordDropout(dropout_rate(word_dropout, "word_dropout"))
         self.output_dropout = LockedDropout(of_outputs) if locked_dropout else Dropout(of_outputs)
         self.activation_regularization = ActivationRegularization(
-            activation_regularization,
-            temporal_activation_regularization,
-            self.output_dropout if locked_dropout else None,
+            activation_regularization, temporal_activation_regularization, self._dropout_of_loss
         )
         self.output_precision = output_precision
         if initial_range is None:
@@ -103,15 +101,16 @@ class LanguageModel(SequenceModel):
         """Read tokens (time, batch), and return features (time, batch, output_size), not yet logits, and the state."""
         vectors = self.word_dropout(self.embedding(inputs), inputs, self.embedding.num_embeddings)
         outputs, state = self.core(self.dropout(vectors), state)
-        return outputs if self._drops_in_loss else self.output_dropout(outputs), state
+        return self.output_dropout(outputs) if self._dropout_of_loss is None else outputs, state
 
     @property
-    def _drops_in_loss(self) -> bool:
-        """True where outputs are handed over as they are, for their changes to be seen."""
-        return isinstance(self.output_dropout, LockedDropout)
+    def _dropout_of_loss(self) -> LockedDropout | None:
+        """Dropout of outputs that the loss does, so that they are handed over as they are; None where it does none."""
+        return self.output_dropout if isinstance(self.output_dropout, LockedDropout) else None
 
     def _dropped(self, outputs: Tensor) -> Tensor:
-        return self.output_dropout(outputs) if self._drops_in_loss else outputs
+        dropout = self._dropout_of_loss
+        return outputs if dropout is None else dropout(outputs)
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return unnormalized log-probabilities (..., vocabulary_size) of the next token, from features."""

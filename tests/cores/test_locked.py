@@ -83,7 +83,7 @@ def test_recurrent_weights_are_dropped_in_torchs_own_layers_and_gradients_are_th
     kind: Any, steps: int
 ) -> None:
     torch.manual_seed(0)
-    core = kind(4, 5, 2, weight_dropout=0.5).double()
+    core: Any = kind(4, 5, 2, weight_dropout=0.5).double()
     inputs, state = torch.randn(steps, 3, 4).double(), map_state(torch.randn_like, core.initial_state(3))
     with one_span(core, 3):
         outputs, after = core(inputs, state)
@@ -96,9 +96,9 @@ def test_recurrent_weights_are_dropped_in_torchs_own_layers_and_gradients_are_th
     core.zero_grad()
     values, ends = inputs, []
     for number, (layer, mask) in enumerate(zip(core.layers, masks, strict=True)):
-        own = tuple(part[number : number + 1] for part in leaves(state))
+        own = map_state(lambda part, number=number: part[number : number + 1], state)
         weights = {"weight_hh_l0": layer.weight_hh_l0 * mask}
-        values, end = torch.func.functional_call(layer, weights, (values, own if len(own) > 1 else own[0]))
+        values, end = torch.func.functional_call(layer, weights, (values, own))
         ends.append(leaves(end))
     values.square().sum().backward()
     assert_close(outputs, values)
@@ -142,7 +142,8 @@ def test_a_sequential_core_is_its_cores_one_above_the_other() -> None:
     state = map_state(torch.randn_like, core.initial_state(2))
     with one_span(core, 2):
         outputs, after = core(inputs, state)
-        mask = core.dropout.mask((), inputs, 1)
+        dropout: Any = core.dropout
+        mask = dropout.mask((), inputs, 1)
     middle, of_below = below(inputs, state[0])
     expected, of_last = last(middle * mask, state[1])
     assert_close((outputs, after), (expected, (of_below, of_last)))
@@ -202,4 +203,4 @@ def test_a_hierarchy_drops_weights_of_every_level() -> None:
         TruncatedBPTT(core, squared_error, 2, parallel=parallel).backward(span, core.initial_state(2))
         found.append(gradients(core))
     assert_close(found[0], found[1])
-    assert bool((core.levels[0].layers[0].weight_hh_l0.grad == 0).any())
+    assert bool((found[0]["levels.0.layers.0.weight_hh_l0"] == 0).any())
