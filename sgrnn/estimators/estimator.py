@@ -63,8 +63,8 @@ class GradientEstimator(nn.Module, ABC):
     what is saved of it are its own alone. A deep copy of it is one for the same model and loss, or for their copies
     where these were copied before it in the same `copy.deepcopy`.
 
-    A penalty on outputs in the model (`sgrnn.cores.activation.ActivationRegularization`) is differentiated together with
-    the loss, and is no part of the loss that is returned.
+    A penalty on outputs in the model (`sgrnn.cores.activation.ActivationRegularization`) is differentiated with the
+    loss, and is no part of the loss that is returned.
 
     Args:
         model: ``model(inputs, state) -> (outputs, state)``.
