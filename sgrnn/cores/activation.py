@@ -48,7 +48,12 @@ class ActivationRegularization(nn.Module):
             before: (1, rows, features) those of the step before, in the same span; None if there is none.
             is_first: (time, rows) bool, where a row begins a sequence; None for nowhere.
             steps: of the whole span; None for those of `outputs`.
+
+        Raises:
+            TypeError: the outputs are several tensors.
         """
+        if not isinstance(outputs, Tensor):
+            raise TypeError(f"outputs must be one tensor for a penalty on them, got a {type(outputs).__name__}")
         outputs = at_least_float32(outputs)
         penalty = outputs.new_zeros(outputs.shape[:2])
         if self.activation:

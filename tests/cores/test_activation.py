@@ -40,3 +40,5 @@ def test_a_penalty_is_found_in_training_alone_and_not_where_it_is_switched_off()
     assert activation_regularization(model.eval()) is None
     with pytest.raises(ValueError, match=r"^temporal must be at least 0, got -1$"):
         ActivationRegularization(1, -1)
+    with pytest.raises(TypeError, match=r"^outputs must be one tensor for a penalty on them, got a tuple$"):
+        model.train()[1]((torch.ones(1, 1, 1),) * 2)
