@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from sgrnn.lazy import importer
 
 if TYPE_CHECKING:
-    from sgrnn.cores import GRU, LSTM, RNN, AdaptedCore, HierarchicalCore, initial_state
+    from sgrnn.cores import GRU, LSTM, RNN, AdaptedCore, HierarchicalCore, SequentialCore, initial_state
     from sgrnn.cores.dropout import Dropout
+    from sgrnn.cores.locked import LockedDropout
     from sgrnn.errors import InputError
     from sgrnn.estimators import (
         BPTT,
@@ -80,10 +81,12 @@ __all__ = [
     "InputError",
     "Interface",
     "LanguageModel",
+    "LockedDropout",
     "Lookahead",
     "MLPSynthesizer",
     "Mixed",
     "Score",
+    "SequentialCore",
     "Shrinkage",
     "SnAp1",
     "Span",
@@ -106,8 +109,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cores": "GRU LSTM RNN AdaptedCore HierarchicalCore initial_state",
+    "cores": "GRU LSTM RNN AdaptedCore HierarchicalCore SequentialCore initial_state",
     "cores.dropout": "Dropout",
+    "cores.locked": "LockedDropout",
     "errors": "InputError",
     "estimators": (
         "BPTT Boundary Checkpointed ControlVariate Delayed ExactAhead GradientEstimator Mixed Step SyntheticGradients "

@@ -13,9 +13,9 @@ import sgrnn.data
 NAMES = """
     AdaptedCore AdaptiveSoftmax AdjointSynthesizer BPLambda BPTT Boundary Checkpointed ControlVariate Delayed
     DiagonalSynthesizer Dropout ErrorSynthesizer ExactAhead GRU GradientEstimator HierarchicalCore InputError Interface
-    LSTM LanguageModel Lookahead MLPSynthesizer Mixed RNN RTRL Score Shrinkage SnAp1 Span State Step Stream Synthesizer
-    SyntheticGradients TruncatedBPTT UORO evaluate export generate initial_state load schedules score spans state_size
-    train
+    LSTM LanguageModel LockedDropout Lookahead MLPSynthesizer Mixed RNN RTRL Score SequentialCore Shrinkage SnAp1 Span
+    State Step Stream Synthesizer SyntheticGradients TruncatedBPTT UORO evaluate export generate initial_state load
+    schedules score spans state_size train
 """
 
 

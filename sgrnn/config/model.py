@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic import model_validator as check
 
 from sgrnn.config.section import Fraction, Section
@@ -53,11 +53,27 @@ class ModelConfig(Section):
     embedding_size: PositiveInt | None = None
     """Features of the embedding; null for `hidden_size`."""
     tied: bool = False
-    """Share one matrix between embedding and output layer."""
+    """Share one matrix between embedding and output layer; with another `embedding_size` than `hidden_size` the last
+    layer has that many units."""
     adaptive_softmax: AdaptiveSoftmaxConfig | None = None
     """Chances of rare tokens by cluster, for a large vocabulary of words; null for a plain output layer."""
     dropout: Fraction = 0.0
     """Dropout on embeddings, between layers and on the last layer's outputs."""
+    embedding_dropout: Fraction | None = None
+    """Dropout on embeddings; null for `dropout`."""
+    output_dropout: Fraction | None = None
+    """Dropout on the last layer's outputs; null for `dropout`."""
+    locked_dropout: bool = False
+    """Use one mask for all steps of a span in the three places, for each row its own: variational dropout."""
+    word_dropout: Fraction = 0.0
+    """Dropout of whole words for a span, read as zeros wherever they stand in it."""
+    weight_dropout: Fraction = 0.0
+    """Dropout of the recurrent weights, hidden to hidden, for a span: DropConnect."""
+    activation_regularization: NonNegativeFloat = 0.0
+    """Factor of the mean square of the last layer's outputs, after dropout, in what is minimized: AR. The loss that is
+    logged is without it."""
+    temporal_activation_regularization: NonNegativeFloat = 0.0
+    """Factor of the mean square of the changes of these outputs, before dropout, from step to step of a span: TAR."""
     initial_range: PositiveFloat | None = None
     """Bound of all parameters, drawn uniformly from plus or minus it; null for torch's defaults (embedding: 0.1)."""
     start_from: Path | None = None
@@ -72,15 +88,43 @@ class ModelConfig(Section):
         ]
         if self.slower_levels and self.num_layers > 1:
             mistakes.append(f"num_layers must be 1 below slower_levels, got {self.num_layers}")
-        if self.tied and self.embedding_size not in (None, self.hidden_size):
+        if self.output_size != self.hidden_size and (self.slower_levels or self.num_layers == 1):
+            alone = "with slower_levels" if self.slower_levels else "of a single layer"
             mistakes.append(
-                f"embedding_size must be hidden_size, {self.hidden_size}, where tied is true, got {self.embedding_size}"
+                f"embedding_size must be hidden_size, {self.hidden_size}, where tied is true and all outputs are those "
+                f"{alone}, got {self.embedding_size}"
+            )
+        if self.weight_dropout and self.core == "feedforward":
+            mistakes.append(
+                f"weight_dropout must be 0 for core feedforward, which has no recurrent weights, got "
+                f"{self.weight_dropout:g}"
+            )
+        of_outputs = self.dropout if self.output_dropout is None else self.output_dropout
+        if self.temporal_activation_regularization and of_outputs and not self.locked_dropout:
+            mistakes.append(
+                "locked_dropout must be true with temporal_activation_regularization, which sees changes of outputs "
+                f"before dropout, got false and dropout {of_outputs:g} of outputs"
             )
         if self.adaptive_softmax is not None:
             mistakes += self._adaptive_fits(self.adaptive_softmax)
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    @property
+    def output_size(self) -> int:
+        """Units of the last layer."""
+        return self.embedding_size or self.hidden_size if self.tied else self.hidden_size
+
+    def drops(self, *, again: bool = False) -> dict[str, float]:
+        """Return the fields that drop something out, with their rates.
+
+        Args:
+            again: those alone whose masks are others when steps of a span run again.
+        """
+        names = ("dropout", "embedding_dropout", "output_dropout") if not (again and self.locked_dropout) else ()
+        names += () if again else ("word_dropout", "weight_dropout")
+        return {name: rate for name in names if (rate := getattr(self, name))}
 
     def _adaptive_fits(self, adaptive: AdaptiveSoftmaxConfig) -> list[str]:
         mistakes = []

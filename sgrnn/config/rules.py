@@ -98,10 +98,12 @@ def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:
 def _steps_run_again(recipe: "Recipe") -> Iterator[str]:
     """Yield a message for each option that estimators which run the model's steps twice cannot support."""
     kind = recipe.gradient.kind
-    if recipe.model.dropout > 0:
+    exact = isinstance(recipe.gradient, ExactAheadConfig)
+    remedy = " unless model.locked_dropout is true" if exact else ""
+    for name, rate in recipe.model.drops(again=exact).items():
         yield (
-            f"model.dropout must be 0 for gradient.kind {kind}, which runs the model again and would draw other masks, "
-            f"got {recipe.model.dropout}"
+            f"model.{name} must be 0 for gradient.kind {kind}, which runs the model again and would draw other masks"
+            f"{remedy}, got {rate}"
         )
     for place, level in enumerate(recipe.model.slower_levels):
         if level.interface and isinstance(recipe.gradient, OnlineConfig):
@@ -149,10 +151,10 @@ def _true_share_stands_alone(recipe: "Recipe", gradient: SyntheticGradientsConfi
     """Yield a message for each field beside a share of true gradients that leaves them without a meaning."""
     if gradient.true_share is None:
         return
-    if recipe.model.dropout > 0:
+    for name, rate in recipe.model.drops().items():
         yield (
-            "model.dropout must be 0 for gradient.true_share, which runs rows again and would draw other masks, got "
-            f"{recipe.model.dropout}"
+            f"model.{name} must be 0 for gradient.true_share, which runs rows again and would draw other masks, got "
+            f"{rate}"
         )
     for name in ("source", "ground_every"):
         if getattr(gradient, name) != type(gradient).model_fields[name].default:
@@ -180,10 +182,10 @@ def _delay_fits(recipe: "Recipe", gradient: SyntheticGradientsConfig) -> Iterato
             f"training.span must be gradient.window, {gradient.window}, with gradient.delay, or null, got "
             f"{recipe.span or 'a whole episode'}"
         )
-    if recipe.model.dropout > 0:
+    for name, rate in recipe.model.drops().items():
         yield (
-            "model.dropout must be 0 with gradient.delay, which runs windows again and would draw other masks, got "
-            f"{recipe.model.dropout}"
+            f"model.{name} must be 0 with gradient.delay, which runs windows again and would draw other masks, got "
+            f"{rate}"
         )
     for place, level in enumerate(recipe.model.slower_levels):
         if level.interface:

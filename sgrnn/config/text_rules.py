@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from sgrnn.config.recipe import Recipe
 
 
+_OF_TEXTS = (
+    "dropout", "embedding_dropout", "output_dropout", "locked_dropout", "word_dropout", "activation_regularization",
+    "temporal_activation_regularization",
+)  # fmt: skip
+
+
 def text_contradictions(recipe: "Recipe") -> Iterator[str]:
     """Yield a message for each rule that is broken, beginning with the dotted field to blame."""
     if recipe.task is not None:
@@ -31,7 +37,7 @@ def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
         ("model.embedding_size", model.embedding_size is not None),
         ("model.tied", model.tied),
         ("model.adaptive_softmax", model.adaptive_softmax is not None),
-        ("model.dropout", model.dropout > 0),
+        *((f"model.{name}", bool(getattr(model, name))) for name in _OF_TEXTS),
         ("gradient.ahead", getattr(recipe.gradient, "ahead", None) == "targets"),
         ("training.output_precision", training.output_precision != "float32"),
         ("training.varying_span", training.varying_span is not None),

@@ -6,6 +6,7 @@ from sgrnn.cores.hierarchy import HierarchicalCore
 from sgrnn.cores.initial import first_state, has_initial_state, initial_state, initial_state_or_zeros
 from sgrnn.cores.lstm import LSTM
 from sgrnn.cores.rnn import RNN
+from sgrnn.cores.sequential import SequentialCore
 
 __all__ = [
     "GRU",
@@ -13,6 +14,7 @@ __all__ = [
     "RNN",
     "AdaptedCore",
     "HierarchicalCore",
+    "SequentialCore",
     "first_state",
     "has_initial_state",
     "initial_state",

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from sgrnn.cores.locked import dropout_rate
+
 
 class Dropout(nn.Module):
     """Zero each element with probability p and scale the others by 1 / (1 - p), in training only.
@@ -19,9 +21,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {p}")
-        self.p = p
+        self.p = dropout_rate(p)
         self.recording: list[Tensor] | None = None
         self.replaying: list[Tensor] | None = None
 
@@ -75,49 +75,19 @@ def replayed_masks(model: nn.Module, windows: int) -> Iterator[None]:
             module.replaying = None
 
 
-@contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Switch all dropout of a model off inside this context, also in training mode."""
-    rates: list[tuple[nn.Module, str, float]] = []
-    for module in model.modules():
-        if isinstance(module, Dropout | nn.modules.dropout._DropoutNd):
-            rates.append((module, "p", module.p))
-        elif isinstance(module, nn.RNNBase):
-            rates.append((module, "dropout", module.dropout))
-    for module, name, _ in rates:
-        setattr(module, name, 0.0)
-    try:
-        yield
-    finally:
-        for module, name, rate in rates:
-            setattr(module, name, rate)
-
-
 def own_masks(model: nn.Module) -> str | None:
     """Return the name of a module whose dropout masks cannot be recorded; None if there is none."""
-    return next((name for name, module in _drawing(model) if not isinstance(module, Dropout)), None)
-
-
-def require_no_dropout(model: nn.Module, reason: str) -> None:
-    """Refuse a model with dropout that is switched on.
-
-    Raises:
-        ValueError: it does; the message names the module.
-    """
-    for name, module in _drawing(model):
-        rate = module.dropout if isinstance(module, nn.RNNBase) else module.p
-        raise ValueError(f"{reason}, so that it must be without dropout, got {rate} in {name}")
-
-
-def _drawing(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules that drop out in the mode they are in, with names for messages."""
     for name, module in model.named_modules():
-        if isinstance(module, Dropout | nn.modules.dropout._DropoutNd):
-            drops = module.p > 0
-        else:
-            drops = isinstance(module, nn.RNNBase) and module.dropout > 0 and module.num_layers > 1
-        if module.training and drops:
-            yield name or "the model", module
+        if module.training and torch_rate(module) > 0:
+            return name or "the model"
+    return None
+
+
+def torch_rate(module: nn.Module) -> float:
+    """Return the rate at which one of torch's own modules drops out, 0 for any other module."""
+    if isinstance(module, nn.RNNBase):
+        return module.dropout if module.num_layers > 1 else 0.0
+    return module.p if isinstance(module, nn.modules.dropout._DropoutNd) else 0.0
 
 
 def _dropouts(model: nn.Module) -> list[Dropout]:

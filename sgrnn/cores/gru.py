@@ -1,5 +1,6 @@
 """The core of gated recurrent units."""
 
+import torch
 from torch import nn
 
 from sgrnn.cores.stacked import StackedCore
@@ -19,6 +20,5 @@ class GRU(StackedCore):
     rows, (3 hidden_size, input_size); ``weight_hh_l0`` likewise.
     """
 
-    @staticmethod
-    def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
-        return nn.GRU(input_size, hidden_size)
+    kind = nn.GRU
+    kernel = staticmethod(torch.gru)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sgrnn.contract.modules import tensor_of
 from sgrnn.cores.dropout import Dropout
 from sgrnn.cores.initial import initial_state
+from sgrnn.cores.locked import LockedDropout
 from sgrnn.cores.ticks import Chunks, check_periods, chunks, require_whole, single_steps, ticks_below
 from sgrnn.state import State, put_rows, take_rows
 from sgrnn.synthesizers.interface import Interface, alongside
@@ -114,9 +115,9 @@ class HierarchicalCore(nn.Module):
             outputs (time, batch, hidden_size) of the fastest level, and the state after the last step.
 
         Raises:
-            ValueError: windows are to run as one batch, and a level has dropout in it.
+            ValueError: windows are to run as one batch and a level has dropout in it, or a level has locked dropout.
         """
-        self._refuse_recording()
+        self._refuse_rows_of_their_own()
         state = self.initial_state(inputs.shape[1]) if state is None else state
         return self._run(inputs, state, chunks(self.periods, state["phase"], inputs.shape[0]))
 
@@ -163,8 +164,13 @@ class HierarchicalCore(nn.Module):
             "fast": states[0],
         }
 
-    def _refuse_recording(self) -> None:
+    def _refuse_rows_of_their_own(self) -> None:
         for name, module in self.levels.named_modules():
+            if isinstance(module, LockedDropout) and module.drops:
+                raise ValueError(
+                    f"levels read some rows of a span at a time, which masks that are locked to its rows do not fit: "
+                    f"locked_dropout must be False in levels.{name}"
+                )
             if isinstance(module, Dropout) and module.p > 0 and module.training and module.recording is not None:
                 raise ValueError(
                     f"running windows as one batch needs levels without dropout, whose masks would come in another "

@@ -4,9 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.modules import is_plain
-from sgrnn.cores.stacked import StackedCore
-
-_PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+from sgrnn.cores.stacked import PARAMETERS, StackedCore, weights_of
 
 
 class LSTM(StackedCore):
@@ -30,26 +28,25 @@ class LSTM(StackedCore):
     (torch.Size([7, 4, 5]), torch.Size([2, 4, 5]))
     """
 
-    @staticmethod
-    def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
-        return nn.LSTM(input_size, hidden_size)
+    kind = nn.LSTM
+    kernel = staticmethod(torch.lstm)
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor]:
         """Return the state before the first step: zeros (hidden, cell), each (num_layers, batch, hidden_size)."""
         return self._zeros(batch_size), self._zeros(batch_size)
 
     def _run_layer(
-        self, layer: nn.Module, inputs: Tensor, state: tuple[Tensor, Tensor]
+        self, layer: nn.Module, inputs: Tensor, state: tuple[Tensor, Tensor], recurrent: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        by_cells = inputs.is_cpu and is_plain(layer, nn.LSTM, _PARAMETERS) and not layer.batch_first
+        by_cells = inputs.is_cpu and is_plain(layer, nn.LSTM, PARAMETERS) and not layer.batch_first
         if torch.is_autocast_enabled("cpu"):
             by_cells = by_cells and not torch.ops.mkldnn._is_mkldnn_bf16_supported()  # then it has no such kernel
         else:
             # A single step forwards and backwards: oneDNN's kernel, made for many, takes 1.5 to 1.8 times as long.
             by_cells = by_cells and inputs.shape[0] == 1
         if not by_cells:
-            return layer(inputs, state)
-        weights = [getattr(layer, name) for name in _PARAMETERS]
+            return super()._run_layer(layer, inputs, state, recurrent)
+        weights = weights_of(layer, recurrent)
         hidden, cell = (tensor[0] for tensor in state)
         outputs = []
         for step in inputs.unbind(0):

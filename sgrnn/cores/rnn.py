@@ -1,5 +1,6 @@
 """The core of the simple recurrent network."""
 
+import torch
 from torch import nn
 
 from sgrnn.cores.stacked import StackedCore
@@ -15,6 +16,5 @@ class RNN(StackedCore):
     The state is one tensor (num_layers, batch, hidden_size).
     """
 
-    @staticmethod
-    def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
-        return nn.RNN(input_size, hidden_size)
+    kind = nn.RNN
+    kernel = staticmethod(torch.rnn_tanh)

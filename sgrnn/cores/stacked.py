@@ -1,14 +1,21 @@
 """Layers of torch's fused kernels with dropout between them: the base of LSTM, GRU and RNN."""
 
-from abc import ABC, abstractmethod
+import warnings
+from abc import ABC
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.modules import tensor_of
+from sgrnn.contract.modules import is_plain, tensor_of
 from sgrnn.cores.dropout import Dropout
+from sgrnn.cores.locked import LockedDropout, WeightDropout, dropout_rate
 from sgrnn.errors import at_least
 from sgrnn.state import State, leaves, map_state
+
+PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 class StackedCore(nn.Module, ABC):
@@ -19,9 +26,17 @@ class StackedCore(nn.Module, ABC):
         hidden_size: features of an output step and of each layer's state.
         num_layers: how many layers.
         dropout: probability of zeroing an element between two layers (not before the first or after the last).
+        locked_dropout: True for the same mask at all steps of a span (`LockedDropout`) between two layers.
+        weight_dropout: probability of zeroing an element of the matrices that the hidden vector is multiplied with, the
+            same ones at all steps of a span (Merity et al. 2017).
         precision: of the matrix products in training; None for that of the parameters, in evaluation always. With
             ``torch.bfloat16`` parameters, inputs and states keep their precision and are rounded on the way in.
     """
+
+    kind: ClassVar[type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]]
+    """Class of torch's that a layer is of."""
+    kernel: ClassVar[Callable[..., Any]]
+    """Function of torch's that runs a layer over all steps, given its weights."""
 
     def __init__(
         self,
@@ -30,6 +45,8 @@ class StackedCore(nn.Module, ABC):
         num_layers: int = 1,
         dropout: float = 0.0,
         *,
+        locked_dropout: bool = False,
+        weight_dropout: float = 0.0,
         precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
@@ -41,14 +58,10 @@ class StackedCore(nn.Module, ABC):
             at_least(name, value, 1)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         sizes = [input_size] + [hidden_size] * (num_layers - 1)
-        self.layers = nn.ModuleList(self._layer(size, hidden_size) for size in sizes)
-        self.dropout = Dropout(dropout)
+        self.layers = nn.ModuleList(self.kind(size, hidden_size) for size in sizes)
+        self.dropout = LockedDropout(dropout) if locked_dropout else Dropout(dropout)
+        self.weight_dropout = WeightDropout(dropout_rate(weight_dropout, "weight_dropout"))
         self.precision = precision
-
-    @staticmethod
-    @abstractmethod
-    def _layer(input_size: int, hidden_size: int) -> nn.RNNBase:
-        """Make one layer of the kind, time first."""
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first step: zeros (num_layers, batch, hidden_size)."""
@@ -93,18 +106,65 @@ class StackedCore(nn.Module, ABC):
         after: list[State] = []
         for index, layer in enumerate(self.layers):
             if index:
-                outputs = self.dropout(outputs)
-            outputs, last = self._run_layer(
-                layer, outputs, state if self.num_layers == 1 else self._of_layer(state, index)
-            )
+                outputs = between_layers(self.dropout, outputs, index)
+            of_layer = state if self.num_layers == 1 else self._of_layer(state, index)
+            outputs, last = self._run_layer(layer, outputs, of_layer, self._recurrent(layer, index))
             after.append(last)
         return outputs, self._stack(after)
 
-    def _run_layer(self, layer: nn.Module, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        return layer(inputs, state)
+    def _recurrent(self, layer: nn.Module, index: int) -> Tensor | None:
+        """Return what is left of a layer's recurrent matrix; None where nothing is dropped.
+
+        Raises:
+            ValueError: a call of the layer is something else than its class defines, and would be passed by.
+        """
+        if not self.weight_dropout.drops:
+            return None
+        if not is_plain(layer, self.kind, PARAMETERS):
+            raise ValueError(
+                f"weight_dropout must be 0 for layers with hooks, parametrizations or a forward of their own, got "
+                f"{self.weight_dropout.p} with some in layers.{index}"
+            )
+        return self.weight_dropout(layer.weight_hh_l0, index)
+
+    def _run_layer(
+        self, layer: nn.Module, inputs: Tensor, state: State, recurrent: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """Run a layer, with another recurrent matrix than its own where one is given."""
+        if recurrent is None:
+            return layer(inputs, state)
+        with _not_in_one_piece(inputs):
+            outputs, *after = type(self).kernel(
+                inputs, state, weights_of(layer, recurrent), True, 1, 0.0, True, False, False
+            )  # biases, one layer, no dropout between layers, training, one direction, time first
+        return outputs, after[0] if len(after) == 1 else tuple(after)
 
     def _of_layer(self, state: State, index: int) -> State:
         return state[index : index + 1]
 
     def _stack(self, states: list[State]) -> State:
         return states[0] if len(states) == 1 else torch.cat(states)
+
+
+@contextmanager
+def _not_in_one_piece(inputs: Tensor) -> Iterator[None]:
+    """Keep cuDNN from warning that it copies weights: what is left of a matrix is another one in every span."""
+    if not inputs.is_cuda:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+        yield
+
+
+def weights_of(layer: nn.Module, recurrent: Tensor | None) -> list[Tensor]:
+    """Return a layer's weights in the order of torch's functions, with another recurrent matrix where one is given."""
+    weights = [getattr(layer, name) for name in PARAMETERS]
+    if recurrent is not None:
+        weights[1] = recurrent
+    return weights
+
+
+def between_layers(dropout: Dropout | LockedDropout, outputs: Tensor, place: int) -> Tensor:
+    """Drop out between two layers, with a mask of its own in each place."""
+    return dropout(outputs, place) if isinstance(dropout, LockedDropout) else dropout(outputs)

@@ -6,7 +6,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores.dropout import without_dropout
+from sgrnn.cores.regularization import without_regularization
 from sgrnn.diagnostics.bias import Bias, apart
 from sgrnn.diagnostics.estimates import group_of
 from sgrnn.diagnostics.isolation import copied_interfaces, gradients_kept, real_gradients
@@ -62,7 +62,7 @@ def measure_bias(
     reference, contenders = sums[0], sums[1:]
     square = dict.fromkeys(parameters, 0.0)
     counts = [0] * groups
-    with without_dropout(model), torch.random.fork_rng(), gradients_kept(model, loss, spans[0], state):
+    with without_regularization(model), torch.random.fork_rng(), gradients_kept(model, loss, spans[0], state):
         for place, parts in enumerate(joined):
             group = group_of(place, len(joined), groups)
             counts[group] += 1

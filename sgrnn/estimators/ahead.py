@@ -11,6 +11,7 @@ from sgrnn.all_reduce import AllReduce, column_means
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.modules import forked_random, method_of
+from sgrnn.cores.activation import activation_regularization
 from sgrnn.errors import at_least
 from sgrnn.estimators.finite import finite_steps
 from sgrnn.estimators.objective import Loss, output_gradients
@@ -144,6 +145,8 @@ def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -
         outputs = cut(outputs)
         with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
             losses = loss(outputs, future.targets)
+            if (regularization := activation_regularization(model)) is not None:
+                losses = losses + regularization(outputs)
     torch.autograd.backward(losses, torch.ones_like(losses), inputs=floating_leaves(outputs))
     return outputs
 

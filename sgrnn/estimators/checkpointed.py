@@ -1,7 +1,7 @@
 """Back-propagation through a whole span with the graph of one window at a time."""
 
 from contextlib import nullcontext
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import differentiate_inputs
-from sgrnn.estimators.estimator import GradientEstimator, Step
-from sgrnn.estimators.objective import Loss, differentiate, mean_loss, norms, roots
+from sgrnn.estimators.estimator import GradientEstimator, Step, within_span
+from sgrnn.estimators.objective import Loss, differentiate, norms, objective_of, penalizes_changes, roots
 from sgrnn.estimators.unroll import run, with_leaves
 from sgrnn.span import Span
 from sgrnn.state import State, at_least_float32, cut, detach, floating_leaves, map_state
@@ -47,6 +47,7 @@ class Checkpointed(GradientEstimator):
         self.graph_steps = at_least("window", window, 1, "step")
         self._runs_alike = False  # as the first span shows
 
+    @within_span
     def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`.
 
@@ -60,16 +61,21 @@ class Checkpointed(GradientEstimator):
         require_fit(self.model, span, state, windows={parts[0].steps, parts[-1].steps})
         caller, moment = Caller(self.model), None
         windows: list[tuple[Span, State, Moment | None]] = []
+        joints: list[Any] = [None]
+        joined = penalizes_changes(self.model)
         with torch.no_grad():
             for part in parts[:-1]:
                 moment = Moment(self.model, span.device, moment)
                 windows.append((part, state, moment))
-                _, state = run(caller, part.inputs, state, part.is_first)
-        objective, after, following = self._run_back(caller, span, parts[-1], state)
+                outputs, state = run(caller, part.inputs, state, part.is_first)
+                joints.append(cut(outputs[-1:]) if joined else None)
+        joint = joints.pop()
+        objective, after, following = self._run_back(caller, span, parts[-1], state, joint)
         final_state = map_state(Tensor.contiguous, after)  # as cuDNN wants it
         while windows:
             part, state, moment = windows.pop()
-            loss, after, first = self._run_back(caller, span, part, state, moment, following)
+            joint, next_joint = joints.pop(), joint
+            loss, after, first = self._run_back(caller, span, part, state, joint, moment, following, next_joint)
             if not self._runs_alike:
                 _require_alike(after, following)
             objective, following = objective + loss, first
@@ -83,8 +89,10 @@ class Checkpointed(GradientEstimator):
         span: Span,
         part: Span,
         state: State,
+        before: Any,
         moment: Moment | None = None,
         following: State = None,
+        joint: Any = None,
     ) -> tuple[Tensor, State, State]:
         """Run a window forwards and backwards.
 
@@ -93,8 +101,11 @@ class Checkpointed(GradientEstimator):
             span: the whole.
             part: the window.
             state: the state before it.
+            before: the outputs of the step before it, to which the loss is differentiated too; None for no such step,
+                or where nothing depends on it.
             moment: in which it ran for the first time; None if it has not.
             following: the first state of the window after it, with the gradient that arrived; None if there is none.
+            joint: its own last outputs, as that window had them, with the gradient that arrived; None likewise.
 
         Returns:
             its part of the mean loss, the state after it, both detached, and its first state, with the gradient that
@@ -104,16 +115,18 @@ class Checkpointed(GradientEstimator):
         with nullcontext() if moment is None else moment.again():
             attached, last = run(caller, part.inputs, first, part.is_first)
         outputs = cut(attached)
-        objective = mean_loss(self.loss, outputs, part) * (part.size / span.size)
-        objective.backward()
+        objective = objective_of(self.model, self.loss, outputs, part, steps=span.steps, before=before)
+        objective = objective.times(part.size / span.size)
+        objective.trained.backward()
         injected = [] if following is None else roots(last, following)
-        differentiate([*roots(attached, outputs), *injected])
+        of_joint = [] if joint is None else roots(attached[-1:], joint)
+        differentiate([*roots(attached, outputs), *of_joint, *injected])
         if following is not None and not (injected and any(leaf.grad is not None for leaf in floating_leaves(first))):
             raise ValueError(
                 "the model cuts its state off, so that no gradient goes from one window back to the one before: it "
                 "must hand the state back attached to the graph of the one that it is given (no detach(), no no_grad())"
             )
-        return objective.detach(), detach(last), first
+        return objective.loss, detach(last), first
 
     def extra_repr(self) -> str:
         return f"window={self.graph_steps}"

@@ -6,14 +6,14 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sgrnn.cores.dropout import require_no_dropout
+from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate, entering, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.known import squares
-from sgrnn.estimators.objective import mean_loss, norms, output_gradients
+from sgrnn.estimators.objective import norms, objective_of, output_gradients
 from sgrnn.estimators.reach import injectable
 from sgrnn.estimators.synthetic import SyntheticGradients
 from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
@@ -83,8 +83,8 @@ class Delayed(GradientEstimator):
 
         windows = unroll(self.model, *together, None)
         outputs = cut(windows.outputs)
-        objective = mean_loss(self.loss, map_state(lambda steps: steps[:, :count], outputs), span)
-        objective.backward()
+        objective = objective_of(self.model, self.loss, map_state(lambda steps: steps[:, :count], outputs), span)
+        objective.trained.backward()
         arrived = output_gradients(outputs)[:, :count] * span.size
         unit = self._measure(arrived, span)
         newest = Window.of(span, state, arrived)
@@ -98,7 +98,7 @@ class Delayed(GradientEstimator):
         waiting.keep(newest, after, self.windows)
         if span.steps != self.steps:
             waiting.forget()
-        return Step(objective.detach(), after, {**metrics, **norms(after)})
+        return Step(objective.loss, after, {**metrics, **norms(after)})
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that `synthetic` lets cross the boundaries of a span that has its future."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.modules import forked_random
-from sgrnn.cores.dropout import require_no_dropout
+from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.estimators.ahead import held_constant
 from sgrnn.estimators.backward import carry_back, initial_gradients
 from sgrnn.estimators.objective import gradients

@@ -2,17 +2,22 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from functools import wraps
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from sgrnn.cores import first_state
+from sgrnn.cores.locked import one_span
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.span import Span
 from sgrnn.state import State, leaves, to_matrix
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,9 @@ class GradientEstimator(nn.Module, ABC):
     A module, since it may have parameters and a state to save. Model and loss are no parts of it: its parameters and
     what is saved of it are its own alone. A deep copy of it is one for the same model and loss, or for their copies
     where these were copied before it in the same `copy.deepcopy`.
+
+    A penalty on outputs in the model (`sgrnn.cores.activation.ActivationRegularization`) is differentiated with the
+    loss, and is no part of the loss that is returned.
 
     Args:
         model: ``model(inputs, state) -> (outputs, state)``.
@@ -146,3 +154,14 @@ def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Ten
         windows.boundaries, windows.boundary_states, predicted, injected, span.continuing(windows.boundaries),
         windows.final_state,
     )  # fmt: skip
+
+
+def within_span(method: _Method) -> _Method:
+    """Make all that a method does with a span belong to it, so that each of the model's `SpanDropout` has one mask."""
+
+    @wraps(method)
+    def whole(self: GradientEstimator, span: Span, *rest: Any, **options: Any) -> Any:
+        with one_span(self.model, span.batch_size):
+            return method(self, span, *rest, **options)
+
+    return cast("_Method", whole)

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.modules import forked_random
-from sgrnn.cores.dropout import require_no_dropout
+from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.errors import at_least
 from sgrnn.estimators.ahead import first_steps, forward_and_back, held_constant, require_future
 from sgrnn.estimators.backward import backpropagate
-from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, within_span
 from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
-from sgrnn.estimators.objective import Loss, mean_loss, norms, output_gradients
+from sgrnn.estimators.objective import Loss, norms, objective_of, output_gradients
 from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
 from sgrnn.span import Span, Steps
 from sgrnn.state import State, cut, floating_leaves, leaves, rows, to_matrix
@@ -32,8 +32,9 @@ class ExactAhead(GradientEstimator):
     update every S steps, gradients through S + n.
 
     It takes n more steps of the core, forwards and backwards, for every window: with short ones many times what
-    truncation takes, with T = S about (S + n) / S of it. Random generators are put back afterwards. A model with
-    dropout, which would draw other masks when it is run again, is refused.
+    truncation takes, with T = S about (S + n) / S of it. Random generators are put back afterwards. Dropout that
+    would draw other masks when the model is run again is refused; masks of a span (`sgrnn.LockedDropout`) hold for the
+    steps beyond it, too.
 
     Args:
         model, loss: as `GradientEstimator`.
@@ -49,6 +50,7 @@ class ExactAhead(GradientEstimator):
         self.window, self.lookahead = at_least("window", window, 1, "step"), at_least("lookahead", lookahead, 1, "step")
         self.parallel = parallel
 
+    @within_span
     def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`.
 
@@ -60,11 +62,11 @@ class ExactAhead(GradientEstimator):
         require_size(None, state)
         windows = unroll(self.model, span, state, self.window, self.parallel)
         outputs = cut(windows.outputs)
-        objective = mean_loss(self.loss, outputs, span)
-        objective.backward()
+        objective = objective_of(self.model, self.loss, outputs, span)
+        objective.trained.backward()
         exact = self._gradients(span, windows, outputs, first=1)
         backpropagate(windows, outputs, exact / span.size)
-        return Step(objective.detach(), windows.final_state, norms(windows.final_state))
+        return Step(objective.loss, windows.final_state, norms(windows.final_state))
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
@@ -73,7 +75,8 @@ class ExactAhead(GradientEstimator):
         with torch.no_grad():
             windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)
-        torch.autograd.backward(mean_loss(self.loss, outputs, span), inputs=floating_leaves(outputs))
+        objective = objective_of(self.model, self.loss, outputs, span)
+        torch.autograd.backward(objective.trained, inputs=floating_leaves(outputs))
         exact = self._gradients(span, windows, outputs, first=0)
         return at_boundaries(windows, span, exact, exact[span.batch_size :])
 
@@ -110,7 +113,7 @@ def _require_same_when_run_again(model: nn.Module) -> None:
     Raises:
         ValueError: it drops out, or normalizes by statistics of its batch.
     """
-    require_no_dropout(model, "exact gradients ahead run the model again")
+    require_no_dropout(model, "exact gradients ahead run the model again", of_a_call=True)
     if (name := batch_statistics(model)) is not None:
         raise ValueError(f"exact gradients ahead run the model again, all boundaries as one batch, and {name} takes "
                          "batch statistics")  # fmt: skip

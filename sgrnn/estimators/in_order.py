@@ -10,7 +10,7 @@ from torch import Tensor
 from sgrnn.estimators.ahead import first_steps
 from sgrnn.estimators.backward import backpropagate, differentiate_inputs
 from sgrnn.estimators.estimator import GradientEstimator, Step
-from sgrnn.estimators.objective import mean_loss, norms
+from sgrnn.estimators.objective import norms, objective_of, penalizes_changes
 from sgrnn.estimators.unroll import Windows, unroll, with_leaves
 from sgrnn.span import Span
 from sgrnn.state import State, cut
@@ -62,6 +62,8 @@ def run_windows(
 ) -> Iterator[WindowRun]:
     """Run a span window by window, in order: each is yielded with its graph, its loss differentiated at its outputs.
 
+    A penalty on changes of the outputs keeps one graph more: a window then waits for the first step of the next.
+
     Args:
         estimator: with the model and its loss.
         span: the data.
@@ -69,13 +71,24 @@ def run_windows(
         window: T.
         lookahead: steps in sight after each window.
     """
+    waits = penalizes_changes(estimator.model)
+    before = waiting = None
     for part in divided(span, window, lookahead):
         windows = unroll(estimator.model, part, state, None)
         outputs = cut(windows.outputs)
-        objective = mean_loss(estimator.loss, outputs, part) * (part.size / span.size)
-        objective.backward()
-        yield WindowRun(part, windows, outputs, objective.detach())
+        objective = objective_of(estimator.model, estimator.loss, outputs, part, steps=span.steps, before=before)
+        objective = objective.times(part.size / span.size)
+        objective.trained.backward()
+        run = WindowRun(part, windows, outputs, objective.loss)
+        if not waits:
+            yield run
+        else:
+            if waiting is not None:
+                yield waiting
+            waiting, before = run, outputs[-1:]
         state = windows.final_state
+    if waiting is not None:
+        yield waiting
 
 
 def divided(span: Span, window: int, lookahead: int) -> Iterator[Span]:

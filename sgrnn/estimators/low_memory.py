@@ -5,7 +5,7 @@ A window goes backwards as soon as the output gradients of the n steps after its
 """
 
 from collections import deque
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from sgrnn.estimators.estimator import GradientEstimator, Step
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.in_order import WindowRun, divided, run_windows
 from sgrnn.estimators.known import BoundaryReader, squares
-from sgrnn.estimators.objective import mean_loss, norms, output_gradients
+from sgrnn.estimators.objective import norms, objective_of, output_gradients, penalizes_changes
 from sgrnn.estimators.reach import injectable
 from sgrnn.estimators.unroll import unroll, with_leaves
 from sgrnn.span import Span
@@ -154,15 +154,26 @@ def _first_square(
     the model makes of statistics, is put back.
     """
     found: list[tuple[float, int]] = []
+    waits = penalizes_changes(estimator.model)
+    waiting: deque[tuple[Any, Tensor | None]] = deque()  # for the change to the step after the window
     with forked_random(span.device), kept_buffers(estimator.model), held_constant(estimator.model):
         for part in divided(span, window, 0):
             with torch.no_grad():
                 windows = unroll(estimator.model, part, state, None)
             outputs, state = cut(windows.outputs), windows.final_state
-            objective = mean_loss(estimator.loss, outputs, part) * part.size
-            torch.autograd.backward(objective, inputs=floating_leaves(outputs))
-            found.append(squares(output_gradients(outputs), part.mask))
+            before = waiting[0][0][-1:] if waiting else None
+            objective = objective_of(estimator.model, estimator.loss, outputs, part, steps=span.steps, before=before)
+            waiting.append((outputs, part.mask))
+            reached = [leaf for each, _ in waiting for leaf in floating_leaves(each)]
+            torch.autograd.backward(objective.trained * part.size, inputs=reached)
+            if len(waiting) > waits:
+                found.append(_squares(*waiting.popleft()))
+    found += [_squares(*each) for each in waiting]
     return reader.mean_square(*_sums(found), predictor.all_reduce)
+
+
+def _squares(outputs: Any, mask: Tensor | None) -> tuple[float, int]:
+    return squares(output_gradients(outputs), mask)
 
 
 def _sums(parts: list[tuple[float, int]]) -> tuple[float, int]:

@@ -1,15 +1,63 @@
 """The objective, a span's mean loss, and its gradients at outputs and states."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sgrnn.cores.activation import activation_regularization
 from sgrnn.span import Span
 from sgrnn.state import State, at_least_float32, floating_leaves, leaves
 
 Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The objective of a span, and its loss.
+
+    Args:
+        trained: what is differentiated: the mean loss, and the penalty on the model's outputs.
+        loss: the mean loss alone, detached.
+    """
+
+    trained: Tensor
+    loss: Tensor
+
+    def times(self, factor: float) -> "Objective":
+        """Return both as a part of something larger."""
+        return Objective(self.trained * factor, self.loss * factor)
+
+
+def objective_of(
+    model: nn.Module, loss: Loss, outputs: Any, span: Span, *, steps: int | None = None, before: Any = None
+) -> Objective:
+    """Return the objective of a span as a function of the model's outputs.
+
+    Args:
+        model: perhaps with an `ActivationRegularization` in it.
+        loss: as in `GradientEstimator`.
+        outputs: of the model.
+        span: the data.
+        steps: of the span of which this is a window; None where it is none.
+        before: the outputs of the step before this window in the same span, if `penalizes_changes`; None for no step.
+
+    Raises:
+        TypeError, ValueError: as `mean_loss`.
+    """
+    trained = mean_loss(loss, outputs, span)
+    reported = trained.detach()
+    if (regularization := activation_regularization(model)) is not None:
+        trained = trained + _mean(regularization(outputs, before, span.is_first, steps or span.steps), span)
+    return Objective(trained, reported)
+
+
+def penalizes_changes(model: nn.Module) -> bool:
+    """Return True where the outputs of consecutive steps meet in a model's objective."""
+    regularization = activation_regularization(model)
+    return regularization is not None and regularization.temporal > 0
 
 
 def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
@@ -40,9 +88,11 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
             "the loss has no graph: let it depend on the outputs that it is given, without detach(), and call backward "
             "outside of torch.no_grad() and torch.inference_mode()"
         )
-    if span.mask is not None:
-        return at_least_float32(losses).where(span.mask, 0).sum() / span.size
-    return at_least_float32(losses).mean()
+    return _mean(at_least_float32(losses), span)
+
+
+def _mean(losses: Tensor, span: Span) -> Tensor:
+    return losses.mean() if span.mask is None else losses.where(span.mask, 0).sum() / span.size
 
 
 def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:

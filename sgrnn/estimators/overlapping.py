@@ -12,7 +12,7 @@ from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.errors import at_least
 from sgrnn.estimators.estimator import Step
-from sgrnn.estimators.objective import Loss, differentiate, mean_loss, norms, roots
+from sgrnn.estimators.objective import Loss, differentiate, norms, objective_of, roots
 from sgrnn.estimators.past import Joined, Past
 from sgrnn.estimators.reach import require_attached
 from sgrnn.estimators.unroll import run
@@ -43,12 +43,12 @@ def go_back(model: nn.Module, loss: Loss, past: Past, span: Span, state: State) 
     start = max(joined.kept + span.steps - past.steps, 0)
     attached, before, after = _run(model, span, joined, start)
     outputs = cut(attached)
-    objective = mean_loss(loss, outputs, span)
-    objective.backward()
+    objective = objective_of(model, loss, outputs, span)
+    objective.trained.backward()
     differentiate(roots(attached, outputs))
     final_state = map_state(Tensor.contiguous, detach(after))  # as cuDNN wants it
     past.keep(joined, start, before, final_state, span.is_last)
-    return Step(objective.detach(), final_state, norms(final_state))
+    return Step(objective.loss, final_state, norms(final_state))
 
 
 def _run(model: nn.Module, span: Span, joined: Joined, start: int) -> tuple[Any, State, State]:

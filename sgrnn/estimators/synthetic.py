@@ -13,7 +13,7 @@ from sgrnn.estimators import drift
 from sgrnn.estimators.ahead import steps_to_run
 from sgrnn.estimators.backward import backpropagate, entering, final_gradients, initial_gradients, injected_share
 from sgrnn.estimators.drawn import DrawnRows
-from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, within_span
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.fitting import fitting_synthesizer
@@ -21,7 +21,7 @@ from sgrnn.estimators.in_order import require_in_order
 from sgrnn.estimators.known import BoundaryReader
 from sgrnn.estimators.low_memory import synthetic_in_order
 from sgrnn.estimators.mixture import SYNTHETIC, Mixture
-from sgrnn.estimators.objective import Loss, mean_loss, norms
+from sgrnn.estimators.objective import Loss, norms, objective_of
 from sgrnn.estimators.reach import injectable
 from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
@@ -159,6 +159,7 @@ class SyntheticGradients(GradientEstimator):
         """
         return self.backward_mixed(span, state, SYNTHETIC)
 
+    @within_span
     def backward_mixed(self, span: Span, state: State, mixture: Mixture) -> Step:
         """Run a span as `backward` does, with the mixture's shares of synthetic and real gradients.
 
@@ -178,13 +179,12 @@ class SyntheticGradients(GradientEstimator):
             inject = partial(self._inject, share=mixture.share)
             return synthetic_in_order(self, self.predictor, self.reader, inject, span, state, window)
         tokens = span.size
-
         windows = unroll(self.model, span, state, window, False if carries else self.parallel)
         # Backwards in two parts, from the loss to the outputs and from the outputs on, because what is injected may
         # depend on the gradients at the outputs.
         outputs = cut(windows.outputs)
-        objective = mean_loss(self.loss, outputs, span)
-        objective.backward()
+        objective = objective_of(self.model, self.loss, outputs, span)
+        objective.trained.backward()
         known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
         drawn = DrawnRows(self.model, span, state, window, mixture.drawn) if mixture.drawn else None
         with without_autocast(span.device):
@@ -210,7 +210,7 @@ class SyntheticGradients(GradientEstimator):
             rows = None if rows is None else rows[: len(target)]
             metrics |= self.predictor.learn(predicted, target, rows, predictions.after)
             metrics["injected_share"] = injected_share(entering(injected, outputs), self.predictor.all_reduce)
-        return Step(objective.detach(), windows.final_state, {**metrics, **norms(windows.final_state)})
+        return Step(objective.loss, windows.final_state, {**metrics, **norms(windows.final_state)})
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
@@ -219,7 +219,8 @@ class SyntheticGradients(GradientEstimator):
         with torch.no_grad():
             windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)
-        torch.autograd.backward(mean_loss(self.loss, outputs, span), inputs=floating_leaves(outputs))
+        objective = objective_of(self.model, self.loss, outputs, span)
+        torch.autograd.backward(objective.trained, inputs=floating_leaves(outputs))
         with kept_buffers(self):
             known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
             with torch.no_grad(), without_autocast(span.device):

@@ -6,9 +6,9 @@ from torch import nn
 
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate
-from sgrnn.estimators.estimator import GradientEstimator, Step
+from sgrnn.estimators.estimator import GradientEstimator, Step, within_span
 from sgrnn.estimators.in_order import require_in_order, truncated_in_order
-from sgrnn.estimators.objective import Loss, mean_loss, norms
+from sgrnn.estimators.objective import Loss, norms, objective_of
 from sgrnn.estimators.overlapping import go_back, overlap
 from sgrnn.estimators.past import Past
 from sgrnn.estimators.unroll import unroll
@@ -66,6 +66,7 @@ class TruncatedBPTT(GradientEstimator):
         steps = 0 if every is None else overlap(window, every, parallel)
         self.past = Past(steps) if steps else None
 
+    @within_span
     def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`.
 
@@ -92,6 +93,7 @@ class TruncatedBPTT(GradientEstimator):
 class BPTT(GradientEstimator):
     """Back-propagation through the whole span: the window is as long as the span."""
 
+    @within_span
     def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`."""
         return _truncated(self, span, state, None, False)
@@ -105,7 +107,7 @@ def _truncated(
     outputs = cut(
         windows.outputs
     )  # in two parts as `SyntheticGradients`, to equal it bit for bit where nothing is injected
-    objective = mean_loss(estimator.loss, outputs, span)
-    objective.backward()
+    objective = objective_of(estimator.model, estimator.loss, outputs, span)
+    objective.trained.backward()
     backpropagate(windows, outputs)
-    return Step(objective.detach(), windows.final_state, norms(windows.final_state))
+    return Step(objective.loss, windows.final_state, norms(windows.final_state))

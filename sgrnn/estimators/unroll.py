@@ -63,8 +63,8 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     Within a span the weights do not change, so that the windows do not depend on each other backwards. With
     `parallel`, the full windows run once without a graph, to obtain their first states, and then as one batch of
     K x B rows: the same numbers, and a graph T steps deep instead of S. A span in which a sequence begins inside a
-    window runs in order nevertheless. Whatever the model draws at random must be `sgrnn.Dropout`. With None it is done
-    where it is faster: on a CPU for small windows, elsewhere always.
+    window runs in order nevertheless. Whatever the model draws at random must be `sgrnn.Dropout`, or masks of the
+    span (`sgrnn.LockedDropout`). With None it is done where it is faster: on a CPU for small windows, elsewhere always.
     """
     window = min(window or span.steps, span.steps)
     boundaries = [*range(0, span.steps, window), span.steps]

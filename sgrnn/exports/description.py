@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from sgrnn import cores
+from sgrnn.cores.locked import LockedDropout
 from sgrnn.errors import InputError
 from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
 from sgrnn.models.language_model import LanguageModel
@@ -14,6 +15,13 @@ from sgrnn.models.readout import Readout
 from sgrnn.tasks import scores
 
 _STACKS: dict[str, type[cores.LSTM | cores.GRU | cores.RNN]] = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
+_REGULARIZATION = (
+    "output_dropout",
+    "word_dropout",
+    "locked_dropout",
+    "activation_regularization",
+    "temporal_activation_regularization",
+)
 _LOSSES = {loss.__name__: loss for loss in (scores.binary_cross_entropy, scores.cross_entropy, scores.squared_error)}
 
 
@@ -38,6 +46,7 @@ def describe(model: nn.Module) -> dict[str, Any]:
             "tied": getattr(model.output, "weight", None) is model.embedding.weight,
             "adaptive_softmax": _describe_adaptive(model.output),
             "dropout": model.dropout.p,
+            **_regularization(model),
             "reset_at": model.reset_at,
             "core": _describe_core(model.core),
         }
@@ -76,6 +85,7 @@ def build(description: Mapping[str, Any]) -> LanguageModel | Readout:
             tied=description["tied"],
             output=_build_adaptive(description),
             dropout=description["dropout"],
+            **{name: description[name] for name in _REGULARIZATION if name in description},
         )
         model.reset_at = description["reset_at"]
         return model
@@ -109,6 +119,8 @@ def state_names(core: nn.Module) -> list[str]:
     >>> state_names(cores.HierarchicalCore([cores.LSTM(3 + 8, 5), cores.GRU(5, 8)], periods=[1, 4]))
     ['phase', 'message_0', 'summary_0', 'level_1_hidden', 'level_0_hidden', 'level_0_cell']
     """
+    if isinstance(core, cores.SequentialCore):
+        return [f"core_{number}_{name}" for number, part in enumerate(core.cores) for name in state_names(part)]
     if not isinstance(core, cores.HierarchicalCore):
         return ["hidden", "cell"] if isinstance(core, cores.LSTM) else ["hidden"]
     levels = [[f"level_{number}_{name}" for name in state_names(level)] for number, level in enumerate(core.levels)]
@@ -130,6 +142,19 @@ def _build_adaptive(description: Mapping[str, Any]) -> AdaptiveSoftmax | None:
     return options and AdaptiveSoftmax(description["output_size"], description["vocabulary_size"], **options)
 
 
+def _regularization(model: LanguageModel) -> dict[str, Any]:
+    """Return how a language model is regularized in training, as far as its dropout does not tell."""
+    penalty, of_outputs = model.activation_regularization, model.output_dropout.p
+    values = {
+        "output_dropout": None if of_outputs == model.dropout.p else of_outputs,
+        "word_dropout": model.word_dropout.p or None,
+        "locked_dropout": isinstance(model.dropout, LockedDropout) or None,
+        "activation_regularization": penalty.activation or None,
+        "temporal_activation_regularization": penalty.temporal or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _describe_core(core: nn.Module) -> dict[str, Any]:
     if type(core) is cores.HierarchicalCore:
         return {
@@ -138,12 +163,18 @@ def _describe_core(core: nn.Module) -> dict[str, Any]:
             "message_sizes": [part.out_features if isinstance(part, nn.Linear) else None for part in core.condition],
             "levels": [_describe_core(level) for level in core.levels],
         }
+    if type(core) is cores.SequentialCore:
+        locked = isinstance(core.dropout, LockedDropout)
+        below = [_describe_core(part) for part in core.cores]
+        return {"kind": "sequential", "cores": below, "dropout": core.dropout.p, "locked_dropout": locked}
     for name, kind in _STACKS.items():
         if type(core) is kind:
             sizes = {"input_size": core.input_size, "hidden_size": core.hidden_size, "num_layers": core.num_layers}
-            return {"kind": name, **sizes, "dropout": core.dropout.p}
+            locked = {"locked_dropout": True} if isinstance(core.dropout, LockedDropout) else {}
+            dropped = {"weight_dropout": core.weight_dropout.p} if core.weight_dropout.p else {}
+            return {"kind": name, **sizes, "dropout": core.dropout.p, **locked, **dropped}
     raise InputError(
-        "the core must be sgrnn's LSTM, GRU, RNN or HierarchicalCore to be exported, got the "
+        "the core must be sgrnn's LSTM, GRU, RNN, SequentialCore or HierarchicalCore to be exported, got the "
         f"{type(core).__name__} of {type(core).__module__}: use torch.onnx or torch.export on the model"
     )
 
@@ -153,8 +184,10 @@ def _build_core(description: Mapping[str, Any]) -> nn.Module:
     kind = options.pop("kind")
     if kind == "hierarchy":
         return cores.HierarchicalCore([_build_core(level) for level in options.pop("levels")], **options)
+    if kind == "sequential":
+        return cores.SequentialCore([_build_core(part) for part in options.pop("cores")], **options)
     if kind not in _STACKS:
-        raise ValueError(f"core.kind must be one of {', '.join(_STACKS)} or hierarchy, got {kind!r}")
+        raise ValueError(f"core.kind must be one of {', '.join(_STACKS)}, sequential or hierarchy, got {kind!r}")
     return _STACKS[kind](**options)
 
 

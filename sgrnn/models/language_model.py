@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgrnn.contract.modules import is_plain
+from sgrnn.cores.activation import ActivationRegularization
 from sgrnn.cores.dropout import Dropout
+from sgrnn.cores.locked import LockedDropout, WordDropout, dropout_rate
 from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
 from sgrnn.models.cross_entropy import output_loss
 from sgrnn.models.sequence_model import SequenceModel
@@ -29,6 +31,14 @@ class LanguageModel(SequenceModel):
         output_size: features of the core's outputs.
         tied: True for one matrix shared by embedding and output layer (Press & Wolf 2017); sizes must then agree.
         dropout: on the embeddings and on the core's outputs (Zaremba et al. 2014).
+        output_dropout: on the core's outputs; None for `dropout`.
+        word_dropout: of whole words, read as zeros for a span (`sgrnn.cores.locked.WordDropout`).
+        locked_dropout: True for the same mask of embeddings, and of outputs, at all steps of a span
+            (`sgrnn.LockedDropout`). Outputs are then dropped by `logits` and `loss`, and handed over as they are.
+        activation_regularization: alpha, of a penalty on the core's outputs that the estimators add to the loss
+            (`sgrnn.cores.activation.ActivationRegularization`).
+        temporal_activation_regularization: beta, of a penalty on their changes from step to step, which must be seen
+            before dropout: `locked_dropout` must be True, or `output_dropout` 0.
         initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
             defaults, and draws the embedding from (-0.1, 0.1).
         output: output layer in the place of a plain one, which reads `output_size` features and is not tied.
@@ -54,6 +64,11 @@ class LanguageModel(SequenceModel):
         *,
         tied: bool = False,
         dropout: float = 0.0,
+        output_dropout: float | None = None,
+        word_dropout: float = 0.0,
+        locked_dropout: bool = False,
+        activation_regularization: float = 0.0,
+        temporal_activation_regularization: float = 0.0,
         initial_range: float | None = None,
         output: AdaptiveSoftmax | None = None,
         output_precision: torch.dtype | None = None,
@@ -66,7 +81,18 @@ class LanguageModel(SequenceModel):
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.core = core
         self.output = nn.Linear(output_size, vocabulary_size) if output is None else output
-        self.dropout = Dropout(dropout)
+        of_outputs = dropout if output_dropout is None else dropout_rate(output_dropout, "output_dropout")
+        if temporal_activation_regularization and of_outputs and not locked_dropout:
+            raise ValueError(
+                "locked_dropout must be True for temporal_activation_regularization, which sees changes of outputs "
+                f"before dropout, got False and output_dropout {of_outputs}"
+            )
+        self.dropout = LockedDropout(dropout) if locked_dropout else Dropout(dropout)
+        self.word_dropout = WordDropout(dropout_rate(word_dropout, "word_dropout"))
+        self.output_dropout = LockedDropout(of_outputs) if locked_dropout else Dropout(of_outputs)
+        self.activation_regularization = ActivationRegularization(
+            activation_regularization, temporal_activation_regularization, self._dropout_of_loss
+        )
         self.output_precision = output_precision
         if initial_range is None:
             nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
@@ -80,23 +106,34 @@ class LanguageModel(SequenceModel):
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Read tokens (time, batch), and return features (time, batch, output_size), not yet logits, and the state."""
-        outputs, state = self.core(self.dropout(self.embedding(inputs)), state)
-        return self.dropout(outputs), state
+        vectors = self.word_dropout(self.embedding(inputs), inputs, self.embedding.num_embeddings)
+        outputs, state = self.core(self.dropout(vectors), state)
+        return self.output_dropout(outputs) if self._dropout_of_loss is None else outputs, state
+
+    @property
+    def _dropout_of_loss(self) -> LockedDropout | None:
+        """Dropout of outputs that the loss does, so that they are handed over as they are; None where it does none."""
+        return self.output_dropout if isinstance(self.output_dropout, LockedDropout) else None
+
+    def _dropped(self, outputs: Tensor) -> Tensor:
+        dropout = self._dropout_of_loss
+        return outputs if dropout is None else dropout(outputs)
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return unnormalized log-probabilities (..., vocabulary_size) of the next token, from features."""
-        return self.output(outputs)
+        return self.output(self._dropped(outputs))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy of each target token, (time, batch), in nats, in float32 at least."""
         own = type(self).logits is LanguageModel.logits
         if own and is_plain(self.output, AdaptiveSoftmax, ()):
-            return at_least_float32(self.output.losses(outputs, targets))
+            return at_least_float32(self.output.losses(self._dropped(outputs), targets))
         if not own or not is_plain(self.output, nn.Linear, ("weight", "bias")):
             logits = at_least_float32(self.logits(outputs))
             return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
         precision = (self.output_precision if self.training else None) or self.output.weight.dtype
-        losses = output_loss(outputs.flatten(0, 1), self.output.weight, self.output.bias, targets.flatten(), precision)
+        features = self._dropped(outputs).flatten(0, 1)
+        losses = output_loss(features, self.output.weight, self.output.bias, targets.flatten(), precision)
         return losses.view_as(targets)
 
     @torch.no_grad()
@@ -112,7 +149,7 @@ class LanguageModel(SequenceModel):
         Returns:
             (steps, rows, output_size).
         """
-        return -F.embedding(targets, self.output.weight)
+        return self._dropped(-F.embedding(targets, self.output.weight))
 
     def input_features(self, inputs: Tensor) -> Tensor:
         """Return the standardized embeddings of the input tokens, without a graph, for a synthesizer to read.

@@ -16,6 +16,7 @@ from sgrnn.config.files import parse_recipe
 from sgrnn.config.optimization import AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig
 from sgrnn.config.recipe import Recipe
 from sgrnn.cores.dropout import Dropout
+from sgrnn.cores.locked import LockedDropout, SpanDropout, WeightDropout, WordDropout
 from sgrnn.errors import InputError
 from sgrnn.estimators import online
 from sgrnn.estimators.mixed import Mixed
@@ -250,6 +251,40 @@ def test_a_tied_model_has_one_matrix_as_wide_as_the_core() -> None:
     model = build_model(recipe("--model.tied=true", "--model.embedding_size=null"), 11)
     assert model.output.weight is model.embedding.weight
     assert model.embedding.weight.shape == (11, 12)
+
+
+def test_a_regularized_model_has_every_rate_in_its_place_and_a_last_layer_as_wide_as_the_tied_embedding() -> None:
+    rates = {
+        "embedding_dropout": 0.4, "output_dropout": 0.3, "word_dropout": 0.1, "weight_dropout": 0.5,
+        "activation_regularization": 2, "temporal_activation_regularization": 1,
+    }  # fmt: skip
+    overrides = [f"--model.{name}={rate}" for name, rate in rates.items()]
+    bfloat16 = "--training.core_precision=bfloat16"
+    chosen = recipe(*overrides, "--model.num_layers=3", "--model.tied=true", "--model.locked_dropout=true", bfloat16)
+    model = build_model(chosen, 11)
+    assert isinstance(model.core, cores.SequentialCore)
+    below, last = model.core.cores
+    assert isinstance(below, cores.LSTM)
+    assert isinstance(last, cores.LSTM)
+    assert [below.input_size, below.hidden_size, below.num_layers, last.hidden_size] == [6, 12, 2, 6]
+    assert model.output.weight is model.embedding.weight
+    assert {name: (type(part), part.p) for name, part in model.named_modules() if isinstance(part, SpanDropout)} == {
+        "dropout": (LockedDropout, 0.4),
+        "word_dropout": (WordDropout, 0.1),
+        "output_dropout": (LockedDropout, 0.3),
+        "core.dropout": (LockedDropout, 0.2),
+        "core.cores.0.dropout": (LockedDropout, 0.2),
+        "core.cores.0.weight_dropout": (WeightDropout, 0.5),
+        "core.cores.1.weight_dropout": (WeightDropout, 0.5),
+    }
+    assert (model.activation_regularization.activation, model.activation_regularization.temporal) == (2, 1)
+    assert below.precision == last.precision == torch.bfloat16
+
+
+def test_weights_are_dropped_in_every_level() -> None:
+    chosen = recipe("--model.weight_dropout=0.5", "--model.slower_levels=[{period: 2, hidden_size: 5}]")
+    hierarchy = build_model(chosen, 11).core
+    assert [part.p for part in hierarchy.modules() if isinstance(part, WeightDropout)] == [0.5, 0.5]
 
 
 def test_reading_a_recipe_leaves_the_random_generator_as_it_was() -> None:

@@ -60,6 +60,31 @@ trainin: {epochs: 1}
         ("size: 16", "size: 16, tied: true, embedding_size: 8", "model.embedding_size must be hidden_size, 16, where "),
         (
             "size: 16",
+            "size: 16, tied: true, embedding_size: 8, slower_levels: [{period: 4, hidden_size: 8}]",
+            "model.embedding_size must be hidden_size, 16, where tied is true and all outputs are those with ",
+        ),
+        ("size: 16", "size: 16, weight_dropout: 1", "model.weight_dropout must be less than 1, got 1"),
+        ("size: 16", "size: 16, word_dropout: -0.1", "model.word_dropout must be greater than or equal to 0, got -0.1"),
+        ("size: 16", "size: 16, output_dropout: 1", "model.output_dropout must be less than 1, got 1"),
+        ("size: 16", "size: 16, embedding_dropout: 1", "model.embedding_dropout must be less than 1, got 1"),
+        (
+            "size: 16",
+            "size: 16, activation_regularization: -1",
+            "model.activation_regularization must be greater than or equal to 0, got -1",
+        ),
+        (
+            "size: 16",
+            "size: 16, dropout: 0.2, temporal_activation_regularization: 1",
+            "model.locked_dropout must be true with temporal_activation_regularization, which sees changes of outputs "
+            "before dropout, got false and dropout 0.2 of outputs",
+        ),
+        (
+            "size: 16",
+            "size: 16, core: feedforward, weight_dropout: 0.5",
+            "model.weight_dropout must be 0 for core feedforward, which has no recurrent weights, got 0.5",
+        ),
+        (
+            "size: 16",
             "size: 16, slower_levels: [{period: 4, hidden_size: 8}, {period: 2, hidden_size: 8}]",
             "model.slower_levels.1.period must be at least that of the level below, 4, got 2",
         ),
@@ -206,10 +231,24 @@ def test_what_runs_the_model_again_has_no_dropout_and_online_no_interfaces(kind:
     lines = mistakes(TEXT, f"--gradient.kind={kind}", "--model.dropout=0.5", interface)
     assert lines[0] == (
         f"command line: model.dropout must be 0 for gradient.kind {kind}, which runs the model again and would draw "
-        "other masks, got 0.5"
+        f"other masks{' unless model.locked_dropout is true' if kind == 'exact' else ''}, got 0.5"
     )
     assert len(lines) == 1 + (kind == "rtrl")
     assert kind == "exact" or lines[1].startswith("command line: model.slower_levels.0.interface must be false for ")
+
+
+def test_masks_of_a_span_are_refused_where_its_rows_or_steps_run_apart_and_not_where_they_run_again() -> None:
+    regularized = ("--model.dropout=0.5", "--model.locked_dropout=true", "--model.weight_dropout=0.3")
+    text_recipe("--gradient.kind=exact", *regularized)
+    for options, kind in (
+        (("--gradient.kind=rtrl",), "for gradient.kind rtrl"),
+        (("--gradient.true_share=0.5",), "for gradient.true_share"),
+        (("--gradient.delay=5", "--training.span=null"), "with gradient.delay"),
+    ):
+        lines = mistakes(TEXT, *options, *regularized)
+        assert [line.split(",")[0] for line in lines] == [
+            f"command line: model.{name} must be 0 {kind}" for name in ("dropout", "weight_dropout")
+        ]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +256,7 @@ def test_what_runs_the_model_again_has_no_dropout_and_online_no_interfaces(kind:
     [
         ("--gradient.windw=7", "gradient.windw is not a field; did you mean gradient.window?"),
         ("--gradint.window=7", "gradint is not a field; did you mean gradient?"),
-        ("--model.seed=3", "model.seed is not a field; expected one of adaptive_softmax, "),
+        ("--model.seed=3", "model.seed is not a field; expected one of activation_regularization, adaptive_softmax, "),
         ("--gradient.window=x", "gradient.window must be a valid integer"),
         ("--gradient.synthesizer.rank=4", "gradient.synthesizer.rank is not a field; expected one of "),
         ("--gradient.real_window=21", "gradient.real_window must be at most training.span, 20, got 21"),
@@ -298,7 +337,8 @@ def test_a_wrong_task_is_refused_with_its_field(task: str, expected: str) -> Non
 
 def test_what_says_nothing_of_a_task_is_refused_when_it_is_set() -> None:
     values = {
-        "model.embedding_size": "16", "model.tied": "true", "model.dropout": "0.5",
+        "model.embedding_size": "16", "model.tied": "true", "model.dropout": "0.5", "model.locked_dropout": "true",
+        "model.word_dropout": "0.5", "model.temporal_activation_regularization": "1",
         "training.output_precision": "bfloat16", "sample.length": "3",
     }  # fmt: skip
     fields = [field.removesuffix(".length") for field in values]

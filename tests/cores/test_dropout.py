@@ -8,7 +8,8 @@ import torch
 from tolerances import assert_identical
 from torch import nn
 
-from sgrnn.cores.dropout import Dropout, recorded_masks, replayed_masks, require_no_dropout, without_dropout
+from sgrnn.cores.dropout import Dropout, recorded_masks, replayed_masks
+from sgrnn.cores.regularization import require_no_dropout, without_regularization
 
 
 def test_a_share_p_is_zeroed_and_the_mean_kept() -> None:
@@ -28,7 +29,7 @@ def test_every_call_draws_anew_and_a_seed_fixes_it() -> None:
     assert_identical(dropout(inputs), first)
 
 
-def test_nothing_is_done_in_evaluation_or_without_dropout() -> None:
+def test_nothing_is_done_in_evaluation_or_without_regularization() -> None:
     inputs, state = torch.ones(10, 10), torch.get_rng_state()
     assert Dropout(0.0)(inputs) is inputs
     assert Dropout(0.5).eval()(inputs) is inputs
@@ -121,7 +122,7 @@ def test_modules_that_draw_nothing_are_let_be() -> None:
 
 def test_no_dropout_is_left_inside_the_context_and_every_rate_is_put_back() -> None:
     model = nn.ModuleList([Dropout(0.5), nn.Dropout(0.3), nn.LSTM(3, 3, 2, dropout=0.4)])
-    with without_dropout(model):
+    with without_regularization(model):
         assert [module.p for module in model[:2]] == [0, 0]
         assert model[2].dropout == 0
     assert [module.p for module in model[:2]] == [0.5, 0.3]

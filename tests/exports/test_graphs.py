@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import sgrnn
 from sgrnn.errors import InputError
 from sgrnn.exports import layers
-from sgrnn.exports.description import state_names
+from sgrnn.exports.description import build, describe, state_names
 from sgrnn.models.readout import Readout
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.state import leaves
@@ -33,6 +33,15 @@ def gru() -> SequenceModel:
     return sgrnn.LanguageModel(11, 6, sgrnn.GRU(6, 8), 8)
 
 
+def sequential() -> SequenceModel:
+    of_layers = {"dropout": 0.3, "locked_dropout": True, "weight_dropout": 0.5}
+    core = sgrnn.SequentialCore([sgrnn.LSTM(6, 8, 2, **of_layers), sgrnn.LSTM(8, 6)], 0.3, locked_dropout=True)
+    return sgrnn.LanguageModel(
+        11, 6, core, 6, tied=True, dropout=0.4, output_dropout=0.0, word_dropout=0.1, locked_dropout=True,
+        activation_regularization=2, temporal_activation_regularization=1,
+    )  # fmt: skip
+
+
 def rnn() -> SequenceModel:
     return Readout(sgrnn.RNN(4, 8, num_layers=2), 8, 5, squared_error)
 
@@ -40,6 +49,15 @@ def rnn() -> SequenceModel:
 def hierarchy() -> SequenceModel:
     core = sgrnn.HierarchicalCore([sgrnn.GRU(6 + 3, 8), sgrnn.RNN(8, 5)], [1, 3], message_sizes=[3])
     return sgrnn.LanguageModel(11, 6, core, 8)
+
+
+def test_regularization_is_described_and_built_again() -> None:
+    description = describe(sequential())
+    assert describe(build(description)) == description
+    assert description["core"]["cores"][0]["weight_dropout"] == 0.5
+    names = ("output_dropout", "word_dropout", "locked_dropout", "temporal_activation_regularization")
+    assert [description[name] for name in names] == [0.0, 0.1, True, 1]
+    assert not set(names) & set(describe(lstm()))
 
 
 class Exported(NamedTuple):
@@ -51,7 +69,13 @@ class Exported(NamedTuple):
 
 
 # Of each kind of layer an operator and, for torch, a cell: GRU and RNN have theirs in the hierarchy.
-CASES = [(lstm, ("onnx", "torch")), (gru, ("onnx",)), (rnn, ("onnx",)), (hierarchy, ("onnx", "torch"))]
+CASES = [
+    (lstm, ("onnx", "torch")),
+    (gru, ("onnx",)),
+    (rnn, ("onnx",)),
+    (sequential, ("onnx", "torch")),
+    (hierarchy, ("onnx", "torch")),
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case[0].__name__)
@@ -148,7 +172,7 @@ def test_layers_are_operators_of_onnx_where_there_are_no_levels(exported: Export
     import onnx
 
     operators = {node.op_type for node in onnx.load(exported.folder / "model.onnx").graph.node}
-    kind = type(exported.model.core).__name__
+    kind = type(exported.model.core).__name__.replace("SequentialCore", "LSTM")
     assert ("Scan" if kind == "HierarchicalCore" else kind) in operators
 
 

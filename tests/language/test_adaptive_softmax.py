@@ -9,6 +9,7 @@ from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
+from sgrnn.cores.locked import one_span
 from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.ahead import steps_to_run
 from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
@@ -49,6 +50,16 @@ def by_hand(model: LanguageModel, text: Span) -> dict[str, Tensor]:
     loss = -torch.stack(chances).log().mean()
     names = dict(model.named_parameters())
     return dict(zip(names, torch.autograd.grad(loss, list(names.values())), strict=True))
+
+
+def test_locked_dropout_of_outputs_is_before_heads_and_clusters() -> None:
+    model, text = make_adaptive(locked_dropout=True, output_dropout=0.5), make_text(STEPS)
+    outputs, _ = model(text.inputs, make_state(model))
+    with one_span(model, ROWS):
+        losses, chances = model.loss(outputs, text.targets), model.logits(outputs)
+    assert_close(losses, -chances.gather(-1, text.targets.unsqueeze(-1)).squeeze(-1))
+    model.eval()
+    assert not torch.allclose(losses, model.loss(outputs, text.targets))
 
 
 def test_chances_are_those_of_heads_and_clusters_and_add_up_to_one() -> None:

@@ -61,8 +61,8 @@ def test_dropout_is_on_embeddings_and_outputs_and_only_in_training() -> None:
     text, state = make_text(STEPS), make_state(model)
     with recorded_masks(model):
         outputs, after = model(text.inputs, state)
-        assert model.dropout.recording is not None
-        first, second = model.dropout.recording
+        dropouts: tuple[Any, ...] = (model.dropout, model.output_dropout)
+        first, second = (dropout.recording.pop() for dropout in dropouts)
     inner, expected_after = model.core(model.embedding(text.inputs) * first, state)
     assert_close(outputs, inner * second)
     assert_close(after, expected_after)

@@ -15,6 +15,7 @@ from sgrnn.config.build.model import build_model
 from sgrnn.config.build.optimizer import choose_device
 from sgrnn.config.files import parse_recipe
 from sgrnn.config.recipe import Recipe
+from sgrnn.cores.locked import LockedDropout, one_span
 from sgrnn.cores.stacked import StackedCore
 from sgrnn.errors import InputError, ProcessLost
 from sgrnn.models.language_model import LanguageModel
@@ -24,7 +25,7 @@ from sgrnn.training.problems import text_problem
 from sgrnn.training.problems.opening import problem_of
 from sgrnn.training.run import Run
 
-from .tiny import AnyTraining, Practice, Training, same
+from .tiny import REGULARIZED, AnyTraining, Practice, Training, same
 
 Start = Callable[..., Training]
 
@@ -176,14 +177,40 @@ def test_they_begin_to_average_at_the_same_update(start: Start, train: Callable[
     assert_same_run(two, one)
 
 
-def test_with_the_same_number_it_goes_on_bit_for_bit_dropout_and_all(start: Start, train: Callable[..., None]) -> None:
-    whole, parts = (start(name, "--gradient.shuffle=true") for name in ("whole", "parts"))
+@pytest.mark.parametrize(
+    "overrides", [("--gradient.shuffle=true",), REGULARIZED], ids=["shuffled", "all regularization"]
+)
+def test_with_the_same_number_it_goes_on_bit_for_bit_dropout_and_all(
+    start: Start, train: Callable[..., None], overrides: tuple[str, ...]
+) -> None:
+    whole, parts = (start(name, *overrides) for name in ("whole", "parts"))
     train(whole, 2, dtype=torch.float32)
     train(parts, 2, 4, dtype=torch.float32)
     train(parts, 2, dtype=torch.float32)
     assert parts.metrics == whole.metrics
     assert same(parts.saved, whole.saved)
     assert len({tuple(state.tolist()) for state in whole.saved["state"]["random"]}) == 2, "each drops other units"
+
+
+def test_penalties_of_two_processes_with_half_the_rows_are_those_of_one(
+    start: Start, train: Callable[..., None]
+) -> None:
+    penalties = ("--model.activation_regularization=2", "--model.temporal_activation_regularization=1")
+    one, two = (start(name, *penalties, "--model.dropout=0", "--training.max_updates=5") for name in ("one", "two"))
+    train(one, 1)
+    train(two, 2)
+    assert_same_run(two, one)
+
+
+def test_every_process_has_masks_of_its_own() -> None:
+    drawn = []
+    for rank in range(2):
+        torch.manual_seed(0)
+        Ranks(rank, 2).reseed(0, update=5)
+        dropout = LockedDropout(0.5)
+        with one_span(dropout, 8):
+            drawn.append(dropout(torch.ones(3, 8, 20)))
+    assert not torch.equal(drawn[0], drawn[1])
 
 
 def test_no_two_of_several_processes_draw_the_same_and_the_first_draws_as_one_alone() -> None:

@@ -21,7 +21,7 @@ from sgrnn.training.learner import Learner
 from sgrnn.training.problems.text_problem import TextProblem
 from sgrnn.training.run import Run
 
-from .tiny import Training, same
+from .tiny import REGULARIZED, Training, same
 
 Start = Callable[..., Training]
 
@@ -79,6 +79,8 @@ STATEFUL = {
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 4, hidden_size: 5, interface: true}, {period: 5, hidden_size: 4}]",
     ),
+    "all regularization, windows as a batch": (*REGULARIZED, "--gradient.parallel=true"),
+    "all regularization, windows one by one, lines": (*REGULARIZED, "--gradient.low_memory=true", "--data.reset=line"),
     "a state that is reset at every line": (
         "--data.reset=line",
     ),

@@ -24,6 +24,12 @@ optimizer: {kind: adam, learning_rate: 1e-2}
 schedule: {kind: plateau, factor: 0.5}
 training: {epochs: 100, max_updates: 10, batch_size: 4, span: 6, log_every: 3, device: cpu}
 """
+REGULARIZED = (
+    "--model.num_layers=2", "--model.tied=true", "--model.locked_dropout=true", "--model.embedding_dropout=0.4",
+    "--model.output_dropout=0.3", "--model.word_dropout=0.2", "--model.weight_dropout=0.5",
+    "--model.activation_regularization=2", "--model.temporal_activation_regularization=1",
+)  # fmt: skip
+"""Overrides for an AWD-LSTM: every part of its regularization, the last layer as wide as the tied embedding."""
 WALL_CLOCK = ("seconds", "updates_per_second")
 
 

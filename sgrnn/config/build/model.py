@@ -1,5 +1,8 @@
 """Building of the model that a recipe describes, of a text or for a task."""
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -19,21 +22,29 @@ from sgrnn.tasks import Task
 _CORES = {"lstm": cores.LSTM, "gru": cores.GRU, "rnn": cores.RNN}
 
 
-def build_core(recipe: Recipe, input_size: int, dropout: float = 0.0) -> nn.Module:
+def build_core(recipe: Recipe, input_size: int) -> nn.Module:
     """Return the core that a recipe describes, for inputs of so many features."""
     section = recipe.model
     slower = section.slower_levels
-    precision = getattr(torch, recipe.training.core_precision)
     if section.core == "feedforward":
         return FeedForward(input_size, section.hidden_size, section.num_layers)
-    kind = _CORES[section.core]
+    layers = section.num_layers
+    kind = partial(
+        _CORES[section.core],
+        weight_dropout=section.weight_dropout,
+        precision=getattr(torch, recipe.training.core_precision),
+    )
     if not slower:
-        return kind(input_size, section.hidden_size, section.num_layers, dropout=dropout, precision=precision)
+        between: dict[str, Any] = {"dropout": section.dropout, "locked_dropout": section.locked_dropout}
+        if section.output_size == section.hidden_size:
+            return kind(input_size, section.hidden_size, layers, **between)
+        below = kind(input_size, section.hidden_size, layers - 1, **between)
+        return cores.SequentialCore([below, kind(section.hidden_size, section.output_size)], **between)
     sizes = [section.hidden_size, *(level.hidden_size for level in slower)]
     messages = [*(level.message_size or level.hidden_size for level in slower), 0]
     return cores.HierarchicalCore(
         [
-            kind(below + message, size, precision=precision)
+            kind(below + message, size)
             for below, message, size in zip([input_size, *sizes], messages, sizes, strict=False)
         ],
         [1, *(level.period for level in slower)],
@@ -57,11 +68,16 @@ def build_model(recipe: Recipe, vocabulary_size: int) -> LanguageModel:
     return LanguageModel(
         vocabulary_size,
         embedding_size,
-        build_core(recipe, embedding_size, section.dropout),
-        section.hidden_size,
+        build_core(recipe, embedding_size),
+        section.output_size,
         tied=section.tied,
         output=_build_adaptive(section, vocabulary_size),
-        dropout=section.dropout,
+        dropout=section.dropout if section.embedding_dropout is None else section.embedding_dropout,
+        output_dropout=section.dropout if section.output_dropout is None else section.output_dropout,
+        word_dropout=section.word_dropout,
+        locked_dropout=section.locked_dropout,
+        activation_regularization=section.activation_regularization,
+        temporal_activation_regularization=section.temporal_activation_regularization,
         initial_range=section.initial_range,
         output_precision=getattr(torch, recipe.training.output_precision),
     )

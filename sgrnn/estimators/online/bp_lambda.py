@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.estimators.estimator import Step
-from sgrnn.estimators.objective import Loss, mean_loss, norms
+from sgrnn.estimators.objective import Loss, norms, objective_of
 from sgrnn.estimators.online.carrying import CarryingEstimator
 from sgrnn.estimators.online.row_step import RowStep, counters
 from sgrnn.estimators.online.unrolled_steps import UnrolledSteps, unroll_steps
@@ -106,8 +106,8 @@ class BPLambda(CarryingEstimator):
         run = unroll_steps(self.model, span, state)
         require_reach(self.model, run.initial_states, run.final_states)
         self.fit({"trace": (span.batch_size, size, size, size + 1)}, self.weight, run.all_begin)
-        objective = mean_loss(self.loss, run.outputs, span)
-        objective.backward()
+        objective = objective_of(self.model, self.loss, run.outputs, span)
+        objective.trained.backward()
         tokens = span.size
         with torch.no_grad():
             step = RowStep(self.model, run.final_state, {})
@@ -115,7 +115,7 @@ class BPLambda(CarryingEstimator):
         run.differentiate([gradient / tokens for gradient in injected])
         _differentiate_beginning(run)
         metrics = {"td_rms": differences.square().mean().sqrt()}
-        return Step(objective.detach(), run.final_state, {**metrics, **norms(run.final_state)})
+        return Step(objective.loss, run.final_state, {**metrics, **norms(run.final_state)})
 
     def _learn(
         self, step: RowStep, run: UnrolledSteps, span: Span, output_gradients: Tensor

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.estimators.estimator import Step
-from sgrnn.estimators.objective import gradients, mean_loss, norms
+from sgrnn.estimators.objective import gradients, norms, objective_of
 from sgrnn.estimators.online.carrying import CarryingEstimator
 from sgrnn.estimators.online.row_step import RowStep, state_step
 from sgrnn.estimators.online.unrolled_steps import UnrolledSteps, unroll_steps
@@ -49,15 +49,15 @@ class ForwardEstimator(CarryingEstimator, ABC):
         step = state_step(self.model, span.inputs[:1], run.initial_states[0])
         features = to_matrix(step.like).shape[1]
         self.fit(self._shapes(span.batch_size, features, step.theta.numel()), step.theta, run.all_begin)
-        objective = mean_loss(self.loss, run.outputs, span)
-        objective.backward()
+        objective = objective_of(self.model, self.loss, run.outputs, span)
+        objective.trained.backward()
         run.differentiate()
         with torch.no_grad():
             gradient = self._carried_part(run, step, span)
         for name, part in step.named(gradient).items():
             parameter = self.model.get_parameter(name)
             parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
-        return Step(objective.detach(), run.final_state, norms(run.final_state))
+        return Step(objective.loss, run.final_state, norms(run.final_state))
 
     def _carried_part(self, run: UnrolledSteps, step: RowStep, span: Span) -> Tensor:
         """Return (P,), the sum over steps and rows of P_{t-1}^T (do_t/ds_{t-1})^T d_t."""

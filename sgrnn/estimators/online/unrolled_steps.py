@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.cores import initial_state_or_zeros
-from sgrnn.cores.dropout import require_no_dropout
+from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.estimators.objective import differentiate, gradients, output_gradients
 from sgrnn.estimators.reach import require_attached
 from sgrnn.span import Span
