@@ -103,7 +103,7 @@ def evaluate(
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
 ) -> float:
-    """Return the negative log-probability of a text, in nats: the sum of `token_nats`; `over_tokens` has the arguments."""
+    """Return the negative log-probability of a text, in nats; `over_tokens` has the arguments."""
     nats = token_nats(
         model, tokens, first, begins=begins, batch_size=batch_size, chunk=chunk,
         rank=rank, world_size=world_size, all_reduce=all_reduce,
@@ -147,8 +147,8 @@ def over_tokens(
         model: in any mode; it is evaluated without dropout, and every module of it left in the mode it was in.
         tokens: (N,) the text.
         first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
-        measure: of outputs (time, batch, features) and targets (time, batch): a tensor (time, batch, ...), or several in
-            a tuple.
+        measure: makes of outputs (time, batch, features) and targets (time, batch) a tensor (time, batch, ...), or
+            a tuple of several.
         begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
         batch_size: rows run side by side, by each process.
         chunk: steps run at once; bounds the memory.
