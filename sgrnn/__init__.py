@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         schedules,
     )
     from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
+    from sgrnn.models.cache import NeuralCache
+    from sgrnn.models.dynamic import DynamicEvaluation, gradient_rms
     from sgrnn.models.evaluation import Score, evaluate
     from sgrnn.models.generation import generate
     from sgrnn.models.language_model import LanguageModel
@@ -71,6 +73,7 @@ __all__ = [
     "Delayed",
     "DiagonalSynthesizer",
     "Dropout",
+    "DynamicEvaluation",
     "ErrorSynthesizer",
     "ExactAhead",
     "GradientEstimator",
@@ -81,6 +84,7 @@ __all__ = [
     "Lookahead",
     "MLPSynthesizer",
     "Mixed",
+    "NeuralCache",
     "Score",
     "Shrinkage",
     "SnAp1",
@@ -94,6 +98,7 @@ __all__ = [
     "evaluate",
     "export",
     "generate",
+    "gradient_rms",
     "initial_state",
     "load",
     "schedules",
@@ -112,6 +117,8 @@ _HOMES = {
         "TruncatedBPTT schedules"
     ),
     "estimators.online": "RTRL UORO BPLambda SnAp1",
+    "models.cache": "NeuralCache",
+    "models.dynamic": "DynamicEvaluation gradient_rms",
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",
     "models.language_model": "LanguageModel",

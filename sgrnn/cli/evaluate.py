@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from sgrnn.cli.adapted import Adaptation
 from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
+    from sgrnn.data import TokenFiles
     from sgrnn.models.evaluation import Score
     from sgrnn.training.run import Run
 
@@ -30,6 +32,35 @@ def evaluate(
         typer.Option(help="Score this text file instead, by the run folder alone; - for standard input."),
     ] = None,
     lines: Annotated[bool, typer.Option("--lines", help="With --text: print the score of every line too.")] = False,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Go on learning from the text, each token after it was scored.")
+    ] = False,
+    sgd: Annotated[
+        bool, typer.Option("--sgd", help="With --dynamic: by plain gradients, not over their RMS on the train text.")
+    ] = False,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="With --dynamic; chosen on the validation text if left out.")
+    ] = None,
+    decay: Annotated[
+        float | None, typer.Option(help="With --dynamic: the way back to the trained weights; chosen likewise.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="With --dynamic: steps between two updates; 5 if left out.")
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Mix in the words that followed the outputs most like the present one.")
+    ] = False,
+    weight: Annotated[
+        float | None, typer.Option(help="With --cache: its part; chosen on the validation text if left out.")
+    ] = None,
+    flatness: Annotated[
+        float | None, typer.Option(help="With --cache: how sharply likeness tells; chosen likewise.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="With --cache: steps remembered; chosen likewise.")] = None,
+    choose_on: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of the validation text to choose on: all, with --dynamic 10,000."),
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Score a run's best checkpoint: perplexity of a text, every token counted once; accuracy on a task.
@@ -37,18 +68,29 @@ def evaluate(
     Example: sgrnn evaluate runs/ptb-word-small-1 --split test
 
     Example: sgrnn evaluate runs/ptb-word-small-1 --text book.txt --lines
+
+    Example: sgrnn evaluate runs/ptb-word-small-1 --cache --dynamic --learning-rate 5e-5 --decay 0.002
     """
+    adaptation = Adaptation(
+        dynamic, sgd, learning_rate, decay, window, cache, weight, flatness, size, choose_on
+    )  # fmt: skip
+    adaptation.check()
     from sgrnn.training.run import Run
 
     opened = Run.open(run)
+    adaptation.require_text(opened)
     if text is not None:
         if split is not None:
             raise InputError(f"--text names the text to score: remove --split {split}")
-        _evaluate_text(opened, text, lines)
-        return
-    if lines:
+        _evaluate_text(opened, text, lines, adaptation, data)
+    elif lines:
         raise InputError("--lines goes with --text, the file whose lines are scored: name one")
-    split = split or "test"
+    else:
+        _evaluate_split(opened, split or "test", adaptation, data)
+
+
+def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path | None) -> None:
+    """Score a split of a run's own data, and keep the score."""
     import torch
 
     from sgrnn.config.build.optimizer import device_of_use
@@ -60,29 +102,31 @@ def evaluate(
     from sgrnn.training.threads import threads_for
 
     try:
-        problem = problem_of(opened, data_folder(data))
+        problem = problem_of(run, data_folder(data))
     except InputError as error:
-        if opened.tokenizer is None:
+        if run.tokenizer is None:
             raise
         raise InputError(
-            f"{error}; or score a text file by the run folder alone: `sgrnn evaluate {run} --text FILE`"
+            f"{error}; or score a text file by the run folder alone: `sgrnn evaluate {run.folder} --text FILE`"
         ) from None
-    trained = open_trained(opened, problem)
-    model = trained.model.to(device_of_use(opened.recipe.training.device))
+    trained = open_trained(run, problem)
+    model = trained.model.to(device_of_use(run.recipe.training.device))
     update = trained.checkpoint.progress["update"]
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, TextProblem):
-        with threads_for(opened.recipe, problem.build_model):
-            score = problem.exact_score(model, split)
-        for line in _score_lines(score, f"{problem.name} {split}"):
+        files = problem.files
+        with threads_for(run.recipe, problem.build_model):
+            _ = files[split]  # refused before anything takes long
+            score = problem.exact_score(model, split, **adaptation.settle(model, lambda: files, console))
+        for line in _score_lines(score, f"{problem.name} {split}{adaptation.name}"):
             console.print(line)
-        _keep_score(opened, split, update, score.metrics())
+        _keep_score(run, f"{split}{adaptation.name}", update, score.metrics())
         return
     problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
-    with threads_for(opened.recipe, problem.build_model):
+    with threads_for(run.recipe, problem.build_model):
         metrics = problem.score(model, split)
     console.print(f"{problem.name} {split}: {score_text(metrics)}")
-    _keep_score(opened, split, update, metrics)
+    _keep_score(run, split, update, metrics)
 
 
 def _keep_score(run: "Run", split: str, update: int, metrics: dict[str, float]) -> None:
@@ -95,8 +139,8 @@ def _keep_score(run: "Run", split: str, update: int, metrics: dict[str, float]) 
         print(f"the score was not kept: {error}", file=sys.stderr)
 
 
-def _evaluate_text(run: "Run", file: Path, lines: bool) -> None:
-    """Score a file of text by what lies in a run's folder."""
+def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, data: Path | None) -> None:
+    """Score a file of text by what lies in a run's folder, and by its own texts where settings are chosen on them."""
     if run.tokenizer is None:
         raise InputError(f"{run.folder} learned a task, which no text is scored by: try `sgrnn evaluate {run.folder}`")
     from sgrnn.data.text_files import decode_text, read_text
@@ -108,15 +152,34 @@ def _evaluate_text(run: "Run", file: Path, lines: bool) -> None:
     name = "standard input" if piped else str(file)
     text = decode_text(sys.stdin.buffer.read(), name) if piped else read_text(file)
     model, tokenizer = load(run)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     with threads_for(run.recipe, partial(build_untrained, run)):
-        score, by_line = score_lines(model, tokenizer, text, source=name)
+        settings = adaptation.settle(model, partial(_own_texts, run, data), console)
+        score, by_line = score_lines(model, tokenizer, text, source=name, **settings)
     if lines:
         print(f"{'line':>7} {'tokens':>7} {'nats':>10} {'perplexity':>11}  text")
         for number, line in enumerate(by_line, 1):
             shown = line.text if len(line.text) <= _BEGINNING else f"{line.text[: _BEGINNING - 1]}…"
             print(f"{number:>7} {line.tokens:>7} {line.nats:>10.4f} {line.perplexity:>11.2f}  {shown}")
-    for line in _score_lines(score, name):
+    for line in _score_lines(score, f"{name}{adaptation.name}"):
         print(line)
+
+
+def _own_texts(run: "Run", data: Path | None) -> "TokenFiles":
+    """Open the texts that a run was trained and validated on."""
+    from sgrnn.data import data_folder
+    from sgrnn.training.problems.opening import problem_of
+    from sgrnn.training.problems.text_problem import TextProblem
+
+    try:
+        problem = problem_of(run, data_folder(data))
+    except InputError as error:
+        raise InputError(
+            f"{error}; or adapt by the run folder alone: --dynamic with --sgd, --learning-rate and --decay, --cache "
+            "with --weight, --flatness and --size"
+        ) from None
+    assert isinstance(problem, TextProblem), "it has a tokenizer"
+    return problem.files
 
 
 def _score_lines(score: "Score", text: str) -> Iterator[str]:

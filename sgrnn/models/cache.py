@@ -8,13 +8,13 @@ the present one, and a share λ of the probability is given by that:
 """
 
 from dataclasses import dataclass
-from math import log, log1p
+from math import inf, log, log1p
 from typing import final
 
 import torch
 from torch import Tensor
 
-from sgrnn.errors import at_least
+from sgrnn.errors import InputError, at_least
 
 _BLOCK = 256  # steps whose likeness to the memory is computed at once
 
@@ -30,7 +30,7 @@ class NeuralCache:
         size: steps that are remembered.
 
     Raises:
-        ValueError: a setting is out of range.
+        InputError: a setting is out of range.
     """
 
     weight: float = 0.1
@@ -38,11 +38,11 @@ class NeuralCache:
     size: int = 500
 
     def __post_init__(self) -> None:
-        at_least("size", self.size, 1, "step")
+        at_least("size", self.size, 1, "step", kind=InputError)
         if not 0 <= self.weight < 1:
-            raise ValueError(f"weight must be at least 0 and below 1, got {self.weight}")
-        if not self.flatness >= 0:
-            raise ValueError(f"flatness must be at least 0, got {self.flatness}")
+            raise InputError(f"weight must be at least 0 and below 1, got {self.weight}")
+        if not 0 <= self.flatness < inf:
+            raise InputError(f"flatness must be at least 0, got {self.flatness}")
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from typing import final
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.modules import evaluating, tensor_of
-from sgrnn.errors import at_least
+from sgrnn.errors import InputError, at_least
 from sgrnn.estimators.unroll import run
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import detach
@@ -44,7 +45,7 @@ class DynamicEvaluation:
         epsilon: ε, of the RMS form.
 
     Raises:
-        ValueError: a setting is out of range.
+        InputError: a setting is out of range.
     """
 
     learning_rate: float = 5e-5
@@ -54,26 +55,25 @@ class DynamicEvaluation:
     epsilon: float = 2e-5
 
     def __post_init__(self) -> None:
-        at_least("window", self.window, 1, "step")
-        if not self.learning_rate >= 0:
-            raise ValueError(f"learning_rate must be at least 0, got {self.learning_rate}")
+        at_least("window", self.window, 1, "step", kind=InputError)
+        for name, value in (("learning_rate", self.learning_rate), ("epsilon", self.epsilon)):
+            if not 0 < value < inf:
+                raise InputError(f"{name} must be above 0, got {value}")
         if not 0 <= self.decay < 1:
-            raise ValueError(f"decay must be at least 0 and below 1, got {self.decay}")
-        if not self.epsilon > 0:
-            raise ValueError(f"epsilon must be above 0, got {self.epsilon}")
+            raise InputError(f"decay must be at least 0 and below 1, got {self.decay}")
 
     def factors(self, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
         """Return for each parameter that learns what its gradient is multiplied by, and its way back.
 
         Raises:
-            ValueError: `rms` is of another model.
+            InputError: `rms` is of another model.
         """
         learning = learning_parameters(model)
         if self.rms is None:
             like = tensor_of(model)
             return [(like.new_tensor(self.learning_rate), like.new_tensor(self.decay))] * len(learning)
         if [each.shape for each in self.rms] != [each.shape for each in learning]:
-            raise ValueError("rms must be of this model's gradients, as gradient_rms gives it, got that of another")
+            raise InputError("rms must be of this model's gradients, as gradient_rms gives it, got that of another")
         mean = torch.stack([each.mean() for each in self.rms]).mean()
         return [
             (self.learning_rate / (each + self.epsilon), (self.decay * each / mean).clamp(max=1.0)) for each in self.rms

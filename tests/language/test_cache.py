@@ -9,6 +9,7 @@ import torch
 from tolerances import assert_close, assert_identical
 from torch import Tensor
 
+from sgrnn.errors import InputError
 from sgrnn.models.cache import NeuralCache, cache_log_chances, mixed_nats
 
 VOCABULARY, FEATURES = 7, 4
@@ -98,5 +99,5 @@ def test_large_outputs_are_no_harm() -> None:
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         NeuralCache(**options)

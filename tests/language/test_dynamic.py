@@ -12,6 +12,7 @@ from models import SIZE, VOCABULARY, make_core, make_language_model
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
+from sgrnn.errors import InputError
 from sgrnn.models.dynamic import DynamicEvaluation, dynamic_nats, gradient_rms
 from sgrnn.models.evaluation import over_tokens, token_nats
 from sgrnn.models.language_model import LanguageModel
@@ -102,9 +103,9 @@ def test_losses_are_those_of_the_algorithm_in_plain_pytorch(form: str, decay: fl
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("form", SETTINGS)
-def test_with_a_learning_rate_of_0_it_is_plain_evaluation(form: str, name: str) -> None:
+def test_with_a_learning_rate_that_vanishes_it_is_plain_evaluation(form: str, name: str) -> None:
     model, tokens = MODELS[name](), make_tokens()
-    settings = replace(settings_for(form, model), learning_rate=0.0)
+    settings = replace(settings_for(form, model), learning_rate=1e-300)
     expected = over_tokens(model, tokens, FIRST, lambda outputs, targets: (model.loss(outputs, targets), outputs))
     assert_close(dynamic_nats(model, tokens, FIRST, settings), expected)
 
@@ -192,8 +193,9 @@ def test_the_mean_square_is_over_windows_of_all_rows_and_sequences_begin_in_them
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"learning_rate": -1.0}, "learning_rate must be at least 0, got -1.0"),
-        ({"learning_rate": float("nan")}, "learning_rate must be at least 0, got nan"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"learning_rate": -1.0}, "learning_rate must be above 0, got -1.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0, got nan"),
         ({"decay": 1.0}, "decay must be at least 0 and below 1, got 1.0"),
         ({"decay": -0.1}, "decay must be at least 0 and below 1, got -0.1"),
         ({"window": 0}, "window must be at least 1 step, got 0"),
@@ -201,7 +203,7 @@ def test_the_mean_square_is_over_windows_of_all_rows_and_sequences_begin_in_them
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         DynamicEvaluation(**options)
 
 

@@ -7,6 +7,8 @@ from sgrnn.config.build.model import build_model, reset_at
 from sgrnn.config.build.problem import build_stream
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import TokenFiles
+from sgrnn.models.cache import NeuralCache
+from sgrnn.models.dynamic import DynamicEvaluation
 from sgrnn.models.evaluation import Score
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.sequence_model import SequenceModel
@@ -67,15 +69,29 @@ class TextProblem(Problem):
         """
         return self.exact_score(model, split, ranks).metrics()
 
-    def exact_score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> Score:
+    def exact_score(
+        self,
+        model: SequenceModel,
+        split: str,
+        ranks: Ranks = ALONE,
+        *,
+        dynamic: DynamicEvaluation | None = None,
+        cache: NeuralCache | None = None,
+    ) -> Score:
         """Return the score of a split as counts and nats.
+
+        Args:
+            model, split, ranks: as in `Problem.score`.
+            dynamic, cache: as in `sgrnn.score`.
 
         Raises:
             InputError: the corpus has no such split.
         """
         assert isinstance(model, LanguageModel), "as build_model makes it"
         file = self.files[split]
-        return score_tokens(model, file.array, self.files.eos_id, file.counts, ranks, begins=file.begins)[0]
+        return score_tokens(
+            model, file.array, self.files.eos_id, file.counts, ranks, begins=file.begins, dynamic=dynamic, cache=cache
+        )[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the stream; see `Problem.state_dict`."""
