@@ -25,7 +25,8 @@ _BEGINNING = 60  # characters of a line that are shown
 def evaluate(
     run: RunArgument,
     split: Annotated[
-        str | None, typer.Option(help="train, valid or test, of the run's own data; test if left out.")
+        str | None,
+        typer.Option(help="train, valid or test, or train-part, as long as valid; test if left out."),
     ] = None,
     text: Annotated[
         Path | None,
@@ -97,6 +98,7 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
     from sgrnn.data import data_folder
     from sgrnn.training.best import open_trained
     from sgrnn.training.display import score_text
+    from sgrnn.training.generalization import TRAIN_PART, train_part_metrics
     from sgrnn.training.problems.opening import problem_of
     from sgrnn.training.problems.text_problem import TextProblem
     from sgrnn.training.threads import threads_for
@@ -115,6 +117,12 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, TextProblem):
         files = problem.files
+        if split == TRAIN_PART and not adaptation:
+            with threads_for(run.recipe, problem.build_model):
+                metrics = train_part_metrics(problem, model)
+            console.print(f"{problem.name} {split}: {score_text(metrics)}")
+            _keep_score(run, split, update, metrics)
+            return
         with threads_for(run.recipe, problem.build_model):
             _ = files[split]  # refused before anything takes long
             score = problem.exact_score(model, split, **adaptation.settle(model, lambda: files, console))
