@@ -95,8 +95,8 @@ class Adaptation:
 
     def settle(
         self, model: "LanguageModel", texts: "Callable[[], TokenFiles]", console: Console
-    ) -> "dict[str, DynamicEvaluation | NeuralCache | None]":
-        """Return the settings as `sgrnn.score` takes them, after choosing and printing those that were not given.
+    ) -> "tuple[DynamicEvaluation | None, NeuralCache | None]":
+        """Return settings, None of what is not asked for, after choosing and printing those that were not given.
 
         Args:
             model: the model.
@@ -105,7 +105,7 @@ class Adaptation:
         """
         files = texts() if self.needs_texts else None
         dynamic = self._dynamic(model, files, console) if self.dynamic else None
-        return {"dynamic": dynamic, "cache": self._cache(model, files, dynamic, console) if self.cache else None}
+        return dynamic, self._cache(model, files, dynamic, console) if self.cache else None
 
     def _dynamic(
         self, model: "LanguageModel", files: "TokenFiles | None", console: Console

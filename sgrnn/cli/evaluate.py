@@ -96,6 +96,7 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
 
     from sgrnn.config.build.optimizer import device_of_use
     from sgrnn.data import data_folder
+    from sgrnn.models.language_model import LanguageModel
     from sgrnn.training.best import open_trained
     from sgrnn.training.display import score_text
     from sgrnn.training.generalization import TRAIN_PART, train_part_metrics
@@ -116,6 +117,7 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
     update = trained.checkpoint.progress["update"]
     console = Console(markup=False, highlight=False, soft_wrap=True)
     if isinstance(problem, TextProblem):
+        assert isinstance(model, LanguageModel), "as a text's problem builds it"
         files = problem.files
         if split == TRAIN_PART and not adaptation:
             with threads_for(run.recipe, problem.build_model):
@@ -125,7 +127,8 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
             return
         with threads_for(run.recipe, problem.build_model):
             _ = files[split]  # refused before anything takes long
-            score = problem.exact_score(model, split, **adaptation.settle(model, lambda: files, console))
+            dynamic, cache = adaptation.settle(model, lambda: files, console)
+            score = problem.exact_score(model, split, dynamic=dynamic, cache=cache)
         for line in _score_lines(score, f"{problem.name} {split}{adaptation.name}"):
             console.print(line)
         _keep_score(run, f"{split}{adaptation.name}", update, score.metrics())
@@ -162,8 +165,8 @@ def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, 
     model, tokenizer = load(run)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with threads_for(run.recipe, partial(build_untrained, run)):
-        settings = adaptation.settle(model, partial(_own_texts, run, data), console)
-        score, by_line = score_lines(model, tokenizer, text, source=name, **settings)
+        dynamic, cache = adaptation.settle(model, partial(_own_texts, run, data), console)
+        score, by_line = score_lines(model, tokenizer, text, source=name, dynamic=dynamic, cache=cache)
     if lines:
         print(f"{'line':>7} {'tokens':>7} {'nats':>10} {'perplexity':>11}  text")
         for number, line in enumerate(by_line, 1):

@@ -13,6 +13,7 @@ authors' own program.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -207,6 +208,6 @@ def _sequences(begins: Tensor | None, length: int) -> Iterator[tuple[int, int]]:
     return pairwise(sorted({0, *starts, length}))
 
 
-def _differentiable() -> torch.backends.cudnn.flags:
+def _differentiable() -> AbstractContextManager[None]:
     """Keep recurrent layers from cuDNN's kernels, which have no backward pass in evaluation mode."""
     return torch.backends.cudnn.flags(enabled=False)

@@ -1,6 +1,6 @@
 """Settings of dynamic evaluation and of a neural cache, chosen on a validation text by a small grid."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ def try_dynamic(
     files: TokenFiles,
     tokens: int,
     make: Callable[..., DynamicEvaluation],
-    grid: dict[str, Sequence[float]],
+    grid: Mapping[str, Sequence[float]],
 ) -> Iterator[Tried]:
     """Score the validation text by dynamic evaluation with every setting of a grid.
 
@@ -69,7 +69,7 @@ def try_caches(
     files: TokenFiles,
     tokens: int,
     dynamic: DynamicEvaluation | None,
-    grid: dict[str, Sequence[float]],
+    grid: Mapping[str, Sequence[float]],
 ) -> Iterator[Tried]:
     """Score the validation text with every neural cache of a grid: the model reads it once.
 
@@ -87,12 +87,12 @@ def try_caches(
             yield Tried(settings, float(mixed_nats(nats, chances, NeuralCache(**settings).weight).mean()))
 
 
-def for_windows(grid: dict[str, Sequence[float]], window: int) -> dict[str, Sequence[float]]:
+def for_windows(grid: Mapping[str, Sequence[float]], window: int) -> dict[str, Sequence[float]]:
     """Return a grid of dynamic evaluation for windows of so many steps."""
     return {name: tuple(value * window / _WINDOW for value in values) for name, values in grid.items()}
 
 
-def settings_of(grid: dict[str, Sequence[float]]) -> Iterator[dict[str, float]]:
+def settings_of(grid: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:
     """Yield all settings of a grid.
 
     >>> list(settings_of({"a": (1, 2), "b": (3,)}))

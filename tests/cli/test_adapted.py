@@ -36,11 +36,9 @@ def test_a_file_is_scored_as_by_the_library_and_needs_the_run_folder_alone(sgrnn
     rmtree("data")
     plain = sgrnn.well("evaluate", "mine", "--text", "elsewhere/test.txt")
     seen = {loss_in(plain)}
-    for options, settings in (
-        (SGD, {"dynamic": dynamic}), (CACHE, {"cache": cache}), ((*SGD, *CACHE), {"dynamic": dynamic, "cache": cache})
-    ):  # fmt: skip
+    for options, own, memory in ((SGD, dynamic, None), (CACHE, None, cache), ((*SGD, *CACHE), dynamic, cache)):
         printed = sgrnn.well("evaluate", "mine", "--text", "elsewhere/test.txt", *options)
-        expected = score(model, tokenizer, Path("elsewhere/test.txt"), **settings)
+        expected = score(model, tokenizer, Path("elsewhere/test.txt"), dynamic=own, cache=memory)
         assert loss_in(printed) == pytest.approx(expected.loss, abs=1e-4)
         assert re.findall(r"<unk> .*", printed) == re.findall(r"<unk> .*", plain)
         seen.add(loss_in(printed))
@@ -65,10 +63,10 @@ def test_settings_are_chosen_on_the_validation_text_and_printed(sgrnn: Commands,
     found = score(model, tokenizer, Path("texts/test.txt"), dynamic=dynamic, cache=cache)
     assert loss_in(printed) == pytest.approx(found.loss, abs=1e-4)
     tables = printed.split("perplexity of the first 40 tokens of the validation text\n")
-    for table, settings in zip(tables[1:], ({"dynamic": dynamic}, {"dynamic": dynamic, "cache": cache}), strict=True):
+    for table, memory in zip(tables[1:], (None, cache), strict=True):
         perplexities = [float(value) for value in re.findall(r"([\d.]+) │$", table, re.MULTILINE)]
         Path("valid.txt").write_text(tokenizer.decode(encoded("texts/valid.txt")[:40].tolist()))
-        best = score(model, tokenizer, Path("valid.txt").read_text(), **settings).perplexity
+        best = score(model, tokenizer, Path("valid.txt").read_text(), dynamic=dynamic, cache=memory).perplexity
         assert min(perplexities) == pytest.approx(best, abs=0.01)
     assert len(re.findall(r" │$", tables[1], re.MULTILINE)) == 9
     assert len(re.findall(r" │$", tables[2], re.MULTILINE)) == 12

@@ -39,6 +39,11 @@ def settings_for(form: str, model: LanguageModel) -> DynamicEvaluation:
     return replace(SETTINGS[form], rms=gradient_rms(model, make_tokens(60, seed=7), FIRST, window=WINDOW, batch_size=3))
 
 
+def gradient_of(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 class Plain(nn.Module):
     """An LSTM of one layer, as PyTorch's pages write it."""
 
@@ -65,7 +70,7 @@ def by_hand(plain: Plain, train: Tensor, tokens: Tensor, rate: float, decay: flo
         losses, state = plain.losses(read, target, state)
         losses.mean().backward()
         for square, parameter in zip(squares, parameters, strict=True):
-            square += parameter.grad**2
+            square += gradient_of(parameter) ** 2
         windows += 1
     rms = [(square / windows).sqrt() for square in squares]
     mean = sum(each.mean() for each in rms) / len(rms)
@@ -80,10 +85,10 @@ def by_hand(plain: Plain, train: Tensor, tokens: Tensor, rate: float, decay: flo
             for parameter, home, each in zip(parameters, trained, rms, strict=True):
                 away = home - parameter
                 if epsilon is None:
-                    parameter += decay * away - rate * parameter.grad
+                    parameter += decay * away - rate * gradient_of(parameter)
                 else:
                     pull = (each / mean).clamp(max=1 / decay)
-                    parameter += decay * pull * away - rate * parameter.grad / (each + epsilon)
+                    parameter += decay * pull * away - rate * gradient_of(parameter) / (each + epsilon)
     return torch.cat(found)
 
 
@@ -185,7 +190,7 @@ def test_the_mean_square_is_over_windows_of_all_rows_and_sequences_begin_in_them
         state = after
         total.backward()
         for square, parameter in zip(squares, learning, strict=True):
-            square += parameter.grad**2 / 2
+            square += gradient_of(parameter) ** 2 / 2
     model.zero_grad()
     assert_close(found, [square.sqrt() for square in squares])
 
