@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from sgrnn import DynamicEvaluation, NeuralCache, gradient_rms, load, score
+from sgrnn.analysis.report.page import facts
+from sgrnn.training.run import Run
 
-from .commands import Commands
+from .commands import Commands, records_of
 
 SGD = ("--dynamic", "--sgd", "--learning-rate", 0.5, "--decay", 0.01)
 CACHE = ("--cache", "--weight", 0.1, "--flatness", 0.5, "--size", 30)
@@ -78,6 +80,20 @@ def test_a_plain_score_stays_beside_that_of_an_adapted_model(sgrnn: Commands, mi
     scores = json.loads(Path(mine, "scores.json").read_text())
     assert scores["test"]["loss"] == pytest.approx(plain, abs=1e-4)
     assert scores["test with dynamic evaluation"]["loss"] == pytest.approx(adapted, abs=1e-4)
+    shown = dict(facts(Run.open(Path(mine))))
+    assert shown["test score"].startswith(f"loss {plain:.4f}, ")
+    assert shown["test with dynamic evaluation score"].startswith(f"loss {adapted:.4f}, ")
+
+
+def test_the_train_part_is_a_split_that_is_measured_on_demand(sgrnn: Commands, mine: str) -> None:
+    Path(mine, "scores.json").unlink()
+    printed = sgrnn.well("evaluate", mine, "--split", "train-part")
+    (measured,) = [record for record in records_of(mine) if "train_part_loss" in record]
+    perplexity = measured["train_part_perplexity"]
+    assert printed == f"text train-part: loss {measured['train_part_loss']:.4f}, perplexity {perplexity:.2f}\n"
+    assert json.loads(Path(mine, "scores.json").read_text())["train-part"]["update"] == measured["best_update"]
+    message = sgrnn.refused("evaluate", mine, "--split", "train-part", *SGD)
+    assert message.endswith("has no split named 'train-part'; expected one of train, valid, test")
 
 
 def test_a_model_of_lines_adapts_within_each_line(sgrnn: Commands, folder: Path) -> None:
