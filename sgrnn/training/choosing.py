@@ -18,7 +18,7 @@ RMS_GRID = {"learning_rate": (2e-5, 5e-5, 1e-4), "decay": (1e-3, 2e-3, 5e-3)}
 SGD_GRID = {"learning_rate": (0.03, 0.1, 0.3), "decay": (0.0, 1e-3, 5e-3)}
 """Settings of its SGD form, likewise."""
 
-CACHE_GRID = {"flatness": (0.1, 0.3, 1.0), "size": (100, 500, 2000), "weight": (0.05, 0.1, 0.2, 0.3)}
+CACHE_GRID = {"flatness": (0.1, 0.3, 1.0, 3.0), "size": (100, 500, 2000), "weight": (0.05, 0.1, 0.2, 0.3)}
 """Settings of a neural cache."""
 
 _WINDOW = 5  # of the grids of dynamic evaluation

@@ -71,7 +71,7 @@ def test_settings_are_chosen_on_the_validation_text_and_printed(sgrnn: Commands,
         best = score(model, tokenizer, Path("valid.txt").read_text(), dynamic=dynamic, cache=memory).perplexity
         assert min(perplexities) == pytest.approx(best, abs=0.01)
     assert len(re.findall(r" │$", tables[1], re.MULTILINE)) == 9
-    assert len(re.findall(r" │$", tables[2], re.MULTILINE)) == 12
+    assert len(re.findall(r" │$", tables[2], re.MULTILINE)) == 16
 
 
 def test_a_plain_score_stays_beside_that_of_an_adapted_model(sgrnn: Commands, mine: str) -> None:
