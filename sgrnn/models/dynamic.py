@@ -37,8 +37,8 @@ class DynamicEvaluation:
     """Settings of dynamic evaluation.
 
     Args:
-        learning_rate: η. The paper's program was published with 0.002, 0.02 and 0.001 for η, λ and ε, its RMS being the
-            root of a sum over windows; for that of a mean, as here, they are as the defaults.
+        learning_rate: η. Settings of the authors' first program, 0.002, 0.02 and 0.001 for η, λ and ε, are in other
+            units, sums over windows and tensors in the place of means; the defaults here are about the same in these.
         decay: λ, how far the weights go back to the trained ones with every window.
         window: T, steps that are scored together and then learned from.
         rms: of the gradients on the train text, as `gradient_rms` gives it; None for the SGD form, which needs other
