@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     )
     from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
     from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
+    from sgrnn.models.cache import NeuralCache
+    from sgrnn.models.dynamic import DynamicEvaluation, gradient_rms
     from sgrnn.models.evaluation import Score, evaluate
     from sgrnn.models.generation import generate
     from sgrnn.models.language_model import LanguageModel
@@ -74,6 +76,7 @@ __all__ = [
     "Delayed",
     "DiagonalSynthesizer",
     "Dropout",
+    "DynamicEvaluation",
     "ErrorSynthesizer",
     "ExactAhead",
     "GradientEstimator",
@@ -85,6 +88,7 @@ __all__ = [
     "Lookahead",
     "MLPSynthesizer",
     "Mixed",
+    "NeuralCache",
     "Score",
     "SequentialCore",
     "Shrinkage",
@@ -99,6 +103,7 @@ __all__ = [
     "evaluate",
     "export",
     "generate",
+    "gradient_rms",
     "initial_state",
     "load",
     "schedules",
@@ -119,6 +124,8 @@ _HOMES = {
     ),
     "estimators.online": "RTRL UORO BPLambda SnAp1",
     "models.adaptive_softmax": "AdaptiveSoftmax",
+    "models.cache": "NeuralCache",
+    "models.dynamic": "DynamicEvaluation gradient_rms",
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",
     "models.language_model": "LanguageModel",

@@ -27,11 +27,13 @@ from sgrnn.training.display import Display, score_text
 from sgrnn.training.distributed import Ranks, joined
 from sgrnn.training.fingerprint import other_versions
 from sgrnn.training.fit import require_fit
+from sgrnn.training.generalization import best_train_part, log_train_part
 from sgrnn.training.lock import locked
 from sgrnn.training.loggers.opening import open_loggers, require_loggers
 from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems.opening import new_problem, problem_of
 from sgrnn.training.problems.problem import Problem
+from sgrnn.training.problems.text_problem import TextProblem
 from sgrnn.training.run import Run, free_folder
 from sgrnn.training.running_metrics import Diverged
 from sgrnn.training.sampling import sample_texts
@@ -180,6 +182,8 @@ def _watch(
             latest = latest_checkpoint(run.checkpoints)
             saved = f"the latest checkpoint is of update {latest.progress['update']}" if latest else "nothing was saved"
             raise ProcessLost(f"{error}; {saved}; go on with: {again}") from None
+        if ranks.leads and isinstance(problem, TextProblem) and (record := log_train_part(run, problem)) is not None:
+            report(record)
     return model
 
 
@@ -225,6 +229,9 @@ def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
         share = best.get("valid_unknown_share", 0.0)
         unknown = f"; {share:.2%} of the tokens are <unk> in the place of something else" if share else ""
         console.print(f"validation {shown} (best of {evaluations} evaluations{unknown})")
+        if (part := best_train_part(run)) is not None:
+            gap = best["valid_loss"] - part["loss"]
+            console.print(f"train perplexity {part['perplexity']:.2f}, scored alike: a gap of {gap:.2f} nats per token")
     board = "tensorboard/, " if "tensorboard" in run.recipe.training.loggers else ""
     console.print(f"the run lies in {run.folder}: metrics.jsonl, curves.png, {board}checkpoints/")
     folder = shlex.quote(str(run.folder))

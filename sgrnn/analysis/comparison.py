@@ -7,6 +7,7 @@ from sgrnn.config.feedback import SyntheticFeedbackConfig
 from sgrnn.config.gradient import DecoupledConfig, TruncatedBPTTConfig
 from sgrnn.training.about import read_scores
 from sgrnn.training.best import best_record
+from sgrnn.training.generalization import best_train_part
 from sgrnn.training.run import Run
 
 SCORES = {
@@ -21,6 +22,7 @@ SCORES = {
 }
 """Heading and form of every metric of a score, by its name (`Problem.score`)."""
 
+_ON_TRAIN = {"train_part_loss": ("train loss", "{:.4f}"), "gap": ("gap", "{:+.4f}")}
 _TOLD = {"nothing": "DNI", "label": "cDNI", "error": "told the error"}
 _OF_TRAINING = {
     "epoch": ("epochs", "{:.3g}"),
@@ -33,7 +35,7 @@ _OF_TRAINING = {
 def table_of(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
     """Make headings and a row for each run: its name, its estimator, and its metrics, those that there are so far."""
     tests = {f"test_{name}": (f"test {heading}", form) for name, (heading, form) in SCORES.items()}
-    columns = SCORES | tests | _OF_TRAINING
+    columns = SCORES | _ON_TRAIN | tests | _OF_TRAINING
     metrics = [_metrics(run) for run in runs]
     shown = [name for name in columns if any(name in row for row in metrics)]
     rows = [
@@ -82,6 +84,16 @@ def best_test(run: Run) -> dict[str, Any] | None:
     return score if score is not None and best is not None and score["update"] == best["update"] else None
 
 
+def adapted_tests(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    """Return names and scores on the test split of a run's best checkpoint with dynamic evaluation or a cache."""
+    best = best_record(run)
+    return [
+        (split, score)
+        for split, score in read_scores(run).items()
+        if split.startswith("test ") and best is not None and score["update"] == best["update"]
+    ]
+
+
 def without_evaluation(runs: list[Run]) -> list[str]:
     """Return a sentence for every run without an evaluation: when its first one is due."""
     return [
@@ -117,6 +129,8 @@ def _metrics(run: Run) -> dict[str, float]:
     latest = next((record for record in reversed(records) if "valid_loss" in record), records[-1] if records else {})
     last = next((record for record in reversed(records) if "loss" in record), {})
     metrics = {name: best.get(f"valid_{name}") for name in SCORES}
+    if best and (part := best_train_part(run)) is not None:
+        metrics |= {"train_part_loss": part["loss"], "gap": best["valid_loss"] - part["loss"]}
     metrics[f"test_{headline([run])}"] = (best_test(run) or {}).get(headline([run]))
     metrics |= {name: latest.get(name) for name in ("epoch", "seconds")}
     metrics |= {name: last.get(name) for name in ("target_r2", "shrinkage")}

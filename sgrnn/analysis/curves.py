@@ -63,7 +63,7 @@ class LiveCurves:
         Raises:
             InputError: they cannot be written, the disk being full for example.
         """
-        self._is_outdated = True
+        self._is_outdated |= "loss" in record or "valid_loss" in record
         if "valid_loss" in record and monotonic() - self._drawn >= self._between:
             self.draw()
 

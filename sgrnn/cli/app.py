@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from sgrnn import __version__
-from sgrnn.cli import data, diagnose, export, inspect, recipes, report, sweep, train
+from sgrnn.cli import data, diagnose, evaluate, export, inspect, recipes, report, sweep, train
 from sgrnn.cli.options import TAKES_OVERRIDES
 from sgrnn.errors import InputError, ProcessLost
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 app.command("train", context_settings=TAKES_OVERRIDES)(train.train)
 app.command("resume", context_settings=TAKES_OVERRIDES)(train.resume)
 app.command("sweep", context_settings=TAKES_OVERRIDES)(sweep.sweep)
-app.command("evaluate")(inspect.evaluate)
+app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(inspect.generate)
 app.command("export")(export.export)
 app.command("compare")(inspect.compare)

@@ -1,7 +1,9 @@
 """Exact evaluation of a language model: every token of a text counted once, the state carried from first to last."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, log
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,7 +103,7 @@ def evaluate(
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
 ) -> float:
-    """Return the negative log-probability of a text, in nats: the sum of `token_nats`, which has the arguments."""
+    """Return the negative log-probability of a text, in nats; `over_tokens` has the arguments."""
     nats = token_nats(
         model, tokens, first, begins=begins, batch_size=batch_size, chunk=chunk,
         rank=rank, world_size=world_size, all_reduce=all_reduce,
@@ -109,11 +111,23 @@ def evaluate(
     return float(nats.sum())
 
 
+def token_nats(model: LanguageModel, tokens: Tensor, first: int, **options: Any) -> Tensor:
+    """Return the negative log-probability of each token of a text, (N,) float64, given all that came before it.
+
+    Args:
+        model, tokens, first, options: as in `over_tokens`.
+    """
+    return over_tokens(
+        model, tokens, first, lambda outputs, targets: model.loss(outputs, targets).double(), **options
+    )  # fmt: skip
+
+
 @torch.no_grad()
-def token_nats(
+def over_tokens(
     model: LanguageModel,
     tokens: Tensor,
     first: int,
+    measure: Callable[[Tensor, Tensor], Any],
     *,
     begins: Tensor | None = None,
     batch_size: int = 20,
@@ -121,8 +135,8 @@ def token_nats(
     rank: int = 0,
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
-) -> Tensor:
-    """Return the negative log-probability of each token of a text, (N,) float64, given all that came before it.
+) -> Any:
+    """Return what is measured of a model's outputs at each token of a text, given all that came before it.
 
     The text is cut into rows that run side by side, each beginning in the state in which the row before it ended.
     That state is computed by running all rows again until their ends no longer change: a recurrent network forgets
@@ -133,12 +147,17 @@ def token_nats(
         model: in any mode; it is evaluated without dropout, and every module of it left in the mode it was in.
         tokens: (N,) the text.
         first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
+        measure: makes of outputs (time, batch, features) and targets (time, batch) a tensor (time, batch, ...), or
+            a tuple of several.
         begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
         batch_size: rows run side by side, by each process.
         chunk: steps run at once; bounds the memory.
         rank: the number of this process, from 0, where several share the text.
         world_size: number of processes; all of them call this at once, and get the same result.
         all_reduce: sums over them (`sgrnn.all_reduce`).
+
+    Returns:
+        What `measure` gives, (N, ...).
 
     Raises:
         ValueError: no tokens, a batch_size or chunk below 1, or other numbers of tokens and of `begins`.
@@ -176,6 +195,12 @@ def token_nats(
         """Return the states in which rows begin: those in which the rows before ended, the first the initial state."""
         return concatenate([model.initial_state(1), rows(gather_rows(ends, rank, world_size, all_reduce), 0, -1)])
 
+    def in_order(*parts: Tensor) -> Tensor:
+        """Return what was measured chunk by chunk, (time, batch, ...) each, of all tokens, (N, ...)."""
+        own_rows = torch.cat(parts).transpose(0, 1)
+        every = gather_rows(own_rows.flatten(1), rank, world_size, all_reduce)
+        return every.reshape(-1, *own_rows.shape[2:])[: len(tokens)]
+
     with evaluating(model):
         beginnings = model.initial_state(all_rows)
         if all_rows > 1:
@@ -183,18 +208,17 @@ def token_nats(
             for start in range(0, length, chunk):
                 _, state = advance(start, state)
             beginnings = handed_on(state)
-        losses: list[Tensor] = []
+        measured: list[Any] = []
         for _ in range(all_rows):
-            losses, state = [], map_state(Tensor.contiguous, rows(beginnings, first_row, last_row))
+            measured, state = [], map_state(Tensor.contiguous, rows(beginnings, first_row, last_row))
             for start in range(0, length, chunk):
                 outputs, state = advance(start, state)
-                losses.append(model.loss(outputs, targets[start : start + chunk]).double())
+                measured.append(measure(outputs, targets[start : start + chunk]))
             ends = handed_on(state)
             if _close(ends, beginnings):
                 break
             beginnings = ends
-        every = gather_rows(torch.cat(losses).t(), rank, world_size, all_reduce)
-        return every.flatten()[: len(tokens)]
+        return map_state(in_order, *measured)
 
 
 def _close(state: State, expected: State) -> bool:

@@ -91,7 +91,7 @@ def test_what_evaluate_measured_is_kept_and_shown(sgrnn: Commands, tiny: str, mi
     printed = {run: sgrnn.well("evaluate", run) for run in (tiny, mine)}
     sgrnn.well("evaluate", tiny, "--split", "valid")
     scores = json.loads(Path(tiny, "scores.json").read_text())
-    assert scores.keys() == {"test", "valid"}
+    assert scores.keys() == {"train-part", "test", "valid"}
     best = min(records_of(tiny), key=lambda record: record.get("valid_loss", 99.0))
     assert scores["valid"]["update"] == scores["test"]["update"] == best["update"]
     assert scores["valid"]["loss"] == pytest.approx(best["valid_loss"], rel=1e-6)

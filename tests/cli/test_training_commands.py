@@ -35,6 +35,10 @@ def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(
     assert len(sample) == len("a") + 30
     assert sample.startswith("a")
     assert f"validation perplexity {best:.2f} (best of 2 evaluations)" in end
+    (measured,) = [record for record in records if "train_part_loss" in record]
+    gap = min(record["valid_loss"] for record in records if "valid_loss" in record) - measured["train_part_loss"]
+    train = f"train perplexity {measured['train_part_perplexity']:.2f}, scored alike: a gap of {gap:.2f} nats per token"
+    assert train in end
     assert "the run lies in runs/tiny-1: metrics.jsonl, curves.png, tensorboard/, checkpoints/" in end
     assert end.endswith("next: sgrnn generate runs/tiny-1 --length 300\n")
     assert sgrnn.well("generate", "runs/tiny-1", "--length", 300)
@@ -45,6 +49,7 @@ def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(
         "fingerprint.json",
         "about.json",
         "metrics.jsonl",
+        "scores.json",
         "tensorboard",
         "checkpoints",
         "curves.png",
@@ -77,7 +82,7 @@ def test_a_finished_run_can_be_resumed_in_vain_from_any_folder(
     (folder / "other").mkdir()
     monkeypatch.chdir(folder / "other")
     again = sgrnn.well("resume", "../tiny", "--data", "../data")
-    assert again.splitlines()[-3] == f"validation perplexity {min(losses):.2f} (best of 2 evaluations)"
+    assert again.splitlines()[-4] == f"validation perplexity {min(losses):.2f} (best of 2 evaluations)"
     monkeypatch.chdir(folder)
     assert files_of("tiny/checkpoints") == before
 

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sgrnn.analysis.comparison import best_test, cautions, estimator_name, table_of, without_evaluation
+from sgrnn.analysis.comparison import adapted_tests, best_test, cautions, estimator_name, table_of, without_evaluation
 from sgrnn.analysis.differences import differences
 from sgrnn.analysis.report.plots import Plot, RunReport, draw_all
 from sgrnn.analysis.standing import standing_of
@@ -18,7 +18,9 @@ from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics.estimates import is_unknown
 from sgrnn.errors import InputError
 from sgrnn.training.about import read_about
+from sgrnn.training.best import best_record
 from sgrnn.training.display import score_text
+from sgrnn.training.generalization import TRAIN_PART, best_train_part
 from sgrnn.training.run import Run
 
 FIGURES = "figures"
@@ -133,7 +135,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         sizes = f"{parameters['model']:,}{synthesizer}"
     score = f"not measured: `sgrnn evaluate {run.folder}`"
     if test is not None:
-        score = f"{score_text(test)}; update {test['update']:,}, evaluated {_date(test['evaluated'])}"
+        score = _measured(test)
     conditions = run.fingerprint()["conditions"]
     last = [record["seconds"] for record in run.records()][-1:]
     return [
@@ -144,7 +146,22 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("began", _date(conditions[0]["time"]) if conditions else "not yet"),
         ("training", standing_of(run).text + "".join(f"; {seconds:,.0f} s" for seconds in last)),
         ("test score", score),
+        *((f"{split} score", _measured(adapted)) for split, adapted in adapted_tests(run)),
+        *([] if recipe.data is None else [("train and validation", _generalization(run))]),
     ]
+
+
+def _measured(score: Mapping[str, Any]) -> str:
+    return f"{score_text(score)}; update {score['update']:,}, evaluated {_date(score['evaluated'])}"
+
+
+def _generalization(run: Run) -> str:
+    """Return the losses on train and validation text, scored alike, and the gap between the two."""
+    part, best = best_train_part(run), best_record(run)
+    if part is None or best is None:
+        return f"not measured: `sgrnn evaluate {run.folder} --split {TRAIN_PART}`"
+    gap = best["valid_loss"] - part["loss"]
+    return f"loss {part['loss']:.4f} on as much of the train text, {best['valid_loss']:.4f}: a gap of {gap:.4f}"
 
 
 def _date(time: str) -> str:

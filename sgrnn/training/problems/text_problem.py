@@ -7,13 +7,15 @@ from sgrnn.config.build.model import build_model, require_cutoffs, reset_at
 from sgrnn.config.build.problem import build_stream
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import TokenFiles
-from sgrnn.models.evaluation import Score
+from sgrnn.models.cache import NeuralCache
+from sgrnn.models.dynamic import DynamicEvaluation
+from sgrnn.models.evaluation import Score, token_nats
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.span import Span
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.problems.problem import Problem
-from sgrnn.training.scoring import score_tokens
+from sgrnn.training.scoring import as_tensors, score_tokens
 
 
 @final
@@ -68,15 +70,39 @@ class TextProblem(Problem):
         """
         return self.exact_score(model, split, ranks).metrics()
 
-    def exact_score(self, model: SequenceModel, split: str, ranks: Ranks = ALONE) -> Score:
+    def exact_score(
+        self,
+        model: SequenceModel,
+        split: str,
+        ranks: Ranks = ALONE,
+        *,
+        dynamic: DynamicEvaluation | None = None,
+        cache: NeuralCache | None = None,
+    ) -> Score:
         """Return the score of a split as counts and nats.
+
+        Args:
+            model, split, ranks: as in `Problem.score`.
+            dynamic, cache: as in `sgrnn.score`.
 
         Raises:
             InputError: the corpus has no such split.
         """
         assert isinstance(model, LanguageModel), "as build_model makes it"
         file = self.files[split]
-        return score_tokens(model, file.array, self.files.eos_id, file.counts, ranks, begins=file.begins)[0]
+        return score_tokens(
+            model, file.array, self.files.eos_id, file.counts, ranks, begins=file.begins, dynamic=dynamic, cache=cache
+        )[0]
+
+    def train_part_loss(self, model: LanguageModel) -> float:
+        """Return the loss per token on the end of the train text, as many tokens as the validation text has.
+
+        The state is that before the first of them as if the text began there, but for the token that is read.
+        """
+        train, start = self.files["train"], max(0, self.files["train"].tokens - self.files["valid"].tokens)
+        tokens, begins = as_tensors(train.array[start:], None if train.begins is None else train.begins[start:])
+        first = int(train.array[start - 1]) if start else self.files.eos_id
+        return float(token_nats(model, tokens, first, begins=begins).mean())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the stream; see `Problem.state_dict`."""
