@@ -11,9 +11,10 @@ it is learned, of the stream and of its tenths.
 
 Methods. `truncated T`, a window of T steps; `averaged T`, with slow averages of gradients (Adam's first decay 0.99);
 `tbptt k1 k2`, an update every k1 steps through k2; `synthetic T n`, synthetic gradients n steps late (n is 8 if it is
-left out); `adjoint T n`, with the adjoint synthesizer; `future T n`, run ahead into a known future in the place of
-waiting; `shuffled T n`, across rows; `state T`, a perceptron that sees the state alone; `diagonal`, a linear recurrent
-core of as many units that do not meet, with exact RTRL, not for texts; for few units `snap-1`, `rtrl`.
+left out); `constants T n`, with gains for a synthesizer and no network; `adjoint T n`, with the adjoint one; `future T
+n`, run ahead into a known future in the place of waiting; `shuffled T n`, across rows; `state T`, a perceptron that
+sees the state alone; `diagonal`, a linear recurrent core of as many units that do not meet, with exact RTRL, not for
+texts; for few units `snap-1`, `rtrl`.
 
 Every run leaves a file under --out: stopped, the benchmark goes on when called again. --quick takes gaps of 2 and 3,
 one seed, and 2,000 steps.
@@ -42,7 +43,7 @@ from sgrnn.estimators.online import RTRL, SnAp1
 
 METHODS = [
     "truncated 1", "averaged 1", "tbptt 1 8", "tbptt 1 32", "tbptt 5 20", "truncated 20", "synthetic 1", "synthetic 5",
-    "adjoint 1", "future 1", "shuffled 1", "state 1", "diagonal",
+    "constants 1", "adjoint 1", "future 1", "shuffled 1", "state 1", "diagonal",
 ]  # fmt: skip
 WITHOUT = ("truncated", "averaged", "tbptt", "snap-1", "rtrl", "diagonal")  # a synthesizer
 ANSWERS = ("gap", "chain")  # tasks that are mastered, with vectors as inputs
@@ -81,9 +82,10 @@ def build_estimator(method: str, core: nn.Module, loss: Loss, sizes: tuple[int, 
                 state, outputs, inputs, window=window, hidden_size=32, rank=16, projection=16, aligned_size=None
             )
             return sgrnn.Delayed(sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer), late)
-    synthesizer = sgrnn.ErrorSynthesizer(
-        state, outputs, inputs, lookahead=late, hidden_size=64, rank=32, projection=32, near=2
-    )
+    synthesizer = (
+        sgrnn.DiagonalSynthesizer(state, outputs, lookahead=late) if kind == "constants"
+        else sgrnn.ErrorSynthesizer(state, outputs, inputs, lookahead=late)
+    )  # fmt: skip
     synthetic = sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer, shuffle=kind == "shuffled")
     return synthetic if kind == "future" else sgrnn.Delayed(synthetic)
 
