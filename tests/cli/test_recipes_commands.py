@@ -16,7 +16,7 @@ from .commands import Commands
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 UNLIKE = [
-    "copy-synthetic", "hierarchy-three-levels", "mnist-row-synthetic", "ptb-word-small", "quickstart",
+    "copy-synthetic", "hierarchy-three-levels", "mnist-row-synthetic", "ptb-word-awd", "ptb-word-small", "quickstart",
     "schedule-alternating-doubling", "schedule-grounded-half",
 ]  # fmt: skip
 
