@@ -149,7 +149,10 @@ def test_every_contender_trains_all_that_it_has_with_the_estimator_that_it_is_na
     monkeypatch.setattr(
         contenders, "build_estimator", lambda *given, **kw: estimators.append(build(*given, **kw)) or estimators[-1]
     )
-    for name in CONTENDERS.keys() - {"plain, compiled"}:
+    unable = {"plain, compiled"}
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # nor has torch's own LSTM under autocast, on such a processor
+        unable.add("plain, autocast")
+    for name in CONTENDERS.keys() - unable:
         optimizers.clear()
         estimators.clear()
         update = CONTENDERS[name](TINY)
