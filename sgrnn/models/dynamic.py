@@ -217,6 +217,6 @@ def _sequences(begins: Tensor | None, length: int) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _differentiable() -> Iterator[None]:
-    """Compute graphs, whatever the caller has said, and without cuDNN, which has no backward pass in evaluation mode."""
+    """Compute graphs, also under no_grad, and without cuDNN, which has no backward pass in evaluation mode."""
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         yield
