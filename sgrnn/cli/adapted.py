@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from math import exp
+from math import exp, inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -158,16 +158,22 @@ _FOR_DYNAMIC = 10_000  # tokens: every few of them take an update of all weights
 
 
 def _chosen(name: str, tried: "list[Tried]", tokens: int, console: Console) -> dict[str, Any]:
-    """Print what was tried, and return the best of it."""
-    best = min(tried, key=lambda each: each.loss)
+    """Print what was tried, and return the best of it.
+
+    Raises:
+        InputError: dynamic evaluation diverges by all of it.
+    """
+    best = min(tried, key=lambda each: each.loss if isfinite(each.loss) else inf)
     first, *others = best.settings
     title = f"{name}: perplexity of the first {tokens:,} tokens of the validation text"
     table = numbers_table(
         first.replace("_", " "), *(each.replace("_", " ") for each in others), "perplexity", title=title
     )
     for each in tried:
-        table.add_row(*(f"{value:g}" for value in each.settings.values()), f"{exp(min(each.loss, 700.0)):.2f}")
+        table.add_row(*(f"{value:g}" for value in each.settings.values()), _shown(each.loss))
     print_table(console, table)
+    if not isfinite(best.loss):
+        raise InputError("dynamic evaluation diverges by all that was tried: choose a smaller --learning-rate")
     edges = []
     for setting, value in best.settings.items():
         values = sorted({each.settings[setting] for each in tried})
@@ -176,6 +182,11 @@ def _chosen(name: str, tried: "list[Tried]", tokens: int, console: Console) -> d
     shown = ", ".join(f"{setting.replace('_', ' ')} {value:g}" for setting, value in best.settings.items())
     console.print(f"{name}: {shown}" + (f" (at the edge of what was tried: {', '.join(edges)})" if edges else ""))
     return best.settings
+
+
+def _shown(loss: float) -> str:
+    perplexity = exp(loss) if loss < 700 else inf
+    return f"{perplexity:.2f}" if perplexity < 1e6 else f"{perplexity:.2g}"
 
 
 @contextmanager

@@ -76,10 +76,14 @@ def evaluate(
         dynamic, sgd, learning_rate, decay, window, cache, weight, flatness, size, choose_on
     )  # fmt: skip
     adaptation.check()
+    from sgrnn.training.generalization import TRAIN_PART
     from sgrnn.training.run import Run
 
     opened = Run.open(run)
     adaptation.require_text(opened)
+    if split == TRAIN_PART and adaptation:
+        option = "--dynamic" if dynamic else "--cache"
+        raise InputError(f"--split {TRAIN_PART} is for the generalization gap, without adaptation: remove {option}")
     if text is not None:
         if split is not None:
             raise InputError(f"--text names the text to score: remove --split {split}")
@@ -119,7 +123,7 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
     if isinstance(problem, TextProblem):
         assert isinstance(model, LanguageModel), "as a text's problem builds it"
         files = problem.files
-        if split == TRAIN_PART and not adaptation:
+        if split == TRAIN_PART:
             with threads_for(run.recipe, problem.build_model):
                 metrics = train_part_metrics(problem, model)
             console.print(f"{problem.name} {split}: {score_text(metrics)}")

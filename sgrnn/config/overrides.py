@@ -63,7 +63,7 @@ def _split(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
     while items:
         item = items.pop(0)
         name, equals, value = item.partition("=")
-        if not name.startswith("--") or "." not in name:
+        if not name.startswith("--") or ("." not in name and not _leaves_out(name[2:], value)):
             value = value if equals or not items or items[0].startswith("--") else items[0]
             raise InputError(
                 f"command line: expected an override like --gradient.window=5, got {item!r}{_guess(name, value)}"
@@ -73,6 +73,12 @@ def _split(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
                 raise InputError(f"command line: {name} needs a value, like {name}=5")
             value = items.pop(0)
         yield tuple(name[2:].split(".")), value
+
+
+def _leaves_out(name: str, value: str) -> bool:
+    """Return True where a whole section is set to null, which may be."""
+    known = Recipe.model_fields.get(name)
+    return known is not None and takes_nothing(known.annotation) and value in ("~", "null")
 
 
 def _guess(name: str, value: str) -> str:
@@ -88,8 +94,9 @@ def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value:
     for part in field[:-1]:
         known = schema.model_fields.get(part) if schema else None
         kind = getattr(getattr(known, "default", None), "kind", None)
-        # A section that the recipe leaves out is of its default kind.
-        inner = section.setdefault(part, {} if kind is None else {"kind": kind})
+        if section.get(part) is None:  # a section that the recipe leaves out is of its default kind
+            section[part] = {} if kind is None else {"kind": kind}
+        inner = section[part]
         if not isinstance(inner, dict):
             dashes = "--" if source == "command line" else ""
             raise InputError(f"{source}: {dashes}{'.'.join(field)}: {part} is no section but {inner!r}")

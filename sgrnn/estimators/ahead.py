@@ -72,13 +72,14 @@ def _tells(of_targets: Callable[..., Any] | None, loss: Loss) -> bool:
 
 
 def gradients_ahead(
-    windows: Windows, loss: Loss, future: Span, run: int, rest: Tensor | None, all_reduce: AllReduce | None
+    windows: Windows, loss: Loss, span: Span, future: Span, run: int, rest: Tensor | None, all_reduce: AllReduce | None
 ) -> list[Tensor]:
     """Return the output gradients of the steps after a span, in consecutive parts (steps, B, output_size).
 
     Args:
         windows: those before these steps.
         loss: as in `GradientEstimator`.
+        span: before these steps.
         future: the steps.
         run: how many of them the model is run over; for those after them targets alone must do.
         rest: the `constant_part` of the span's output gradients, where it is run over less than all.
@@ -86,7 +87,7 @@ def gradients_ahead(
     """
     parts = []
     if (first := first_steps(future, run)) is not None:
-        parts.append(output_gradients(forward_and_back(windows.model, loss, first, windows.final_state)))
+        parts.append(output_gradients(forward_and_back(windows.model, loss, span, first, windows.final_state)))
     if future.steps > run:
         assert rest is not None, "given where the model is run over less than all"
         parts.append(from_targets(windows.model, between(future.targets, run, future.steps), rest, all_reduce))
@@ -136,8 +137,11 @@ def _of_targets(model: nn.Module, targets: Steps) -> Tensor:
     return at_least_float32(of_targets(targets))
 
 
-def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -> Any:
-    """Run the steps after a span, and return the outputs, with the gradient of their summed loss in ``.grad``."""
+def forward_and_back(model: nn.Module, loss: Loss, span: Span, future: Span, state: State) -> Any:
+    """Run the steps after a span, and return the outputs, with the gradient of their summed loss in ``.grad``.
+
+    A penalty on outputs weighs as in the span: as if the next one were as long.
+    """
     # What the next span draws at random, and what it makes of statistics, stays what it was.
     with forked_random(future.device), kept_buffers(model):
         with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
@@ -146,7 +150,7 @@ def forward_and_back(model: nn.Module, loss: Loss, future: Span, state: State) -
         with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
             losses = loss(outputs, future.targets)
             if (regularization := activation_regularization(model)) is not None:
-                losses = losses + regularization(outputs)
+                losses = losses + regularization(outputs, None, future.is_first, span.steps)
     torch.autograd.backward(losses, torch.ones_like(losses), inputs=floating_leaves(outputs))
     return outputs
 

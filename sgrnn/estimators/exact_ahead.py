@@ -86,7 +86,8 @@ class ExactAhead(GradientEstimator):
         span, tokens = span.with_future(first_steps(span.future, self.lookahead)), span.size
         parts = [output_gradients(outputs) * tokens]
         if span.future is not None:
-            parts.append(output_gradients(forward_and_back(self.model, self.loss, span.future, windows.final_state)))
+            beyond = forward_and_back(self.model, self.loss, span, span.future, windows.final_state)
+            parts.append(output_gradients(beyond))
         ahead = steps_after(span, windows.boundaries[first:], self.lookahead)
         seen, continuing = Lookahead(ahead.inputs(span), ahead.valid, ahead.take(torch.cat(parts))), None
         if not is_finite(

@@ -86,7 +86,9 @@ class BoundaryReader(RunningMeans):
             rest: the `constant_part` of the span's output gradients; None where the model is run over the whole future.
             all_reduce: sums over the processes, where several share a batch.
         """
-        return [] if span.future is None else gradients_ahead(windows, loss, span.future, self.run, rest, all_reduce)
+        if span.future is None:
+            return []
+        return gradients_ahead(windows, loss, span, span.future, self.run, rest, all_reduce)
 
     def mean_square(self, total: float, count: float, all_reduce: AllReduce | None) -> float:
         """Return the mean square of a span's output gradients over all processes, from this one's `squares`."""

@@ -13,7 +13,7 @@ authors' own program.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -82,8 +82,15 @@ class DynamicEvaluation:
 
 
 def learning_parameters(model: nn.Module) -> list[Tensor]:
-    """Return the parameters that dynamic evaluation changes: those that require a gradient, each once."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """Return the parameters that dynamic evaluation changes: those that require a gradient, each once.
+
+    Raises:
+        InputError: there are none.
+    """
+    learning: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not learning:
+        raise InputError("dynamic evaluation needs parameters that require a gradient, got a model with none")
+    return learning
 
 
 def gradient_rms(
@@ -208,6 +215,8 @@ def _sequences(begins: Tensor | None, length: int) -> Iterator[tuple[int, int]]:
     return pairwise(sorted({0, *starts, length}))
 
 
-def _differentiable() -> AbstractContextManager[None]:
-    """Keep recurrent layers from cuDNN's kernels, which have no backward pass in evaluation mode."""
-    return torch.backends.cudnn.flags(enabled=False)
+@contextmanager
+def _differentiable() -> Iterator[None]:
+    """Compute graphs, also under no_grad, and without cuDNN, which has no backward pass in evaluation mode."""
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        yield

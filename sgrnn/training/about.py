@@ -37,7 +37,7 @@ def keep_score(run: Run, split: str, update: int, metrics: Mapping[str, float]) 
 
     Args:
         run: the run.
-        split: train, valid or test.
+        split: train, valid or test, with the name of an adaptation behind it, or train-part.
         update: of the checkpoint.
         metrics: as `Problem.score` gives them.
 

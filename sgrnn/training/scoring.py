@@ -64,8 +64,8 @@ def score(
         cache: settings of a neural cache; None for none. With both, it remembers the outputs of the copy that learns.
 
     Raises:
-        InputError: no text, a file that is none, a text that the tokenizer cannot encode, or a tokenizer that does not
-            know its train text or is not the model's.
+        InputError: no text, a file that is none, a text that the tokenizer cannot encode, a tokenizer that does not
+            know its train text or is not the model's, or dynamic evaluation that diverges.
     """
     return _scored(model, tokenizer, text, "the text", dynamic, cache)[0]
 
@@ -119,6 +119,9 @@ def score_tokens(
         ranks: the processes that share the work; all of them get the same score. Adaptation is not shared.
         begins: (N,) bool, the tokens before which the state is reset; None for none but the first.
         dynamic, cache: as in `score`.
+
+    Raises:
+        InputError: dynamic evaluation diverges.
     """
     text, marks = as_tensors(tokens, begins)
     if dynamic is None and cache is None:
@@ -130,6 +133,11 @@ def score_tokens(
         nats, outputs = nats_and_outputs(model, text, eos_id, marks, dynamic)
         if cache is not None:
             nats = mixed_nats(nats, cache_log_chances(outputs, text, cache.flatness, cache.size, marks), cache.weight)
+        if dynamic is not None and not bool(nats.isfinite().all()):
+            raise InputError(
+                f"dynamic evaluation diverges by learning_rate {dynamic.learning_rate:g} and decay {dynamic.decay:g}: "
+                "choose a smaller learning rate"
+            )
     words, characters, size, unknown = counts
     whole = Score(
         float(nats.sum()), len(tokens), words, characters, size, unknown.replaced, unknown.nats, unknown.written

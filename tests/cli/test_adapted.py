@@ -92,8 +92,9 @@ def test_the_train_part_is_a_split_that_is_measured_on_demand(sgrnn: Commands, m
     perplexity = measured["train_part_perplexity"]
     assert printed == f"text train-part: loss {measured['train_part_loss']:.4f}, perplexity {perplexity:.2f}\n"
     assert json.loads(Path(mine, "scores.json").read_text())["train-part"]["update"] == measured["best_update"]
-    message = sgrnn.refused("evaluate", mine, "--split", "train-part", *SGD)
-    assert message.endswith("has no split named 'train-part'; expected one of train, valid, test")
+    for options in (SGD, CACHE):
+        message = sgrnn.refused("evaluate", mine, "--split", "train-part", *options)
+        assert message == (f"--split train-part is for the generalization gap, without adaptation: remove {options[0]}")
 
 
 def test_a_model_of_lines_adapts_within_each_line(sgrnn: Commands, folder: Path) -> None:
@@ -126,6 +127,18 @@ def test_settings_without_what_they_are_for_and_out_of_range_are_refused(sgrnn: 
         assert outcome.status == 2
         assert f"Invalid value for '{options[1]}'" in outcome.err
     assert sgrnn.refused("evaluate", mine, *SGD, "--split", "tset").endswith("expected one of train, valid, test")
+
+
+def test_what_diverges_is_not_chosen_and_no_score(sgrnn: Commands, mine: str) -> None:
+    kept = Path(mine, "scores.json").read_text()
+    steep = ("--dynamic", "--sgd", "--window", 1, "--learning-rate", 1e38)
+    assert sgrnn.refused("evaluate", mine, *steep, "--decay", 0) == (
+        "dynamic evaluation diverges by learning_rate 1e+38 and decay 0: choose a smaller learning rate"
+    )
+    assert sgrnn.refused("evaluate", mine, *steep).endswith(
+        "dynamic evaluation diverges by all that was tried: choose a smaller --learning-rate"
+    )
+    assert Path(mine, "scores.json").read_text() == kept
 
 
 def test_what_is_chosen_needs_the_texts_of_the_run(sgrnn: Commands) -> None:

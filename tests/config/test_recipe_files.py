@@ -7,7 +7,7 @@ from recipe_texts import TEXT, mistakes, task_recipe, text_recipe
 
 from sgrnn.config.files import dump_recipe, find_recipe, load_recipe, parse_recipe, shipped_recipes
 from sgrnn.config.gradient import BPTTConfig, SyntheticGradientsConfig, TruncatedBPTTConfig
-from sgrnn.config.optimization import AdamConfig, CosineConfig, StepDecayConfig
+from sgrnn.config.optimization import AdamConfig, CosineConfig, ExponentialAverageConfig, StepDecayConfig
 from sgrnn.config.synthesizers import ErrorSynthesizerConfig, MLPSynthesizerConfig
 from sgrnn.config.tasks import AddingConfig, CopyConfig, MnistConfig, RecallConfig, RepeatCopyConfig
 from sgrnn.errors import InputError
@@ -184,6 +184,19 @@ def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
     data = load_recipe("../there/mine.yaml", ["--data.valid=valid.txt"]).data
     assert data is not None
     assert (data.train, data.valid, data.test) == (there / "book.txt", here / "valid.txt", Path("/abs/test.txt"))
+
+
+def test_a_section_that_may_be_null_is_begun_and_left_out_by_overrides() -> None:
+    written = dump_recipe(text_recipe())  # with all that is null
+    overrides = ("--average.kind=exponential", "--average.decay=0.9", "--training.diagnosis.every=4")
+    recipe = parse_recipe(written, "mine.yaml", None, overrides)
+    assert recipe.average == ExponentialAverageConfig(decay=0.9)
+    assert recipe.training.diagnosis is not None
+    assert recipe.training.diagnosis.every == 4
+    again = parse_recipe(dump_recipe(recipe), "mine.yaml", None, ("--average=null", "--training.diagnosis=null"))
+    assert again == text_recipe()
+    with pytest.raises(InputError, match=r"^command line: expected an override like --gradient\.window=5, got '--gra"):
+        parse_recipe(written, "mine.yaml", None, ("--gradient=null",))
 
 
 @pytest.mark.parametrize(

@@ -222,3 +222,18 @@ def test_the_gradients_of_another_model_are_refused() -> None:
         gradient_rms(make_language_model(), make_tokens(0), FIRST)
     with pytest.raises(ValueError, match=r"^tokens must be at least 1, got 0$"):
         dynamic_nats(make_language_model(), make_tokens(0), FIRST, DynamicEvaluation())
+
+
+def test_it_learns_where_its_caller_wants_no_graphs_and_not_where_nothing_can() -> None:
+    model, tokens = make_language_model(), make_tokens()
+    expected = dynamic_nats(model, tokens, FIRST, DynamicEvaluation())[0]
+    with torch.no_grad():
+        assert torch.equal(dynamic_nats(model, tokens, FIRST, DynamicEvaluation())[0], expected)
+        assert len(gradient_rms(model, tokens, FIRST)) == len(list(model.parameters()))
+    model.requires_grad_(False)
+    for call in (
+        lambda: dynamic_nats(model, tokens, FIRST, DynamicEvaluation()),
+        lambda: gradient_rms(model, tokens, 0),
+    ):
+        with pytest.raises(InputError, match=r"^dynamic evaluation needs parameters that require a gradient, got a "):
+            call()
