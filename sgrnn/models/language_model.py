@@ -41,8 +41,8 @@ class LanguageModel(SequenceModel):
             before dropout: `locked_dropout` must be True, or `output_dropout` 0.
         initial_range: all parameters are drawn uniformly from (-initial_range, initial_range); None leaves torch's
             defaults, and draws the embedding from (-0.1, 0.1).
-        output: output layer in the place of a plain one, which reads `output_size` features, is not tied, and computes in its
-            own precision alone.
+        output: output layer in the place of a plain one, which reads `output_size` features, is not tied, and computes
+            in its own precision alone.
         output_precision: of the output layer's matrix products in training; None for that of the parameters, in
             which the core and its state always are. Evaluation ignores this and is exact.
 
