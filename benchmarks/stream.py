@@ -192,6 +192,14 @@ def show(records: list[Record]) -> None:
                     some = "" if len(found) == len(values) else f", {len(found)} of {len(values)}"
                     cells[method, str(length)] = f"{median(found):.4g}{some}" if found else "never"
         print_by_column(cells, f"{task}, {metric}")
+        tenths: dict[tuple[str, str], list[float]] = {}
+        for record in best:
+            for number, value in enumerate(record.get("tenths", []), start=1):
+                tenths.setdefault((f"{record['method']}, {record['length']}", f"{number}"), []).append(value)
+        if tenths:
+            print_by_column(
+                {place: f"{median(values):.3f}" for place, values in tenths.items()}, f"{task}, {metric}, by tenth"
+            )
 
 
 def run(asked: argparse.Namespace) -> Iterator[Record]:

@@ -1,6 +1,7 @@
 """Streams that `benchmarks/stream.py` learns from, and when it says that a gap is mastered."""
 
 from itertools import islice, pairwise
+from math import log
 from typing import Any
 
 import pytest
@@ -59,3 +60,12 @@ def test_mastered_within_a_budget_of_steps_or_seconds(capsys: pytest.CaptureFixt
     assert [r["value"] for r in records] == [400, 3.0, None, None, None, None]
     show(records)
     assert cells(capsys.readouterr().out)["synthetic 1 2"] == ["400, 1 of 3"]
+
+
+def test_texts_are_shown_whole_and_by_tenths(capsys: pytest.CaptureFixture[str]) -> None:
+    curve = [[step, 0.0, log(2) * bits] for step, bits in enumerate([4.0] * 5 + [2.0] * 5, start=1)]
+    found = records_of(Condition(SMALL | {"task": "text"}), {"mastered": None, "curve": curve, "seconds": 1.0})
+    assert [record["value"] for record in found] == [pytest.approx(3.0)]
+    show(found)
+    shown = cells(capsys.readouterr().out)
+    assert shown["synthetic 1 2, 2"] == ["4.000"] * 5 + ["2.000"] * 5
