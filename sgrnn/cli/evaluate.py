@@ -76,11 +76,12 @@ def evaluate(
         dynamic, sgd, learning_rate, decay, window, cache, weight, flatness, size, choose_on
     )  # fmt: skip
     adaptation.check()
-    from sgrnn.training.generalization import TRAIN_PART
     from sgrnn.training.run import Run
 
     opened = Run.open(run)
     adaptation.require_text(opened)
+    from sgrnn.training.generalization import TRAIN_PART  # loads torch, which is not needed to refuse a folder
+
     if split == TRAIN_PART and adaptation:
         option = "--dynamic" if dynamic else "--cache"
         raise InputError(f"--split {TRAIN_PART} is for the generalization gap, without adaptation: remove {option}")
