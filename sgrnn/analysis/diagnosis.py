@@ -32,6 +32,11 @@ FILE = "diagnosis.json"
 _RECOVERED = 40  # spans, each run several times
 
 
+def has_boundaries(run: Run) -> bool:
+    """Tell whether a run's gradients cross boundaries in time, which are what a diagnosis looks at."""
+    return not isinstance(run.recipe.gradient, OnlineConfig | DecoupledConfig)
+
+
 def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, Any]:
     """Measure all metrics at a run's best checkpoint, on the spans that it would have trained on next.
 
@@ -48,10 +53,9 @@ def diagnose(run: Run, folder: Path, *, horizon: int, spans: int) -> dict[str, A
     Raises:
         InputError: there is no checkpoint, it is not that of the run, or the metrics cannot be measured on so few.
     """
-    if isinstance(gradient := run.recipe.gradient, OnlineConfig | DecoupledConfig):
-        raise InputError(
-            f"{run.folder}: gradient.kind {gradient.kind} has no boundaries, which are what a diagnosis looks at"
-        )
+    if not has_boundaries(run):
+        kind = run.recipe.gradient.kind
+        raise InputError(f"{run.folder}: gradient.kind {kind} has no boundaries, which are what a diagnosis looks at")
     trained = open_trained(run, problem_of(run, folder))
     with threads_for(run.recipe, trained.problem.build_model):
         return _measure(trained, horizon, spans)

@@ -26,7 +26,7 @@ def report(
     """
     opened = open_runs(runs)
     from sgrnn.analysis.comparison import without_evaluation
-    from sgrnn.analysis.diagnosis import read_diagnosis
+    from sgrnn.analysis.diagnosis import has_boundaries, read_diagnosis
     from sgrnn.analysis.report import RunReport, write_report
 
     reports = [RunReport(run, read_diagnosis(run), _sample(run)) for run in opened]
@@ -42,7 +42,7 @@ def report(
     for line in without_evaluation(opened):
         console.print(line)
     for each in reports:
-        if each.diagnosis is None:
+        if each.diagnosis is None and has_boundaries(each.run):
             console.print(f"not diagnosed yet: sgrnn diagnose {each.run.folder}")
 
 

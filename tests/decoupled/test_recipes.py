@@ -10,7 +10,7 @@ from torch import nn
 
 from sgrnn import LSTM, Span
 from sgrnn.analysis.comparison import estimator_name
-from sgrnn.analysis.diagnosis import diagnose
+from sgrnn.analysis.diagnosis import diagnose, has_boundaries
 from sgrnn.analysis.verdict import worth
 from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.files import parse_recipe, shipped_recipes
@@ -144,6 +144,7 @@ def test_a_run_learns_logs_its_interfaces_and_resumes_to_the_same_end(
     last = [record for record in whole.records() if "valid_loss" in record][-1]
     assert 0 <= last["valid_accuracy"] <= 1
     assert worth(whole, None).startswith("decoupled gradients cross layers and not steps")
+    assert not has_boundaries(whole)
     with pytest.raises(InputError, match=r"gradient.kind decoupled has no boundaries"):
         diagnose(whole, stand_ins, horizon=2, spans=2)
 
