@@ -70,8 +70,6 @@ class DiagonalRTRL(GradientEstimator):
     With e_w the derivative of a unit by w, e_w' = decay e_w + ∂h'/∂w. Sequences begin with the first span alone.
     """
 
-    model: DiagonalCore
-
     def __init__(self, model: DiagonalCore, loss: Loss) -> None:
         super().__init__(model, loss)
         self.influence: tuple[Tensor, Tensor, Tensor] | None = None  # of decays, of gains, of B
@@ -80,10 +78,13 @@ class DiagonalRTRL(GradientEstimator):
         """Run a span step by step; see `GradientEstimator.backward`."""
         if state is None:
             self.influence = None
-        units = torch.complex(*(self.model.initial_state(span.batch_size) if state is None else state))
-        coefficients = self.model.coefficients()
+        core = self.model
+        assert isinstance(core, DiagonalCore), "as it was made"
+        units = torch.complex(*(core.initial_state(span.batch_size) if state is None else state))
+        coefficients = core.coefficients()
         decay, gain, into = (each.detach() for each in coefficients)
-        influence = self.influence or (torch.zeros_like(units),) * 2 + (units.new_zeros(*units.shape, into.shape[1]),)
+        none = torch.zeros_like(units)
+        influence = self.influence or (none, none, units.new_zeros(*units.shape, into.shape[1]))
         steps, influences = [], []
         for inputs in span.inputs.to(into):
             drive = inputs @ into.T
@@ -96,7 +97,7 @@ class DiagonalRTRL(GradientEstimator):
             influences.append(influence)
         self.influence = influence
         lived = torch.stack(steps).requires_grad_()
-        objective = mean_loss(self.loss, self.model.outputs(lived, span.inputs), span)
+        objective = mean_loss(self.loss, core.outputs(lived, span.inputs), span)
         objective.backward()
         assert lived.grad is not None, "the outputs read the units"
         of_decay, of_gain, of_into = (torch.stack(each).conj() for each in zip(*influences, strict=True))

@@ -7,7 +7,7 @@ import torch
 from tolerances import assert_close, assert_identical
 
 from sgrnn.cores import GRU, LSTM, RNN
-from sgrnn.cores.dropout import recorded_masks
+from sgrnn.cores.dropout import Dropout, recorded_masks
 from sgrnn.state import leaves, map_state
 
 
@@ -25,6 +25,7 @@ def test_dropout_is_between_layers_and_nowhere_else() -> None:
     torch.manual_seed(0)
     core = LSTM(4, 5, 3, dropout=0.5).double()
     inputs, state = torch.randn(6, 2, 4).double(), core.initial_state(2)
+    assert isinstance(core.dropout, Dropout)
     with recorded_masks(core):
         outputs, after = core(inputs, state)
         masks = list(core.dropout.recording or [])
