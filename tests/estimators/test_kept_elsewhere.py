@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from models import squared_error
 from torch import nn
 
 from sgrnn import LSTM, Delayed, GradientEstimator, Span, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.past import Past
 from sgrnn.estimators.waiting import Waiting
-from tests.models import squared_error
 
 MAKES: dict[str, Callable[[nn.Module], GradientEstimator]] = {
     "delayed": lambda core: Delayed(SyntheticGradients(core, squared_error, 1, lookahead=2)),
