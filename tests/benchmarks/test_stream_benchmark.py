@@ -44,12 +44,17 @@ def test_a_text_is_read_once_in_rows() -> None:
 
 
 @pytest.mark.parametrize("method", [*METHODS, "snap-1", "rtrl"])
-def test_every_method_learns_from_a_stream(method: str) -> None:
-    result = train(**{**SMALL, "method": method})
-    assert result["steps"] == 520 or result["mastered"]
-    if method != "future 1":
-        chain = train(**{**SMALL, "method": method, "task": "chain", "steps": 60.0})
-        assert chain["steps"] == 60
+def test_every_method_takes_every_step_of_a_stream(method: str) -> None:
+    for task in ("gap", "chain") if method != "future 1" else ("gap",):
+        assert train(**{**SMALL, "method": method, "task": task, "steps": 60.0})["steps"] == 60
+
+
+def test_a_curve_has_a_point_for_every_500_answers() -> None:
+    result = train(**{**SMALL, "method": "truncated 1"})
+    assert (result["steps"], result["mastered"]) == (520, None)
+    ((step, _, loss),) = result["curve"]
+    assert step == 500
+    assert 0.5 < loss < 1, "nothing can be learned of a gap of two steps by windows of one"
 
 
 def test_mastered_within_a_budget_of_steps_or_seconds(capsys: pytest.CaptureFixture[str]) -> None:
