@@ -6,8 +6,9 @@ Tasks. `gap`: random bits, each to be repeated so many steps later. `chain`: a c
 of noise, the memory chain of streaming reinforcement learning as supervised recall. `text`: the characters of Penn
 Treebank in one pass; `change`: of Penn Treebank, of Python's documentation, and of Penn Treebank again, its length that
 of each in thousands of characters. What counts of the first two is when the loss of the last 500 answers falls under a
-tenth of what no memory costs, in steps and in seconds of the process; of texts the bits per character, predicted before
-it is learned, of the stream and of its tenths.
+tenth of what no memory costs, in steps and in seconds of the process; where a shorter length was not mastered, a longer
+one is not tried and counts as never. Of texts it is the bits per character, predicted before it is learned, of the
+stream and of its tenths.
 
 Methods. `truncated T`, a window of T steps; `averaged T`, with slow averages of gradients (Adam's first decay 0.99);
 `tbptt k1 k2`, an update every k1 steps through k2; `synthetic T n`, synthetic gradients n steps late (n is 8 if it is
@@ -30,64 +31,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diagonal import DiagonalCore, DiagonalRTRL
+from diagonal import DiagonalCore
 from endless import open_stream
 from frame import Condition, Record, add_training_options, benchmark, best_settings, grid, positive, run_all, whole
 from known_future import Ahead
 from shown import print_by_column
+from stream_methods import METHODS, WITHOUT, build_estimator
 from torch import Tensor, nn
 
 import sgrnn
-from sgrnn.estimators import GradientEstimator, Loss
-from sgrnn.estimators.online import RTRL, SnAp1
 
-METHODS = [
-    "truncated 1", "averaged 1", "tbptt 1 8", "tbptt 1 32", "tbptt 5 20", "truncated 20", "synthetic 1", "synthetic 5",
-    "constants 1", "adjoint 1", "future 1", "shuffled 1", "state 1", "diagonal",
-]  # fmt: skip
-WITHOUT = ("truncated", "averaged", "tbptt", "snap-1", "rtrl", "diagonal")  # a synthesizer
 ANSWERS = ("gap", "chain")  # tasks that are mastered, with vectors as inputs
 EVERY, FORGOTTEN = 500, 0.1  # answers, and the share of what no memory costs, log 2
-
-
-def build_estimator(method: str, core: nn.Module, loss: Loss, sizes: tuple[int, int, int]) -> GradientEstimator:
-    """Return the estimator of a method.
-
-    Args:
-        method: its name and numbers.
-        core, loss: as everywhere.
-        sizes: features of state, outputs and inputs.
-    """
-    kind, *numbers = method.split()
-    window, late = (*map(int, numbers), 0, 0)[:2]
-    late = late or 8
-    state, outputs, inputs = sizes
-    match kind:
-        case "truncated" | "averaged":
-            return sgrnn.TruncatedBPTT(core, loss, window)
-        case "tbptt":
-            return sgrnn.TruncatedBPTT(core, loss, late, every=window)
-        case "snap-1":
-            return SnAp1(core, loss)
-        case "rtrl":
-            return RTRL(core, loss)
-        case "diagonal":
-            assert isinstance(core, DiagonalCore)
-            return DiagonalRTRL(core, loss)
-        case "state":
-            synthesizer = sgrnn.MLPSynthesizer(state)
-            return sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer, remove_mean=True)
-        case "adjoint":
-            synthesizer = sgrnn.AdjointSynthesizer(
-                state, outputs, inputs, window=window, hidden_size=32, rank=16, projection=16, aligned_size=None
-            )
-            return sgrnn.Delayed(sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer), late)
-    synthesizer = (
-        sgrnn.DiagonalSynthesizer(state, outputs, lookahead=late) if kind == "constants"
-        else sgrnn.ErrorSynthesizer(state, outputs, inputs, lookahead=late)
-    )  # fmt: skip
-    synthetic = sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer, shuffle=kind == "shuffled")
-    return synthetic if kind == "future" else sgrnn.Delayed(synthetic)
 
 
 def train(
@@ -206,21 +161,36 @@ def run(asked: argparse.Namespace) -> Iterator[Record]:
     """Train every condition."""
     if asked.quick:
         asked.lengths, asked.seeds, asked.steps, asked.seconds, asked.tasks = [2, 3], asked.seeds[:1], 2e3, 1.0, ["gap"]
+    failed: set[tuple[Any, ...]] = set()
+    for length in sorted(asked.lengths):
+        conditions = list(_conditions(asked, length))
+        for hopeless in [each for each in conditions if _attempt(each) in failed]:
+            conditions.remove(hopeless)
+            yield from records_of(hopeless, {"mastered": None})
+        for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
+            records = records_of(condition, result)
+            print(f"{condition.name}: {', '.join(str(record['value']) for record in records)}", flush=True)
+            if result["mastered"] is None and condition.fields["task"] in ANSWERS:
+                failed.add(_attempt(condition))
+            yield from records
+
+
+def _conditions(asked: argparse.Namespace, length: int) -> Iterator[Condition]:
+    """Yield what is asked for at a length, each once."""
     fixed = {name: getattr(asked, name) for name in ("steps", "seconds", "hidden_size", "rows")}
-    conditions = []
-    for fields in grid(
-        task=asked.tasks, length=asked.lengths, seed=asked.seeds, method=asked.methods, rate=asked.rates,
-        synthesizer_rate=asked.synthesizer_rates,
-    ):  # fmt: skip
+    for fields in grid(task=asked.tasks, length=[length], seed=asked.seeds, method=asked.methods, rate=asked.rates,
+                       synthesizer_rate=asked.synthesizer_rates):  # fmt: skip
         if fields["method"].split()[0] in WITHOUT:
+            if fields["synthesizer_rate"] != asked.synthesizer_rates[0]:
+                continue
             fields["synthesizer_rate"] = 0.0
         if fields["method"] != "diagonal" or fields["task"] in ANSWERS:
-            conditions.append(Condition(fields | fixed))
-    conditions = list({condition.name: condition for condition in conditions}.values())
-    for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
-        records = records_of(condition, result)
-        print(f"{condition.name}: {', '.join(str(record['value']) for record in records)}", flush=True)
-        yield from records
+            yield Condition(fields | fixed)
+
+
+def _attempt(condition: Condition) -> tuple[Any, ...]:
+    """Return what an attempt at growing lengths has in common."""
+    return tuple(condition.fields[name] for name in ("task", "seed", "method", "rate", "synthesizer_rate"))
 
 
 def options(made: argparse.ArgumentParser) -> None:

@@ -1,7 +1,9 @@
 """Streams that `benchmarks/stream.py` learns from, and when it says that a gap is mastered."""
 
+from argparse import Namespace
 from itertools import islice, pairwise
 from math import log
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 from endless import memory_chain, repeat_after, text
 from frame import Condition
 from readings import cells
-from stream import METHODS, records_of, show, train
+from stream import records_of, run, show, train
+from stream_methods import METHODS
 
 SMALL: dict[str, Any] = {
     "task": "gap", "method": "synthetic 1 2", "length": 2, "rate": 1e-2, "synthesizer_rate": 1e-2, "seed": 0,
@@ -65,6 +68,19 @@ def test_mastered_within_a_budget_of_steps_or_seconds(capsys: pytest.CaptureFixt
     assert [r["value"] for r in records] == [400, 3.0, None, None, None, None]
     show(records)
     assert cells(capsys.readouterr().out)["synthetic 1 2"] == ["400, 1 of 3"]
+
+
+def test_where_a_length_is_not_mastered_longer_ones_are_not_tried_and_count_as_never(tmp_path: Path) -> None:
+    asked = Namespace(
+        tasks=["gap"], lengths=[3, 2], seeds=[0], methods=["truncated 1", "tbptt 1 2"], rates=[1e-2],
+        synthesizer_rates=[1e-2, 1e-3], steps=20.0, seconds=1e-3, hidden_size=4, rows=2, out=tmp_path, jobs=1,
+        quick=False,
+    )  # fmt: skip
+    found = [
+        (record["length"], record["method"], record["value"]) for record in run(asked) if "steps" in record["metric"]
+    ]
+    assert found == [(length, method, None) for length in (2, 3) for method in ("truncated 1", "tbptt 1 2")]
+    assert [path.name[:11] for path in tmp_path.iterdir()] == ["gap-length2"] * 2
 
 
 def test_texts_are_shown_whole_and_by_tenths(capsys: pytest.CaptureFixture[str]) -> None:
