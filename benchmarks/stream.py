@@ -107,25 +107,32 @@ def open_forget_gates(core: nn.Module) -> None:
                 parameter[len(parameter) // 4 : len(parameter) // 2] = 1
 
 
-def records_of(condition: Condition, result: Record) -> list[Record]:
-    """Return records of when a gap was mastered, or of the bits per character of every tenth of a text."""
+def records_of(condition: Condition, result: Record | None) -> list[Record]:
+    """Return records of when a gap was mastered, or of a text's bits per character, and of a step's time.
+
+    Args:
+        condition: what was asked for.
+        result: what `train` returned; None where it was not tried.
+    """
     fields = condition.fields
     if fields["task"] in ANSWERS:
-        within = [fields["steps"], fields["seconds"]]
-        found = result["mastered"] or [None, None]
-        return [
+        found = (result and result["mastered"]) or [None, None]
+        records = [
             {
                 "metric": f"{name} until mastered",
-                "value": value if value is not None and value <= most else None,
-                **fields,
+                "value": value if value is not None and value <= fields[name] else None,
             }
-            for name, value, most in zip(("steps", "seconds"), found, within, strict=True)
+            for name, value in zip(("steps", "seconds"), found, strict=True)
         ]
-    bits = [loss / log(2) for *_, loss in result["curve"]]
-    ends = [len(bits) * tenth // 10 for tenth in range(11)]
-    tenths = [fmean(bits[start:end]) for start, end in pairwise(ends) if end > start]
-    return [{"metric": "bits per character", "value": fmean(bits), "tenths": tenths, "seconds": result["seconds"],
-             **fields}]  # fmt: skip
+    else:
+        assert result is not None, "a text of any length is tried"
+        bits = [loss / log(2) for *_, loss in result["curve"]]
+        ends = [len(bits) * tenth // 10 for tenth in range(11)]
+        tenths = [fmean(bits[start:end]) for start, end in pairwise(ends) if end > start]
+        records = [{"metric": "bits per character", "value": fmean(bits), "tenths": tenths}]
+    if result is not None:
+        records.append({"metric": "milliseconds per step", "value": 1e3 * result["seconds"] / result["steps"]})
+    return [record | fields for record in records]
 
 
 def show(records: list[Record]) -> None:
@@ -166,7 +173,7 @@ def run(asked: argparse.Namespace) -> Iterator[Record]:
         conditions = list(_conditions(asked, length))
         for hopeless in [each for each in conditions if _attempt(each) in failed]:
             conditions.remove(hopeless)
-            yield from records_of(hopeless, {"mastered": None})
+            yield from records_of(hopeless, None)
         for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
             records = records_of(condition, result)
             print(f"{condition.name}: {', '.join(str(record['value']) for record in records)}", flush=True)

@@ -64,10 +64,11 @@ def test_mastered_within_a_budget_of_steps_or_seconds(capsys: pytest.CaptureFixt
     records = []
     for seed, mastered in enumerate(([400, 3.0], [600, 5.0], None)):
         condition = Condition(SMALL | {"seed": seed, "steps": 500.0, "seconds": 4.0})
-        records += records_of(condition, {"mastered": mastered, "curve": []})
-    assert [r["value"] for r in records] == [400, 3.0, None, None, None, None]
+        records += records_of(condition, {"mastered": mastered, "curve": [], "steps": 500, "seconds": 4.0 + seed})
+    records += records_of(Condition(SMALL | {"seed": 3}), None)
+    assert [r["value"] for r in records] == [400, 3.0, 8.0, None, None, 10.0, None, None, 12.0, None, None]
     show(records)
-    assert cells(capsys.readouterr().out)["synthetic 1 2"] == ["400, 1 of 3"]
+    assert cells(capsys.readouterr().out)["synthetic 1 2"] == ["400, 1 of 4"]
 
 
 def test_where_a_length_is_not_mastered_longer_ones_are_not_tried_and_count_as_never(tmp_path: Path) -> None:
@@ -85,8 +86,10 @@ def test_where_a_length_is_not_mastered_longer_ones_are_not_tried_and_count_as_n
 
 def test_texts_are_shown_whole_and_by_tenths(capsys: pytest.CaptureFixture[str]) -> None:
     curve = [[step, 0.0, log(2) * bits] for step, bits in enumerate([4.0] * 5 + [2.0] * 5, start=1)]
-    found = records_of(Condition(SMALL | {"task": "text"}), {"mastered": None, "curve": curve, "seconds": 1.0})
-    assert [record["value"] for record in found] == [pytest.approx(3.0)]
+    found = records_of(
+        Condition(SMALL | {"task": "text"}), {"mastered": None, "curve": curve, "steps": 500, "seconds": 1.0}
+    )
+    assert [record["value"] for record in found] == [pytest.approx(3.0), pytest.approx(2.0)]
     show(found)
     shown = cells(capsys.readouterr().out)
     assert shown["synthetic 1 2, 2"] == ["4.000"] * 5 + ["2.000"] * 5
