@@ -26,6 +26,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from math import inf, log
+from operator import itemgetter
 from statistics import fmean, median
 from typing import Any
 
@@ -46,7 +47,7 @@ EVERY, FORGOTTEN = 500, 0.1  # answers, and the share of what no memory costs, l
 
 
 def train(
-    task: str, method: str, length: int, rate: float, synthesizer_rate: float, seed: int, steps: float, seconds: float,
+    task: str, method: str, length: int, rate: float, synthesizer_rate: float, seed: int, steps: int, seconds: float,
     hidden_size: int, rows: int,
 ) -> Record:  # fmt: skip
     """Learn from a stream until both budgets are used up, or it is mastered, or it ends.
@@ -123,6 +124,7 @@ def records_of(condition: Condition, result: Record | None) -> list[Record]:
                 "value": value if value is not None and value <= fields[name] else None,
             }
             for name, value in zip(("steps", "seconds"), found, strict=True)
+            if fields[name]
         ]
     else:
         assert result is not None, "a text of any length is tried"
@@ -136,9 +138,11 @@ def records_of(condition: Condition, result: Record | None) -> list[Record]:
 
 
 def show(records: list[Record]) -> None:
-    """Print for every task a table by method and length: medians over seeds, of the best rates of each."""
-    for metric, task in sorted({(r["metric"], r["task"]) for r in records}):
-        same = [r for r in records if (r["metric"], r["task"]) == (metric, task)]
+    """Print for every task and size a table by method and length: medians over seeds, of the best rates of each."""
+    measured_on = itemgetter("task", "hidden_size", "rows", "steps", "seconds", "metric")
+    for on in sorted(set(map(measured_on, records))):
+        same = [record for record in records if measured_on(record) == on]
+        title = "{}, {} units, {} rows, {} steps, {:g} s: {}".format(*on)
         cells = {}
         best = best_settings(
             same,
@@ -153,21 +157,25 @@ def show(records: list[Record]) -> None:
                 if values:
                     some = "" if len(found) == len(values) else f", {len(found)} of {len(values)}"
                     cells[method, str(length)] = f"{median(found):.4g}{some}" if found else "never"
-        print_by_column(cells, f"{task}, {metric}")
+        print_by_column(cells, title)
         tenths: dict[tuple[str, str], list[float]] = {}
         for record in best:
             for number, value in enumerate(record.get("tenths", []), start=1):
                 tenths.setdefault((f"{record['method']}, {record['length']}", f"{number}"), []).append(value)
         if tenths:
-            print_by_column(
-                {place: f"{median(values):.3f}" for place, values in tenths.items()}, f"{task}, {metric}, by tenth"
-            )
+            print_by_column({place: f"{median(values):.3f}" for place, values in tenths.items()}, f"{title}, by tenth")
 
 
 def run(asked: argparse.Namespace) -> Iterator[Record]:
     """Train every condition."""
     if asked.quick:
-        asked.lengths, asked.seeds, asked.steps, asked.seconds, asked.tasks = [2, 3], asked.seeds[:1], 2e3, 1.0, ["gap"]
+        asked.lengths, asked.seeds, asked.steps, asked.seconds, asked.tasks = (
+            [2, 3],
+            asked.seeds[:1],
+            2000,
+            1.0,
+            ["gap"],
+        )
     failed: set[tuple[Any, ...]] = set()
     for length in sorted(asked.lengths):
         conditions = list(_conditions(asked, length))
@@ -208,7 +216,7 @@ def options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--methods", nargs="+", default=METHODS)
     made.add_argument("--rates", type=positive, nargs="+", default=[3e-3])
     made.add_argument("--synthesizer-rates", type=positive, nargs="+", default=[3e-3])
-    made.add_argument("--steps", type=positive, default=5e4, help="budget of steps")
+    made.add_argument("--steps", type=whole(0), default=50_000, help="budget of steps; 0 for seconds alone")
     made.add_argument("--seconds", type=positive, default=60.0, help="budget of CPU seconds")
     made.add_argument("--hidden-size", type=whole(1), default=64)
     made.add_argument("--rows", type=whole(1), default=8)

@@ -16,7 +16,7 @@ from stream_methods import METHODS
 
 SMALL: dict[str, Any] = {
     "task": "gap", "method": "synthetic 1 2", "length": 2, "rate": 1e-2, "synthesizer_rate": 1e-2, "seed": 0,
-    "steps": 520.0, "seconds": 0.0, "hidden_size": 4, "rows": 2,
+    "steps": 520, "seconds": 0.0, "hidden_size": 4, "rows": 2,
 }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_a_text_is_read_once_in_rows() -> None:
 @pytest.mark.parametrize("method", [*METHODS, "snap-1", "rtrl"])
 def test_every_method_takes_every_step_of_a_stream(method: str) -> None:
     for task in ("gap", "chain") if method != "future 1" else ("gap",):
-        assert train(**{**SMALL, "method": method, "task": task, "steps": 60.0})["steps"] == 60
+        assert train(**{**SMALL, "method": method, "task": task, "steps": 60})["steps"] == 60
 
 
 def test_a_curve_has_a_point_for_every_500_answers() -> None:
@@ -63,9 +63,9 @@ def test_a_curve_has_a_point_for_every_500_answers() -> None:
 def test_mastered_within_a_budget_of_steps_or_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     records = []
     for seed, mastered in enumerate(([400, 3.0], [600, 5.0], None)):
-        condition = Condition(SMALL | {"seed": seed, "steps": 500.0, "seconds": 4.0})
+        condition = Condition(SMALL | {"seed": seed, "steps": 500, "seconds": 4.0})
         records += records_of(condition, {"mastered": mastered, "curve": [], "steps": 500, "seconds": 4.0 + seed})
-    records += records_of(Condition(SMALL | {"seed": 3}), None)
+    records += records_of(Condition(SMALL | {"seed": 3, "steps": 500, "seconds": 4.0}), None)
     assert [r["value"] for r in records] == [400, 3.0, 8.0, None, None, 10.0, None, None, 12.0, None, None]
     show(records)
     assert cells(capsys.readouterr().out)["synthetic 1 2"] == ["400, 1 of 4"]
@@ -74,7 +74,7 @@ def test_mastered_within_a_budget_of_steps_or_seconds(capsys: pytest.CaptureFixt
 def test_where_a_length_is_not_mastered_longer_ones_are_not_tried_and_count_as_never(tmp_path: Path) -> None:
     asked = Namespace(
         tasks=["gap"], lengths=[3, 2], seeds=[0], methods=["truncated 1", "tbptt 1 2"], rates=[1e-2],
-        synthesizer_rates=[1e-2, 1e-3], steps=20.0, seconds=1e-3, hidden_size=4, rows=2, out=tmp_path, jobs=1,
+        synthesizer_rates=[1e-2, 1e-3], steps=20, seconds=1e-3, hidden_size=4, rows=2, out=tmp_path, jobs=1,
         quick=False,
     )  # fmt: skip
     found = [
