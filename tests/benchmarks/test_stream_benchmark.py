@@ -1,5 +1,6 @@
 """Streams that `benchmarks/stream.py` learns from, and when it says that a gap is mastered."""
 
+import json
 from argparse import Namespace
 from itertools import islice, pairwise
 from math import log
@@ -73,15 +74,31 @@ def test_mastered_within_a_budget_of_steps_or_seconds(capsys: pytest.CaptureFixt
 
 def test_where_a_length_is_not_mastered_longer_ones_are_not_tried_and_count_as_never(tmp_path: Path) -> None:
     asked = Namespace(
-        tasks=["gap"], lengths=[3, 2], seeds=[0], methods=["truncated 1", "tbptt 1 2"], rates=[1e-2],
+        tasks=["gap"], lengths=[3, 2], seeds=[0, 1], methods=["truncated 1", "tbptt 1 2"], rates=[1e-2],
         synthesizer_rates=[1e-2, 1e-3], steps=20, seconds=1e-3, hidden_size=4, rows=2, out=tmp_path, jobs=1,
         quick=False,
     )  # fmt: skip
-    found = [
-        (record["length"], record["method"], record["value"]) for record in run(asked) if "steps" in record["metric"]
-    ]
-    assert found == [(length, method, None) for length in (2, 3) for method in ("truncated 1", "tbptt 1 2")]
-    assert [path.name[:11] for path in tmp_path.iterdir()] == ["gap-length2"] * 2
+    for length in (2, 3):  # as if one of them had mastered both, which is not trained again then
+        fields = {
+            "task": "gap", "length": length, "seed": 1, "method": "tbptt 1 2", "rate": 1e-2, "synthesizer_rate": 0.0,
+            "steps": 20, "seconds": 1e-3, "hidden_size": 4, "rows": 2,
+        }  # fmt: skip
+        known = {"mastered": [5 * length, 0.0], "curve": [], "steps": 5 * length, "seconds": 0.0}
+        (tmp_path / f"{Condition(fields).name}.json").write_text(json.dumps(known))
+    found = {
+        (record["length"], record["method"], record["seed"]): record["value"]
+        for record in run(asked)
+        if record["metric"] == "steps until mastered"
+    }
+    never = dict.fromkeys([(length, method, seed) for length in (2, 3) for method in asked.methods for seed in (0, 1)])
+    assert found == never | {(2, "tbptt 1 2", 1): 10, (3, "tbptt 1 2", 1): 15}
+    assert len([path for path in tmp_path.iterdir() if "length3" in path.name]) == 1, "a hopeless one was tried"
+
+
+def test_without_a_budget_of_steps_seconds_alone_count() -> None:
+    result = {"mastered": [5, 3.0], "curve": [], "steps": 5, "seconds": 3.0}
+    found = records_of(Condition(SMALL | {"steps": 0, "seconds": 4.0}), result)
+    assert {r["metric"]: r["value"] for r in found} == {"seconds until mastered": 3.0, "milliseconds per step": 600.0}
 
 
 def test_texts_are_shown_whole_and_by_tenths(capsys: pytest.CaptureFixture[str]) -> None:
