@@ -169,13 +169,8 @@ def show(records: list[Record]) -> None:
 def run(asked: argparse.Namespace) -> Iterator[Record]:
     """Train every condition."""
     if asked.quick:
-        asked.lengths, asked.seeds, asked.steps, asked.seconds, asked.tasks = (
-            [2, 3],
-            asked.seeds[:1],
-            2000,
-            1.0,
-            ["gap"],
-        )
+        asked.tasks, asked.lengths, asked.seeds = ["gap"], [2, 3], asked.seeds[:1]
+        asked.steps, asked.seconds = 2000, 1.0
     failed: set[tuple[Any, ...]] = set()
     for length in sorted(asked.lengths):
         conditions = list(_conditions(asked, length))
