@@ -1,12 +1,14 @@
-"""Settings of dynamic evaluation and of a neural cache, chosen on a validation text by a small grid."""
+"""Settings of dynamic evaluation and of a neural cache, chosen on a validation text by trying a few."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
+from math import inf, isfinite
 from typing import NamedTuple
 
 from torch import Tensor
 
 from sgrnn.data import TokenFiles
+from sgrnn.errors import InputError
 from sgrnn.models.cache import NeuralCache, cache_log_chances, mixed_nats
 from sgrnn.models.dynamic import DynamicEvaluation, dynamic_nats, gradient_rms
 from sgrnn.models.language_model import LanguageModel
@@ -22,6 +24,8 @@ CACHE_GRID = {"flatness": (0.1, 0.3, 1.0, 3.0), "size": (100, 500, 2000), "weigh
 """Settings of a neural cache."""
 
 _WINDOW = 5  # of the grids of dynamic evaluation
+
+_BEYOND = 4  # values tried at most past the ends of a grid
 
 
 class Tried(NamedTuple):
@@ -49,7 +53,7 @@ def try_dynamic(
     make: Callable[..., DynamicEvaluation],
     grid: Mapping[str, Sequence[float]],
 ) -> Iterator[Tried]:
-    """Score the validation text by dynamic evaluation with every setting of a grid.
+    """Score the validation text by dynamic evaluation, with one setting after another, as `walk` chooses them.
 
     Args:
         model: the model.
@@ -59,9 +63,12 @@ def try_dynamic(
         grid: values by name.
     """
     valid, begins = _beginning(files, tokens)
-    for settings in settings_of(grid):
+
+    def loss(settings: dict[str, float]) -> float:
         nats, _ = dynamic_nats(model, valid, files.eos_id, make(**settings), begins=begins)
-        yield Tried(settings, float(nats.mean()))
+        return float(nats.mean())
+
+    return walk(loss, grid)
 
 
 def try_caches(
@@ -92,14 +99,56 @@ def for_windows(grid: Mapping[str, Sequence[float]], window: int) -> dict[str, S
     return {name: tuple(value * window / _WINDOW for value in values) for name, values in grid.items()}
 
 
-def settings_of(grid: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:
-    """Yield all settings of a grid.
+def walk(loss: Callable[[dict[str, float]], float], grid: Mapping[str, Sequence[float]]) -> Iterator[Tried]:
+    """Yield the settings that are tried when one name of a grid is varied after another, and the loss by each.
 
-    >>> list(settings_of({"a": (1, 2), "b": (3,)}))
-    [{'a': 1, 'b': 3}, {'a': 2, 'b': 3}]
+    The values of the first name are tried with the others at the middle of theirs, those of the next with the first at
+    its best, and so on. Where the best lies at an end, the value beyond it, at the same ratio, is tried too, until one
+    is no better: four at most, and none that is refused.
+
+    >>> [each.settings for each in walk(lambda s: abs(s["a"] - 7) + abs(s["b"] - 4), {"a": (1, 2), "b": (4, 5)})]
+    [{'a': 1, 'b': 5}, {'a': 2, 'b': 5}, {'a': 4.0, 'b': 5}, {'a': 8.0, 'b': 5}, {'a': 16.0, 'b': 5}, \
+{'a': 8.0, 'b': 4}, {'a': 8.0, 'b': 3.2}]
+
+    Args:
+        loss: of settings; raises `InputError` for those that are out of range.
+        grid: values by name, the first name the one that matters most.
+
+    Raises:
+        InputError: a value of the grid is out of range.
     """
-    for values in product(*grid.values()):
-        yield dict(zip(grid, values, strict=True))
+    settings = {name: values[len(values) // 2] for name, values in grid.items()}
+    best: float | None = None
+    for name, values in grid.items():
+        known: dict[float, float] = {} if best is None else {settings[name]: best}
+        waiting = [value for value in values if value not in known]
+        while waiting:
+            value = waiting.pop(0)
+            trial = settings | {name: value}
+            try:
+                known[value] = loss(trial)
+            except InputError:
+                if value in values:
+                    raise
+                break
+            yield Tried(trial, known[value])
+            if not waiting and len(known) < len(values) + _BEYOND:
+                waiting = _beyond(known)
+        settings[name] = _best(known)
+        best = known[settings[name]]
+
+
+def _best(known: dict[float, float]) -> float:
+    return min(known, key=lambda value: known[value] if isfinite(known[value]) else inf)
+
+
+def _beyond(known: dict[float, float]) -> list[float]:
+    """Return the value to try next past the end at which the best of some lies; none where it lies between others."""
+    best, ordered = _best(known), sorted(known)
+    if len(ordered) < 2 or best not in (ordered[0], ordered[-1]) or not isfinite(known[best]):
+        return []
+    neighbor = ordered[1] if best == ordered[0] else ordered[-2]
+    return [] if 0 in (best, neighbor) else [best * best / neighbor]
 
 
 def _beginning(files: TokenFiles, tokens: int) -> tuple[Tensor, Tensor | None]:

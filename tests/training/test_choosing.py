@@ -1,0 +1,58 @@
+"""How settings are chosen by trying a few: the best is found inside, past either end, and never out of range."""
+
+from math import inf, log, nan
+
+import pytest
+
+from sgrnn.errors import InputError
+from sgrnn.training.choosing import Tried, walk
+
+GRID = {"rate": (1.0, 2.0, 4.0), "decay": (0.0, 1.0, 3.0)}
+
+
+def far(best: dict[str, float], settings: dict[str, float]) -> float:
+    """Return how far settings lie from the best, rates by their logarithms."""
+    return abs(log(settings["rate"] / best["rate"])) + abs(settings["decay"] - best["decay"])
+
+
+def tried(best: dict[str, float]) -> list[Tried]:
+    return list(walk(lambda settings: far(best, settings), GRID))
+
+
+@pytest.mark.parametrize("rate", [0.25, 1.0, 2.0, 4.0, 16.0])
+@pytest.mark.parametrize("decay", [0.0, 1.0, 3.0, 9.0])
+def test_the_best_is_found_wherever_it_lies(rate: float, decay: float) -> None:
+    all_of_it = tried({"rate": rate, "decay": decay})
+    assert min(all_of_it, key=lambda each: each.loss).settings == {"rate": rate, "decay": decay}
+    assert len({tuple(each.settings.values()) for each in all_of_it}) == len(all_of_it), "nothing is tried twice"
+    assert len(all_of_it) <= 3 + 3 + 2 + 2
+
+
+def test_nobody_goes_past_an_end_for_ever() -> None:
+    rates = {each.settings["rate"] for each in walk(lambda settings: -settings["rate"], GRID)}
+    assert rates == {1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0}
+
+
+def test_nothing_lies_beyond_zero_or_a_single_value() -> None:
+    assert {each.settings["decay"] for each in tried({"rate": 2.0, "decay": 0.0})} == {0.0, 1.0, 3.0}
+    assert [each.settings for each in walk(lambda settings: settings["rate"], {"rate": (5.0,)})] == [{"rate": 5.0}]
+
+
+def test_what_is_refused_beyond_ends_the_walk_and_in_the_grid_is_told() -> None:
+    def bounded(settings: dict[str, float]) -> float:
+        if settings["decay"] > limit:
+            raise InputError(f"decay must be at most {limit}")
+        return far({"rate": 2.0, "decay": 99.0}, settings)
+
+    limit = 3.0
+    assert max(each.settings["decay"] for each in walk(bounded, GRID)) == 3.0
+    limit = 2.0
+    with pytest.raises(InputError, match="at most 2"):
+        list(walk(bounded, GRID))
+
+
+def test_what_diverges_is_neither_best_nor_a_way_to_go() -> None:
+    losses = {1.0: 5.0, 2.0: nan, 4.0: inf}
+    found = walk(lambda settings: losses.get(settings["rate"], 7.0), {"rate": (1.0, 2.0, 4.0)})
+    assert [each.settings["rate"] for each in found] == [1.0, 2.0, 4.0, 0.5]
+    assert len(list(walk(lambda settings: nan, GRID))) == 5
