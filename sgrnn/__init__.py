@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sgrnn.models.evaluation import Score, evaluate
     from sgrnn.models.generation import generate
     from sgrnn.models.language_model import LanguageModel
+    from sgrnn.muon import Muon
     from sgrnn.sequences import spans
     from sgrnn.session import train
     from sgrnn.span import Span
@@ -88,6 +89,7 @@ __all__ = [
     "Lookahead",
     "MLPSynthesizer",
     "Mixed",
+    "Muon",
     "NeuralCache",
     "Score",
     "SequentialCore",
@@ -129,6 +131,7 @@ _HOMES = {
     "models.evaluation": "Score evaluate",
     "models.generation": "generate",
     "models.language_model": "LanguageModel",
+    "muon": "Muon",
     "sequences": "spans",
     "session": "train",
     "span": "Span",

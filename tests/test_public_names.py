@@ -13,7 +13,7 @@ import sgrnn.data
 NAMES = """
     AdaptedCore AdaptiveSoftmax AdjointSynthesizer BPLambda BPTT Boundary Checkpointed ControlVariate Delayed
     DiagonalSynthesizer Dropout DynamicEvaluation ErrorSynthesizer ExactAhead GRU GradientEstimator HierarchicalCore
-    InputError Interface LSTM LanguageModel LockedDropout Lookahead MLPSynthesizer Mixed NeuralCache RNN RTRL Score
+    InputError Interface LSTM LanguageModel LockedDropout Lookahead MLPSynthesizer Mixed Muon NeuralCache RNN RTRL Score
     SequentialCore Shrinkage SnAp1 Span State Step Stream Synthesizer SyntheticGradients TruncatedBPTT UORO evaluate
     export generate gradient_rms initial_state load
     schedules score spans state_size train

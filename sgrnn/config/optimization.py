@@ -43,7 +43,22 @@ class AdamWConfig(Section):
     """Share of a parameter that is taken off at each update, times the learning rate."""
 
 
-OptimizerConfig = SgdConfig | AdamConfig | AdamWConfig
+class MuonConfig(Section):
+    """Muon for the weight matrices of recurrent layers, AdamW for all else (`sgrnn.Muon`)."""
+
+    kind: Literal["muon"] = "muon"
+    learning_rate: PositiveFloat = 3e-3
+    """Learning rate of both, before a schedule's factor; a step is as large as one of Adam's at the same rate."""
+    momentum: Fraction = 0.95
+    """Share of the running mean of a matrix's gradient that each update keeps."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay per update of AdamW's running means."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Share of a parameter that is taken off at each update, times the learning rate."""
+
+
+SynthesizerOptimizerConfig = SgdConfig | AdamConfig | AdamWConfig
+OptimizerConfig = SynthesizerOptimizerConfig | MuonConfig
 
 
 class ConstantRateConfig(Section):

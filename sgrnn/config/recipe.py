@@ -16,6 +16,7 @@ from sgrnn.config.optimization import (
     ConstantRateConfig,
     OptimizerConfig,
     ScheduleConfig,
+    SynthesizerOptimizerConfig,
 )
 from sgrnn.config.rules import contradictions
 from sgrnn.config.section import Section
@@ -38,7 +39,7 @@ class Recipe(Section):
     """Gradient estimator: what crosses the boundaries between windows."""
     optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = AdamConfig()
     """Optimizer of the model."""
-    synthesizer_optimizer: Annotated[OptimizerConfig, Field(discriminator="kind")] = AdamConfig()
+    synthesizer_optimizer: Annotated[SynthesizerOptimizerConfig, Field(discriminator="kind")] = AdamConfig()
     """Optimizer of the synthesizer."""
     schedule: Annotated[ScheduleConfig, Field(discriminator="kind")] = ConstantRateConfig()
     """Schedule of the model's learning rate; the synthesizer's stays as it is."""

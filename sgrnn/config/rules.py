@@ -88,6 +88,8 @@ def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:
     ):
         if is_set:
             yield f"{field} says nothing of a feed-forward network: remove it"
+    if recipe.optimizer.kind == "muon":
+        yield "optimizer.kind must be sgd, adam or adamw for model.core feedforward, without recurrent layers, got muon"
     if recipe.average is not None:
         yield (
             "average must be null for model.core feedforward, whose batch norms know the statistics of the weights in "

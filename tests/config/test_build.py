@@ -13,7 +13,7 @@ from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.build.model import build_model
 from sgrnn.config.build.optimizer import build_optimizer, choose_device
 from sgrnn.config.files import parse_recipe
-from sgrnn.config.optimization import AdamConfig, AdamWConfig, OptimizerConfig, SgdConfig
+from sgrnn.config.optimization import AdamConfig, AdamWConfig, MuonConfig, OptimizerConfig, SgdConfig
 from sgrnn.config.recipe import Recipe
 from sgrnn.cores.dropout import Dropout
 from sgrnn.cores.locked import LockedDropout, SpanDropout, WeightDropout, WordDropout
@@ -62,6 +62,13 @@ def test_optimizers(section: OptimizerConfig, expected: type, options: dict[str,
     assert optimizer is not None
     assert type(optimizer) is expected
     assert optimizer.param_groups[0].items() >= (options | {"fused": True}).items()
+
+
+def test_muon_takes_recurrent_weights_by_the_recipes_settings() -> None:
+    section = MuonConfig(learning_rate=0.1, momentum=0.8, betas=(0.5, 0.6), weight_decay=0.01)
+    muon, adamw = build_optimizer(section, build_model(recipe(), 11)).param_groups  # pyright: ignore
+    assert muon.items() >= {"lr": 0.1, "momentum": 0.8, "weight_decay": 0.01, "nesterov": True}.items()
+    assert adamw.items() >= {"lr": 0.1, "betas": (0.5, 0.6), "weight_decay": 0.01, "fused": True}.items()
 
 
 def test_every_parameter_has_one_optimizer_and_the_synthesizers_are_not_the_models() -> None:

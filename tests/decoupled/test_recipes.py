@@ -187,6 +187,8 @@ REFUSED = [
      "'error', got 'labels'"),
     (("--model.slower_levels=[{period: 2, hidden_size: 3}]", "--model.num_layers=1"),
      "model.slower_levels says nothing of a feed-forward network: remove it"),
+    (("--optimizer.kind=muon",), "optimizer.kind must be sgd, adam or adamw for model.core feedforward, without "
+     "recurrent layers, got muon"),
     (("--model.initial_range=0.1",), "model.initial_range says nothing of a feed-forward network: remove it"),
     (("--training.core_precision=bfloat16",), "training.core_precision says nothing of a feed-forward network: remove "
      "it"),

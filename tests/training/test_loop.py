@@ -73,6 +73,9 @@ STATEFUL = {
         "--model.adaptive_softmax={cutoffs: [4, 7], div_value: 2}", "--gradient.ahead=null",
         "--training.max_updates=24",
     ),
+    "Muon, two layers, cosine": (
+        "--optimizer.kind=muon", "--optimizer.weight_decay=0.1", "--schedule.kind=cosine", "--model.num_layers=2",
+    ),
     "truncated, SGD, one cycle over two epochs": (
         "--gradient.kind=truncated", "--optimizer.kind=sgd", "--schedule.kind=one_cycle", "--training.epochs=2",
     ),

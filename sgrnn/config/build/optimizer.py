@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sgrnn.config.optimization import OptimizerConfig
+from sgrnn.config.optimization import MuonConfig, OptimizerConfig
 from sgrnn.errors import InputError
+from sgrnn.muon import Muon
 
 _OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -19,6 +20,8 @@ def build_optimizer(section: OptimizerConfig, module: nn.Module) -> Optimizer | 
     if not parameters:
         return None
     options = section.options("learning_rate")
+    if isinstance(section, MuonConfig):
+        return Muon(module, section.learning_rate, **options)
     return _OPTIMIZERS[section.kind](parameters, lr=section.learning_rate, fused=True, **options)
 
 

@@ -1,0 +1,103 @@
+"""An optimizer that takes the weights of recurrent layers by orthogonalized momentum, and everything else by Adam."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sgrnn.errors import at_least
+
+
+@final
+class Muon(Optimizer):
+    """Train the weight matrices of recurrent layers by Muon, and all other parameters by AdamW at the same rate.
+
+    Muon (Jordan et al. 2024; `torch.optim.Muon`) takes the momentum of a matrix's gradient and makes all of its
+    singular values about equal, so that a step moves it alike in every direction. The gradient of recurrent weights
+    has few large directions and many small ones, in which what is to be remembered lies: copying 20 vectors is learned
+    in a fraction of Adam's time (docs/reach.md). The size of a step is that of AdamW at the same rate.
+
+    Matrices are the parameters of two dimensions that are called ``weight_ih`` or ``weight_hh``, with anything behind,
+    as in ``nn.LSTM``, ``nn.GRU``, ``nn.RNN``, their cells and this package's cores. They are orthogonalized as a whole,
+    all gates together.
+
+    ``param_groups`` has both, and a learning rate that is set there counts. A checkpoint goes on to the bit.
+
+    >>> core, readout = torch.nn.LSTM(3, 8), torch.nn.Linear(8, 2)
+    >>> optimizer = Muon(torch.nn.ModuleList([core, readout]), lr=3e-3)
+    >>> [len(group["params"]) for group in optimizer.param_groups]
+    [2, 4]
+
+    Args:
+        module: whose parameters are trained; several make a ``nn.ModuleList``.
+        lr: learning rate.
+        momentum: share of the running mean of a matrix's gradient that each update keeps.
+        betas: decay of AdamW's running means.
+        weight_decay: decoupled, of all parameters.
+
+    Raises:
+        ValueError: a setting is out of range, or no parameter is a matrix of a recurrent layer.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        lr: float = 3e-3,
+        *,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+    ) -> None:
+        matrices, others = [], []
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                (matrices if _is_recurrent(name, parameter) else others).append(parameter)
+        at_least("weight matrices of recurrent layers", len(matrices), 1)
+        self._parts: dict[str, Optimizer] = {
+            "muon": torch.optim.Muon(
+                matrices, lr, weight_decay, momentum=momentum, adjust_lr_fn="match_rms_adamw"
+            )
+        }  # fmt: skip
+        if others:
+            self._parts["adamw"] = torch.optim.AdamW(others, lr, betas, weight_decay=weight_decay, fused=True)
+        super().__init__(self._groups(), {})
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for part in self._parts.values() for group in part.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore
+        """Make an update of all parameters that have a gradient.
+
+        Args:
+            closure: computes the loss and the gradients anew, if given.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self._parts.values():
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of both parts."""
+        return {name: part.state_dict() for name, part in self._parts.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore both parts.
+
+        Raises:
+            ValueError: the state is of another optimizer or of other parameters.
+        """
+        if state_dict.keys() != self._parts.keys():
+            raise ValueError(f"the state must be of {' and '.join(self._parts)}, got {', '.join(state_dict) or 'none'}")
+        for name, part in self._parts.items():
+            part.load_state_dict(state_dict[name])
+        self.param_groups = self._groups()
+
+
+def _is_recurrent(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and name.rpartition(".")[2].startswith(("weight_ih", "weight_hh"))

@@ -1,0 +1,142 @@
+"""Muon on the weights of recurrent layers, AdamW on all else: what a step is, what it is of, and that it goes on."""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sgrnn
+
+RATE = 1e-2
+
+
+def model_of(core: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    for parameter in core.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return nn.ModuleDict({"core": core, "norm": nn.LayerNorm(8), "readout": nn.Linear(8, 3)})
+
+
+def fill_gradients(model: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+def values(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    """The polar factor, that is the matrix with all singular values 1."""
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    return left @ right
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_a_step_is_the_orthogonalized_momentum_of_recurrent_weights_and_that_of_adamw(decay: float) -> None:
+    model = model_of(nn.LSTM(8, 8, num_layers=2))
+    others = copy.deepcopy(model)
+    optimizer = sgrnn.Muon(model, RATE, momentum=0.9, weight_decay=decay)
+    adamw = torch.optim.AdamW(others.parameters(), RATE, weight_decay=decay, fused=True)
+    momentum = {name: torch.zeros_like(value) for name, value in values(model).items()}
+    for seed in range(3):
+        fill_gradients(model, seed)
+        fill_gradients(others, seed)
+        before = values(model)
+        optimizer.step()
+        adamw.step()
+        for name, after in values(model).items():
+            if after.ndim == 1 or "readout" in name:
+                torch.testing.assert_close(after, values(others)[name], rtol=0, atol=0)
+                continue
+            gradient = model.get_parameter(name).grad
+            assert gradient is not None
+            momentum[name].lerp_(gradient, 0.1)
+            step = (before[name] * (1 - RATE * decay) - after) / (RATE * 0.2 * math.sqrt(max(after.shape)))
+            # The iteration leaves singular values between 0.7 and 1.2, directions all but as they are.
+            spread = torch.linalg.svdvals(step)
+            assert 0.6 < spread.min() <= spread.max() < 1.3
+            expected = orthogonalized(gradient.lerp(momentum[name], 0.9))
+            assert torch.cosine_similarity(step.flatten(), expected.flatten(), dim=0) > 0.97
+
+
+@pytest.mark.parametrize(
+    ("core", "matrices"),
+    [
+        (nn.LSTM(5, 8, num_layers=2), 4),
+        (nn.GRUCell(5, 8), 2),
+        (nn.RNN(5, 8, bidirectional=True), 4),
+        (nn.LSTM(5, 8, proj_size=4), 2),  # what it projects by is no weight of the recurrence alone
+        (sgrnn.LSTM(5, 8, num_layers=2), 4),
+        (sgrnn.GRU(5, 8), 2),
+    ],
+)
+def test_matrices_are_those_of_recurrent_layers_and_everything_is_trained_once(core: nn.Module, matrices: int) -> None:
+    model = nn.ModuleList([nn.Embedding(4, 5), core, nn.Linear(8, 4)])
+    muon, adamw = sgrnn.Muon(model).param_groups
+    assert len(muon["params"]) == matrices
+    every = [id(parameter) for parameter in (*muon["params"], *adamw["params"])]
+    assert sorted(every) == sorted(id(parameter) for parameter in model.parameters())
+
+
+def test_the_learning_rate_of_the_groups_counts_and_what_does_not_learn_is_left_alone() -> None:
+    model = model_of(nn.GRU(8, 8))
+    model.get_parameter("core.weight_ih_l0").requires_grad_(False)
+    optimizer = sgrnn.Muon(model, RATE)
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    before = values(model)
+    for rate, moves in ((0.0, False), (RATE, True)):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        fill_gradients(model, 0)
+        optimizer.step()
+        moved = {name for name, value in values(model).items() if not torch.equal(value, before[name])}
+        assert moved == (before.keys() - {"core.weight_ih_l0"} if moves else set())
+
+
+def test_only_recurrent_weights_and_a_closure() -> None:
+    core = nn.RNNCell(3, 8, bias=False)
+    optimizer = sgrnn.Muon(core, RATE)
+    before = values(core)
+
+    def closure() -> float:
+        fill_gradients(core, 0)
+        return 5.0
+
+    assert optimizer.step(closure) == 5.0
+    assert all(not torch.equal(value, before[name]) for name, value in values(core).items())
+
+
+@pytest.mark.parametrize("core", [lambda: nn.LSTM(8, 8), lambda: sgrnn.LSTM(8, 8)])
+def test_training_goes_on_from_a_checkpoint_to_the_bit(core: Callable[[], nn.Module]) -> None:
+    whole = model_of(core())
+    optimizer = sgrnn.Muon(whole, RATE)
+    saved: Any = None
+    for seed in range(6):
+        if seed == 3:
+            saved = copy.deepcopy((whole.state_dict(), optimizer.state_dict()))
+        fill_gradients(whole, seed)
+        optimizer.step()
+    parts = model_of(core())
+    parts.load_state_dict(saved[0])
+    optimizer = sgrnn.Muon(parts, 7.0)
+    optimizer.load_state_dict(saved[1])
+    for seed in range(3, 6):
+        fill_gradients(parts, seed)
+        optimizer.step()
+    assert all(torch.equal(value, values(whole)[name]) for name, value in values(parts).items())
+
+
+def test_what_it_cannot_train_is_refused() -> None:
+    with pytest.raises(ValueError, match="weight matrices of recurrent layers must be at least 1, got 0"):
+        sgrnn.Muon(nn.Linear(3, 4))
+    optimizer = sgrnn.Muon(nn.LSTM(3, 4))
+    with pytest.raises(ValueError, match="the state must be of muon and adamw, got state, param_groups"):
+        optimizer.load_state_dict(torch.optim.Adam(nn.LSTM(3, 4).parameters()).state_dict())
+    with pytest.raises(ValueError, match="earning rate"):
+        sgrnn.Muon(nn.LSTM(3, 4), -1.0)
