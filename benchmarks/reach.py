@@ -5,13 +5,14 @@
 The number that counts is the longest sequence that was mastered: on which the loss of an episode fell under 0.15 bits
 per output bit while it was the curriculum's turn. For copy it is N, for repeat copy (R + 1)N + 3 (`sgrnn.tasks` has
 both curricula). Every method trains the same LSTM, its forget gates open at first, by one update per episode, with Adam
-at the same rates, synthesizers at rates that were tuned on seed 0; of several --rates or --synthesizer-rates each
-method and window has its best. A run goes on until it has had both budgets: so many steps of the environment (an
-episode's steps x its rows), and so many seconds of one thread's CPU time.
+or `sgrnn.Muon` (--optimizer) at the same rates, synthesizers by Adam at rates that were tuned on seed 0; of several
+--rates or --synthesizer-rates each method and window has its best. A run goes on until it has had both budgets: so many
+steps of the environment (an episode's steps x its rows), and so many seconds of one thread's CPU time.
 
 Methods with a window: `truncated`; `synthetic`, the adjoint synthesizer; its controls `shuffled` (across rows) and
-`zero` (discount 0); `errors`, the error synthesizer, 8 steps ahead; `state` and `state, auxiliary`, a perceptron that
-sees the state alone, as in the literature. Without one, in the column T=0: `full` back-propagation, and for small cores
+`zero` (discount 0); `default`, the synthesizer of who names none, 8 steps ahead; `literature`, a perceptron that sees
+the state alone, injected at a scale of 0.1, and `state`, the same, centered, at the whole scale, both also with
+`, auxiliary`. Without one, in the column T=0: `full` back-propagation, and for small cores
 the online `bp-lambda`, `rtrl`, `snap-1` and `uoro`.
 
 Every run leaves a file under --out: stopped, the benchmark goes on when called again. --quick takes T=4, two seeds and
@@ -26,7 +27,6 @@ from typing import Any
 
 import torch
 from frame import (
-    LARGE,
     Condition,
     Record,
     add_training_options,
@@ -40,6 +40,7 @@ from frame import (
 from matplotlib.figure import Figure
 from shown import GRAY, STYLES, legend, new_figure, plot_middles, print_by_column, style
 from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
 from updates import Updates
 
 import sgrnn
@@ -48,7 +49,10 @@ from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.tasks import Copy, RepeatCopy, loss_per_target
 
 TASKS: dict[str, type[Copy] | type[RepeatCopy]] = {"copy": Copy, "repeat-copy": RepeatCopy}
-WINDOWED = ("truncated", "synthetic", "shuffled", "zero", "errors", "state", "state, auxiliary")
+WINDOWED = (
+    "truncated", "synthetic", "shuffled", "zero", "default", "literature", "literature, auxiliary", "state",
+    "state, auxiliary",
+)  # fmt: skip
 WHOLE = ("full", "bp-lambda", "rtrl", "snap-1", "uoro")
 SHORT, SHORT_RATE, RATE = 2, 4e-3, 1e-3  # of synthesizers: windows up to so long, and beyond; tuned on seed 0 of copy
 PUBLISHED = {
@@ -57,6 +61,7 @@ PUBLISHED = {
 }
 """Jaderberg et al. 2016, table 1."""
 BUDGETS = ("steps", "seconds")
+FIXED = (*BUDGETS, "hidden_size", "batch_size", "optimizer", "precision")
 
 
 def build_estimator(method: str, window: int, core: sgrnn.LSTM, loss: Loss, input_size: int) -> GradientEstimator:
@@ -72,10 +77,11 @@ def build_estimator(method: str, window: int, core: sgrnn.LSTM, loss: Loss, inpu
             synthesizer = sgrnn.AdjointSynthesizer(
                 size, hidden_size, input_size, window=window, hidden_size=32, rank=16, projection=16
             )
-        case "errors":
-            synthesizer = sgrnn.ErrorSynthesizer(size, hidden_size, input_size, **LARGE | {"hidden_size": 64})
-        case "state" | "state, auxiliary":
-            synthesizer, options = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in method), {"remove_mean": True}
+        case "default":
+            synthesizer = None
+        case "literature" | "literature, auxiliary" | "state" | "state, auxiliary":
+            synthesizer = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in method)
+            options = {"discount": 0.1} if method.startswith("literature") else {"remove_mean": True}
         case "bp-lambda":
             return BPLambda(core, loss, learning_rate=1e-5, discount=0.9)
         case _:
@@ -93,7 +99,7 @@ def open_forget_gates(core: sgrnn.LSTM) -> None:
 
 def train(
     task: str, method: str, window: int, rate: float, synthesizer_rate: float, seed: int, steps: float, seconds: float,
-    hidden_size: int, batch_size: int,
+    hidden_size: int, batch_size: int, optimizer: str, precision: str,
 ) -> Record:  # fmt: skip
     """Train until both budgets are used up.
 
@@ -102,7 +108,7 @@ def train(
     """
     torch.manual_seed(seed)
     copying = TASKS[task](batch_size, seed=seed)
-    core = sgrnn.LSTM(copying.input_size, hidden_size)
+    core = sgrnn.LSTM(copying.input_size, hidden_size, precision=getattr(torch, precision))
     open_forget_gates(core)
     readout = nn.Linear(hidden_size, copying.output_size)
 
@@ -111,9 +117,11 @@ def train(
 
     estimator = build_estimator(method, window, core, loss, copying.input_size)
     parameters, learned = [*core.parameters(), *readout.parameters()], list(estimator.parameters())
-    optimizers = [torch.optim.Adam(parameters, rate, fused=True)]
+    optimizers: list[Optimizer] = [
+        sgrnn.Muon(nn.ModuleList([core, readout]), rate) if optimizer == "muon" else Adam(parameters, rate, fused=True)
+    ]
     if learned:
-        optimizers.append(torch.optim.Adam(learned, synthesizer_rate, fused=True))
+        optimizers.append(Adam(learned, synthesizer_rate, fused=True))
 
     update = Updates(estimator, optimizers, parameters, clip=1.0)
     mastered: list[list[float]] = []
@@ -207,7 +215,7 @@ def run(asked: argparse.Namespace) -> Iterator[Record]:
         asked.windows, asked.seeds, asked.steps, asked.seconds = [4], asked.seeds[:2], 2e5, 10.0
     places = [(method, 0) for method in asked.methods if method in WHOLE]
     places += [(method, window) for window in asked.windows for method in asked.methods if method in WINDOWED]
-    fixed = {name: getattr(asked, name) for name in ("steps", "seconds", "hidden_size", "batch_size")}
+    fixed = {name: getattr(asked, name) for name in FIXED}
     conditions = []
     for fields in grid(seed=asked.seeds, task=asked.tasks, place=places, rate=asked.rates):
         method, window = fields.pop("place")
@@ -234,6 +242,8 @@ def options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--seconds", type=positive, default=30.0, help="budget of CPU seconds")
     made.add_argument("--hidden-size", type=whole(1), default=128)
     made.add_argument("--batch-size", type=whole(1), default=32)
+    made.add_argument("--optimizer", choices=("adam", "muon"), default="adam", help="of core and readout")
+    made.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the core's products")
 
 
 if __name__ == "__main__":

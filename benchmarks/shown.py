@@ -19,8 +19,9 @@ STYLES = {
     # synthetic ones
     "synthetic": (GREEN, "o", "-"), "grounded": (GREEN, "v", "--"), "adjoint": (GREEN, "D", "-."),
     "lambda 0.5": (GREEN, "^", ":"), "light": (GREEN, "P", "--"), "light, one ahead": (GREEN, "p", ":"),
-    "synthetic, light": (GREEN, "P", "--"), "errors": (GREEN, "D", "-."), "state": (GREEN, "v", ":"),
-    "state, auxiliary": (GREEN, "^", ":"), "every step": (GREEN, "v", "--"), "no error": (GREEN, "D", "-."),
+    "synthetic, light": (GREEN, "P", "--"), "default": (GREEN, "D", "-."), "state": (GREEN, "v", ":"),
+    "state, auxiliary": (GREEN, "^", ":"), "literature": (GREEN, "p", ":"), "literature, auxiliary": (GREEN, "P", ":"),
+    "every step": (GREEN, "v", "--"), "no error": (GREEN, "D", "-."),
     "message alone": (GREEN, "^", ":"), "control variate": (GREEN, "s", "--"),
     # controls
     "zero": (RED, "+", ":"), "shuffled": (RED, "x", ":"), "none": (RED, "x", ":"),

@@ -11,7 +11,7 @@ from sgrnn.tasks import Copy
 
 SMALL = {
     "task": "repeat-copy", "method": "truncated", "window": 2, "rate": 1e-2, "synthesizer_rate": 1e-3, "seed": 0,
-    "steps": 20, "seconds": 2.5, "hidden_size": 4, "batch_size": 3,
+    "steps": 20, "seconds": 2.5, "hidden_size": 4, "batch_size": 3, "optimizer": "adam", "precision": "float32",
 }  # fmt: skip
 
 
@@ -31,6 +31,8 @@ def test_every_method_trains_until_the_budget_is_used_up_a_synthesizer_at_its_ra
     for method in WINDOWED + WHOLE:
         used = train(**SMALL | {"method": method, "steps": 40, "seconds": 0.0})["used"]
         assert 40 <= used["steps"] < 40 + 3 * 5, "and no episode longer"
+        other = train(**SMALL | {"method": method, "seconds": 0.0, "optimizer": "muon", "precision": "bfloat16"})
+        assert other["used"]["steps"] >= SMALL["steps"]
         learned = list(build_estimator(method, 2, core, task.loss, task.input_size).parameters())
         assert list(synthesizer_rates(method, 2, [3, 4, 3])) == ([3, 4] if learned else [0])
 
