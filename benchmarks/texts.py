@@ -81,6 +81,7 @@ SHAPES = {
     "batch 128": ["--training.batch_size=128"],
     "dropout": ["--model.dropout=0.2"],
     "SGD": ["--optimizer.kind=sgd", "--training.clip=0.25"],
+    "Muon": ["--optimizer.kind=muon"],
     "pieces": ["--data.tokenizer.kind=unigram", "--data.tokenizer.vocabulary_size=5000"],
 }
 
