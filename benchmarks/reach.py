@@ -5,15 +5,15 @@
 The number that counts is the longest sequence that was mastered: on which the loss of an episode fell under 0.15 bits
 per output bit while it was the curriculum's turn. For copy it is N, for repeat copy (R + 1)N + 3 (`sgrnn.tasks` has
 both curricula). Every method trains the same LSTM, its forget gates open at first, by one update per episode, with Adam
-or `sgrnn.Muon` (--optimizer) at the same rates, synthesizers by Adam at rates that were tuned on seed 0; of several
---rates or --synthesizer-rates each method and window has its best. A run goes on until it has had both budgets: so many
-steps of the environment (an episode's steps x its rows), and so many seconds of one thread's CPU time.
+or `sgrnn.Muon` (--optimizer) at one rate, synthesizers by Adam at rates that were tuned on seed 0; of several --rates
+or --synthesizer-rates each method and window has its best. A run goes on until it has had both budgets: so many steps
+of the environment (an episode's steps x its rows), and so many seconds of one thread's CPU time.
 
 Methods with a window: `truncated`; `synthetic`, the adjoint synthesizer; its controls `shuffled` (across rows) and
-`zero` (discount 0); `default`, the synthesizer of who names none, 8 steps ahead; `literature`, a perceptron that sees
-the state alone, injected at a scale of 0.1, and `state`, the same, centered, at the whole scale, both also with
-`, auxiliary`. Without one, in the column T=0: `full` back-propagation, and for small cores
-the online `bp-lambda`, `rtrl`, `snap-1` and `uoro`.
+`zero` (discount 0); `default`, the synthesizer of who names none, 8 steps ahead; `state`, a perceptron that sees the
+state alone, centered, and `literature` and `literature, auxiliary`, the same as published, injected at a scale of 0.1.
+Without one, in the column T=0: `full` back-propagation, and for small cores the online `bp-lambda`, `rtrl`, `snap-1`
+and `uoro`.
 
 Every run leaves a file under --out: stopped, the benchmark goes on when called again. --quick takes T=4, two seeds and
 budgets of 2e5 steps and 10 seconds.
@@ -49,11 +49,9 @@ from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.tasks import Copy, RepeatCopy, loss_per_target
 
 TASKS: dict[str, type[Copy] | type[RepeatCopy]] = {"copy": Copy, "repeat-copy": RepeatCopy}
-WINDOWED = (
-    "truncated", "synthetic", "shuffled", "zero", "default", "literature", "literature, auxiliary", "state",
-    "state, auxiliary",
-)  # fmt: skip
+WINDOWED = ("truncated", "synthetic", "shuffled", "zero", "default", "state", "literature", "literature, auxiliary")
 WHOLE = ("full", "bp-lambda", "rtrl", "snap-1", "uoro")
+RATES = {"adam": 1e-2, "muon": 3e-3}
 SHORT, SHORT_RATE, RATE = 2, 4e-3, 1e-3  # of synthesizers: windows up to so long, and beyond; tuned on seed 0 of copy
 PUBLISHED = {
     "copy": {"BPTT": {2: 7, 3: 8, 4: 10, 5: 8}, "DNI": {2: 16, 3: 14, 4: 18, 5: 18}},
@@ -79,9 +77,9 @@ def build_estimator(method: str, window: int, core: sgrnn.LSTM, loss: Loss, inpu
             )
         case "default":
             synthesizer = None
-        case "literature" | "literature, auxiliary" | "state" | "state, auxiliary":
+        case "literature" | "literature, auxiliary" | "state":
             synthesizer = sgrnn.MLPSynthesizer(size, auxiliary="auxiliary" in method)
-            options = {"discount": 0.1} if method.startswith("literature") else {"remove_mean": True}
+            options = {"remove_mean": True} if method == "state" else {"discount": 0.1}
         case "bp-lambda":
             return BPLambda(core, loss, learning_rate=1e-5, discount=0.9)
         case _:
@@ -160,14 +158,14 @@ def records_of(condition: Condition, result: Record) -> list[Record]:
 
 def best_rates(records: list[Record]) -> list[Record]:
     """Return of every metric, task, method and window the records of the rates with the highest median."""
-    place, settings = ("metric", "task", "method", "window"), ("rate", "synthesizer_rate")
+    place, settings = ("metric", "task", "optimizer", "method", "window"), ("rate", "synthesizer_rate")
     return best_settings(records, place, settings, lambda record: record["value"])
 
 
 def show(records: list[Record]) -> None:
-    """Print for every task and budget a table by method and window: median and range over seeds."""
-    for metric, task in sorted({(r["metric"], r["task"]) for r in records}):
-        same = [r for r in best_rates(records) if (r["metric"], r["task"]) == (metric, task)]
+    """Print for every task, optimizer and budget a table by method and window: median and range over seeds."""
+    for metric, task, optimizer in sorted({_table_of(r) for r in records}):
+        same = [r for r in best_rates(records) if _table_of(r) == (metric, task, optimizer)]
         cells = {}
         for method in WHOLE + WINDOWED:
             for window in sorted({r["window"] for r in same}):
@@ -175,16 +173,20 @@ def show(records: list[Record]) -> None:
                 column = f"T={window}" if window else "no window"
                 if values:
                     cells[method, column] = f"{median(values):g} ({min(values)} to {max(values)})"
-        print_by_column(cells, f"{task}, {metric}, {same[0]['budget']:g}")
+        print_by_column(cells, f"{task}, {optimizer}, {metric}, {same[0]['budget']:g}")
+
+
+def _table_of(record: Record) -> tuple[str, str, str]:
+    return record["metric"], record["task"], record["optimizer"]
 
 
 def draw(records: list[Record]) -> Figure:
     """Draw length against window for every task, at equal steps: medians, seeds as dots, the published beside."""
     kept = [r for r in best_rates(records) if r["metric"] == "length at equal steps"]
-    tasks = [name for name in TASKS if name in {r["task"] for r in kept}]
-    figure, panels = new_figure(len(tasks))
-    for axes, task in zip(panels, tasks, strict=True):
-        here = [r for r in kept if r["task"] == task]
+    tables = sorted({_table_of(r) for r in kept})
+    figure, panels = new_figure(len(tables))
+    for axes, table in zip(panels, tables, strict=True):
+        here, task = [r for r in kept if _table_of(r) == table], table[1]
         windows = sorted({r["window"] for r in here if r["window"]} | set(PUBLISHED[task]["DNI"]))
         for method in (name for name in STYLES if name in WINDOWED):
             points = [(r["window"], r["value"]) for r in here if r["method"] == method]
@@ -197,7 +199,7 @@ def draw(records: list[Record]) -> Figure:
             row = [(window, length) for window, length in PUBLISHED[task][name].items()]
             look = {"color": GRAY, "marker": marker, "linestyle": ":"}
             plot_middles(axes, row, f"published {name} (other budget)", windows, median, **look)
-        axes.set(xlabel="window T", ylabel="longest sequence mastered", title=f"{task}, equal steps")
+        axes.set(xlabel="window T", ylabel="longest sequence mastered", title=f"{task}, {table[2]}, equal steps")
     legend(figure, panels[0])
     return figure
 
@@ -217,7 +219,7 @@ def run(asked: argparse.Namespace) -> Iterator[Record]:
     places += [(method, window) for window in asked.windows for method in asked.methods if method in WINDOWED]
     fixed = {name: getattr(asked, name) for name in FIXED}
     conditions = []
-    for fields in grid(seed=asked.seeds, task=asked.tasks, place=places, rate=asked.rates):
+    for fields in grid(seed=asked.seeds, task=asked.tasks, place=places, rate=asked.rates or [RATES[asked.optimizer]]):
         method, window = fields.pop("place")
         for rate in synthesizer_rates(method, window, asked.synthesizer_rates):
             own = {"method": method, "window": window, "synthesizer_rate": rate}
@@ -236,13 +238,13 @@ def options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--windows", type=whole(1), nargs="+", default=[1, 2, 3, 4, 5, 8])
     default = ["truncated", "synthetic", "shuffled", "state", "full"]
     made.add_argument("--methods", nargs="+", choices=WINDOWED + WHOLE, default=default)
-    made.add_argument("--rates", type=positive, nargs="+", default=[1e-2])
+    made.add_argument("--rates", type=positive, nargs="+", help="if not the optimizer's own: 1e-2, Muon 3e-3")
     made.add_argument("--synthesizer-rates", type=positive, nargs="+", help="if not the default, by window")
     made.add_argument("--steps", type=positive, default=6e5, help="budget of environment steps, rows counted")
     made.add_argument("--seconds", type=positive, default=30.0, help="budget of CPU seconds")
     made.add_argument("--hidden-size", type=whole(1), default=128)
     made.add_argument("--batch-size", type=whole(1), default=32)
-    made.add_argument("--optimizer", choices=("adam", "muon"), default="adam", help="of core and readout")
+    made.add_argument("--optimizer", choices=RATES, default="adam", help="of core and readout")
     made.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the core's products")
 
 

@@ -20,7 +20,7 @@ STYLES = {
     "synthetic": (GREEN, "o", "-"), "grounded": (GREEN, "v", "--"), "adjoint": (GREEN, "D", "-."),
     "lambda 0.5": (GREEN, "^", ":"), "light": (GREEN, "P", "--"), "light, one ahead": (GREEN, "p", ":"),
     "synthetic, light": (GREEN, "P", "--"), "default": (GREEN, "D", "-."), "state": (GREEN, "v", ":"),
-    "state, auxiliary": (GREEN, "^", ":"), "literature": (GREEN, "p", ":"), "literature, auxiliary": (GREEN, "P", ":"),
+    "literature": (GREEN, "p", ":"), "literature, auxiliary": (GREEN, "P", ":"),
     "every step": (GREEN, "v", "--"), "no error": (GREEN, "D", "-."),
     "message alone": (GREEN, "^", ":"), "control variate": (GREEN, "s", "--"),
     # controls

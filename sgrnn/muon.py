@@ -7,21 +7,19 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sgrnn.errors import at_least
-
 
 @final
 class Muon(Optimizer):
     """Train the weight matrices of recurrent layers by Muon, and all other parameters by AdamW at the same rate.
 
     Muon (Jordan et al. 2024; `torch.optim.Muon`) takes the momentum of a matrix's gradient and makes all of its
-    singular values about equal, so that a step moves it alike in every direction. The gradient of recurrent weights
-    has few large directions and many small ones, in which what is to be remembered lies: copying 20 vectors is learned
-    in a fraction of Adam's time (docs/reach.md). The size of a step is that of AdamW at the same rate.
+    singular values about equal, so that a step moves the matrix alike in every direction. The root mean square of a
+    step is about 0.2 of the rate, about what Adam's comes to in training: a rate that suits one suits the other. What
+    it is worth is in docs/results.md ("Words, by Muon") and docs/reach.md.
 
-    Matrices are the parameters of two dimensions that are called ``weight_ih`` or ``weight_hh``, with anything behind,
-    as in ``nn.LSTM``, ``nn.GRU``, ``nn.RNN``, their cells and this package's cores. They are orthogonalized as a whole,
-    all gates together.
+    Matrices are the parameters of two dimensions, both above 1, that are called ``weight_ih`` or ``weight_hh`` with
+    anything behind, as in ``nn.LSTM``, ``nn.GRU``, ``nn.RNN``, their cells and this package's cores. They are
+    orthogonalized as a whole, all gates together.
 
     ``param_groups`` has both, and a learning rate that is set there counts. A checkpoint goes on to the bit.
 
@@ -38,7 +36,7 @@ class Muon(Optimizer):
         weight_decay: decoupled, of all parameters.
 
     Raises:
-        ValueError: a setting is out of range, or no parameter is a matrix of a recurrent layer.
+        ValueError: a setting is out of range, or no matrix of a recurrent layer learns.
     """
 
     def __init__(
@@ -50,11 +48,18 @@ class Muon(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
     ) -> None:
+        for name, share in (("momentum", momentum), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {share}")
         matrices, others = [], []
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 (matrices if _is_recurrent(name, parameter) else others).append(parameter)
-        at_least("weight matrices of recurrent layers", len(matrices), 1)
+        if not matrices:
+            raise ValueError(
+                "module must have matrices called weight_ih... or weight_hh... that learn, as torch's recurrent layers "
+                "have, got none: train it by another optimizer"
+            )
         self._parts: dict[str, Optimizer] = {
             "muon": torch.optim.Muon(
                 matrices, lr, weight_decay, momentum=momentum, adjust_lr_fn="match_rms_adamw"
@@ -66,6 +71,19 @@ class Muon(Optimizer):
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for part in self._parts.values() for group in part.param_groups]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refuse to take in parameters of which it could not tell what they are.
+
+        Raises:
+            ValueError: the group is not one of those that the optimizer was made with.
+        """
+        if all(param_group is not group for group in self._groups()):
+            raise ValueError("parameters cannot be added to Muon, which tells them by name: make one of the new module")
+        super().add_param_group(param_group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_parts": self._parts}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore
@@ -100,4 +118,5 @@ class Muon(Optimizer):
 
 
 def _is_recurrent(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim == 2 and name.rpartition(".")[2].startswith(("weight_ih", "weight_hh"))
+    named = any(part.startswith(("weight_ih", "weight_hh")) for part in name.split("."))  # parametrized ones too
+    return named and parameter.ndim == 2 and min(parameter.shape) > 1

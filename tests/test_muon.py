@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -132,9 +133,37 @@ def test_training_goes_on_from_a_checkpoint_to_the_bit(core: Callable[[], nn.Mod
     assert all(torch.equal(value, values(whole)[name]) for name, value in values(parts).items())
 
 
+def test_a_copy_trains_the_model_that_was_copied_with_it() -> None:
+    model = model_of(nn.LSTM(8, 8))
+    optimizer = sgrnn.Muon(model, RATE)
+    fill_gradients(model, 0)
+    optimizer.step()
+    others = [copy.deepcopy((model, optimizer)), pickle.loads(pickle.dumps((model, optimizer)))]
+    for one, its in [(model, optimizer), *others]:
+        fill_gradients(one, 1)
+        its.param_groups[0]["lr"] = its.param_groups[1]["lr"] = RATE / 2
+        its.step()
+    for other, _ in others:
+        assert all(torch.equal(value, values(model)[name]) for name, value in values(other).items())
+
+
+def test_parametrized_weights_are_found_and_vectors_among_them_are_not() -> None:
+    core = nn.LSTM(3, 8, bias=False)
+    nn.utils.parametrizations.weight_norm(core, "weight_hh_l0")  # a direction, and a length for each row
+    muon, adamw = sgrnn.Muon(core).param_groups
+    assert sorted(tuple(parameter.shape) for parameter in muon["params"]) == [(32, 3), (32, 8)]
+    assert [tuple(parameter.shape) for parameter in adamw["params"]] == [(32, 1)]
+
+
 def test_what_it_cannot_train_is_refused() -> None:
-    with pytest.raises(ValueError, match="weight matrices of recurrent layers must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"module must have matrices called weight_ih... or weight_hh... that learn, "):
         sgrnn.Muon(nn.Linear(3, 4))
+    with pytest.raises(ValueError, match=r"^momentum must be at least 0 and below 1, got 1.5$"):
+        sgrnn.Muon(nn.LSTM(3, 4), momentum=1.5)
+    with pytest.raises(ValueError, match=r"^betas\[1\] must be at least 0 and below 1, got 1$"):
+        sgrnn.Muon(nn.RNNCell(3, 4, bias=False), betas=(0.9, 1))
+    with pytest.raises(ValueError, match="parameters cannot be added to Muon, which tells them by name: make one of"):
+        sgrnn.Muon(nn.LSTM(3, 4)).add_param_group({"params": nn.LSTM(3, 4).parameters()})
     optimizer = sgrnn.Muon(nn.LSTM(3, 4))
     with pytest.raises(ValueError, match="the state must be of muon and adamw, got state, param_groups"):
         optimizer.load_state_dict(torch.optim.Adam(nn.LSTM(3, 4).parameters()).state_dict())

@@ -48,7 +48,7 @@ class MuonConfig(Section):
 
     kind: Literal["muon"] = "muon"
     learning_rate: PositiveFloat = 3e-3
-    """Learning rate of both, before a schedule's factor; a step is as large as one of Adam's at the same rate."""
+    """Learning rate of both, before a schedule's factor; one that suits Adam suits it."""
     momentum: Fraction = 0.95
     """Share of the running mean of a matrix's gradient that each update keeps."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)

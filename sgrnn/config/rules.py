@@ -88,7 +88,7 @@ def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:
     ):
         if is_set:
             yield f"{field} says nothing of a feed-forward network: remove it"
-    if recipe.optimizer.kind == "muon":
+    if recipe.optimizer.kind == "muon" and model.core == "feedforward":
         yield "optimizer.kind must be sgd, adam or adamw for model.core feedforward, without recurrent layers, got muon"
     if recipe.average is not None:
         yield (

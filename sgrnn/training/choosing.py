@@ -104,7 +104,8 @@ def walk(loss: Callable[[dict[str, float]], float], grid: Mapping[str, Sequence[
 
     The values of the first name are tried with the others at the middle of theirs, those of the next with the first at
     its best, and so on. Where the best lies at an end, the value beyond it, at the same ratio, is tried too, until one
-    is no better: four at most, and none that is refused.
+    is no better: four at most, and none that is refused. Where all diverge, that is the lower end, and if nothing
+    comes of it the walk is over.
 
     >>> [each.settings for each in walk(lambda s: abs(s["a"] - 7) + abs(s["b"] - 4), {"a": (1, 2), "b": (4, 5)})]
     [{'a': 1, 'b': 5}, {'a': 2, 'b': 5}, {'a': 4.0, 'b': 5}, {'a': 8.0, 'b': 5}, {'a': 16.0, 'b': 5}, \
@@ -136,16 +137,18 @@ def walk(loss: Callable[[dict[str, float]], float], grid: Mapping[str, Sequence[
                 waiting = _beyond(known)
         settings[name] = _best(known)
         best = known[settings[name]]
+        if not isfinite(best):
+            break
 
 
 def _best(known: dict[float, float]) -> float:
-    return min(known, key=lambda value: known[value] if isfinite(known[value]) else inf)
+    return min(sorted(known), key=lambda value: known[value] if isfinite(known[value]) else inf)
 
 
 def _beyond(known: dict[float, float]) -> list[float]:
     """Return the value to try next past the end at which the best of some lies; none where it lies between others."""
     best, ordered = _best(known), sorted(known)
-    if len(ordered) < 2 or best not in (ordered[0], ordered[-1]) or not isfinite(known[best]):
+    if len(ordered) < 2 or best not in (ordered[0], ordered[-1]):
         return []
     neighbor = ordered[1] if best == ordered[0] else ordered[-2]
     return [] if 0 in (best, neighbor) else [best * best / neighbor]

@@ -45,6 +45,7 @@ def test_table_and_figure_show_the_best_rates_of_each(capsys: pytest.CaptureFixt
     ):  # fmt: skip
         for value in values:
             place = {"task": "copy", "method": method, "window": window, "rate": rate, "synthesizer_rate": 0}
+            place["optimizer"] = "adam"
             records.append({"metric": "length at equal steps", "value": value, "budget": 600.0, **place})
     show(records)
     printed = cells(capsys.readouterr().out)

@@ -55,4 +55,7 @@ def test_what_diverges_is_neither_best_nor_a_way_to_go() -> None:
     losses = {1.0: 5.0, 2.0: nan, 4.0: inf}
     found = walk(lambda settings: losses.get(settings["rate"], 7.0), {"rate": (1.0, 2.0, 4.0)})
     assert [each.settings["rate"] for each in found] == [1.0, 2.0, 4.0, 0.5]
-    assert len(list(walk(lambda settings: nan, GRID))) == 5
+    steep = walk(lambda settings: inf if settings["rate"] > 0.3 else far({"rate": 0.2, "decay": 1.0}, settings), GRID)
+    assert min(steep, key=lambda each: each.loss).settings == {"rate": 0.25, "decay": 1.0}
+    hopeless = [each.settings["rate"] for each in walk(lambda settings: nan, GRID)]
+    assert hopeless == [1.0, 2.0, 4.0, 0.5, 0.25, 0.125, 0.0625], "and no decay"
