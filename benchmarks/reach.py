@@ -56,8 +56,7 @@ SHORT, SHORT_RATE, RATE = 2, 4e-3, 1e-3  # of synthesizers: windows up to so lon
 PUBLISHED = {
     "copy": {"BPTT": {2: 7, 3: 8, 4: 10, 5: 8}, "DNI": {2: 16, 3: 14, 4: 18, 5: 18}},
     "repeat-copy": {"BPTT": {2: 7, 3: 5, 4: 19, 5: 23}, "DNI": {2: 39, 3: 33, 4: 39, 5: 59}},
-}
-"""Jaderberg et al. 2016, table 1."""
+}  # Jaderberg et al. 2016, table 1
 BUDGETS = ("steps", "seconds")
 FIXED = (*BUDGETS, "hidden_size", "batch_size", "optimizer", "precision")
 
@@ -123,8 +122,7 @@ def train(
 
     update = Updates(estimator, optimizers, parameters, clip=1.0)
     mastered: list[list[float]] = []
-    taken = episodes = 0
-    r2 = 0.0
+    taken, episodes, r2 = 0, 0, 0.0
     began = time.process_time()
     while taken < steps or time.process_time() - began < seconds:
         episode = copying.draw()
