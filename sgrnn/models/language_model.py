@@ -121,7 +121,11 @@ class LanguageModel(SequenceModel):
         return outputs if dropout is None else dropout(outputs)
 
     def logits(self, outputs: Tensor) -> Tensor:
-        """Return unnormalized log-probabilities (..., vocabulary_size) of the next token, from features."""
+        """Return unnormalized log-probabilities (..., vocabulary_size) of the next token, from features.
+
+        In training with `locked_dropout` the features are dropped first; `logits` of a subclass that do not call
+        these have to call ``self.output_dropout``.
+        """
         return self.output(self._dropped(outputs))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
