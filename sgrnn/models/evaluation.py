@@ -228,8 +228,10 @@ def _close(state: State, expected: State) -> bool:
 def _equal_but_for_rounding(found: Tensor, expected: Tensor) -> bool:
     if not found.is_floating_point():
         return torch.equal(found, expected)
+    # Of what a unit reaches in any row: where it is near zero it is the sum of larger numbers, and has their rounding.
+    reached = expected.abs().amax(dim=tuple(range(expected.dim() - 1)), keepdim=True)
     tolerance = min(1e-5, 100 * torch.finfo(found.dtype).eps)
-    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance / 10)
+    return bool(((found - expected).abs() <= tolerance * reached).all())
 
 
 def perplexity(loss: float) -> float:

@@ -144,6 +144,29 @@ def test_a_model_that_forgets_and_any_model_in_two_rows_reads_the_text_twice(nam
     assert calls == [60, 40] * 2
 
 
+class Rounded(nn.Module):
+    """Forgets at once, and has the rounding of wide layers in float32: an error of its own each time it is run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error = 2e-6
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(batch_size, SIZE)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        self.error = -self.error
+        return inputs, inputs[-1] + self.error
+
+
+def test_rounding_where_a_unit_is_near_zero_is_no_reason_to_read_the_text_again() -> None:
+    model = make_language_model(Rounded(), torch.float32)
+    calls = []
+    model.core.register_forward_pre_hook(lambda core, arguments: calls.append(arguments[0].shape[0]))
+    evaluate(model, make_tokens(8 * 20), FIRST, batch_size=8, chunk=20)
+    assert calls == [20] * 2
+
+
 def test_a_score_is_in_the_units_it_names() -> None:
     score = Score(nats=120.0, tokens=60, words=40, characters=200, bytes=240, unknown=3, unknown_nats=20.0)
     assert score.loss == 2.0
