@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.buffers import same_values
+from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.span import Span, Steps
 from sgrnn.state import State, detach, leaves, map_state, moved
 
@@ -43,7 +43,7 @@ class Past(nn.Module):
         super().__init__()
         self.register_buffer("place", torch.empty(0), persistent=False)
         self.steps = steps
-        self._handed: list[tuple[Tensor, int]] = []  # the state after the steps, with the versions of its tensors
+        self._after = HandedOut()
         self._kept: dict[str, Any] = {}
 
     def join(self, span: Span, state: State) -> Joined:
@@ -85,36 +85,25 @@ class Past(nn.Module):
             "is_first": marks.clone() if marks is not None and bool(marks.any()) else None,
             "ended": ended.clone() if ended is not None and bool(ended.any()) else None,
             "before": [tensor.clone() for tensor in leaves(detach(before))],
-            "after": [tensor.clone() for tensor in leaves(after)],
         }
-        self._handed = [(tensor, tensor._version) for tensor in leaves(after)]
+        self._after = HandedOut.of(after)
 
     def _leads_to(self, span: Span, state: State) -> bool:
         """True where a span is of the same kind as the kept steps, and goes on from the state after them."""
-        given, inputs, kept = leaves(state), leaves(span.inputs), self._kept["inputs"]
         if span.is_first is not None and bool(span.is_first[0].all()):
             return False
-        if [_kind(steps) for steps in inputs] != [_kind(steps) for steps in kept]:
-            return False
-        if len(given) == len(self._handed) and all(
-            now is handed and now._version == version
-            for now, (handed, version) in zip(given, self._handed, strict=True)
-        ):
-            return True
-        after = self._kept["after"]
-        return len(given) == len(after) and all(
-            now.device == then.device and now.dtype == then.dtype and same_values(now, then)
-            for now, then in zip(given, after, strict=True)
-        )
+        kinds, kept = ([_kind(steps) for steps in of] for of in (leaves(span.inputs), self._kept["inputs"]))
+        return kinds == kept and self._after.is_it(state)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what is kept, as lists of tensors."""
-        return self._kept
+        return self._kept and {**self._kept, "after": self._after.values}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over what another has kept, or nothing where that is more than this one keeps."""
         fits = not state or len(state["inputs"][0]) <= self.steps
-        self._kept, self._handed = moved(dict(state) if fits else {}, self.place.device), []
+        self._kept = moved(dict(state) if fits else {}, self.place.device)
+        self._after = HandedOut(self._kept.pop("after", ()))
 
     def extra_repr(self) -> str:
         return f"steps={self.steps}"

@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.buffers import same_values
+from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.span import Span
 from sgrnn.state import State, leaves, map_state, moved
 
@@ -36,9 +36,9 @@ class Window:
 
     @staticmethod
     def of(span: Span, state: State, output_gradients: Tensor) -> "Window":
-        """Return a window of a span, whose data are copied: a caller may write where they lie."""
+        """Return a window of a span; data and state are copied, since a caller may write where they lie."""
         inputs, targets = ([steps.detach().clone() for steps in leaves(each)] for each in (span.inputs, span.targets))
-        before = [tensor.detach() for tensor in leaves(state)]
+        before = [tensor.detach().clone() for tensor in leaves(state)]
         first, mask, last = (
             None if each is None else each.clone() for each in (span.is_first, span.mask, span.is_last)
         )
@@ -67,28 +67,25 @@ class Waiting(nn.Module):
         super().__init__()
         self.register_buffer("place", torch.empty(0), persistent=False)
         self.windows: list[Window] = []
-        self._after: list[Tensor] = []  # the state after the last
+        self._after = HandedOut()
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def forget(self) -> None:
         """Give up all windows."""
-        self.windows, self._after = [], []
+        self.windows, self._after = [], HandedOut()
 
     def keep(self, window: Window, after: State, most: int) -> None:
         """Add a window and the state that is handed out after it, and drop the oldest where there are too many."""
         self.windows = [*self.windows, window][-most:]
-        self._after = leaves(after)
+        self._after = HandedOut.of(after)
 
     def leads_to(self, span: Span, state: State) -> bool:
         """True where a span is of the kind of the windows and goes on where the last of them ended."""
-        given, inputs, last = leaves(state), leaves(span.inputs), self.windows[-1]
-        return (
-            len(given) == len(self._after)
-            and all(now is then or same_values(now, then) for now, then in zip(given, self._after, strict=True))
-            and [(each.shape, each.dtype) for each in inputs] == [(each.shape, each.dtype) for each in last.inputs]
-        )
+        both = leaves(span.inputs), self.windows[-1].inputs
+        now, last = ([(each.shape, each.dtype) for each in inputs] for inputs in both)
+        return now == last and self._after.is_it(state)
 
     def joined(self, newest: Window, like: Span) -> Span:
         """Return all windows and one more as one span, its nests those of another."""
@@ -111,12 +108,12 @@ class Waiting(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the windows as nests of tensors."""
-        return {"windows": [dict(vars(window)) for window in self.windows], "after": self._after}
+        return {"windows": [dict(vars(window)) for window in self.windows], "after": self._after.values}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over the windows that another has kept."""
         state = moved(state, self.place.device)
-        self.windows, self._after = [Window(**window) for window in state["windows"]], list(state["after"])
+        self.windows, self._after = [Window(**window) for window in state["windows"]], HandedOut(state["after"])
 
 
 def _joined(like: Any, parts: list[list[Tensor]], dim: int) -> Any:

@@ -27,7 +27,7 @@ import sgrnn
 from sgrnn.cores import LSTM
 from sgrnn.estimators import Delayed, Step, SyntheticGradients, TruncatedBPTT
 from sgrnn.span import Span
-from sgrnn.state import State, state_size
+from sgrnn.state import State, map_state, state_size
 from sgrnn.synthesizers import AdjointSynthesizer, Boundaries, MLPSynthesizer
 from sgrnn.synthesizers.synthesizer import Predictions
 
@@ -225,13 +225,28 @@ def test_it_goes_on_to_the_bit_and_keeps_no_more_than_it_waits_for() -> None:
     assert_identical(results[1], results[2])
 
 
-@pytest.mark.parametrize("what", ["another state", "other rows", "a shorter span"])
+def test_a_caller_may_keep_the_state_in_one_place() -> None:
+    spans = windows_of(make_span(24), 2)
+    results = []
+    for kept in (False, True):
+        delayed = make_delayed(make_synthetic(core := make_core("LSTM-1"), 2))
+        state = make_state(core)
+        for span in spans:
+            step = delayed.backward(span, state)
+            state = map_state(Tensor.copy_, state, step.state) if kept else step.state
+        results.append([gradients(core), gradients(delayed)])
+    assert_identical(results[0], results[1])
+
+
+@pytest.mark.parametrize("what", ["another state", "the same written over", "other rows", "a shorter span"])
 def test_what_waits_is_given_up_where_something_new_begins(what: str) -> None:
     spans, others = windows_of(make_span(8), 2), windows_of(make_span(8, seed=7), 2)
     delayed = Delayed(make_synthetic(core := make_core("LSTM-1"), 2), 2)
     state = run_stream(delayed, spans[:3], make_state(core))[-1].state
     if what == "another state":
         state = make_state(core, seed=9)
+    elif what == "the same written over":
+        state = map_state(Tensor.zero_, state)
     elif what == "other rows":
         others = [span.rows(0, 2) for span in others]
         state = tuple(tensor[:, :2] for tensor in state)

@@ -29,7 +29,7 @@ from sgrnn.estimators import BPTT, GradientEstimator, TruncatedBPTT
 from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.estimators.online.unrolled_steps import unroll_steps
 from sgrnn.span import Span
-from sgrnn.state import State, to_matrix
+from sgrnn.state import State, leaves, rows, to_matrix
 
 STEPS = 8
 STARTS = [(0, 0), (3, 1), (4, 0), (4, 2), (6, 1)]
@@ -139,6 +139,40 @@ def test_a_span_without_a_state_begins_the_sequences_of_all_rows() -> None:
             assert_identical([found.loss, found.state], [expected.loss, expected.state])
             assert_identical(gradients(model), there)
             assert_identical(without.state_dict(), marked.state_dict())
+
+
+def test_a_row_with_another_state_than_the_one_handed_out_begins_anew() -> None:
+    model, new = make_core("GRU-1"), torch.tensor([False, True, False])
+    spans, state, other = divide(make_span(STEPS), [5, 3]), make_state(model), make_state(model, seed=9)
+
+    def gradients_of(estimator: GradientEstimator) -> dict[str, Tensor]:
+        first, steps = train_on(estimator, spans[:1], state)
+        for tensor, theirs in zip(leaves(steps[0].state), leaves(other), strict=True):
+            tensor[..., new, :] = theirs[..., new, :]  # in place, as a loop resets the rows that are done
+        second, _ = train_on(estimator, spans[1:], steps[0].state)
+        return {name: first[name] + second[name] for name in first}
+
+    parts = []
+    for row, is_new in enumerate(new.tolist()):
+        own = [span.rows(row, row + 1) for span in spans]
+        before, after = (rows(each, row, row + 1) for each in (state, other))
+        one = [([own[0]], before), ([own[1]], after)] if is_new else [([make_span(STEPS).rows(row, row + 1)], before)]
+        parts += [train_on(BPTT(model, squared_error), *each)[0] for each in one]
+    assert_close(gradients_of(RTRL(model, squared_error)), {name: sum(p[name] for p in parts) for name in parts[0]})
+
+
+def test_nothing_goes_on_where_all_rows_have_another_state() -> None:
+    model, spans = make_core("GRU-1"), divide(make_span(STEPS), [5, 3])
+    for kind in (*FORWARD, partial(BPLambda, learning_rate=0.0)):
+        used, fresh = kind(model, squared_error).double(), kind(model, squared_error).double()
+        used.backward(spans[0], make_state(model))
+        if isinstance(fresh, UORO):
+            fresh.generator.set_state(used.generator.get_state())
+        found, expected = (train_on(each, spans[1:], make_state(model, seed=9))[0] for each in (used, fresh))
+        assert_identical(found, expected)
+        copied = kind(model, squared_error).double()
+        copied.load_state_dict(used.state_dict())
+        assert copied.begin_anew(make_state(model)) is None, "where it was handed out is not saved"
 
 
 def test_gradients_are_added_to_those_that_are_there() -> None:

@@ -106,6 +106,8 @@ class BPLambda(CarryingEstimator):
         run = unroll_steps(self.model, span, state)
         require_reach(self.model, run.initial_states, run.final_states)
         self.fit({"trace": (span.batch_size, size, size, size + 1)}, self.weight, run.all_begin)
+        if (anew := self.begin_anew(state)) is not None:
+            self.trace = self.trace * ~anew[:, None, None, None]
         objective = objective_of(self.model, self.loss, run.outputs, span)
         objective.trained.backward()
         tokens = span.size
@@ -114,6 +116,7 @@ class BPLambda(CarryingEstimator):
             injected, differences = self._learn(step, run, span, run.output_gradients() * tokens)
         run.differentiate([gradient / tokens for gradient in injected])
         _differentiate_beginning(run)
+        self.hand_out(run.final_state)
         metrics = {"td_rms": differences.square().mean().sqrt()}
         return Step(objective.loss, run.final_state, {**metrics, **norms(run.final_state)})
 

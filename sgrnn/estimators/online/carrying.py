@@ -7,10 +7,17 @@ import torch
 from torch import Tensor
 
 from sgrnn.estimators.estimator import GradientEstimator
+from sgrnn.state import State, to_matrix
 
 
 class CarryingEstimator(GradientEstimator, ABC):
-    """Estimator with buffers that are saved with its state and sized when it first sees a model and a batch."""
+    """Estimator with buffers that are saved with its state and sized when it first sees a model and a batch.
+
+    A row goes on where its state is the one that was handed out after the span before, by its values; else something
+    new begins there. The first state after what is carried was loaded is taken to be that one.
+    """
+
+    _handed_out: Tensor | None = None
 
     def carry(self, name: str, dtype: torch.dtype | None = None) -> None:
         """Register a buffer that is carried from span to span, empty until `fit` gives it a shape."""
@@ -44,10 +51,24 @@ class CarryingEstimator(GradientEstimator, ABC):
             dtype = like.dtype if carried.is_floating_point() else carried.dtype
             setattr(self, name, torch.zeros(shape, dtype=dtype, device=like.device))
 
+    def begin_anew(self, state: State) -> Tensor | None:
+        """Return the rows (B,) whose state is another than the one that was handed out; None where there are none."""
+        handed, given = self._handed_out, to_matrix(state)
+        if handed is None or handed.shape != given.shape:
+            return None
+        handed = handed.to(given.device)
+        others = ~((given == handed) | (given.isnan() & handed.isnan())).all(dim=1)
+        return others if bool(others.any()) else None
+
+    def hand_out(self, state: State) -> None:
+        """Keep the values of the state after a span, by which its rows are known to go on."""
+        self._handed_out = to_matrix(state).clone()
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Take carried buffers in the shape and precision in which they were saved."""
         for name, carried in self.named_buffers(recurse=False):
             saved = state_dict.get(prefix + name)
             if saved is not None and saved.shape != carried.shape:
                 setattr(self, name, torch.empty_like(saved, device=carried.device))
+        self._handed_out = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

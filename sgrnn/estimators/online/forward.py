@@ -32,9 +32,10 @@ class ForwardEstimator(CarryingEstimator, ABC):
     no influence, and those of one inside the loss are no concern of an estimator.
 
     The influence goes on from span to span, however the parameters are changed in between, as if they had always been
-    what they are: exact while they stay the same. It starts from zero, the first state being a constant; where a
-    sequence begins (`Span.is_first`) it is that of the initial state, zero unless that is learned; where it ends
-    (`Span.is_last`) it is zero again. What is learned of the initial state must be the same for all rows.
+    what they are: exact while they stay the same. It starts from zero, the first state being a constant, as is that of
+    a row which is not the one that was handed out after the span before; where a sequence begins (`Span.is_first`) it
+    is that of the initial state, zero unless that is learned; where it ends (`Span.is_last`) it is zero again. What is
+    learned of the initial state must be the same for all rows.
     """
 
     def backward(self, span: Span, state: State = None) -> Step:
@@ -49,6 +50,8 @@ class ForwardEstimator(CarryingEstimator, ABC):
         step = state_step(self.model, span.inputs[:1], run.initial_states[0])
         features = to_matrix(step.like).shape[1]
         self.fit(self._shapes(span.batch_size, features, step.theta.numel()), step.theta, run.all_begin)
+        if (anew := self.begin_anew(state)) is not None:
+            self._begin(anew, None)
         objective = objective_of(self.model, self.loss, run.outputs, span)
         objective.trained.backward()
         run.differentiate()
@@ -57,6 +60,7 @@ class ForwardEstimator(CarryingEstimator, ABC):
         for name, part in step.named(gradient).items():
             parameter = self.model.get_parameter(name)
             parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
+        self.hand_out(run.final_state)
         return Step(objective.loss, run.final_state, norms(run.final_state))
 
     def _carried_part(self, run: UnrolledSteps, step: RowStep, span: Span) -> Tensor:
