@@ -51,6 +51,9 @@ class Muon(Optimizer):
         for name, share in (("momentum", momentum), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
             if not 0 <= share < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {share}")
+        if not isinstance(module, nn.Module):
+            kind = type(module).__name__
+            raise TypeError(f"module must be a torch.nn.Module, whose names tell parameters apart, got a {kind}")
         matrices, others = [], []
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:

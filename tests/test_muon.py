@@ -158,6 +158,8 @@ def test_parametrized_weights_are_found_and_vectors_among_them_are_not() -> None
 def test_what_it_cannot_train_is_refused() -> None:
     with pytest.raises(ValueError, match=r"module must have matrices called weight_ih... or weight_hh... that learn, "):
         sgrnn.Muon(nn.Linear(3, 4))
+    with pytest.raises(TypeError, match=r"^module must be a torch.nn.Module, whose names tell .* apart, got a list$"):
+        sgrnn.Muon(list(nn.LSTM(3, 4).parameters()))  # pyright: ignore
     with pytest.raises(ValueError, match=r"^momentum must be at least 0 and below 1, got 1.5$"):
         sgrnn.Muon(nn.LSTM(3, 4), momentum=1.5)
     with pytest.raises(ValueError, match=r"^betas\[1\] must be at least 0 and below 1, got 1$"):

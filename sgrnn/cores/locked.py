@@ -65,6 +65,9 @@ class LockedDropout(SpanDropout):
         Args:
             inputs: of the rows of a span, or of several of its windows, one below the other.
             place: as `mask`.
+
+        Raises:
+            ValueError: the place has features of another number in the same span.
         """
         if not self.drops:
             return inputs
@@ -72,6 +75,11 @@ class LockedDropout(SpanDropout):
         if self.masks is None or rows % self.masks.rows:  # other rows than the span's are tried out alone
             return inputs * _drawn((rows, features), self.p, inputs)
         mask = self.mask((self.masks.rows, features), inputs, place)
+        if mask.shape[-1] != features:
+            raise ValueError(
+                f"{self} is used in two places, for {mask.shape[-1]} features and for {features}: give each a "
+                "module or a place, a number, of its own"
+            )
         windows = rows // self.masks.rows
         return inputs * (mask if windows == 1 else mask.repeat(windows, 1))
 

@@ -43,7 +43,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
     Args:
         path: the file to create or replace; its folder exists.
+
+    Raises:
+        OSError: it cannot be written, or names a folder.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, expected the name of a file", str(path))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:

@@ -2,6 +2,8 @@
 
 import unicodedata
 
+from sgrnn.errors import InputError
+
 _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (b"\xff\xfe\0\0", "UTF-32"),
     (b"\0\0\xfe\xff", "UTF-32"),
@@ -53,6 +55,26 @@ def wide_encoding(content: bytes) -> str | None:
             if wrong_share(text) <= _MANY:
                 num_pages[name] = len({ord(each) >> 8 for each in text})
     return min(num_pages, key=num_pages.__getitem__, default=None)
+
+
+def require_characters(text: str, source: str) -> None:
+    """Refuse a text that holds half of a surrogate pair, which is no character and cannot be written in UTF-8.
+
+    Args:
+        text: the text.
+        source: what to call it in the message.
+
+    Raises:
+        InputError: it holds one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        place = error.start
+        raise InputError(
+            f"{source} holds half of a surrogate pair, U+{ord(text[place]):04X}, in line "
+            f"{text.count(chr(10), 0, place) + 1:,}, expected characters: decode it by its own encoding, or remove it"
+        ) from None
 
 
 def wrong_share(text: str) -> float:

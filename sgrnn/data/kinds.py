@@ -24,6 +24,8 @@ def require_fitting_options(kind: str, *, vocabulary_size: int | None, min_count
         raise InputError(f"{kind} needs vocabulary_size, the number of pieces, got none; try 8000")
     if kind in SUBWORD_KINDS and min_count != 1:
         raise InputError(f"min_count is for word and character, not {kind}, got {min_count}; remove it")
+    if kind == "word" and vocabulary_size is not None and vocabulary_size < 3:
+        raise InputError(f"vocabulary_size must be at least 3, a word besides <eos> and <unk>, got {vocabulary_size}")
     if kind == "character" and vocabulary_size is not None:
         raise InputError(
             f"vocabulary_size is not for character, got {vocabulary_size}; remove it, or drop rare characters with "

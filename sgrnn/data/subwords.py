@@ -11,6 +11,7 @@ import numpy as np
 import sentencepiece
 
 from sgrnn.data.atomic import atomic_write, bytes_digest
+from sgrnn.data.encodings import require_characters
 from sgrnn.data.kinds import SUBWORD_KINDS, SubwordKind
 from sgrnn.data.tokenizer import UNKNOWN, Tokenizer, Tokens
 from sgrnn.errors import InputError
@@ -98,6 +99,7 @@ class SentencePieceTokenizer(Tokenizer):
         return self._processor.id_to_piece(list(range(self.vocabulary_size)))
 
     def encode(self, text: str, *, source: str = "the text") -> Tokens:
+        require_characters(text, source)
         lines = self._processor.encode(text.split("\n"))
         last = lines.pop()
         return np.array([token for line in lines for token in (*line, self.eos_id)] + last, np.int32)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgrnn.data.atomic import atomic_write, make_folder
+from sgrnn.data.encodings import require_characters
 from sgrnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Tokenizer(ABC):
         """Return the sizes of a text in words, characters and bytes, and the cost of what its `<unk>` stand for.
 
         Raises:
-            InputError: the spelling of the train text is not known.
+            InputError: the spelling of the train text is not known, or the text is no Unicode text.
         """
         if self.spelling is None:
             raise InputError(
@@ -109,6 +110,7 @@ class Tokenizer(ABC):
                 "set tokenizer.spelling = sgrnn.data.Spelling.of(tokenizer, TRAIN_TEXT); a run that an earlier version "
                 "trained can be scored where its corpus is, by `sgrnn evaluate RUN --split`"
             )
+        require_characters(text, "the text")
         return self.spelling.counts(self, text)
 
     def save(self, folder: Path) -> None:

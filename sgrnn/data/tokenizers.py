@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sgrnn.data.encodings import require_characters
 from sgrnn.data.kinds import SUBWORD_KINDS, TOKENIZER_KINDS, require_fitting_options
 from sgrnn.data.spelling import Spelling
 from sgrnn.data.subwords import MODEL_FILE, SentencePieceTokenizer
@@ -25,12 +26,13 @@ def train_tokenizer(
         word_separator: what stands between words besides blanks, where words are counted.
 
     Raises:
-        InputError: unknown kind, or an argument that does not fit it.
+        InputError: unknown kind, an argument that does not fit it, or a text that is no Unicode text.
 
     >>> train_tokenizer("word", "to be or not to be\\n").vocabulary_size
     6
     """
     require_fitting_options(kind, vocabulary_size=vocabulary_size, min_count=min_count)
+    require_characters(text, "the train text")
     if kind == "word":
         tokenizer = WordTokenizer.from_text(text, min_count=min_count, max_size=vocabulary_size)
     elif kind == "character":

@@ -25,6 +25,8 @@ CACHE_GRID = {"flatness": (0.1, 0.3, 1.0, 3.0), "size": (100, 500, 2000), "weigh
 
 _WINDOW = 5  # of the grids of dynamic evaluation
 
+_MOST_DECAY = 0.9  # that a grid has
+
 _BEYOND = 4  # values tried at most past the ends of a grid
 
 
@@ -95,8 +97,10 @@ def try_caches(
 
 
 def for_windows(grid: Mapping[str, Sequence[float]], window: int) -> dict[str, Sequence[float]]:
-    """Return a grid of dynamic evaluation for windows of so many steps."""
-    return {name: tuple(value * window / _WINDOW for value in values) for name, values in grid.items()}
+    """Return a grid of dynamic evaluation for windows of so many steps; a decay stays below 1."""
+    scaled = {name: [value * window / _WINDOW for value in values] for name, values in grid.items()}
+    scaled["decay"] = [min(value, _MOST_DECAY) for value in scaled["decay"]]
+    return {name: tuple(dict.fromkeys(values)) for name, values in scaled.items()}
 
 
 def walk(loss: Callable[[dict[str, float]], float], grid: Mapping[str, Sequence[float]]) -> Iterator[Tried]:

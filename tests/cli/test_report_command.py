@@ -132,6 +132,9 @@ def test_what_cannot_be_reported_is_refused(sgrnn: Commands, mine: str) -> None:
     Path("file").write_text("")
     message = sgrnn.refused("report", "mine", "--output", "file/report.html")
     assert re.fullmatch(r"cannot write file/report\.html: .*; name another file with --output", message)
+    for command in ("report", "compare"):
+        message = sgrnn.refused(command, "mine", "--output", ".")
+        assert message == "cannot write .: is a folder, expected the name of a file; name another file with --output"
     Path("mine/diagnosis.json").write_text("{")
     assert "diagnosis.json is damaged" in sgrnn.refused("report", "mine")
     Path("mine/diagnosis.json").unlink()

@@ -204,3 +204,12 @@ def test_a_hierarchy_drops_weights_of_every_level() -> None:
         found.append(gradients(core))
     assert_close(found[0], found[1])
     assert bool((found[0]["levels.0.layers.0.weight_hh_l0"] == 0).any())
+
+
+def test_two_places_of_one_module_are_refused_where_they_differ_in_width() -> None:
+    dropout = LockedDropout(0.5)
+    with one_span(dropout, 4):
+        dropout(torch.ones(2, 4, 3))
+        dropout(torch.ones(2, 4, 5), place=1)
+        with pytest.raises(ValueError, match="is used in two places, for 3 features and for 5: give each a module or"):
+            dropout(torch.ones(2, 4, 5))

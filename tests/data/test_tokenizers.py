@@ -297,3 +297,17 @@ def test_every_token_has_a_name_of_its_own_in_the_order_of_the_ids() -> None:
         assert len(set(names)) == len(names) == tokenizer.vocabulary_size
         spelled = "".join(names[token] for token in tokenizer.encode("to be").tolist())
         assert spelled.replace("\u2581", " ").replace(" ", "") == "tobe"
+
+
+@pytest.mark.parametrize("kind", TOKENIZER_KINDS)
+def test_half_of_a_surrogate_pair_is_refused_by_name(kind: str) -> None:
+    text, size = "the cat\nsat \ud800 there\n", 30 if kind in SUBWORD_KINDS else None
+    message = r"holds half of a surrogate pair, U\+D800, in line 2, expected characters: decode it by its own encoding"
+    with pytest.raises(InputError, match=f"^the train text {message}"):
+        train_tokenizer(kind, text, vocabulary_size=size)
+    tokenizer = make(kind)
+    with pytest.raises(InputError, match=f"^the text {message}"):
+        tokenizer.counts(text)
+    if kind != "word":  # for which it is a word that it does not know
+        with pytest.raises(InputError, match="the prompt holds"):
+            tokenizer.encode_prompt(text)

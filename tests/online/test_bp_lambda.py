@@ -300,3 +300,14 @@ def test_a_state_of_another_size_or_of_other_rows_is_refused() -> None:
         estimator.backward(make_span(3), make_state(make_core("LSTM-2")))
     with pytest.raises(ValueError, match=r"^trace must be .* carried \(3, 6, 6, 7\), got \(5, 6, 6, 7\)$"):
         estimator.backward(make_span(3, rows=5), make_state(model, rows=5))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_it_runs_in_half_precision(dtype: torch.dtype) -> None:
+    model, span = make_core("GRU-1").to(dtype), make_span(STEPS)
+    narrow = replace(span, inputs=span.inputs.to(dtype), targets=span.targets.to(dtype))
+    BPLambda(model, squared_error, learning_rate=0.1).backward(narrow, make_state(model))
+    found = gradients(model)
+    BPLambda(wide := make_core("GRU-1"), squared_error, learning_rate=0.1).backward(span, make_state(wide))
+    for name, expected in gradients(wide).items():
+        assert torch.allclose(found[name].double(), expected, atol=0.02 * float(expected.abs().max()) + 2e-3)

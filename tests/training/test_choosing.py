@@ -1,11 +1,13 @@
 """How settings are chosen by trying a few: the best is found inside, past either end, and never out of range."""
 
+from itertools import product
 from math import inf, log, nan
 
 import pytest
 
 from sgrnn.errors import InputError
-from sgrnn.training.choosing import Tried, walk
+from sgrnn.models.dynamic import DynamicEvaluation
+from sgrnn.training.choosing import RMS_GRID, Tried, for_windows, walk
 
 GRID = {"rate": (1.0, 2.0, 4.0), "decay": (0.0, 1.0, 3.0)}
 
@@ -59,3 +61,11 @@ def test_what_diverges_is_neither_best_nor_a_way_to_go() -> None:
     assert min(steep, key=lambda each: each.loss).settings == {"rate": 0.25, "decay": 1.0}
     hopeless = [each.settings["rate"] for each in walk(lambda settings: nan, GRID)]
     assert hopeless == [1.0, 2.0, 4.0, 0.5, 0.25, 0.125, 0.0625], "and no decay"
+
+
+def test_a_grid_for_long_windows_is_in_proportion_and_its_decay_can_be_had() -> None:
+    assert for_windows(RMS_GRID, 10) == {"learning_rate": (4e-5, 1e-4, 2e-4), "decay": (2e-3, 4e-3, 1e-2)}
+    for window in (1000, 100_000):
+        grid = for_windows(RMS_GRID, window)
+        for rate, decay in product(grid["learning_rate"], grid["decay"]):
+            DynamicEvaluation(rate, decay, window)

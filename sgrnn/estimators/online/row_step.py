@@ -86,7 +86,7 @@ class RowStep:
 
         def next_and_loss(state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor, gradient: Tensor) -> Tensor:
             after, outputs = self.function(self.theta, state, counters, inputs)
-            return torch.cat([after, outputs.dot(gradient)[None]])
+            return torch.cat([after, outputs.dot(gradient.to(outputs))[None]])
 
         both = vmap(jacrev(next_and_loss))(states, counters, inputs, output_gradients)
         return both[:, :-1], both[:, -1]
