@@ -145,18 +145,22 @@ def test_a_model_that_forgets_and_any_model_in_two_rows_reads_the_text_twice(nam
 
 
 class Rounded(nn.Module):
-    """Forgets at once, and has the rounding of wide layers in float32: an error of its own each time it is run."""
+    """Forgets at once, and has the rounding of wide layers in float32: an error of its own each time it is run.
+
+    In one of its units it is far larger than in the others.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.error = 2e-6
+        self.error = torch.full((100 * SIZE,), 2e-6)
+        self.error[0] *= 10
 
     def initial_state(self, batch_size: int) -> Tensor:
-        return torch.zeros(batch_size, SIZE)
+        return torch.zeros(batch_size, 100 * SIZE)
 
     def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         self.error = -self.error
-        return inputs, inputs[-1] + self.error
+        return inputs, inputs[-1].repeat(1, 100) + self.error
 
 
 def test_rounding_where_a_unit_is_near_zero_is_no_reason_to_read_the_text_again() -> None:
