@@ -22,7 +22,7 @@ class BPLambda(CarryingEstimator):
     With h_t the state as one vector, J_t = dh_t/dh_{t-1} and the linear synthesizer g(h) = theta h + b, at every step:
 
         delta_t = (dL_t/dh_t) J_t + gamma g(h_t) J_t - g(h_{t-1})         TD error; g(h_t) = 0 where a sequence ends
-        e_t = gamma lambda J_{t-1} e_{t-1} + dg(h_{t-1})/dtheta           trace; begins with a sequence
+        e_t = gamma lambda J_{t-1} e_{t-1} + dg(h_{t-1})/dtheta           trace; begins with a sequence or a new state
         theta <- theta + alpha delta_t e_t                                mean over rows; likewise b
         the core's gradient is (dL_t/dh_t + w g(h_t)) dh_t/dPsi           Jacobian of one step only
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sgrnn.estimators.estimator import GradientEstimator
-from sgrnn.state import State, to_matrix
+from sgrnn.estimators.online.row_step import counters
+from sgrnn.state import State, join, to_matrix
 
 
 class CarryingEstimator(GradientEstimator, ABC):
@@ -53,7 +54,7 @@ class CarryingEstimator(GradientEstimator, ABC):
 
     def begin_anew(self, state: State) -> Tensor | None:
         """Return the rows (B,) whose state is another than the one that was handed out; None where there are none."""
-        handed, given = self._handed_out, to_matrix(state)
+        handed, given = self._handed_out, _values(state)
         if handed is None or handed.shape != given.shape:
             return None
         handed = handed.to(given.device)
@@ -62,7 +63,7 @@ class CarryingEstimator(GradientEstimator, ABC):
 
     def hand_out(self, state: State) -> None:
         """Keep the values of the state after a span, by which its rows are known to go on."""
-        self._handed_out = to_matrix(state).clone()
+        self._handed_out = _values(state)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Take carried buffers in the shape and precision in which they were saved."""
@@ -72,3 +73,8 @@ class CarryingEstimator(GradientEstimator, ABC):
                 setattr(self, name, torch.empty_like(saved, device=carried.device))
         self._handed_out = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _values(state: State) -> Tensor:
+    """Return copies of all numbers of a state, counters too, (B, ...)."""
+    return join([to_matrix(state), *counters(state)])
