@@ -11,7 +11,7 @@ from sgrnn.exports import Format
 
 def export(
     run: RunArgument,
-    folder: Annotated[Path, typer.Argument(help="Where the model goes: a folder that does not exist yet, or is empty.")],
+    folder: Annotated[Path, typer.Argument(help="Where the model goes: a folder that does not exist, or is empty.")],
     formats: Annotated[
         list[Format] | None, typer.Option("--format", help="Once for each format; safetensors if none is named.")
     ] = None,
