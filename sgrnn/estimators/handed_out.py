@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import final
 
+import torch
 from torch import Tensor
 
 from sgrnn.contract.buffers import same_values
@@ -31,3 +32,16 @@ class HandedOut:
         return len(given) == len(self.values) and all(
             now.dtype == then.dtype and same_values(now, then) for now, then in zip(given, self.values, strict=True)
         )
+
+    def other_rows(self, state: State) -> Tensor | None:
+        """Return the rows (batch,) whose values are others; None where there are none, or no state of this shape."""
+        given = leaves(state)
+        if [each.shape for each in given] != [each.shape for each in self.values]:
+            return None
+        others = [~_equal(now, then.to(now.device)) for now, then in zip(given, self.values, strict=True)]
+        rows = torch.stack([each.movedim(-2, 0).flatten(1).any(dim=1) for each in others]).any(dim=0)
+        return rows if bool(rows.any()) else None
+
+
+def _equal(now: Tensor, before: Tensor) -> Tensor:
+    return (now == before) | (now.isnan() & before.isnan())

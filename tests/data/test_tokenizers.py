@@ -75,6 +75,8 @@ def test_word_vocabularies_that_cannot_be_are_refused() -> None:
         WordTokenizer.from_text(TEXT, min_count=0)
     with pytest.raises(InputError, match="max_size must be at least 3, got 2"):
         WordTokenizer.from_text(TEXT, max_size=2)
+    with pytest.raises(InputError, match="vocabulary_size must be at least 3, a word besides <eos> and <unk>, got 2"):
+        train_tokenizer("word", TEXT, vocabulary_size=2)
     with pytest.raises(InputError, match="words must hold <unk>, got 2 without it"):
         WordTokenizer(["<eos>", "a"])
     with pytest.raises(InputError, match="words must differ from each other, got 'a' twice"):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.estimators.estimator import Step
+from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.estimators.objective import Loss, norms, objective_of
 from sgrnn.estimators.online.carrying import CarryingEstimator
 from sgrnn.estimators.online.row_step import RowStep, counters
@@ -106,7 +107,7 @@ class BPLambda(CarryingEstimator):
         run = unroll_steps(self.model, span, state)
         require_reach(self.model, run.initial_states, run.final_states)
         self.fit({"trace": (span.batch_size, size, size, size + 1)}, self.weight, run.all_begin)
-        if (anew := self.begin_anew(state)) is not None:
+        if (anew := self.handed_out.other_rows(state)) is not None:
             self.trace = self.trace * ~anew[:, None, None, None]
         objective = objective_of(self.model, self.loss, run.outputs, span)
         objective.trained.backward()
@@ -116,7 +117,7 @@ class BPLambda(CarryingEstimator):
             injected, differences = self._learn(step, run, span, run.output_gradients() * tokens)
         run.differentiate([gradient / tokens for gradient in injected])
         _differentiate_beginning(run)
-        self.hand_out(run.final_state)
+        self.handed_out = HandedOut.of(run.final_state)
         metrics = {"td_rms": differences.square().mean().sqrt()}
         return Step(objective.loss, run.final_state, {**metrics, **norms(run.final_state)})
 

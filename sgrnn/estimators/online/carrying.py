@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.estimators.estimator import GradientEstimator
-from sgrnn.estimators.online.row_step import counters
-from sgrnn.state import State, join, to_matrix
+from sgrnn.estimators.handed_out import HandedOut
 
 
 class CarryingEstimator(GradientEstimator, ABC):
@@ -18,7 +17,7 @@ class CarryingEstimator(GradientEstimator, ABC):
     new begins there. The first state after what is carried was loaded is taken to be that one.
     """
 
-    _handed_out: Tensor | None = None
+    handed_out = HandedOut()
 
     def carry(self, name: str, dtype: torch.dtype | None = None) -> None:
         """Register a buffer that is carried from span to span, empty until `fit` gives it a shape."""
@@ -52,29 +51,11 @@ class CarryingEstimator(GradientEstimator, ABC):
             dtype = like.dtype if carried.is_floating_point() else carried.dtype
             setattr(self, name, torch.zeros(shape, dtype=dtype, device=like.device))
 
-    def begin_anew(self, state: State) -> Tensor | None:
-        """Return the rows (B,) whose state is another than the one that was handed out; None where there are none."""
-        handed, given = self._handed_out, _values(state)
-        if handed is None or handed.shape != given.shape:
-            return None
-        handed = handed.to(given.device)
-        others = ~((given == handed) | (given.isnan() & handed.isnan())).all(dim=1)
-        return others if bool(others.any()) else None
-
-    def hand_out(self, state: State) -> None:
-        """Keep the values of the state after a span, by which its rows are known to go on."""
-        self._handed_out = _values(state)
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Take carried buffers in the shape and precision in which they were saved."""
         for name, carried in self.named_buffers(recurse=False):
             saved = state_dict.get(prefix + name)
             if saved is not None and saved.shape != carried.shape:
                 setattr(self, name, torch.empty_like(saved, device=carried.device))
-        self._handed_out = None
+        self.handed_out = HandedOut()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _values(state: State) -> Tensor:
-    """Return copies of all numbers of a state, counters too, (B, ...)."""
-    return join([to_matrix(state), *counters(state)])

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.estimators.estimator import Step
+from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.estimators.objective import gradients, norms, objective_of
 from sgrnn.estimators.online.carrying import CarryingEstimator
 from sgrnn.estimators.online.row_step import RowStep, state_step
@@ -50,7 +51,7 @@ class ForwardEstimator(CarryingEstimator, ABC):
         step = state_step(self.model, span.inputs[:1], run.initial_states[0])
         features = to_matrix(step.like).shape[1]
         self.fit(self._shapes(span.batch_size, features, step.theta.numel()), step.theta, run.all_begin)
-        if (anew := self.begin_anew(state)) is not None:
+        if (anew := self.handed_out.other_rows(state)) is not None:
             self._begin(anew, None)
         objective = objective_of(self.model, self.loss, run.outputs, span)
         objective.trained.backward()
@@ -60,7 +61,7 @@ class ForwardEstimator(CarryingEstimator, ABC):
         for name, part in step.named(gradient).items():
             parameter = self.model.get_parameter(name)
             parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
-        self.hand_out(run.final_state)
+        self.handed_out = HandedOut.of(run.final_state)
         return Step(objective.loss, run.final_state, norms(run.final_state))
 
     def _carried_part(self, run: UnrolledSteps, step: RowStep, span: Span) -> Tensor:
