@@ -37,6 +37,9 @@ class SpanDropout(nn.Module, ABC):
             shape: of the mask.
             like: a tensor of its precision and device.
             place: where the module drops out, if it does so in several places, each with a mask of its own.
+
+        Raises:
+            ValueError: the place has a mask of another shape in the same span.
         """
         return _drawn(shape, self.p, like) if self.masks is None else self.masks.of(self, place, shape, like)
 
@@ -65,9 +68,6 @@ class LockedDropout(SpanDropout):
         Args:
             inputs: of the rows of a span, or of several of its windows, one below the other.
             place: as `mask`.
-
-        Raises:
-            ValueError: the place has features of another number in the same span.
         """
         if not self.drops:
             return inputs
@@ -75,11 +75,6 @@ class LockedDropout(SpanDropout):
         if self.masks is None or rows % self.masks.rows:  # other rows than the span's are tried out alone
             return inputs * _drawn((rows, features), self.p, inputs)
         mask = self.mask((self.masks.rows, features), inputs, place)
-        if mask.shape[-1] != features:
-            raise ValueError(
-                f"{self} is used in two places, for {mask.shape[-1]} features and for {features}: give each a "
-                "module or a place, a number, of its own"
-            )
         windows = rows // self.masks.rows
         return inputs * (mask if windows == 1 else mask.repeat(windows, 1))
 
@@ -157,7 +152,13 @@ class _Masks:
             if self._generator is None:
                 self._generator = torch.Generator(like.device).manual_seed(self._seed)
             self._held[module, place] = _drawn(shape, module.p, like, self._generator)
-        return self._held[module, place]
+        mask = self._held[module, place]
+        if mask.shape != shape:
+            raise ValueError(
+                f"{module} is used in two places, with masks of {tuple(mask.shape)} and {shape}: give each a module "
+                "or a place, a number, of its own"
+            )
+        return mask
 
 
 def dropout_rate(p: float, name: str = "dropout") -> float:

@@ -20,7 +20,7 @@ def test_the_penalty_is_the_mean_square_of_outputs_and_of_their_changes_in_parts
     with one_span(dropout, 5):
         whole = penalty(outputs)
         parts = [penalty(outputs[:3], None, None, 7), penalty(outputs[3:], outputs[2:3], None, 7)]
-        mask = dropout.mask((), outputs)
+        mask = dropout.mask((5, 4), outputs)
     assert_close(whole.mean(), penalty_by_hand(outputs, mask))
     assert_close(torch.cat(parts), whole)
     begins = torch.zeros(7, 5, dtype=torch.bool)

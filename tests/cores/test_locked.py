@@ -88,7 +88,8 @@ def test_recurrent_weights_are_dropped_in_torchs_own_layers_and_gradients_are_th
     with one_span(core, 3):
         outputs, after = core(inputs, state)
         again, _ = core(inputs, state)
-        masks = [core.weight_dropout.mask((), inputs, place) for place in (0, 1)]
+        shape = tuple(core.layers[0].weight_hh_l0.shape)
+        masks = [core.weight_dropout.mask(shape, inputs, place) for place in (0, 1)]
     assert_identical(again, outputs)
     assert not torch.equal(masks[0], masks[1])
     outputs.square().sum().backward()
@@ -143,7 +144,7 @@ def test_a_sequential_core_is_its_cores_one_above_the_other() -> None:
     with one_span(core, 2):
         outputs, after = core(inputs, state)
         dropout: Any = core.dropout
-        mask = dropout.mask((), inputs, 1)
+        mask = dropout.mask((2, 6), inputs, 1)
     middle, of_below = below(inputs, state[0])
     expected, of_last = last(middle * mask, state[1])
     assert_close((outputs, after), (expected, (of_below, of_last)))
@@ -206,10 +207,17 @@ def test_a_hierarchy_drops_weights_of_every_level() -> None:
     assert bool((found[0]["levels.0.layers.0.weight_hh_l0"] == 0).any())
 
 
-def test_two_places_of_one_module_are_refused_where_they_differ_in_width() -> None:
-    dropout = LockedDropout(0.5)
-    with one_span(dropout, 4):
-        dropout(torch.ones(2, 4, 3))
-        dropout(torch.ones(2, 4, 5), place=1)
-        with pytest.raises(ValueError, match="is used in two places, for 3 features and for 5: give each a module or"):
-            dropout(torch.ones(2, 4, 5))
+def test_two_places_of_one_module_are_refused_where_their_masks_differ_in_shape() -> None:
+    locked, words, weights = modules = nn.ModuleList([LockedDropout(0.5), WordDropout(0.5), WeightDropout(0.5)])
+    tokens = torch.zeros(2, 4, dtype=torch.long)
+    with one_span(modules, 4):
+        locked(torch.ones(2, 4, 3))
+        locked(torch.ones(2, 4, 5), place=1)
+        with pytest.raises(ValueError, match=r"is used in two places, with masks of \(4, 3\) and \(4, 5\): give"):
+            locked(torch.ones(2, 4, 5))
+        words(torch.ones(2, 4, 3), tokens, 7)
+        with pytest.raises(ValueError, match=r"with masks of \(7,\) and \(9,\)"):
+            words(torch.ones(2, 4, 3), tokens, 9)
+        weights(torch.ones(3, 3))
+        with pytest.raises(ValueError, match=r"with masks of \(3, 3\) and \(3, 5\)"):
+            weights(torch.ones(3, 5))
