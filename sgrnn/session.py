@@ -21,6 +21,7 @@ from sgrnn.errors import InputError, ProcessLost
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training import loop
+from sgrnn.training.about import read_scores
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.display import Display, score_text
@@ -127,6 +128,7 @@ def resume(folder: Path, data: Path | None, overrides: Sequence[str] = ()) -> Ru
     with joined() as ranks:
         with ranks.leader_first():
             run = Run.open(folder, overrides)
+            read_scores(run)  # its end writes to them: what is damaged is refused before hours of training
             ranks.local_rows(run.recipe.training.batch_size)
             problem = problem_of(run, folder_of_data(data))
         _train(run, problem, data, ranks)
