@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from sgrnn.errors import at_least
 from sgrnn.span import Span, Steps
-from sgrnn.state import map_state
+from sgrnn.state import map_state, rebuilt
 
 _BATCH = "(inputs, targets) or (inputs, targets, lengths)"
 
@@ -151,12 +151,11 @@ def time_first(name: str, steps: Any, batch_first: bool = False) -> Steps:
     if isinstance(steps, PackedSequence):
         raise TypeError(f"{name} must not be packed: give the padded tensor, and lengths=")
     if isinstance(steps, dict):
-        return {key: time_first(f"{name}[{key!r}]", each, batch_first) for key, each in steps.items()}
+        return rebuilt(steps, [time_first(f"{name}[{key!r}]", each, batch_first) for key, each in steps.items()])
     if isinstance(steps, tuple | list):
         if any(isinstance(each, int | float) for each in steps):
             raise TypeError(f"{name} must be a tensor or an array, got a list of numbers: torch.tensor makes one")
-        parts = [time_first(f"{name}[{place}]", each, batch_first) for place, each in enumerate(steps)]
-        return type(steps)(*parts) if hasattr(steps, "_fields") else type(steps)(parts)
+        return rebuilt(steps, [time_first(f"{name}[{place}]", each, batch_first) for place, each in enumerate(steps)])
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*not writable", UserWarning)  # such as a memory map; nobody writes

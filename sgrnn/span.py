@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.errors import at_least
-from sgrnn.state import leaves, map_state
+from sgrnn.state import in_one_order, leaves, map_state
 
 Steps = Any  # a Tensor (steps, rows, ...), or a tuple, list, dict or named tuple of such
 
@@ -47,6 +47,8 @@ class Span:
     def __post_init__(self) -> None:
         for name in ("inputs", "targets"):
             _require_tensors(name, getattr(self, name))
+            # Kept steps are joined to those of later spans tensor by tensor.
+            object.__setattr__(self, name, in_one_order(getattr(self, name)))
         steps_and_rows = leaves(self.inputs)[0].shape[:2]
         for name in ("inputs", "targets"):
             for tensor in leaves(getattr(self, name)):

@@ -7,6 +7,7 @@ of a single cell. Floating-point tensors carry gradients; others (counters, phas
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from itertools import takewhile
 from typing import Any
 
@@ -30,11 +31,35 @@ def map_state(function: Callable[..., Any], *states: State) -> State:
     if isinstance(first, Tensor):
         return function(*states)
     if isinstance(first, dict):
-        return {key: map_state(function, *(state[key] for state in states)) for key in first}
+        return rebuilt(first, [map_state(function, *(state[key] for state in states)) for key in first])
     if isinstance(first, tuple | list):
-        parts = [map_state(function, *group) for group in zip(*states, strict=True)]
-        return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
+        return rebuilt(first, [map_state(function, *group) for group in zip(*states, strict=True)])
     raise _no_state(first)
+
+
+def rebuilt(nest: Any, parts: Sequence[Any]) -> Any:
+    """Return other parts in a tuple, list, dict or named tuple like another, of its class, keys and order."""
+    if type(nest) is dict:
+        return dict(zip(nest, parts, strict=True))
+    if isinstance(nest, dict):  # of a class of its own, which may want more than its items to be made
+        like = copy(nest)
+        for key, part in zip(nest, parts, strict=True):
+            like[key] = part
+        return like
+    return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
+
+
+def in_one_order(nest: Any) -> Any:
+    """Return a nest with the keys of its dicts sorted, so that nests of the same keys have their tensors in one order.
+
+    >>> in_one_order({"b": torch.tensor(1), "a": torch.tensor(2)})
+    {'a': tensor(2), 'b': tensor(1)}
+    """
+    if type(nest) is dict:
+        return {key: in_one_order(nest[key]) for key in sorted(nest, key=str)}
+    if isinstance(nest, tuple | list):
+        return rebuilt(nest, [in_one_order(each) for each in nest])
+    return nest
 
 
 def _no_state(found: Any) -> TypeError:
@@ -77,11 +102,8 @@ def moved(saved: Any, device: torch.device) -> Any:
     """Return what was saved, any nest of dicts, lists and tuples, with its tensors on a device."""
     if isinstance(saved, Tensor):
         return saved.to(device)
-    if isinstance(saved, dict):
-        return {key: moved(value, device) for key, value in saved.items()}
-    if isinstance(saved, tuple | list):
-        parts = [moved(value, device) for value in saved]
-        return type(saved)(*parts) if hasattr(saved, "_fields") else type(saved)(parts)
+    if isinstance(saved, dict | tuple | list):
+        return rebuilt(saved, [moved(each, device) for each in (saved.values() if isinstance(saved, dict) else saved)])
     return saved
 
 
@@ -96,8 +118,8 @@ def cut(state: State) -> State:
 
 
 def where_rows(rows: Tensor, chosen: State, otherwise: State) -> State:
-    """Take the rows marked True (batch,) from one state and the others from another."""
-    return map_state(lambda a, b: torch.where(rows.unsqueeze(-1), a, b), chosen, otherwise)
+    """Take the rows marked True (batch,) from one state and the others from another, whose order of keys it keeps."""
+    return map_state(lambda b, a: torch.where(rows.unsqueeze(-1), a, b), otherwise, chosen)
 
 
 def concatenate(states: Sequence[State]) -> State:

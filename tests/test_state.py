@@ -1,5 +1,6 @@
 """States: any nest of tensors is walked, cut, joined and taken apart without losing its structure."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -159,3 +160,29 @@ def test_the_last_vectors_of_a_width_are_counted_as_far_as_they_go() -> None:
     state["last"] = numbers(ROWS, 3)
     assert [trailing_size(state, width) for width in (3, 5)] == [9, 0]
     assert trailing_size(state["other"], 5) == 5
+
+
+class Attributes(dict[str, Tensor]):
+    """A dict of a class of its own."""
+
+    @property
+    def hidden(self) -> Tensor:
+        return self["hidden"]
+
+
+def test_a_dict_of_another_class_stays_one() -> None:
+    state = Attributes(hidden=numbers(ROWS, 2))
+    assert_identical(map_state(lambda tensor: tensor + 1, state).hidden, numbers(ROWS, 2) + 1)
+    ordered = OrderedDict(b=numbers(ROWS, 1), a=numbers(ROWS, 2))
+    doubled = map_state(lambda tensor: 2 * tensor, ordered)
+    assert isinstance(doubled, OrderedDict)
+    assert list(doubled) == ["b", "a"]
+    assert_identical(ordered["a"], numbers(ROWS, 2))
+
+
+def test_rows_that_are_put_into_a_state_leave_its_keys_in_their_order() -> None:
+    state, other = {"b": numbers(ROWS, 1), "a": numbers(ROWS, 2)}, {"a": -numbers(ROWS, 2), "b": -numbers(ROWS, 1)}
+    mixed = where_rows(torch.tensor([True, False, False, False]), other, state)
+    assert list(mixed) == ["b", "a"]
+    assert_identical(mixed["b"], torch.tensor([[0.0], [1], [2], [3]]).double())
+    assert_identical(mixed["a"][:2], torch.tensor([[0.0, -1], [2, 3]]).double())

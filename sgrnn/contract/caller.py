@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import same_values
 from sgrnn.span import Steps
-from sgrnn.state import State, leaves, map_state
+from sgrnn.state import State, leaves, map_state, rebuilt
 
 # Models that were seen to leave the state they are given as it is: once is enough, and costs nothing later.
 _write_nothing: WeakSet[nn.Module] = WeakSet()
@@ -48,7 +48,7 @@ class Caller:
         """
         if not self._first:
             outputs, after = self.model(inputs, _own_counters(state) if self._counts else state)
-            return outputs, _restored(after, state) if self._rounds else _like(after, state)
+            return outputs, _restored(after, state) if self._rounds else arranged_like(after, state)
         before = leaves(state)
         self._counts = any(not tensor.is_floating_point() for tensor in before)
         kept = [] if self.model in _write_nothing else [tensor.detach().clone() for tensor in before]
@@ -67,7 +67,7 @@ class Caller:
             raise ValueError(_in_place())
         _write_nothing.add(self.model)
         _require_outputs(outputs, inputs)
-        after = _like(after, state)
+        after = arranged_like(after, state)
         _require_same_shape(before, leaves(after))
         self._rounds = any(_is_rounded(new, old) for new, old in zip(leaves(after), before, strict=True))
         self._first = False
@@ -84,10 +84,12 @@ def _is_rounded(new: Tensor, old: Tensor) -> bool:
 
 
 def _restored(after: State, before: State) -> State:
-    return map_state(lambda new, old: new.to(old.dtype) if _is_rounded(new, old) else new, _like(after, before), before)
+    return map_state(
+        lambda new, old: new.to(old.dtype) if _is_rounded(new, old) else new, arranged_like(after, before), before
+    )
 
 
-def _like(after: State, before: State) -> State:
+def arranged_like(after: State, before: State) -> State:
     """Return a state after a call in the structure of that before: a dict in that order, one tensor for one.
 
     Raises:
@@ -96,10 +98,9 @@ def _like(after: State, before: State) -> State:
     if isinstance(before, Tensor) and not isinstance(after, Tensor) and len(leaves(after)) == 1:
         return leaves(after)[0]
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
-        return {key: _like(after[key], before[key]) for key in before}
+        return rebuilt(before, [arranged_like(after[key], before[key]) for key in before])
     if isinstance(before, tuple | list) and isinstance(after, tuple | list) and len(before) == len(after):
-        parts = [_like(*pair) for pair in zip(after, before, strict=True)]
-        return type(before)(*parts) if hasattr(before, "_fields") else type(before)(parts)
+        return rebuilt(before, [arranged_like(*pair) for pair in zip(after, before, strict=True)])
     if isinstance(before, Tensor) and isinstance(after, Tensor):
         return after
     number, found = len(leaves(before)), len(leaves(after))

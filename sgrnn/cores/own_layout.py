@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgrnn.state import State, leaves
+from sgrnn.state import State, leaves, rebuilt
 
 
 class OwnLayout:
@@ -39,7 +39,7 @@ class OwnLayout:
         Raises:
             ValueError: it holds other tensors than the state that the layout was read off.
         """
-        tensors = tensors_of(own, self._name)
+        tensors = tensors_of(_in_order_of(self._structure, own), self._name)
         if [tensor.dim() for tensor in tensors] != [len(part.shape) for part in self._parts]:
             shapes = (", ".join(str(tuple(shape)) for shape in each) for each in (
                 [part.shape for part in self._parts], [tensor.shape for tensor in tensors]
@@ -98,17 +98,24 @@ def map_own(function: Callable[[Tensor], Any], own: Any, name: str) -> Any:
         return None
     if isinstance(own, Tensor):
         return function(own)
-    if isinstance(own, dict):
-        return {key: map_own(function, part, name) for key, part in own.items()}
-    if isinstance(own, tuple | list):
-        parts = [map_own(function, part, name) for part in own]
-        return type(own)(*parts) if hasattr(own, "_fields") else type(own)(parts)
+    if isinstance(own, dict | tuple | list):
+        parts = own.values() if isinstance(own, dict) else own
+        return rebuilt(own, [map_own(function, part, name) for part in parts])
     if is_dataclass(own) and not isinstance(own, type):
         return type(own)(**{each.name: map_own(function, getattr(own, each.name), name) for each in fields(own)})
     raise TypeError(
         f"{name} must carry a state of tensors, in tuples, lists, dicts or dataclasses, got a {type(own).__name__}: "
         "hand over a function, call=, that makes tensors of it, and it of them"
     )
+
+
+def _in_order_of(like: Any, own: Any) -> Any:
+    """Return a state as a module has it with the keys of its dicts in the order of another's."""
+    if isinstance(own, dict) and isinstance(like, dict) and own.keys() == like.keys():
+        return {key: _in_order_of(like[key], own[key]) for key in like}
+    if isinstance(own, tuple | list) and isinstance(like, tuple | list) and len(own) == len(like):
+        return [_in_order_of(*pair) for pair in zip(like, own, strict=True)]
+    return own
 
 
 def tensors_of(own: Any, name: str) -> list[Tensor]:

@@ -268,3 +268,31 @@ def test_an_error_inside_the_module_says_how_it_was_called() -> None:
     assert caught.value.__notes__ == [
         "sgrnn.AdaptedCore called LSTMCell with None for a state: batch_first, by_step, state and call say how"
     ]
+
+
+class Named(nn.Module):
+    """A cell whose state is a dict, in any order, that does not begin in zeros."""
+
+    def __init__(self, *order: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.order = nn.LSTMCell(SIZE, SIZE), order
+
+    def forward(self, inputs: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        hidden, cell = self.cell(inputs, (state["hidden"], state["cell"]))
+        both = {"hidden": hidden, "cell": cell}
+        return hidden, {key: both[key] for key in self.order}
+
+
+def test_a_dict_is_read_by_its_keys() -> None:
+    def found(*order: str, given: bool) -> Any:
+        def begin(rows: int) -> dict[str, Tensor]:
+            return {"hidden": torch.zeros(rows, SIZE), "cell": torch.full((rows, SIZE), 2.0)}
+
+        core = AdaptedCore(Named(*order).double(), by_step=True, initial_state=begin)
+        span = make_span(5)
+        step = TruncatedBPTT(core, squared_error, 2).backward(span, initial_state(core, ROWS) if given else None)
+        return step.loss, gradients(core)
+
+    for given in (True, False):
+        assert_close(found("cell", "hidden", given=given), found("hidden", "cell", given=given))

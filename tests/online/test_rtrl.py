@@ -24,7 +24,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 from wrapped import WithReadout
 
-from sgrnn.cores import LSTM
+from sgrnn.cores import LSTM, AdaptedCore
 from sgrnn.estimators import BPTT, GradientEstimator, TruncatedBPTT
 from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.estimators.online.unrolled_steps import unroll_steps
@@ -94,6 +94,56 @@ def test_a_model_may_count_in_place() -> None:
     for kind in FORWARD:
         expected, _ = train_on(kind(like, squared_error), spans, state)
         assert_close(train_on(kind(model, squared_error), spans, state)[0], expected)
+
+
+class Counting(OwnCore):
+    """Counts its steps in a buffer, in place or not."""
+
+    def __init__(self, *, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.in_place:
+            self.steps += len(inputs)
+        else:
+            self.steps = self.steps + len(inputs)
+        return super().forward(inputs, state)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_buffers_of_the_model_take_in_every_step_once(in_place: bool) -> None:
+    span = make_span(STEPS, is_first=STARTS)
+    for kind in (*FORWARD, partial(BPLambda, learning_rate=0.1)):
+        model = Counting(in_place=in_place).double()
+        kind(model, squared_error).double().backward(span, make_state(model))
+        assert model.steps == STEPS
+
+
+def test_an_adapted_core_may_read_the_batch_first() -> None:
+    like = make_core("nn.LSTM-1")
+    inner = nn.LSTM(SIZE, SIZE, batch_first=True).double()
+    inner.load_state_dict(like.state_dict())
+    model, spans, state = AdaptedCore(inner, batch_first=True), divide(make_span(STEPS), [3, 5]), make_state(like)
+    for kind in FORWARD:
+        expected, _ = train_on(kind(like, squared_error), spans, state)
+        found, _ = train_on(kind(model, squared_error), spans, state)
+        assert_close(list(found.values()), list(expected.values()))
+
+
+def test_tensors_of_a_state_may_differ_in_precision() -> None:
+    class Wide(OwnCore):
+        def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            assert state["slow"][0].dtype == torch.float32
+            outputs, after = super().forward(inputs, {**state, "slow": (state["slow"][0].double(),)})
+            return outputs, {**after, "slow": (after["slow"][0].float(),)}
+
+    model = Wide().double()
+    state = make_state(model)
+    state = {**state, "slow": (state["slow"][0].float(),)}
+    for kind in FORWARD:
+        kind(model, squared_error).backward(make_span(STEPS), state)
 
 
 def test_frozen_parameters_get_no_gradient() -> None:
@@ -229,6 +279,14 @@ def test_what_cannot_be_run_again_step_by_step_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=f"^{name} must be False where .* got True in core$"):
             RTRL(WithReadout(core), squared_error).backward(make_span(STEPS), torch.zeros(1, ROWS, SIZE))
+
+    class Normalized(OwnCore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(SIZE)
+
+    with pytest.raises(ValueError, match=r"^the model is run again, row by row, and norm takes batch statistics$"):
+        RTRL(Normalized().double(), squared_error).backward(make_span(STEPS))
     model = WithReadout(nn.LSTM(SIZE, SIZE, 2, dropout=0.2).double())
     span, state = make_span(STEPS), make_state(model)
     message = r"^the model is run again, step by step, so that it must be without dropout, got 0\.2 in core$"

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vjp, vmap
 
+from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.caller import arranged_like
 from sgrnn.cores import HierarchicalCore, has_initial_state, initial_state
 from sgrnn.state import State, detach, floating_leaves, from_matrix, leaves, map_state, rows, to_matrix
 
@@ -46,10 +48,10 @@ class RowStep:
         Returns:
             the state after the step, (N,), and the floating-point part of the outputs, (M,).
         """
-        arguments = (inputs[None, None], self._state(state, counters))
-        with plain_operations(self.model):
-            outputs, after = functional_call(self.model, self.named(theta), arguments)
-        return to_matrix(after)[0], _flat(floating_leaves(outputs), state)
+        before = self._state(state, counters)
+        with plain_operations(self.model), kept_buffers(self.model):
+            outputs, after = functional_call(self.model, self.named(theta), (inputs[None, None], before))
+        return to_matrix(arranged_like(after, before))[0], _flat(floating_leaves(outputs), state)
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Split theta (P,) into tensors by the names and in the shapes of the parameters."""
@@ -124,7 +126,8 @@ class RowStep:
         holder = _InitialState(self.model)
 
         def begin(theta: Tensor) -> Tensor:
-            return functional_call(holder, {f"model.{name}": part for name, part in self.named(theta).items()}, ())
+            named = {f"model.{name}": part for name, part in self.named(theta).items()}
+            return to_matrix(arranged_like(functional_call(holder, named, ()), self.like))[0]
 
         return jacrev(begin)(self.theta)
 
@@ -141,7 +144,7 @@ class RowStep:
 
         def fill(leaf: Tensor) -> Tensor:
             if leaf.is_floating_point():
-                return next(floating)
+                return next(floating).to(leaf)
             return next(others)[None].movedim(0, -2).clone()  # a model may count in place
 
         return map_state(fill, self.like)
@@ -158,7 +161,7 @@ def state_step(model: nn.Module, inputs: Tensor, state: State) -> RowStep:
         state: before it.
     """
     # Of plain operations, since a hierarchy's other forward leaves out the levels that do not tick at this step.
-    with plain_operations(model):
+    with plain_operations(model), kept_buffers(model):
         _, after = model(inputs, map_state(Tensor.clone, state))  # a model may count in place
     roots = floating_leaves(after)
     if has_initial_state(model):
@@ -211,8 +214,8 @@ class _InitialState(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self) -> Tensor:
-        return to_matrix(initial_state(self.model, 1))[0]
+    def forward(self) -> State:
+        return initial_state(self.model, 1)
 
 
 def _flat(tensors: list[Tensor], like: Tensor) -> Tensor:

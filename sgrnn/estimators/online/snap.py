@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.caller import arranged_like
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.online.at_state import gradient_at_state, outputs_from_state
 from sgrnn.estimators.online.row_step import RowStep, counters, plain_operations
@@ -53,9 +55,11 @@ class SnAp1(MatrixEstimator):
 
     def _advance(self, step: RowStep, before: State, inputs: Tensor, output_gradients: list[Tensor]) -> Tensor:
         leaves = cut(map_state(Tensor.clone, before))  # a model may count in place
-        with torch.enable_grad(), plain_operations(step.model), outputs_from_state(step.model):
+        with (
+            torch.enable_grad(), kept_buffers(step.model), plain_operations(step.model), outputs_from_state(step.model)
+        ):  # fmt: skip
             outputs, after = step.model(inputs[None], leaves)
-        arrived = gradient_at_state(outputs, after, leaves, output_gradients)
+        arrived = gradient_at_state(outputs, arranged_like(after, leaves), leaves, output_gradients)
         states = to_matrix(before)
         through, direct = step.jacobians(states, counters(before), inputs, outputs=arrived is None)
         nonzero = ((direct != 0) & direct.isfinite()).any(dim=0)

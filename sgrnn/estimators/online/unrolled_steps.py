@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
-from sgrnn.cores import initial_state_or_zeros
+from sgrnn.cores import AdaptedCore, initial_state_or_zeros
 from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.estimators.objective import differentiate, gradients, output_gradients
 from sgrnn.estimators.reach import require_attached
+from sgrnn.estimators.unroll import batch_statistics
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, floating_leaves, map_state, to_matrix, where_rows
 
@@ -88,8 +89,8 @@ def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
         state: the state before the span; a graph behind it is ignored.
 
     Raises:
-        ValueError: the model drops activations out, holds a recurrent module that is bidirectional or reads the batch
-            first, or cuts its own state off, or the inputs carry a graph.
+        ValueError: the model drops activations out, takes batch statistics, holds a recurrent module that is
+            bidirectional or reads the batch first, or cuts its own state off, or the inputs carry a graph.
     """
     _refuse_unfit(model)
     require_fit(model, span, state)
@@ -128,12 +129,16 @@ def _refuse_unfit(model: nn.Module) -> None:
     """Refuse a model that cannot be run step by step, or whose steps are not the same when they are run again.
 
     Raises:
-        ValueError: it drops activations out, or a recurrent module is bidirectional or reads the batch first.
+        ValueError: it drops activations out or takes batch statistics, or a recurrent module is bidirectional or, not
+            being adapted, reads the batch first.
     """
+    adapted = {part for core in model.modules() if isinstance(core, AdaptedCore) for part in core.modules()}
     for name, module in model.named_modules():
         for option in ("bidirectional", "batch_first"):
-            if isinstance(module, nn.RNNBase) and getattr(module, option):
+            if isinstance(module, nn.RNNBase) and getattr(module, option) and module not in adapted:
                 raise ValueError(
                     f"{option} must be False where a model is run step by step, got True in {name or 'the model'}"
                 )
+    if (name := batch_statistics(model)) is not None:
+        raise ValueError(f"the model is run again, row by row, and {name} takes batch statistics")
     require_no_dropout(model, "the model is run again, step by step")
