@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
-from sgrnn.contract.modules import forked_random
+from sgrnn.contract.modules import forked_random, wrapped
 from sgrnn.span import Span, Steps, between
 from sgrnn.state import State, leaves, map_state
 
@@ -36,7 +36,8 @@ def require_fit(model: nn.Module, span: Span, state: State, windows: Iterable[in
             require_time_first(core)
         _time_first.add(model)
     known = isinstance(model, nn.RNNBase) or _is_ours(model) or model in _layout_known
-    if not known and _may_be_read_otherwise(span.batch_size, state, windows):
+    # Where sequences begin inside, calls are cut there, and may be of any length.
+    if not known and (span.is_first is not None or _may_be_read_otherwise(span.batch_size, state, windows)):
         _try_one_row_more(model, span, state)
         _layout_known.add(model)
 
@@ -71,11 +72,9 @@ def _cores_of(model: nn.Module) -> Iterator[nn.Module]:
     """Yield the module, the modules inside torch's wrappers, and the cores of this package's models."""
     yield model
     ours = _is_ours(model)
-    names = ("core",) if ours else ("module", "_orig_mod") if type(model).__module__.startswith("torch.") else ()
-    for name in names:
-        part = getattr(model, name, None)
-        if isinstance(part, nn.Module):
-            yield from _cores_of(part)
+    part = getattr(model, "core", None) if ours else wrapped(model)
+    if isinstance(part, nn.Module):
+        yield from _cores_of(part)
     levels = getattr(model, "levels", None) if ours else None
     if isinstance(levels, nn.ModuleList):
         for level in levels:

@@ -59,13 +59,45 @@ def forked_random(device: torch.device) -> AbstractContextManager[None]:
 
 
 def method_of(module: nn.Module, name: str) -> Callable[..., Any] | None:
-    """Return the method of this name of a module or of the module inside torch's wrappers; None if there is none.
-
-    ``DistributedDataParallel`` holds its module as `module`, a compiled one as `_orig_mod`.
-    """
+    """Return the method of this name of a module or of the module inside torch's wrappers; None if there is none."""
     while not callable(method := getattr(module, name, None)):
-        inner = getattr(module, "module", getattr(module, "_orig_mod", None))
-        if not isinstance(inner, nn.Module) or not type(module).__module__.startswith("torch."):
+        if (inner := wrapped(module)) is None:
             return None
         module = inner
     return method
+
+
+def wrapped(module: nn.Module) -> nn.Module | None:
+    """Return the module inside one of torch's wrappers; None if it is none.
+
+    ``DistributedDataParallel`` holds its module as `module`, a compiled one as `_orig_mod`. A module of somebody else's
+    with a part of that name is no wrapper: it may do anything with it.
+    """
+    if not type(module).__module__.startswith("torch."):
+        return None
+    inner = (getattr(module, name, None) for name in ("module", "_orig_mod"))
+    return next((each for each in inner if isinstance(each, nn.Module)), None)
+
+
+def input_size(core: nn.Module, called: str) -> int:
+    """Return how many features of a step a core reads, as its attribute ``input_size`` has it.
+
+    Raises:
+        ValueError: it has none; `called` says which core it is.
+    """
+    return _size(core, "input_size", called)
+
+
+def hidden_size(core: nn.Module, called: str) -> int:
+    """Return how many features a core gives for a step: its attribute ``hidden_size``, or torch's ``proj_size``.
+
+    Raises:
+        ValueError: it has none; `called` says which core it is.
+    """
+    return getattr(core, "proj_size", 0) or _size(core, "hidden_size", called)
+
+
+def _size(core: nn.Module, name: str, called: str) -> int:
+    if not isinstance(size := getattr(core, name, None), int):
+        raise ValueError(f"{called} must have the attribute {name}, a number, got a {type(core).__name__}")
+    return size

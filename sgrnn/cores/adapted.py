@@ -24,7 +24,7 @@ class AdaptedCore(nn.Module):
     The core's state is the tuple of the tensors in the module's own, in their order, or the tensor if it is one; the
     axis that counts rows, wherever the module has it, becomes that before the last. Which it is is found at the first
     call, by running the module with two rows and with three. Vectors (batch,) become (batch, 1), complex tensors
-    (..., batch, features, 2). A module that writes into its state is given a copy.
+    (..., features, batch, 2). A module that writes into its state is given a copy.
 
     A sequence begins with None, if that means zeros to the module, or with `initial_state`.
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.modules import tensor_of
+from sgrnn.contract.modules import hidden_size, input_size, tensor_of
 from sgrnn.cores.dropout import Dropout
 from sgrnn.cores.initial import initial_state
 from sgrnn.cores.locked import LockedDropout
@@ -72,7 +72,7 @@ class HierarchicalCore(nn.Module):
     ) -> None:
         super().__init__()
         check_periods(len(levels), periods)
-        sizes = [_size(levels, level, "hidden_size") for level in range(len(levels))]
+        sizes = [hidden_size(level, f"levels[{number}]") for number, level in enumerate(levels)]
         self.periods = tuple(periods)
         self.cycle = lcm(*(period * getattr(level, "cycle", 1) for period, level in zip(periods, levels, strict=True)))
         self.hidden_size = sizes[0]
@@ -200,14 +200,14 @@ def _check_sizes(levels: Sequence[nn.Module], message_sizes: Sequence[int], summ
     """
     for level, size in enumerate(message_sizes):
         require_whole(f"message_sizes[{level}]", size, 1, "feature")
-    reads = _size(levels, 0, "input_size")
+    reads = input_size(levels[0], "levels[0]")
     if reads <= message_sizes[0]:
         raise ValueError(
             f"levels[0].input_size must be above {message_sizes[0]}, the features of the message from level 1, to read "
             f"anything else, got {reads}"
         )
     for level, (below, message) in enumerate(zip(summary_sizes, [*message_sizes[1:], 0], strict=True), start=1):
-        size = _size(levels, level, "input_size")
+        size = input_size(levels[level], f"levels[{level}]")
         if size != below + message:
             rest = f" and a message of {message} from level {level + 1}" if message else ""
             raise ValueError(
@@ -215,13 +215,3 @@ def _check_sizes(levels: Sequence[nn.Module], message_sizes: Sequence[int], summ
                 f"{rest}, got {size}"
             )
     return reads - message_sizes[0]
-
-
-def _size(levels: Sequence[nn.Module], level: int, name: str) -> int:
-    module = levels[level]
-    size = getattr(module, name, None)
-    if name == "hidden_size":
-        size = getattr(module, "proj_size", 0) or size  # of torch's LSTM
-    if not isinstance(size, int):
-        raise ValueError(f"levels[{level}] must have the attribute {name}, a number, got a {type(module).__name__}")
-    return size

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import misfit_behind
 from sgrnn.contract.layout import require_time_first
-from sgrnn.contract.modules import evaluating, forked_random, method_of, tensor_of
+from sgrnn.contract.modules import evaluating, forked_random, method_of, tensor_of, wrapped
 from sgrnn.state import State, detach, floating_leaves, leaves, map_state
 
 
@@ -31,9 +31,10 @@ def initial_state(core: nn.Module, batch_size: int) -> State:
     holder = _holder(core)
     if holder is None:
         raise TypeError(f"{type(core).__name__} has no initial_state(batch_size) and is no torch.nn.LSTM, GRU or RNN")
-    if not isinstance(holder, nn.RNNBase):
+    if _has_method(holder):
         method: Callable[[int], State] = holder.initial_state  # pyright: ignore[reportAssignmentType]  (it is callable)
         return method(batch_size)
+    assert isinstance(holder, nn.RNNBase), "as _holder has it"
     require_time_first(holder)
     weight = tensor_of(holder)
     hidden = weight.new_zeros(holder.num_layers, batch_size, holder.proj_size or holder.hidden_size)
@@ -97,7 +98,7 @@ def first_state(model: nn.Module, inputs: Any) -> State:
 
 def _look(model: nn.Module, step: Any, state: State) -> tuple[Any, State]:
     """Run a model for some steps, without its dropout, and leave it and the random generators as they are."""
-    like, model = leaves(step)[0], getattr(model, "_orig_mod", model)  # nothing is compiled for so few
+    like, model = leaves(step)[0], wrapped(model) or model  # nothing is compiled for so few
     # In evaluation mode, since a batch norm refuses a step of a single row in training.
     with torch.no_grad(), forked_random(like.device), kept_buffers(model), evaluating(model):
         outputs, after = model(step, state)
@@ -124,7 +125,7 @@ def initial_state_or_zeros(model: nn.Module, like: State, batch_size: int) -> St
     if has_initial_state(model):
         return initial_state(model, batch_size)
     for name, module in model.named_modules():
-        if name and not isinstance(module, nn.RNNBase) and _holder(module) is module:
+        if name and _has_method(module):
             try:
                 own = floating_leaves(initial_state(module, 1))
             except TypeError:  # a method of another kind
@@ -139,7 +140,11 @@ def initial_state_or_zeros(model: nn.Module, like: State, batch_size: int) -> St
 
 def _holder(model: nn.Module) -> nn.Module | None:
     """Return the module that knows its initial state: the model, or what torch's wrappers hold."""
-    if callable(getattr(model, "initial_state", None)) or isinstance(model, nn.RNNBase):
+    if _has_method(model) or isinstance(model, nn.RNNBase):
         return model
-    inner = (getattr(model, name, None) for name in ("module", "_orig_mod"))
-    return next((_holder(each) for each in inner if isinstance(each, nn.Module)), None)
+    inner = wrapped(model)
+    return None if inner is None else _holder(inner)
+
+
+def _has_method(module: nn.Module) -> bool:
+    return callable(getattr(module, "initial_state", None))

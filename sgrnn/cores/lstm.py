@@ -30,6 +30,7 @@ class LSTM(StackedCore):
 
     kind = nn.LSTM
     kernel = staticmethod(torch.lstm)
+    parts = ("hidden", "cell")
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor]:
         """Return the state before the first step: zeros (hidden, cell), each (num_layers, batch, hidden_size)."""

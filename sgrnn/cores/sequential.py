@@ -8,6 +8,7 @@ from typing import final
 from torch import Tensor, nn
 
 from sgrnn.contract.layout import require_time_first
+from sgrnn.contract.modules import hidden_size, input_size
 from sgrnn.cores.dropout import Dropout
 from sgrnn.cores.initial import initial_state
 from sgrnn.cores.locked import LockedDropout
@@ -29,7 +30,7 @@ class SequentialCore(nn.Module):
 
     Raises:
         TypeError: a core is bidirectional or reads the batch first.
-        ValueError: there is none, or one reads other features than the one below gives.
+        ValueError: there is none, or one does not tell its sizes or reads other features than the one below gives.
 
     >>> import torch
     >>> from sgrnn.cores import LSTM
@@ -42,7 +43,8 @@ class SequentialCore(nn.Module):
         super().__init__()
         if not cores:
             raise ValueError("cores must be at least one, got none")
-        sizes = [(core.input_size, core.hidden_size) for core in cores]
+        named = [(core, f"cores[{number}]") for number, core in enumerate(cores)]
+        sizes = [(input_size(*each), hidden_size(*each)) for each in named]
         for number, ((_, given), (read, _)) in enumerate(pairwise(sizes), start=1):
             if read != given:
                 raise ValueError(

@@ -37,6 +37,8 @@ class StackedCore(nn.Module, ABC):
     """Class of torch's that a layer is of."""
     kernel: ClassVar[Callable[..., Any]]
     """Function of torch's that runs a layer over all steps, given its weights."""
+    parts: ClassVar[tuple[str, ...]] = ("hidden",)
+    """Tensors that a state consists of."""
 
     def __init__(
         self,
@@ -97,7 +99,10 @@ class StackedCore(nn.Module, ABC):
         if inputs.dim() != 3 or inputs.shape[2] != self.input_size:
             raise ValueError(f"inputs must be (time, batch, {self.input_size}), got {tuple(inputs.shape)}")
         expected = (self.num_layers, inputs.shape[1], self.hidden_size)
-        for tensor in leaves(state):
+        found = leaves(state)
+        if len(found) != len(self.parts):
+            raise ValueError(f"state must hold {len(self.parts)} tensors, {' and '.join(self.parts)}, got {len(found)}")
+        for tensor in found:
             if tensor.shape != expected:
                 raise ValueError(f"state must be {expected}, (layers, batch, hidden), got {tuple(tensor.shape)}")
 

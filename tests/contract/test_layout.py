@@ -118,3 +118,10 @@ def test_a_model_made_for_so_many_rows_alone_is_not_refused() -> None:
 def test_a_core_names_the_sizes_it_was_made_for(inputs: Any, state: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LSTM(SIZE, SIZE)(torch.zeros(inputs), (torch.zeros(state),) * 2)
+
+
+def test_a_batch_first_core_inside_is_refused_where_sequences_begin_and_cut_a_window() -> None:
+    """Into as many steps as there are rows: the calls, and not the window, are what could be misread."""
+    span = make_span(8, 4, is_first=[(4, 1)])
+    with pytest.raises(ValueError, match="batch_first"):
+        BPTT(Careless().double(), squared_error).backward(span, torch.zeros(1, 4, SIZE).double())

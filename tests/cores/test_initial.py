@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from models import ROWS, SIZE, OwnCore, make_core, make_span
+from models import ROWS, SIZE, OwnCore, make_core, make_span, squared_error
 from tolerances import assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import first_state, initial_state
+from sgrnn.estimators import BPTT
 from sgrnn.state import leaves
 
 
@@ -135,3 +136,40 @@ def test_without_a_state_a_core_begins_a_sequence(name: str) -> None:
     core, inputs = make_core(name), make_span(5).inputs
     assert_identical(core(inputs), core(inputs, initial_state(core, ROWS)))
     assert_identical(core(inputs, None), core(inputs, initial_state(core, ROWS)))
+
+
+class Raised(nn.GRU):
+    """One of torch's, with a beginning of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(SIZE, SIZE)
+        self.beginning = nn.Parameter(torch.ones(SIZE))
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.beginning.expand(1, batch_size, SIZE)
+
+
+def test_a_method_goes_before_the_zeros_of_torchs_own() -> None:
+    core = Raised().double()
+    assert_identical(initial_state(core, 4), torch.ones(1, 4, SIZE).double())
+    BPTT(core, squared_error).backward(make_span(4))
+    assert core.beginning.grad is not None
+
+
+class Around(nn.Module):
+    """A wrapper that begins elsewhere than its core, which lies under any name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        setattr(self, name, nn.GRU(SIZE, SIZE))
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> Any:
+        begun = torch.ones(1, inputs.shape[1], SIZE).to(inputs) if state is None else state
+        return getattr(self, self.name)(inputs, begun)
+
+
+@pytest.mark.parametrize("name", ["rnn", "module", "_orig_mod"])
+def test_a_part_is_not_asked_in_the_place_of_its_owner_whatever_it_is_called(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^Around has no initial_state\(batch_size\), and begins in no state of"):
+        BPTT(Around(name).double(), squared_error).backward(make_span(4))

@@ -221,3 +221,12 @@ def test_two_places_of_one_module_are_refused_where_their_masks_differ_in_shape(
         weights(torch.ones(3, 3))
         with pytest.raises(ValueError, match=r"with masks of \(3, 3\) and \(3, 5\)"):
             weights(torch.ones(3, 5))
+
+
+def test_a_sequential_core_reads_what_the_one_below_projects_to() -> None:
+    core = SequentialCore([nn.LSTM(3, 8, proj_size=4), nn.LSTM(4, 5)]).double()
+    assert core(torch.zeros(2, 3, 3).double())[0].shape == (2, 3, 5)
+    with pytest.raises(ValueError, match=r"^cores\[1\].input_size must be 4, the outputs of the core below, got 8$"):
+        SequentialCore([nn.LSTM(3, 8, proj_size=4), nn.LSTM(8, 5)])
+    with pytest.raises(ValueError, match=r"^cores\[0\] must have the attribute input_size, a number, got a Identity$"):
+        SequentialCore([nn.Identity()])

@@ -76,3 +76,11 @@ def test_products_in_bfloat16_stay_near_and_leave_everything_else_as_it_is(kind:
         assert 0 < (ours - theirs).norm() < 0.03 * theirs.norm()
     low.eval()
     assert torch.equal(low(inputs, state)[0], exact(inputs, state)[0])
+
+
+def test_a_state_of_another_core_is_refused() -> None:
+    inputs, tensor = torch.zeros(2, 4, 3), torch.zeros(1, 4, 5)
+    with pytest.raises(ValueError, match=r"^state must hold 2 tensors, hidden and cell, got 1$"):
+        LSTM(3, 5)(inputs, tensor)
+    with pytest.raises(ValueError, match=r"^state must hold 1 tensors, hidden, got 2$"):
+        GRU(3, 5)(inputs, (tensor, tensor))
