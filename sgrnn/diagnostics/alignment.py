@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgrnn.cores.regularization import without_regularization
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
+from sgrnn.diagnostics.isolation import undisturbed
 from sgrnn.diagnostics.parts import state_parts
 from sgrnn.diagnostics.truth import future_gradients, steps_after
 from sgrnn.estimators import GradientEstimator
@@ -111,7 +111,7 @@ def measure_alignment(
     size = 2 + len(lags)
     products = torch.zeros(groups, len(parts), size, size, dtype=torch.float64)
     counts, spans_seen = torch.zeros(groups, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
-    with without_regularization(estimator.model), torch.random.fork_rng():
+    with undisturbed(estimator.model):
         for place, span in enumerate(spans):
             group = group_of(place, len(spans), groups)
             crossing = estimator.look(span, state)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgrnn.cores.regularization import without_regularization
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
+from sgrnn.diagnostics.isolation import undisturbed
 from sgrnn.diagnostics.parts import state_parts
 from sgrnn.estimators import GradientEstimator
 from sgrnn.span import Span
@@ -53,7 +53,7 @@ def measure_health(estimator: GradientEstimator, spans: Sequence[Span], state: S
     groups = min(groups, len(spans))
     parts = state_parts(state)
     sums = torch.zeros(groups, 5, len(parts), dtype=torch.float64)
-    with without_regularization(estimator.model), torch.random.fork_rng():
+    with undisturbed(estimator.model):
         for place, span in enumerate(spans):
             crossing = estimator.look(span, state)
             states, predicted = to_matrix(crossing.states).double(), crossing.predicted.double()

@@ -1,4 +1,4 @@
-"""Contexts in which a model is measured: past its interfaces, or with copies of them, and its gradients put back."""
+"""Contexts in which a model is measured: unchanged, past its interfaces or with copies, and its gradients put back."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,12 +7,21 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.buffers import kept_buffers
 from sgrnn.cores import HierarchicalCore
+from sgrnn.cores.regularization import without_regularization
 from sgrnn.estimators.objective import Loss, mean_loss
 from sgrnn.estimators.unroll import run
 from sgrnn.span import Span
 from sgrnn.state import State
 from sgrnn.synthesizers.interface import Interface
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Run a model without its regularization inside this context, and leave it and the random generators unchanged."""
+    with without_regularization(model), kept_buffers(model), torch.random.fork_rng():
+        yield
 
 
 @contextmanager

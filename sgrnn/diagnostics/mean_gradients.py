@@ -6,14 +6,14 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores.regularization import without_regularization
 from sgrnn.diagnostics.bias import Bias, apart
 from sgrnn.diagnostics.estimates import group_of
-from sgrnn.diagnostics.isolation import copied_interfaces, gradients_kept, real_gradients
+from sgrnn.diagnostics.isolation import copied_interfaces, gradients_kept, real_gradients, undisturbed
 from sgrnn.diagnostics.parts import WHOLE
 from sgrnn.diagnostics.truth import future_gradients, steps_after
 from sgrnn.estimators import GradientEstimator, TruncatedBPTT
 from sgrnn.estimators.backward import backpropagate
+from sgrnn.estimators.delayed import undelayed
 from sgrnn.estimators.objective import Loss, mean_loss
 from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
@@ -36,8 +36,8 @@ def measure_bias(
     truncations run, so that their windows can be longer than a span.
 
     Args:
-        estimator: any; interfaces in the model's core (`sgrnn.Interface`) are part of it, and of nothing that it is
-            compared with.
+        estimator: any; of `Delayed` what runs ahead in its place is measured, as it waits for no span here. Interfaces
+            in the model's core (`sgrnn.Interface`) are part of it, and of nothing that it is compared with.
         spans: each with `horizon` steps of future, and as many as the estimator wants, unless its rows end before.
         state: the state before the first.
         horizon: steps beyond a stretch that the reference sees.
@@ -55,14 +55,14 @@ def measure_bias(
     groups = min(groups, len(joined))
     model, loss = estimator.model, estimator.loss
     parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    estimator = deepcopy(estimator)
+    estimator = deepcopy(undelayed(estimator))
     saved = deepcopy(estimator.state_dict()) if estimator.predicts else None
     truncations = [TruncatedBPTT(model, loss, window, parallel=None) for window in windows]
     sums = [_Sums(parameters, groups) for _ in range(2 + len(windows))]
     reference, contenders = sums[0], sums[1:]
     square = dict.fromkeys(parameters, 0.0)
     counts = [0] * groups
-    with without_regularization(model), torch.random.fork_rng(), gradients_kept(model, loss, spans[0], state):
+    with undisturbed(model), gradients_kept(model, loss, spans[0], state):
         for place, parts in enumerate(joined):
             group = group_of(place, len(joined), groups)
             counts[group] += 1

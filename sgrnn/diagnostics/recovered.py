@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores.regularization import without_regularization
 from sgrnn.diagnostics.estimates import Estimate, group_of, jackknife
+from sgrnn.diagnostics.isolation import undisturbed
 from sgrnn.diagnostics.truth import steps_after
 from sgrnn.estimators import GradientEstimator
 from sgrnn.estimators.objective import Loss
@@ -49,7 +49,7 @@ def recovered_loss(
     groups, model, loss = min(groups, len(spans)), estimator.model, estimator.loss
     nodes, weights = np.polynomial.legendre.leggauss(points)
     sums, spans_seen = torch.zeros(groups, 2, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
-    with without_regularization(model), torch.random.fork_rng(), torch.no_grad():
+    with undisturbed(model), torch.no_grad():
         for place, span in enumerate(spans):
             neighbor = map_state(lambda tensor: tensor.roll(1, dims=-2), state)
             way = to_matrix(state) - to_matrix(neighbor)

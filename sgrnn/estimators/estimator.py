@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.buffers import kept_buffers
 from sgrnn.cores import first_state
 from sgrnn.cores.locked import one_span
 from sgrnn.estimators.objective import Loss
@@ -18,6 +19,29 @@ from sgrnn.span import Span
 from sgrnn.state import State, leaves, to_matrix
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def within_span(method: _Method) -> _Method:
+    """Make all that a method does with a span belong to it, so that each of the model's `SpanDropout` has one mask."""
+
+    @wraps(method)
+    def whole(self: "GradientEstimator", span: Span, *rest: Any, **options: Any) -> Any:
+        with one_span(self.model, span.batch_size):
+            return method(self, span, *rest, **options)
+
+    return cast("_Method", whole)
+
+
+def looking(method: _Method) -> _Method:
+    """Do as `within_span`, and let the model work on copies of its buffers: who looks changes nothing."""
+    method = within_span(method)
+
+    @wraps(method)
+    def unchanged(self: "GradientEstimator", *rest: Any, **options: Any) -> Any:
+        with kept_buffers(self.model):
+            return method(self, *rest, **options)
+
+    return cast("_Method", unchanged)
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,7 @@ class GradientEstimator(nn.Module, ABC):
             ValueError: the loss is not one number per step and row, or reaches into the model's graph past its outputs.
         """
 
+    @looking
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span, without training or changing any gradient.
 
@@ -154,14 +179,3 @@ def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Ten
         windows.boundaries, windows.boundary_states, predicted, injected, span.continuing(windows.boundaries),
         windows.final_state,
     )  # fmt: skip
-
-
-def within_span(method: _Method) -> _Method:
-    """Make all that a method does with a span belong to it, so that each of the model's `SpanDropout` has one mask."""
-
-    @wraps(method)
-    def whole(self: GradientEstimator, span: Span, *rest: Any, **options: Any) -> Any:
-        with one_span(self.model, span.batch_size):
-            return method(self, span, *rest, **options)
-
-    return cast("_Method", whole)

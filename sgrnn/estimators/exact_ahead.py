@@ -12,7 +12,7 @@ from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.errors import at_least
 from sgrnn.estimators.ahead import first_steps, forward_and_back, held_constant, require_future
 from sgrnn.estimators.backward import backpropagate
-from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, within_span
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, looking, within_span
 from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, norms, objective_of, output_gradients
@@ -68,6 +68,7 @@ class ExactAhead(GradientEstimator):
         backpropagate(windows, outputs, exact / span.size)
         return Step(objective.loss, windows.final_state, norms(windows.final_state))
 
+    @looking
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
         _require_same_when_run_again(self.model)

@@ -13,7 +13,7 @@ from sgrnn.estimators import drift
 from sgrnn.estimators.ahead import steps_to_run
 from sgrnn.estimators.backward import backpropagate, entering, final_gradients, initial_gradients, injected_share
 from sgrnn.estimators.drawn import DrawnRows
-from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, within_span
+from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, looking, within_span
 from sgrnn.estimators.features import require_fit
 from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.fitting import fitting_synthesizer
@@ -212,6 +212,7 @@ class SyntheticGradients(GradientEstimator):
             metrics["injected_share"] = injected_share(entering(injected, outputs), self.predictor.all_reduce)
         return Step(objective.loss, windows.final_state, {**metrics, **norms(windows.final_state)})
 
+    @looking
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
         span, state = self.begin(span, state)
@@ -244,7 +245,5 @@ class SyntheticGradients(GradientEstimator):
         return gradient if continuing is None else gradient * continuing.unsqueeze(1)
 
     def extra_repr(self) -> str:
-        return (
-            f"window={self.window}, discount={self.discount}, remove_mean={self.remove_mean}, "
-            f"remove_radial={self.remove_radial}"
-        )
+        names = ("window", "discount", "remove_mean", "remove_radial")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)

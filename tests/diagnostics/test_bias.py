@@ -10,6 +10,7 @@ from models import (
     ROWS,
     SIZE,
     LinearCore,
+    as_if_trained,
     half_squared_error,
     make_core,
     make_language_model,
@@ -22,7 +23,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.diagnostics import Bias, measure_bias, stretches
-from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, Delayed, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL
 from sgrnn.span import Span
 
@@ -290,3 +291,10 @@ def test_what_cannot_be_measured_is_refused() -> None:
             measure_bias(BPTT(core, half_squared_error), spans[:number], state, horizon=3, windows=windows)
     with pytest.raises(ValueError, match="windows must be at least one to compare with, got none"):
         measure_bias(BPTT(core, half_squared_error), spans, state, horizon=3).equivalent_window()
+
+
+def test_what_comes_late_is_measured_as_what_runs_ahead() -> None:
+    model, spans = make_core("LSTM-1"), make_span(24, future=make_span(8, seed=5)).divide(2)
+    ahead = as_if_trained(SyntheticGradients(model, squared_error, 2))
+    found = [measure_bias(each, spans, make_state(model), horizon=4) for each in (Delayed(ahead), ahead)]
+    assert_identical(found[0].relative_error().value.nan_to_num(), found[1].relative_error().value.nan_to_num())

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 import torch
 from known import bare
-from models import SIZE, LinearCore, half_squared_error
-from torch import Tensor
+from models import SIZE, LinearCore, half_squared_error, make_span, make_state, squared_error
+from tolerances import assert_identical
+from torch import Tensor, nn
 
-from sgrnn.diagnostics import measure_health
+from sgrnn.cores import LSTM
+from sgrnn.diagnostics import measure_alignment, measure_bias, measure_health, recovered_loss
 from sgrnn.estimators import TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import State, to_matrix
@@ -74,3 +76,28 @@ def test_norms_are_those_of_the_states_at_the_boundaries() -> None:
     assert float(health.norm.value[0]) == pytest.approx(float(kept.norm(dim=1).mean())), "what ends does not count"
     with pytest.raises(ValueError, match="spans must be at least one, got none"):
         measure_health(TruncatedBPTT(core, half_squared_error, 1), [], state)
+
+
+def test_nothing_that_measures_changes_a_models_buffers() -> None:
+    class Normalized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.core, self.norm = LSTM(SIZE, SIZE), nn.BatchNorm1d(SIZE)
+
+        def initial_state(self, rows: int) -> State:
+            return self.core.initial_state(rows)
+
+        def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            outputs, after = self.core(inputs, state)
+            return self.norm(outputs.flatten(0, 1)).view_as(outputs), after
+
+    model = Normalized().double()
+    estimator = TruncatedBPTT(model, squared_error, 2)
+    spans, state = make_span(16).divide(4)[:3], make_state(model)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    estimator.look(spans[0], state)
+    measure_health(estimator, spans, state)
+    measure_alignment(estimator, spans, state, lags=[2])
+    measure_bias(estimator, spans, state, horizon=4)
+    recovered_loss(estimator, spans, state, horizon=2)
+    assert_identical(dict(model.named_buffers()), before)
