@@ -13,7 +13,7 @@ from sgrnn.estimators.features import require_size
 from sgrnn.estimators.fitting import sample
 from sgrnn.state import State, at_least_float32, detach, floating_leaves, from_matrix, map_state, state_size, to_matrix
 from sgrnn.synthesizers import Interface, Lookahead, MLPSynthesizer
-from sgrnn.synthesizers.interface import detached, received, reply
+from sgrnn.synthesizers.interface import received, reply, told
 
 
 @final
@@ -53,6 +53,9 @@ class Boundary(nn.Module):
             parameters, which no wrapper of the model knows of, are averaged. All processes must go through as many
             windows.
         example: some inputs (time, batch, ...), for a core whose layers do not tell what it reads.
+
+    Raises:
+        ValueError: context_size is negative, or given together with a synthesizer.
     """
 
     def __init__(
@@ -68,6 +71,10 @@ class Boundary(nn.Module):
         example: Any = None,
     ) -> None:
         super().__init__()
+        if synthesizer is not None and context_size:
+            raise ValueError(
+                f"context_size must be 0 with a synthesizer, which reads the context as it is given, got {context_size}"
+            )
         self.context_size = context_size if synthesizer is None else None
         if synthesizer is None:
             at_least("context_size", context_size, 0)
@@ -105,7 +112,14 @@ class Boundary(nn.Module):
         predicted = self.interface.predict(held, self._known(context, len(sent)))
         entered = received(predicted, sent, partial(self._learn, rows=continuing))
         parts = iter(from_matrix(entered, held))
-        return map_state(lambda old: next(parts).to(old.dtype).contiguous() if old.is_floating_point() else old, held)
+
+        def part(old: Tensor) -> Tensor:
+            if not old.is_floating_point():
+                return old
+            # A copy, since torch lets nobody write into one of several views; contiguous, as cuDNN wants it.
+            return next(parts).to(old.dtype).clone(memory_format=torch.contiguous_format)
+
+        return map_state(part, held)
 
     def leave(self, state: State, context: Any = None, continuing: Tensor | None = None) -> Tensor:
         """Return zero, to be added to the window's loss: its gradient at the state is the synthetic one.
@@ -137,7 +151,7 @@ class Boundary(nn.Module):
             gradient = drift.remove_radial(gradient, held)
         if continuing is not None:
             gradient = gradient * continuing.unsqueeze(1)
-        self._context, self._continuing = detached(context), continuing
+        self._context, self._continuing = told(context), continuing
         term = reply(matrix, gradient)
         term.register_hook(self._note)
         return term

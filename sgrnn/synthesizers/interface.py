@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
-from sgrnn.state import State, at_least_float32, batch_size, leaves, map_state, state_size, without_autocast
+from sgrnn.state import (
+    State,
+    at_least_float32,
+    batch_size,
+    leaves,
+    map_state,
+    rebuilt,
+    state_size,
+    without_autocast,
+)  # fmt: skip
 from sgrnn.synthesizers.predictor import GradientPredictor
 
 
@@ -103,7 +112,7 @@ class Interface(nn.Module):
         expected = batch_size(sent), state_size(sent)
         with without_autocast(leaves(sent)[0].device):
             readable = self.predictor.readable(map_state(lambda tensor: tensor.nan_to_num(0, 0, 0), sent))
-            predicted = at_least_float32(self.predictor.synthesizer(readable, detached(known))[:, 0])
+            predicted = at_least_float32(self.predictor.synthesizer(readable, told(known))[:, 0])
         if predicted.shape != expected:  # by a synthesizer without the attribute state_size
             raise ValueError(
                 f"message must be (rows, features) as the synthesizer predicts for it, {tuple(predicted.shape)}, got "
@@ -149,17 +158,18 @@ class Interface(nn.Module):
         return 1 if all_reduce is None else all_reduce(like.new_ones(()))
 
 
-def detached(known: Any) -> Any:
-    """Cut a synthesizer's inputs off from their graphs: the regression trains the synthesizer alone."""
+def told(known: Any) -> Any:
+    """Cut a synthesizer's inputs off from their graphs, with zeros for what is not finite.
+
+    The regression trains the synthesizer alone, and by what is finite alone: its gradient of a weight would be that
+    which a row reads, times zero where the row is left out.
+    """
     if isinstance(known, Tensor):
-        return known.detach()
-    if isinstance(known, dict):
-        return {key: detached(value) for key, value in known.items()}
-    if isinstance(known, tuple | list):
-        parts = [detached(value) for value in known]
-        return type(known)(*parts) if hasattr(known, "_fields") else type(known)(parts)
+        return known.detach().nan_to_num(0, 0, 0) if known.is_floating_point() else known.detach()
+    if isinstance(known, dict | tuple | list):
+        return rebuilt(known, [told(each) for each in (known.values() if isinstance(known, dict) else known)])
     if is_dataclass(known) and not isinstance(known, type):
-        return replace(known, **{field.name: detached(getattr(known, field.name)) for field in fields(known)})
+        return replace(known, **{field.name: told(getattr(known, field.name)) for field in fields(known)})
     return known
 
 
@@ -187,7 +197,7 @@ class _Received(torch.autograd.Function):
     def forward(ctx: Any, predicted: Tensor, sent: Tensor, learn: Learn) -> Tensor:
         ctx.save_for_backward(predicted)
         ctx.learn = learn
-        return sent.view_as(sent)
+        return sent.clone()  # a view from here could not be written in place, as a ReLU or a reset may do
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:

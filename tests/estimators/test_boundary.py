@@ -360,3 +360,24 @@ def test_for_a_core_in_half_precision_it_works_in_float32() -> None:
         (squared_error(outputs.float(), span.targets).mean() + boundary.leave(state)).backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in boundary.parameters())
     assert float(boundary.interface.predictor.updates) == 2
+
+
+@pytest.mark.parametrize("core", ["nn.GRU-1", "nn.LSTM-1", "GRU-2"])
+def test_a_loop_may_write_into_the_state_it_enters_with(core: str) -> None:
+    model = make_core(core)
+    boundary = make_boundary(model)
+    state, found = make_state(model), []
+    for _ in range(2):
+        entered = boundary.enter(state)
+        for tensor in leaves(entered):
+            tensor[:, 1] = 0  # as a reset may do
+        outputs, state = model(make_span(WINDOW).inputs, entered)
+        (outputs.square().mean() + boundary.leave(state)).backward()
+        found.append(gradients(boundary))
+    assert any(bool(gradient.any()) for gradient in found[1].values())
+
+
+def test_a_context_size_is_for_the_synthesizer_that_it_makes() -> None:
+    synthesizer = MLPSynthesizer(SIZE, lookahead=1, feature_size=KNOWN)
+    with pytest.raises(ValueError, match=r"^context_size must be 0 with a synthesizer, which reads .*, got 2$"):
+        Boundary(make_core("nn.GRU-1"), context_size=KNOWN, synthesizer=synthesizer)

@@ -227,3 +227,22 @@ def test_alongside_a_tensor_a_reply_goes_backwards_once() -> None:
     tensor, message = torch.randn(3, 2, requires_grad=True), torch.randn(3, 2, requires_grad=True)
     (5 * alongside(tensor, message.sum())).sum().backward()
     assert_identical((tensor.grad, message.grad), (torch.full((3, 2), 5.0), torch.ones(3, 2)))
+
+
+def test_a_receiver_may_write_into_what_it_receives() -> None:
+    sender, _, inputs, _ = make()
+    message = sender(inputs)
+    received, _ = Interface(MLPSynthesizer(FEATURES)).double()(message)
+    kept = message.detach().clone()
+    nn.functional.relu_(received).sum().backward()
+    assert_identical(received.detach(), kept.relu())
+    assert_identical(message.detach(), kept)
+
+
+def test_what_is_not_finite_of_what_is_known_trains_nothing() -> None:
+    interface = Interface(MLPSynthesizer(FEATURES, lookahead=1, feature_size=2)).double()
+    features = torch.randn(1, ROWS, 2).double()
+    features[0, 1, 0], features[0, 2, 1] = torch.nan, torch.inf
+    received, _ = interface(torch.randn(ROWS, FEATURES).double().requires_grad_(), Lookahead(features, None))
+    received.square().sum().backward()
+    assert all(gradient.isfinite().all() for gradient in gradients(interface).values())
