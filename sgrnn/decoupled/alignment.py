@@ -1,6 +1,7 @@
 """Feedback that is not learned: fixed random weights in the place of the receivers', and Kickback."""
 
-from typing import Any, final
+import copy
+from typing import Any, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ class FeedbackAlignment(Feedback):
 
     waits_for = "receiver"
     weight: Tensor
+    _layer: nn.Module
 
     def __init__(self, receiver: nn.Module, seed: int = 0) -> None:
         super().__init__()
@@ -32,7 +34,23 @@ class FeedbackAlignment(Feedback):
             raise ValueError(f"receiver must begin with a torch.nn.Linear, got a {type(layer).__name__}")
         self.register_buffer("weight", random_weights(layer.out_features, layer.in_features, seed).to(layer.weight))
         self._at_layer: Tensor | None = None
+        self._begin_watching(layer)
+
+    def _begin_watching(self, layer: nn.Module) -> None:
+        vars(self)["_layer"] = layer  # past nn.Module: it is a part of the receiver
         layer.register_forward_hook(self._watch)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy that watches the same layer, or its copy where it is copied together with that."""
+        copied = memo[id(self)] = self.__class__.__new__(self.__class__)
+        shared = id(self._layer) not in memo
+        own = {name: value for name, value in vars(self).items() if name != "_layer"}
+        vars(copied).update(copy.deepcopy(own, memo))
+        if shared:
+            copied._begin_watching(self._layer)
+        else:  # whose hooks are copied with it
+            vars(copied)["_layer"] = memo[id(self._layer)]
+        return copied
 
     def _watch(self, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         if output.requires_grad:

@@ -55,10 +55,14 @@ class DecoupledGradients(GradientEstimator):
         """Add to the gradients of model, feedback and input synthesizers; see `GradientEstimator.backward`.
 
         Raises:
-            ValueError: the span has several steps, between which a feed-forward network carries nothing.
+            ValueError: the span has several steps, between which a feed-forward network carries nothing, or a mask.
         """
         if span.steps != 1:
             raise ValueError(f"span must be of one step for a feed-forward network, got {span.steps}")
+        if span.mask is not None:
+            raise ValueError(
+                "mask must be None for a feed-forward network, whose rows all count: leave rows out instead"
+            )
         assert isinstance(self.model, Readout), "checked when it was made"
         modules, task_loss = modules_of(self.model), self.model.task_loss
         turns = (torch.rand(len(modules)) < self.update_probability).tolist()

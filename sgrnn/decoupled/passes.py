@@ -65,7 +65,7 @@ def backpropagate(
             if feedback[number].waits_for == "receiver":
                 gradients[number] = feedback[number].reply(exchanges[number])
             feedback[number].learn(exchanges[number])
-        if turns[number] and gradients[number] is not None:
+        if turns[number] and gradients[number] is not None and sent[number].requires_grad:  # not held fixed
             sent[number].backward(gradients[number])
     return mean.detach()
 

@@ -123,7 +123,8 @@ class SyntheticFeedback(Feedback):
         if exchange.arrived is not None:
             predicted = self._predict(exchange)
             gradient = self.interface.learn(predicted.detach(), exchange.arrived.flatten(1))
-            torch.autograd.backward(predicted, gradient)
+            if predicted.requires_grad:  # by a synthesizer that is not held fixed
+                torch.autograd.backward(predicted, gradient)
 
     def _predict(self, exchange: Exchange) -> Tensor:
         if exchange.predicted is None:

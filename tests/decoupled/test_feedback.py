@@ -1,5 +1,6 @@
 """Each kind of feedback against its equation, on a small network."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -219,3 +220,22 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         wide.reply(exchange)
     with pytest.raises(ValueError, match=r"^receiver must begin with a torch.nn.Linear, got a Conv2d$"):
         FeedbackAlignment(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Linear(2, 2)))
+
+
+def test_a_copy_of_feedback_alignment_watches_the_same_receiver_or_its_copy() -> None:
+    modules, (inputs, targets) = make_modules(2), make_data()
+    feedback = FeedbackAlignment(modules[1])
+    alone = copy.deepcopy(feedback)
+    both, together = copy.deepcopy((nn.ModuleList(modules), feedback))
+    expected = replies([feedback], modules, inputs, targets)
+    torch.testing.assert_close(replies([alone], modules, inputs, targets), expected)
+    torch.testing.assert_close(replies([together], list(both), inputs, targets), expected)
+
+
+def test_what_is_held_fixed_is_left_alone() -> None:
+    modules, (inputs, targets) = make_modules(3), make_data()
+    modules[0].requires_grad_(False)
+    fixed = MessageSynthesizer(HIDDEN).double().requires_grad_(False)
+    backpropagate(modules, cross_entropy, [SyntheticFeedback(fixed), SyntheticFeedback(fixed)], inputs, targets)
+    assert all(parameter.grad is None for part in (modules[0], fixed) for parameter in part.parameters())
+    assert all(parameter.grad is not None for parameter in modules[2].parameters())

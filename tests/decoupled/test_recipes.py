@@ -209,6 +209,8 @@ def test_an_estimator_of_another_model_or_of_several_steps_is_refused() -> None:
     model, estimator = built()
     with pytest.raises(ValueError, match=r"^span must be of one step for a feed-forward network, got 2$"):
         estimator.backward(Span(torch.zeros(2, 1, 7), torch.zeros(2, 1, 4)))
+    with pytest.raises(ValueError, match=r"^mask must be None for a feed-forward network, whose rows all count"):
+        estimator.backward(Span(torch.zeros(1, 2, 7), torch.zeros(1, 2, 4), mask=torch.tensor([[True, False]])))
     with pytest.raises(ValueError, match=r"^a feed-forward network has no boundaries between steps"):
         estimator.look(make_span())
     with pytest.raises(TypeError, match=r"^model must be a Readout on a FeedForward core, got a LSTM$"):
