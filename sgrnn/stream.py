@@ -217,7 +217,7 @@ class Stream:
     def _rows(self, inputs: Steps, **marks: Tensor | None) -> int:
         """Return the number of rows, after checking that it is that of the steps before and of all marks."""
         rows = count_rows("inputs", inputs)
-        if self.state is not None and rows != batch_size(self.state):
+        if self.state is not None and leaves(self.state) and rows != batch_size(self.state):
             raise ValueError(
                 f"inputs must have {batch_size(self.state)} rows like the steps before, got {rows}: present= is for "
                 "rows that come and go"

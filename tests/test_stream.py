@@ -11,6 +11,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 import sgrnn
+from sgrnn.cores.feedforward import FeedForward
 from sgrnn.estimators.online import SnAp1
 from sgrnn.stream import StreamStep
 
@@ -247,3 +248,15 @@ def test_refusals() -> None:
         made.stream.step(inputs, torch.tensor(1.0))
     with pytest.raises(ValueError, match="a stream has no future, and the estimator looks 8 steps ahead"):
         Made(lambda core, loss: sgrnn.SyntheticGradients(core, loss, 1))
+
+
+def test_a_core_may_carry_nothing_from_step_to_step() -> None:
+    core = FeedForward(FEATURES, 1).double()
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().sum(-1)
+
+    stream = sgrnn.Stream(core, loss, torch.optim.SGD(core.parameters(), 0.1), estimator=sgrnn.BPTT)
+    for inputs, targets in readings()[:3]:
+        step = stream.step(inputs, targets)
+        torch.testing.assert_close(step.loss, loss(step.outputs, targets).mean())

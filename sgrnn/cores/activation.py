@@ -33,7 +33,7 @@ class ActivationRegularization(nn.Module):
     def __init__(self, activation: float = 0.0, temporal: float = 0.0, dropout: LockedDropout | None = None) -> None:
         super().__init__()
         for name, factor in (("activation", activation), ("temporal", temporal)):
-            if factor < 0:
+            if not factor >= 0:  # not a number, too
                 raise ValueError(f"{name} must be at least 0, got {factor}")
         self.activation, self.temporal = activation, temporal
         self.dropout = dropout

@@ -42,7 +42,7 @@ def require_attached(model: nn.Module, final_states: Sequence[State]) -> None:
         ValueError: none of its last states has a graph.
     """
     attached = any(tensor.requires_grad for last in final_states for tensor in floating_leaves(last))
-    if not attached and next(model.parameters(), None) is not None:
+    if not attached and any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(_REMEDY)
 
 

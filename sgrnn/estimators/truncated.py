@@ -26,8 +26,8 @@ class TruncatedBPTT(GradientEstimator):
     k2 - k1 steps at least, as far as there are so many, and an update costs about k2 / k1 of one without overlap.
 
     Hand in the state that was returned: it is the one to which the steps lead that ran again. With any other, or None,
-    something new begins, and what was kept is forgotten. Rows begin in between by `Span.is_first`, and those that have
-    ended, by `Span.is_last`, with the next span.
+    something new begins, and what was kept is forgotten. Rows begin in between by `Span.is_first`, and where windows
+    overlap those that have ended, by `Span.is_last`, with the next span.
 
     What is kept is saved with the estimator, for the rows that it sees. Steps that run again meet other masks of
     dropout, since they are part of another update; buffers of the model take in every step once. Inputs with a graph

@@ -71,7 +71,7 @@ class AdjointSynthesizer(JacobianSynthesizer):
     ) -> None:
         super().__init__(
             state_size, output_size, feature_size, lookahead=window, hidden_size=hidden_size, rank=rank,
-            projection=projection, near=near or window, aligned_size=aligned_size,
+            projection=projection, near=window if near is None else near, aligned_size=aligned_size,
         )  # fmt: skip
         self.window = window
         self.vectors = 1 if self.others else self.repeats

@@ -38,6 +38,8 @@ def test_a_penalty_is_found_in_training_alone_and_not_where_it_is_switched_off()
         assert activation_regularization(model) is None
     assert repr(model[1]) == "ActivationRegularization(activation=0.0, temporal=1.0)"
     assert activation_regularization(model.eval()) is None
+    with pytest.raises(ValueError, match=r"^activation must be at least 0, got nan$"):
+        ActivationRegularization(float("nan"))
     with pytest.raises(ValueError, match=r"^temporal must be at least 0, got -1$"):
         ActivationRegularization(1, -1)
     with pytest.raises(TypeError, match=r"^outputs must be one tensor for a penalty on them, got a tuple$"):

@@ -284,6 +284,7 @@ def test_options_out_of_range_are_refused() -> None:
     options: dict[str, Any]
     for options, message in (
         ({"learning_rate": -0.1}, r"^learning_rate must be at least 0, got -0\.1$"),
+        ({"learning_rate": float("nan")}, r"^learning_rate must be at least 0, got nan$"),
         ({"discount": 1.5}, r"^discount must be in \[0, 1\], got 1\.5$"),
         ({"trace_decay": -1.0}, r"^trace_decay must be in \[0, 1\], got -1\.0$"),
         ({"injection_scale": -1.0}, r"^injection_scale must be at least 0, got -1\.0$"),

@@ -204,5 +204,7 @@ def test_the_window_must_be_its_own() -> None:
 
 
 def test_it_cannot_be_grounded() -> None:
+    with pytest.raises(ValueError, match=r"^near must be at least 1 step, got 0$"):
+        AdjointSynthesizer(SIZE, SIZE, SIZE, window=3, near=0)
     with pytest.raises(ValueError, match="ground_every and ground_window need a synthesizer of any window"):
         Mixed(make_estimator(LinearCore(), 3), Constant(), ground_every=2, ground_window=6)

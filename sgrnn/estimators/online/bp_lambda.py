@@ -73,7 +73,7 @@ class BPLambda(CarryingEstimator):
         injection_scale: float = 1.0,
     ) -> None:
         super().__init__(model, loss)
-        if learning_rate < 0:
+        if not learning_rate >= 0:  # not a number, too
             raise ValueError(f"learning_rate must be at least 0, got {learning_rate}")
         for name, value in (("discount", discount), ("trace_decay", trace_decay)):
             if not 0 <= value <= 1:
