@@ -47,6 +47,7 @@ def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None
         corpus.texts["train"],
         vocabulary_size=section.vocabulary_size,
         min_count=section.min_count,
+        word_separator=corpus.word_separator,
     )
     if start is not None:
         start.require_fit(tokenizer)
