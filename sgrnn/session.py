@@ -13,7 +13,7 @@ from rich.console import Console
 from sgrnn.analysis.curves import LiveCurves
 from sgrnn.config.build.optimizer import choose_device
 from sgrnn.config.changes import told
-from sgrnn.config.files import load_recipe, parse_recipe
+from sgrnn.config.files import load_recipe
 from sgrnn.config.rates import rate_jump
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import data_folder as folder_of_data
@@ -196,8 +196,7 @@ def _tell_of_changes(run: Run, problem: Problem, console: Console) -> None:
         if run.recipe.model.start_from is not None:
             console.print(keep_start(run))
         return
-    require_fit(checkpoint, run, problem)
-    before = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
+    before = require_fit(checkpoint, run, problem)
     if differing := told(before, run.recipe):
         console.print(f"from update {checkpoint.progress['update']:,} on: {differing}")
     if versions := other_versions(run.fingerprint()):
