@@ -24,6 +24,7 @@ from sgrnn.training import loop
 from sgrnn.training.about import read_scores
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
+from sgrnn.training.console import plain_console
 from sgrnn.training.display import Display, score_text
 from sgrnn.training.distributed import Ranks, joined
 from sgrnn.training.fingerprint import other_versions
@@ -137,7 +138,7 @@ def resume(folder: Path, data: Path | None, overrides: Sequence[str] = ()) -> Ru
 
 def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> None:
     """Train a run to its end, and print how it goes, how it ended and what to do with it."""
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     with threads_for(run.recipe, problem.build_model, ranks):
         curves = LiveCurves(run)
         model = _watch(run, problem, data, ranks, curves, console)
