@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from sgrnn.config.recipe import Recipe
 from sgrnn.config.schema import meant, of_kind, sections_in, takes_nothing, takes_text
@@ -126,7 +125,7 @@ def _read(schema: type[BaseModel] | None, field: tuple[str, ...], text: str) -> 
     try:
         value = YAML(typ="safe", pure=True).load(text)
         ends = [token.end_mark.index for token in YAML(typ="safe", pure=True).scan(text) if _has_length(token)]
-    except YAMLError:
+    except Exception:  # as in `sgrnn.config.files.read_mapping`
         raise InputError(f"{name}: not a YAML value: {text!r}") from None
     if rest := text[max(ends, default=0) :].strip():
         raise InputError(f"{name}: {rest!r} of {text!r} is a comment in YAML, and would be lost: remove it")

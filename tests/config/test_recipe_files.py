@@ -23,6 +23,7 @@ NO_MAPPINGS = [
     ("data:\n\tcorpus: ptb\n", "mine.yaml:2: not valid YAML: found character '\\t' that cannot start any token"),
     ("data: \x00\n", "mine.yaml: not valid YAML: unacceptable character #x0000"),
     (TEXT + "---\n" + TEXT, "mine.yaml:6: not valid YAML: "),
+    ("data: &a {corpus: ptb, <<: *a}\n", "mine.yaml: not valid YAML: "),
 ]
 
 
