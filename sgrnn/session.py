@@ -13,7 +13,7 @@ from rich.console import Console
 from sgrnn.analysis.curves import LiveCurves
 from sgrnn.config.build.optimizer import choose_device
 from sgrnn.config.changes import told
-from sgrnn.config.files import load_recipe, parse_recipe
+from sgrnn.config.files import load_recipe
 from sgrnn.config.rates import rate_jump
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import data_folder as folder_of_data
@@ -24,6 +24,7 @@ from sgrnn.training import loop
 from sgrnn.training.about import read_scores
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
+from sgrnn.training.console import plain_console
 from sgrnn.training.display import Display, score_text
 from sgrnn.training.distributed import Ranks, joined
 from sgrnn.training.fingerprint import other_versions
@@ -137,7 +138,7 @@ def resume(folder: Path, data: Path | None, overrides: Sequence[str] = ()) -> Ru
 
 def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> None:
     """Train a run to its end, and print how it goes, how it ended and what to do with it."""
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     with threads_for(run.recipe, problem.build_model, ranks):
         curves = LiveCurves(run)
         model = _watch(run, problem, data, ranks, curves, console)
@@ -196,8 +197,7 @@ def _tell_of_changes(run: Run, problem: Problem, console: Console) -> None:
         if run.recipe.model.start_from is not None:
             console.print(keep_start(run))
         return
-    require_fit(checkpoint, run, problem)
-    before = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
+    before = require_fit(checkpoint, run, problem)
     if differing := told(before, run.recipe):
         console.print(f"from update {checkpoint.progress['update']:,} on: {differing}")
     if versions := other_versions(run.fingerprint()):

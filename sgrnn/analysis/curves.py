@@ -32,10 +32,16 @@ def run_styles(runs: Sequence[Run]) -> list[RunStyle]:
     for run in runs:
         gradient = run.recipe.gradient
         color = color_of(gradient.kind, control=getattr(gradient, "shuffle", False))
-        name = run.name if len(run.name) <= _LABEL else f"…{run.name[1 - _LABEL :]}"
-        styles.append(RunStyle(name, color, marker_of(seen[color])))
+        styles.append(RunStyle(_label(run.name), color, marker_of(seen[color])))
         seen[color] += 1
     return styles
+
+
+def _label(name: str) -> str:
+    """Return the end of a run's name, as matplotlib will show it: what begins with `_` it hides, `$` is mathematics."""
+    shown = f"./{name}" if name.startswith("_") else name
+    end = shown if len(shown) <= _LABEL else f"…{shown[1 - _LABEL :]}"
+    return end.replace("$", r"\$")
 
 
 def plot_curves(runs: Sequence[Run], path: Path) -> None:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.cli.tables import numbers_table, print_table
+from sgrnn.training.console import plain_console
 
 _NEVER = 1e6  # updates: a bias of rounding errors shows after more
 
@@ -29,7 +30,7 @@ def diagnose(
     from sgrnn.analysis.diagnosis import diagnose as measure
     from sgrnn.analysis.diagnosis import own_window, write_diagnosis
 
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     with console.status(f"measuring {run}"):
         metrics = measure(opened, data_folder(data), horizon=horizon, spans=spans)
     print_diagnosis(console, metrics, own_window(opened))

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from sgrnn.cli.adapted import Adaptation
 from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.errors import InputError
+from sgrnn.training.console import plain_console
 
 if TYPE_CHECKING:
     from sgrnn.data import TokenFiles
@@ -120,7 +120,7 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
     trained = open_trained(run, problem)
     model = trained.model.to(device_of_use(run.recipe.training.device))
     update = trained.checkpoint.progress["update"]
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     if isinstance(problem, TextProblem):
         assert isinstance(model, LanguageModel), "as a text's problem builds it"
         files = problem.files
@@ -168,7 +168,7 @@ def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, 
     name = "standard input" if piped else str(file)
     text = decode_text(sys.stdin.buffer.read(), name) if piped else read_text(file)
     model, tokenizer = load(run)
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     with threads_for(run.recipe, partial(build_untrained, run)):
         dynamic, cache = adaptation.settle(model, partial(_own_texts, run, data), console)
         score, by_line = score_lines(model, tokenizer, text, source=name, dynamic=dynamic, cache=cache)

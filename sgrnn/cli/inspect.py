@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from sgrnn.cli.options import RunArgument
 from sgrnn.cli.tables import numbers_table, print_table
 from sgrnn.errors import InputError
+from sgrnn.training.console import plain_console
 
 if TYPE_CHECKING:
     from sgrnn.training.run import Run
@@ -56,7 +56,7 @@ def generate(
             model, tokenizer, prompt, length, temperature, seed,
             top_k=top_k, top_p=top_p, stop=stop or (), samples=samples,
         )  # fmt: skip
-    console = Console(markup=False, highlight=False)
+    console = plain_console()
     for number, text in enumerate(texts, 1):
         if samples > 1:
             console.rule(f"sample {number} of {samples}")
@@ -81,7 +81,7 @@ def compare(
     table = numbers_table(*headings, title="best on the validation split", left=1)
     for row in rows:
         table.add_row(*row)
-    console = Console(markup=False)
+    console = plain_console(highlight=True)
     print_table(console, table)
     standing = [standing_of(run) for run in opened]
     going_on = [f"{each.run.name}: {each.text}" for each in standing if not each.complete]

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from sgrnn.cli.inspect import open_runs
 from sgrnn.errors import InputError
+from sgrnn.training.console import plain_console
 
 if TYPE_CHECKING:
     from sgrnn.training.run import Run
@@ -34,7 +34,7 @@ def report(
         figures, unkept = write_report(reports, output)
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     kept = "" if unkept else "; each run's are in its folder under figures/"
     console.print(f"report: {output}, {len(figures)} figures{kept}")
     for message in unkept:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
 from sgrnn.config.overrides import Lines, Overrides, apply_overrides
 from sgrnn.config.recipe import Recipe
@@ -114,7 +114,7 @@ def read_mapping(text: str, source: str, expected: str) -> CommentedMap:
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"{source}{line}: not valid YAML: {error.problem}") from None
-    except YAMLError as error:
+    except Exception as error:  # ruamel lets out what its constructors meet: a ValueError of the 32nd of May, and more
         raise InputError(f"{source}: not valid YAML: {error}") from None
     if not isinstance(tree, CommentedMap):
         given = "nothing" if tree is None else type(tree).__name__

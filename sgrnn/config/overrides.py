@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from sgrnn.config.recipe import Recipe
 from sgrnn.config.schema import meant, of_kind, sections_in, takes_nothing, takes_text
@@ -51,7 +50,7 @@ def _flat(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tu
     """Yield (("gradient", "window"), 5) for {"gradient": {"window": 5}} and for {"gradient.window": 5}."""
     for name, value in values.items():
         field = (*above, *str(name).split("."))
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _flat(value, field)
         else:
             yield field, value
@@ -91,7 +90,8 @@ def _guess(name: str, value: str) -> str:
 def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value: Any, source: str) -> None:
     schema: type[BaseModel] | None = Recipe
     section, options = tree, list[type[BaseModel]]()
-    for part in field[:-1]:
+    is_empty = isinstance(value, Mapping)  # from Python: the section is there, its fields as they are or by default
+    for part in field if is_empty else field[:-1]:
         known = schema.model_fields.get(part) if schema else None
         kind = getattr(getattr(known, "default", None), "kind", None)
         if section.get(part) is None:  # a section that the recipe leaves out is of its default kind
@@ -103,6 +103,8 @@ def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value:
         options = sections_in(known.annotation) if known else []
         schema = options[0] if len(options) == 1 else of_kind(options, inner.get("kind"))
         section = inner
+    if is_empty:
+        return
     if source == "command line":
         value = _read(schema, field, value)
     if field[-1] == "kind" and section.get("kind") != value:
@@ -126,7 +128,7 @@ def _read(schema: type[BaseModel] | None, field: tuple[str, ...], text: str) -> 
     try:
         value = YAML(typ="safe", pure=True).load(text)
         ends = [token.end_mark.index for token in YAML(typ="safe", pure=True).scan(text) if _has_length(token)]
-    except YAMLError:
+    except Exception:  # as in `sgrnn.config.files.read_mapping`
         raise InputError(f"{name}: not a YAML value: {text!r}") from None
     if rest := text[max(ends, default=0) :].strip():
         raise InputError(f"{name}: {rest!r} of {text!r} is a comment in YAML, and would be lost: remove it")

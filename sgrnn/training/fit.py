@@ -1,21 +1,22 @@
 """A check that a checkpoint belongs to the run it lies in: the same text or task, and the recipe where it matters."""
 
 from sgrnn.config.changes import refusals
-from sgrnn.config.files import parse_recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.errors import InputError
 from sgrnn.training.checkpoints import Checkpoint
+from sgrnn.training.kept_recipes import parse_kept
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run
 
 
-def require_fit(checkpoint: Checkpoint, run: Run, problem: Problem) -> None:
-    """Refuse a checkpoint that a run cannot go on from.
+def require_fit(checkpoint: Checkpoint, run: Run, problem: Problem) -> Recipe:
+    """Refuse a checkpoint that a run cannot go on from, and return the recipe by which it was trained.
 
     Raises:
         InputError: it was trained on another text or task, or by a recipe that differs in what a run keeps
             (`sgrnn.config.changes`).
     """
-    began = parse_recipe(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
+    began = parse_kept(checkpoint.recipe, str(checkpoint.folder / "recipe.yaml"))
     if refused := list(refusals(began, run.recipe, run.folder)):
         raise InputError("\n".join(f"{run.folder / 'recipe.yaml'}: {message}" for message in refused))
     began_with = checkpoint.progress.get(problem.kind)
@@ -24,3 +25,4 @@ def require_fit(checkpoint: Checkpoint, run: Run, problem: Problem) -> None:
             f"the {problem.kind} is not the one that {run.folder} was trained on: expected {began_with}, "
             f"got {problem.identity}; point --data to the folder used then, or restore the files"
         )
+    return began

@@ -16,7 +16,6 @@ RUN/
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from sgrnn import __version__
 from sgrnn.config.changes import refusals
-from sgrnn.config.files import dump_recipe, parse_recipe
+from sgrnn.config.files import dump_recipe
 from sgrnn.config.recipe import Recipe
 from sgrnn.data.atomic import atomic_write, remedy
 from sgrnn.errors import InputError
 from sgrnn.training.fingerprint import FINGERPRINT, read_fingerprint, with_conditions, written_by
+from sgrnn.training.kept_recipes import parse_kept
 from sgrnn.training.lock import locked
 
 if TYPE_CHECKING:
@@ -206,10 +206,6 @@ class Run:
             raise InputError(f"cannot write {path}: {error}; {remedy(error)}{then}") from None
 
 
-# A section of before there was a choice, when the model was always run ahead.
-_BEFORE_TARGETS = re.compile(r"^gradient:\n  kind: synthetic\n(?:  (?!ahead:).*\n)*(?=\S|\Z)", re.MULTILINE)
-
-
 def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read the recipe of the run in a folder, with overrides as `load_recipe` takes them.
 
@@ -223,9 +219,8 @@ def read_recipe(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InputError(f"{folder} holds no run: expected {path}, which a run begins by writing") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
-    meant = ["--gradient.ahead=model"] if _BEFORE_TARGETS.search(text) else []
     try:
-        return parse_recipe(text, str(path), overrides=[*meant, *overrides])
+        return parse_kept(text, str(path), overrides)
     except InputError as error:
         version = written_by(folder)
         if overrides or version == __version__ or not (folder / "metrics.jsonl").exists():

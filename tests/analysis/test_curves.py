@@ -1,11 +1,14 @@
 """Learning curves: the lines hold the numbers that were logged, and colors and markers mean what the palette says."""
 
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+import pytest
 from made_up import make_records, make_run
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -71,6 +74,16 @@ def test_a_color_is_a_kind_and_a_marker_a_run(tmp_path: Path) -> None:
     assert [(style.color, style.marker) for style in run_styles(runs)] == [
         (EXACT, "o"), (EXACT, "s"), (SYNTHETIC, "o"), (CONTROL, "o"), (SYNTHETIC, "s")
     ]  # fmt: skip
+
+
+@mpl.rc_context({"svg.fonttype": "none"})
+def test_any_name_of_a_run_stands_in_the_legend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"q$_$": "q$_$", "$": "$", r"\$x$": r"\$x$", "_mine": "./_mine", f"_{'x' * 27}": f"…{'x' * 27}"}
+    file = StringIO()
+    curves([make_run(Path(name), make_records()) for name in names]).savefig(file, format="svg")
+    for shown in names.values():
+        assert f">{shown}</text>" in file.getvalue()
 
 
 def test_curves_are_drawn_anew_at_evaluations_but_not_too_often(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from .commands import Commands, table_in
 from .terminal import seen
 
 PROGRAM = """
@@ -65,6 +66,21 @@ def test_every_command_ends_well_on_a_console_that_is_not_utf_8(foreign: Path) -
     assert output.count("done: ") == len(COMMANDS.split("\n")) - 2
     assert "?? " in output, "the text, as far as it goes"
     assert "\u00e9t\u00e9" in output, "what can be shown is"
+
+
+def test_names_between_colons_are_no_emoji(sgrnn: Commands, foreign: Path) -> None:
+    (foreign / "texts.txt").write_text("a :heart: b\n" * 2000)
+    run = "r:x:1"
+    asked = ("--sample.prompt=:heart:", "--training.max_updates=3")
+    output = sgrnn.well("train", "r.yaml", "--run", run, *asked)
+    assert output.startswith(f"training {run}: ")
+    assert f"the run lies in {run}: " in output
+    assert ":heart: " in output, "the sample"
+    assert run in table_in(sgrnn.well("compare", run))
+    assert sgrnn.well("report", run).endswith(f"not diagnosed yet: sgrnn diagnose {run}\n")
+    assert f"metrics: {run}/" in sgrnn.well("diagnose", run, "--horizon", 6, "--spans", 4)
+    Path(":x:.txt").write_text("a :heart: b\n")
+    assert sgrnn.well("evaluate", run, "--text", ":x:.txt").startswith(":x:.txt: ")
 
 
 def test_a_terminal_that_is_not_utf_8_shows_a_bar(foreign: Path) -> None:

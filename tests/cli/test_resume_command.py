@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from sgrnn import __version__
+from sgrnn.data.atomic import file_digest, json_digest
 from sgrnn.training.run import Run
 
 from .commands import Commands, records_of
@@ -29,6 +30,24 @@ def test_a_run_that_has_ended_goes_on_where_it_is_made_longer(sgrnn: Commands) -
     assert models_of("mine")[latest] == models_of("whole")[latest]
     assert Run.open(Path("mine")).recipe == Run.open(Path("whole")).recipe
     assert [record["update"] for record in records_of("mine")] == [3, 6, 9, 9, 9, 10, 12, 14, 14, 14]
+
+
+def test_a_run_of_before_targets_is_evaluated_and_goes_on_with_the_model_run_ahead(sgrnn: Commands) -> None:
+    for name, updates in (("mine", 9), ("whole", 14)):
+        ahead = ("--gradient.ahead=model", f"--training.max_updates={updates}")
+        sgrnn.well("train", "tiny.yaml", "--run", name, *ahead)
+    (checkpoint,) = Path("mine").glob("checkpoints/*")
+    for recipe in (Path("mine/recipe.yaml"), checkpoint / "recipe.yaml"):
+        recipe.write_text(recipe.read_text().replace("  ahead: model\n", ""))
+    progress = json.loads((checkpoint / "progress.json").read_text())
+    progress["files"]["recipe.yaml"] = file_digest(checkpoint / "recipe.yaml")
+    del progress["digest"]
+    (checkpoint / "progress.json").write_text(json.dumps({**progress, "digest": json_digest(progress)}))
+    assert "perplexity" in sgrnn.well("evaluate", "mine")
+    output = sgrnn.well("resume", "mine", "--training.max_updates=14")
+    assert "from update 9 on: training.max_updates 14 (before: 9)\n" in output
+    latest = "update-000000014"
+    assert models_of("mine")[latest] == models_of("whole")[latest]
 
 
 def test_what_a_run_keeps_is_refused_by_name_and_nothing_written(sgrnn: Commands, tiny: str) -> None:

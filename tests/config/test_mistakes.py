@@ -252,6 +252,17 @@ def test_masks_of_a_span_are_refused_where_its_rows_or_steps_run_apart_and_not_w
 
 
 @pytest.mark.parametrize(
+    "value", ["2001-13-45", "!!int x", "!!float x", "!!bool x", "!!int 0o9", "9" * 5_000, "[" * 3_000]
+)
+def test_a_value_of_which_yaml_can_make_nothing_is_refused_in_a_file_and_on_the_command_line(value: str) -> None:
+    (line,) = mistakes(TEXT.replace("epochs: 1", f"epochs: {value}"))
+    assert line.startswith("mine.yaml: not valid YAML: ")
+    assert mistakes(TEXT, f"--training.epochs={value}") == [
+        f"command line: --training.epochs: not a YAML value: {value!r}"
+    ]
+
+
+@pytest.mark.parametrize(
     ("override", "expected"),
     [
         ("--gradient.windw=7", "gradient.windw is not a field; did you mean gradient.window?"),

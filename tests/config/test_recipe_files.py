@@ -23,6 +23,7 @@ NO_MAPPINGS = [
     ("data:\n\tcorpus: ptb\n", "mine.yaml:2: not valid YAML: found character '\\t' that cannot start any token"),
     ("data: \x00\n", "mine.yaml: not valid YAML: unacceptable character #x0000"),
     (TEXT + "---\n" + TEXT, "mine.yaml:6: not valid YAML: "),
+    ("data: &a {corpus: ptb, <<: *a}\n", "mine.yaml: not valid YAML: "),
 ]
 
 
@@ -243,3 +244,11 @@ def test_every_kind_of_task_is_read_and_what_is_written_reads_back_equal() -> No
 def test_a_span_left_out_is_20_steps_of_a_text_and_an_episode_of_a_task() -> None:
     assert [read().span for read in (text_recipe, task_recipe)] == [20, None]
     assert [read("--training.span=3").span for read in (text_recipe, task_recipe)] == [3, 3]
+
+
+def test_a_section_given_without_fields_from_python_is_there_and_keeps_those_it_has() -> None:
+    recipe = load_recipe("quickstart", {"training": {"varying_span": {}}, "model": {}})
+    assert recipe.training.varying_span is not None
+    assert recipe.model == load_recipe("quickstart").model
+    with pytest.raises(InputError, match=r"^override: training\.epochs: epochs is no section but 4$"):
+        load_recipe("quickstart", {"training": {"epochs": {}}})

@@ -21,6 +21,7 @@ from sgrnn.tasks import (
     read_idx,
 )
 from sgrnn.training.checkpoints import latest_checkpoint
+from sgrnn.training.diagnosis import spans_ahead
 from sgrnn.training.problems.task_problem import TaskProblem, read_digits
 from sgrnn.training.run import Run
 
@@ -72,6 +73,28 @@ def test_thirteen_updates_equal_some_a_save_and_the_rest(begin: Begin, task: str
     parts()
     assert parts.metrics == whole.metrics
     assert same(parts.saved, whole.saved)
+
+
+def test_two_stops_inside_one_episode_leave_no_trace(begin: Begin) -> None:
+    whole, parts = (begin(name, "recall", "--training.span=2", "--training.log_every=5") for name in ("whole", "parts"))
+    whole()
+    parts(4)
+    parts(5)
+    parts()
+    assert parts.metrics == whole.metrics
+    assert same(parts.saved, whole.saved)
+
+
+@pytest.mark.parametrize("task", ["copy", "recall"])
+def test_spans_that_are_looked_at_inside_an_episode_leave_the_problem_where_it_is(task: str) -> None:
+    problem = TaskProblem(read(task, "--training.span=2"), Path())
+    if isinstance(problem.task, CurriculumTask):
+        problem.task.advance()
+    for _ in range(5):
+        problem.draw()
+    before = problem.state_dict()
+    spans_ahead(problem, 5, lookahead=0, horizon=3)
+    assert same(problem.state_dict(), before)
 
 
 def test_a_save_inside_an_episode_knows_how_far_it_was(begin: Begin) -> None:

@@ -15,13 +15,14 @@ from safetensors.torch import load_model
 
 import sgrnn
 from sgrnn.config.files import parse_recipe
-from sgrnn.data import SPLITS, CharacterTokenizer, Tokenizer, train_tokenizer
+from sgrnn.data import SPLITS, CharacterTokenizer, Tokenizer, load_texts, train_tokenizer
 from sgrnn.errors import InputError
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.readout import Readout
 from sgrnn.training import loop
 from sgrnn.training.checkpoints import best_update, latest_checkpoint
 from sgrnn.training.problems.opening import new_problem
+from sgrnn.training.problems.text_problem import TextProblem
 from sgrnn.training.run import Run
 from sgrnn.training.scoring import score_lines
 
@@ -63,6 +64,21 @@ def test_a_text_is_scored_by_the_folder_alone_as_with_the_corpus(
         assert sgrnn.score(loaded, tokenizer, text) == sgrnn.score(loaded, tokenizer, file) == expected[split]
     assert (expected["test"].unknown > 0) == bool(overrides)
     assert expected["test"].words == 15
+
+
+def test_words_are_counted_in_a_text_as_in_the_corpus_where_they_are_not_between_blanks(stand_ins: Path) -> None:
+    text = """
+data: {corpus: ptb-char, tokenizer: {kind: character}}
+model: {core: lstm, hidden_size: 4}
+gradient: {kind: truncated, window: 3}
+training: {epochs: 1, batch_size: 4, span: 3}
+"""
+    problem, tokenizer = new_problem(parse_recipe(text, "recipe"), stand_ins)
+    assert isinstance(problem, TextProblem)
+    assert tokenizer is not None
+    counts = problem.files["test"].counts
+    assert tokenizer.counts(load_texts("ptb-char", stand_ins).texts["test"]) == counts
+    assert counts.words is not None
 
 
 def test_the_best_checkpoint_is_loaded_or_the_latest(start: Start) -> None:

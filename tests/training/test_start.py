@@ -94,6 +94,17 @@ def test_of_another_vocabulary_rows_of_common_tokens_are_taken_over(begin: Start
     assert not same(fresh, ours)
 
 
+def test_with_its_tokenizer_texts_are_charged_by_the_train_text_of_the_run_itself(start: Start, folder: Path) -> None:
+    old = start("old", "--data.tokenizer={kind: word, vocabulary_size: 8}", "--training.max_updates=1")
+    old()
+    here = (f"--model.start_from={old.run.folder}", f"--data.train={folder / 'valid.txt'}", "--training.batch_size=1")
+    new = start("new", *here, recipe=UNNAMED)
+    tokenizer = Run.open(new.run.folder).tokenizer
+    assert tokenizer is not None
+    test = (folder / "test.txt").read_text()
+    assert tokenizer.counts(test) == new.files["test"].counts != old.files["test"].counts
+
+
 @pytest.mark.parametrize(
     ("overrides", "taken"),
     [

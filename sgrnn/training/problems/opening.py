@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sgrnn.config.recipe import Recipe
-from sgrnn.data import Corpus, TokenFiles, Tokenizer, load_texts, prepare, train_tokenizer
+from sgrnn.data import Corpus, Spelling, TokenFiles, Tokenizer, load_texts, prepare, train_tokenizer
 from sgrnn.data.atomic import remedy
 from sgrnn.data.beginnings import with_beginnings
 from sgrnn.errors import InputError
@@ -30,19 +30,24 @@ def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None
     corpus, section = _read_corpus(recipe, folder), recipe.data.tokenizer
     if section is None:
         assert start is not None, "checked by the recipe"
+        tokenizer = start.tokenizer
         try:
-            start.tokenizer.encode_prompt(recipe.sample.prompt)
-            return _text_problem(recipe, corpus, start.tokenizer, folder), start.tokenizer
+            tokenizer.encode_prompt(recipe.sample.prompt)
+            problem = _text_problem(recipe, corpus, tokenizer, folder)
         except InputError as error:
             raise InputError(
                 f"{error}; or give data.tokenizer, for tokens of this text: the weights of those that "
                 f"{start.run.folder} has, too, are taken over"
             ) from None
+        # Of this run's text, by which its splits are charged, and not of the one that the tokens are from.
+        tokenizer.spelling = Spelling.of(tokenizer, corpus.texts["train"], corpus.word_separator)
+        return problem, tokenizer
     tokenizer = train_tokenizer(
         section.kind,
         corpus.texts["train"],
         vocabulary_size=section.vocabulary_size,
         min_count=section.min_count,
+        word_separator=corpus.word_separator,
     )
     if start is not None:
         start.require_fit(tokenizer)

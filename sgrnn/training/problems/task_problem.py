@@ -75,7 +75,7 @@ class TaskProblem(Problem):
         """Make the task anew; see `Problem.start`."""
         self.task = self._make("train", self._recipe.training.batch_size)
         self._lookahead = lookahead
-        self._before: dict[str, Any] = self.task.state_dict()  # the episode that is being learned
+        self._before: dict[str, Any] = {}  # the task's state before the episode that is being learned
         self._episode: Span | None = None
         self._spans: list[Span] = []  # of the episode
         self._done = 0  # spans of the episode
@@ -84,8 +84,8 @@ class TaskProblem(Problem):
     def draw(self) -> Span:
         """Return the next span of the episode, or the first of the next one; see `Problem.draw`."""
         if self._done == len(self._spans):
-            self._before, self._done, self._loss = self.task.state_dict(), 0, 0.0
             self._begin()
+            self._done, self._loss = 0, 0.0
         self._done += 1
         return self._spans[self._done - 1]
 
@@ -155,6 +155,7 @@ class TaskProblem(Problem):
             self._done, self._loss = state["spans_done"], state["loss"]
 
     def _begin(self) -> None:
+        self._before = self.task.state_dict()
         self._episode = self.task.draw()
         self._spans = self._episode.divide(self._recipe.span or self._episode.steps, self._lookahead)
 
