@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from sgrnn.config.recipe import Recipe
-from sgrnn.config.schema import meant, of_kind, sections_in, takes_nothing, takes_text
+from sgrnn.config.schema import fields_of_kind, meant, of_kind, sections_in, takes_nothing, takes_text
 from sgrnn.errors import InputError
 
 Lines = dict[tuple[str, ...], int | str]
@@ -107,8 +107,7 @@ def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value:
         value = _read(schema, field, value)
     if field[-1] == "kind" and section.get("kind") != value:
         # Another kind has other fields: keep those that both have, so that `--gradient.kind=truncated` is enough.
-        chosen = of_kind(options, value)
-        for name in set(section) - (set(chosen.model_fields) if chosen else {"kind"}):
+        for name in set(section) - fields_of_kind(options, value):
             del section[name]
             for place in [place for place in lines if place[: len(field)] == (*field[:-1], name)]:
                 del lines[place]
