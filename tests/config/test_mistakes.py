@@ -3,6 +3,9 @@
 import pytest
 from recipe_texts import TASK, TEXT, mistakes, task_recipe, text_recipe
 
+from sgrnn.config.files import load_recipe, parse_recipe
+from sgrnn.errors import InputError
+
 SYNTHESIZER = "{kind: mlp, lookahead: 2}"
 RATES = ("gradient", "optimizer", "synthesizer_optimizer")
 
@@ -146,6 +149,26 @@ def test_fields_that_contradict_each_other_are_refused(gradient: str, expected: 
     assert text != TEXT
     (line,) = mistakes(text)
     assert line.startswith(f"mine.yaml:3: {expected}")
+
+
+def test_what_a_run_of_before_may_hold_is_refused_of_a_new_one() -> None:
+    kinds = ({"kind": "truncated"}, {"kind": "synthetic"}, {"kind": "exact"}, {"kind": "checkpointed"})
+    for gradient in kinds:
+        changed = {"gradient": {**gradient, "window": 21}, "training.seed": 2**32 - 2}
+        before = parse_recipe(TEXT, "mine.yaml", None, changed)
+        with pytest.raises(InputError) as refused:
+            load_recipe(before)
+        assert [line.removeprefix("the recipe: ") for line in str(refused.value).splitlines()] == [
+            "gradient.window must be at most training.span, 20, with which a window ends, got 21",
+            "training.seed must be below 4294967294, of which a CPU takes 32 bits, and the last two are for what tasks "
+            "are scored on, got 4294967294",
+        ]
+        fits = {"training": {"seed": 2**32 - 3, "span": 21}}
+        assert load_recipe(before, fits) == parse_recipe(TEXT, "mine.yaml", None, {**changed, **fits})
+    overlapping = text_recipe("--gradient.kind=truncated", "--gradient.window=30", "--gradient.every=20")
+    assert load_recipe(overlapping) == overlapping
+    episodes = task_recipe("--gradient.window=30")
+    assert load_recipe(episodes) == episodes, "of any length"
 
 
 def test_windows_of_truncation_run_one_by_one_or_all_at_once() -> None:
