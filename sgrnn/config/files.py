@@ -159,10 +159,12 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
     name = ".".join(field)
     if detail["type"] == "extra_forbidden":
         guess = _did_you_mean(field[-1], _fields(section), ".".join(field[:-1]))
-        elsewhere = [other for other in meant(field[-1]) if other.endswith(f".{field[-1]}")]
+        fields = meant(field[-1])
+        of_another = f" of kind {kinds([section])}" if name in fields else ""
+        elsewhere = [other for other in fields if other.endswith(f".{field[-1]}") and other != name]
         hint = f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else ""
         expected = f"; expected one of {', '.join(sorted(_fields(section)))}{hint}"
-        return f"{where}: {name} is not a field{guess or expected}"
+        return f"{where}: {name} is not a field{of_another}{guess or expected}"
     if detail["type"] == "missing":
         return f"{where}: {name} is missing"
     if detail["type"] == "union_tag_not_found":

@@ -84,6 +84,8 @@ def _leaves_out(name: str, value: str) -> bool:
 def _guess(name: str, value: str) -> str:
     """Return the fields that a name without a section may be meant for, as they would be written."""
     fields = meant(name.lstrip("-").rpartition(".")[2])
+    if value.startswith("{"):
+        fields = [field for field in fields if not field.endswith(".kind")]  # which a whole section is not
     written = [f"--{field}={value}" if value else f"--{field}" for field in fields]
     return f"; did you mean {' or '.join(written)}?" if written else ""
 

@@ -281,7 +281,7 @@ def test_masks_of_a_span_are_refused_where_its_rows_or_steps_run_apart_and_not_w
         ("--gradint.window=7", "gradint is not a field; did you mean gradient?"),
         ("--model.seed=3", "model.seed is not a field; expected one of activation_regularization, adaptive_softmax, "),
         ("--gradient.window=x", "gradient.window must be a valid integer"),
-        ("--gradient.synthesizer.rank=4", "gradient.synthesizer.rank is not a field; expected one of "),
+        ("--gradient.synthesizer.rank=4", "gradient.synthesizer.rank is not a field of kind mlp; expected one of "),
         ("--gradient.real_window=21", "gradient.real_window must be at most training.span, 20, got 21"),
         ("--training.epochs.x=1", "--training.epochs.x: epochs is no section but 1"),
         ("--gradient.window", "--gradient.window needs a value, like --gradient.window=5"),
@@ -305,6 +305,12 @@ def test_a_field_in_the_wrong_section_is_guessed() -> None:
     assert mistakes(TEXT, "--model.seed=3")[0].endswith("; did you mean training.seed?")
 
 
+def test_a_field_of_another_kind_is_said_to_be_one() -> None:
+    assert mistakes(TEXT, "--average.kind=triggered", "--average.decay=0.5") == [
+        "command line: average.decay is not a field of kind triggered; expected one of kind, non_monotone"
+    ]
+
+
 GUESSES: list[tuple[tuple[str, ...], str | None]] = [
     (("--seed=3",), "--training.seed=3"),
     (("--seed", "3"), "--training.seed=3"),
@@ -315,6 +321,7 @@ GUESSES: list[tuple[tuple[str, ...], str | None]] = [
     (("--prompt=a b",), "--sample.prompt=a b"),
     (("--lr=0.1",), " or ".join(f"--{each}.learning_rate=0.1" for each in RATES)),
     (("--gradient=truncated",), "--gradient.kind=truncated"),
+    (("--gradient={kind: bptt}",), None),
     (("--sample={length: 3}",), None),
     (("--zzz=1",), None),
 ]
