@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import sgrnn as package
 from sgrnn.data import load_tokenizer
+from sgrnn.exports.description import state_names
 from sgrnn.exports.reading import read
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import best_checkpoint
@@ -60,6 +61,19 @@ def test_every_python_example_on_the_page_runs_and_its_text_is_the_likeliest(
     drawn = list(package.generate(model, [tokenizer.eos_id], 100, temperature=0))
     assert printed[0] == tokenizer.decode(np.array(drawn, np.int32)) + "\n"
     assert len(examples) == 3
+
+
+def test_the_page_names_the_tensors_of_the_state_of_every_core() -> None:
+    below = package.LSTM(3, 5)
+    for core in (
+        below,
+        package.GRU(3, 5),
+        package.RNN(3, 5),
+        package.SequentialCore([below, package.LSTM(5, 3)]),
+        package.HierarchicalCore([package.LSTM(3 + 8, 5), package.GRU(5, 8)], periods=[1, 4]),
+    ):
+        for name in state_names(core):
+            assert f"`{name}`" in PAGE, name
 
 
 def test_a_task_is_exported_without_its_files(sgrnn: Commands, stand_ins: Path) -> None:
