@@ -18,7 +18,7 @@ from sgrnn.config.optimization import WarmRestartsConfig
 from sgrnn.config.section import Section
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, ConstantSourceConfig, RampConfig
 from sgrnn.config.tasks import MnistConfig
-from sgrnn.config.text_rules import text_contradictions
+from sgrnn.config.text_rules import text_contradictions, unused_fractions
 
 if TYPE_CHECKING:
     from sgrnn.config.recipe import Recipe
@@ -60,7 +60,9 @@ def contradictions(recipe: "Recipe", new: bool) -> Iterator[str]:
 
 
 def _refused_by_now(recipe: "Recipe") -> Iterator[str]:
-    """Yield a message for each value that runs of before may have, which means something else than it says."""
+    """Yield a message for each value that runs of before may have, which does not do what it says."""
+    if recipe.data is not None:
+        yield from unused_fractions(recipe.data)
     gradient, span, seed = recipe.gradient, recipe.span, recipe.training.seed
     window = getattr(gradient, "window", None)
     across = any(getattr(gradient, name, None) is not None for name in ("every", "delay"))

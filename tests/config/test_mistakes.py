@@ -171,6 +171,31 @@ def test_what_a_run_of_before_may_hold_is_refused_of_a_new_one() -> None:
     assert load_recipe(episodes) == episodes, "of any length"
 
 
+def test_shares_of_a_text_that_is_not_cut_are_refused_of_a_new_run() -> None:
+    split = {"data": {"corpus": "text", "train": "a", "valid_fraction": 0.2, "test_fraction": 0.3}}
+    cut = "which is not cut where"
+    for changed, messages in (
+        ({}, []),
+        (
+            {"data.corpus": "ptb", "data.train": None},
+            [f"data.{name}_fraction is for corpus text, not ptb: remove it" for name in ("valid", "test")],
+        ),
+        (
+            {"data.valid": "b"},
+            [f"data.{name}_fraction is a share of data.train, {cut} data.valid is a file: remove one"
+             for name in ("valid", "test")],
+        ),
+        ({"data.test": "b"}, [f"data.test_fraction is a share of data.train, {cut} data.test is a file: remove one"]),
+    ):  # fmt: skip
+        before = parse_recipe(TEXT, "mine.yaml", None, split | changed)
+        if not messages:
+            assert load_recipe(before) == before
+            continue
+        with pytest.raises(InputError) as refused:
+            load_recipe(before)
+        assert str(refused.value).splitlines() == [f"the recipe: {message}" for message in messages]
+
+
 def test_windows_of_truncation_run_one_by_one_or_all_at_once() -> None:
     options = ("--gradient.kind=truncated", "--gradient.parallel=true", "--gradient.low_memory=true")
     (line,) = mistakes(TEXT, *options)
