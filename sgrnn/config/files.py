@@ -129,6 +129,8 @@ def dump_recipe(recipe: Recipe) -> str:
     """Write a recipe, defaults included, as YAML that reads back equal."""
     stream = StringIO()
     yaml = YAML(typ="rt", pure=True)  # keeps the order of the sections
+    # Written as it is, U+0085 would be read as a line break: a blank. Only all of Unicode together can be escaped.
+    yaml.allow_unicode = not any("\x85" in value for _, value in recipe.fields_by_name())
     yaml.dump(recipe.model_dump(mode="json"), stream)
     return stream.getvalue()
 

@@ -45,7 +45,7 @@ def test_numbers_and_words_are_read_as_in_yaml_1_2() -> None:
 TEXTS = [
     "The # sign", "#v.txt", "1984", "3e-4", "true", "null", "", " ", "a: b", "- a", "[", "'", '"quoted"', "it's",
     "*star", "!bang", "|", "---", "...", "tab\there", "two\nlines\n", "12:30:00", "<<", "?", "  two ", "\\n",
-    "é 中文", "\x07 bell", "\u2028", "a " * 200,
+    "é 中文", "\x07 bell", "\u2028", "next\x85line", "a " * 200,
 ]  # fmt: skip
 
 
