@@ -120,10 +120,11 @@ class Run:
         for number, line in enumerate(lines, start=1):
             try:
                 record = json.loads(line)
-            except ValueError as error:
+                int(record["update"])  # which every record has
+            except (ValueError, TypeError, LookupError) as error:
                 if number < len(lines):
                     raise InputError(
-                        f"{path}:{number} is damaged: {error}; restore the file from a copy, or remove that line"
+                        f"{path}:{number} is damaged: {error!r}; restore the file from a copy, or remove that line"
                     ) from None
                 return
             yield record
