@@ -114,7 +114,8 @@ def read_diagnosis(run: Run) -> dict[str, Any] | None:
     Raises:
         InputError: the file is damaged.
     """
-    return kept(run, FILE, f"write it again with `sgrnn diagnose {run.folder}`") or None
+    measured = ("alignment", "bias", "health")
+    return kept(run, FILE, f"write it again with `sgrnn diagnose {run.folder}`", measured) or None
 
 
 def own_window(run: Run) -> int | None:

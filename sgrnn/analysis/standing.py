@@ -27,8 +27,8 @@ class Standing(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """True where it was trained to its end."""
-        return not self.trains and (self.out_of_patience or self.update == self.updates)
+        """True where it was trained to its end, or beyond an end that was brought forward since."""
+        return not self.trains and (self.out_of_patience or (self.updates is not None and self.update >= self.updates))
 
     @property
     def text(self) -> str:

@@ -73,7 +73,8 @@ class Adaptation:
         asked = {"--dynamic": self.dynamic, "--cache": self.cache, "--dynamic or --cache": bool(self)}
         for option, names in own.items():
             for name in names:
-                if getattr(self, name) not in (None, False) and not asked[option]:
+                value = getattr(self, name)
+                if value is not None and value is not False and not asked[option]:  # 0 is a value, and equal to False
                     raise InputError(f"--{name.replace('_', '-')} goes with {option}: add it")
         if self:
             from sgrnn.models.cache import NeuralCache

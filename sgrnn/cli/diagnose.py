@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.cli.tables import numbers_table, print_table
@@ -31,7 +32,7 @@ def diagnose(
     from sgrnn.analysis.diagnosis import own_window, write_diagnosis
 
     console = plain_console(soft_wrap=True)
-    with console.status(f"measuring {run}"):
+    with console.status(Text(f"measuring {run}")):  # a plain string would be read as markup, whatever the console
         metrics = measure(opened, data_folder(data), horizon=horizon, spans=spans)
     print_diagnosis(console, metrics, own_window(opened))
     path = write_diagnosis(opened, metrics)  # last, so that a folder that may not be written to costs no measurement

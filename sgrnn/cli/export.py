@@ -24,7 +24,7 @@ def export(
     """
     from sgrnn.training.run import Run
 
-    opened = Run.open(run)
+    opened, folder = Run.open(run), folder.expanduser()
     from sgrnn.training.exporting import export
 
     differences = export(opened, folder, formats or Format.SAFETENSORS)

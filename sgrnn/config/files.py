@@ -51,7 +51,7 @@ def find_recipe(name: str) -> tuple[str, Path | None]:
 
 
 def load_recipe(name: str | Path | Mapping[str, Any] | Recipe, overrides: Overrides = ()) -> Recipe:
-    """Read and check a recipe.
+    """Read and check a recipe for a new run.
 
     Args:
         name: of a shipped recipe, or the path of a file; or a recipe itself, as sections of fields or checked before.
@@ -65,12 +65,14 @@ def load_recipe(name: str | Path | Mapping[str, Any] | Recipe, overrides: Overri
     if isinstance(name, Recipe):
         name = name.model_dump(mode="json")
     if isinstance(name, Mapping):
-        return _checked(_plain(name), {}, "the recipe", Path(), overrides)
+        return _checked(_plain(name), {}, "the recipe", Path(), overrides, new=True)
     text, path = find_recipe(str(name))
-    return parse_recipe(text, str(path or name), path.parent if path else None, overrides)
+    return parse_recipe(text, str(path or name), path.parent if path else None, overrides, new=True)
 
 
-def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: Overrides = ()) -> Recipe:
+def parse_recipe(
+    text: str, source: str, folder: Path | None = None, overrides: Overrides = (), *, new: bool = False
+) -> Recipe:
     """Check a recipe that is given as a text.
 
     Args:
@@ -78,21 +80,22 @@ def parse_recipe(text: str, source: str, folder: Path | None = None, overrides: 
         source: what messages call it.
         folder: what paths in it are relative to; None for the current folder.
         overrides: as in `load_recipe`.
+        new: whether a run is to begin by it, which what was accepted of runs of before may not.
 
     Raises:
         InputError: all mistakes at once, each with file, line and dotted path.
     """
     tree = read_mapping(text, source, "a recipe is a mapping of sections such as data, model, gradient")
-    return _checked(_plain(tree), dict(_lines(tree)), source, folder or Path(), overrides)
+    return _checked(_plain(tree), dict(_lines(tree)), source, folder or Path(), overrides, new)
 
 
-def _checked(plain: dict[str, Any], lines: Lines, source: str, folder: Path, overrides: Overrides) -> Recipe:
+def _checked(plain: dict[str, Any], lines: Lines, source: str, folder: Path, overrides: Overrides, new: bool) -> Recipe:
     """Return the recipe of nested mappings, paths made absolute and overrides applied."""
     _resolve_paths(plain, folder)
     apply_overrides(plain, lines, overrides)
     _resolve_paths(plain, Path())
     try:
-        return Recipe.model_validate(plain)
+        return Recipe.model_validate(plain, context={"new": new})
     except ValidationError as error:
         mistakes = [line for detail in error.errors(include_url=False) for line in _mistakes(detail, source, lines)]
         raise InputError("\n".join(mistakes)) from None
@@ -126,6 +129,8 @@ def dump_recipe(recipe: Recipe) -> str:
     """Write a recipe, defaults included, as YAML that reads back equal."""
     stream = StringIO()
     yaml = YAML(typ="rt", pure=True)  # keeps the order of the sections
+    # Written as it is, U+0085 would be read as a line break: a blank. Only all of Unicode together can be escaped.
+    yaml.allow_unicode = not any("\x85" in value for _, value in recipe.fields_by_name())
     yaml.dump(recipe.model_dump(mode="json"), stream)
     return stream.getvalue()
 
@@ -156,10 +161,12 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
     name = ".".join(field)
     if detail["type"] == "extra_forbidden":
         guess = _did_you_mean(field[-1], _fields(section), ".".join(field[:-1]))
-        elsewhere = [other for other in meant(field[-1]) if other.endswith(f".{field[-1]}")]
+        fields = meant(field[-1])
+        of_another = f" of kind {kinds([section])}" if name in fields else ""
+        elsewhere = [other for other in fields if other.endswith(f".{field[-1]}") and other != name]
         hint = f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else ""
         expected = f"; expected one of {', '.join(sorted(_fields(section)))}{hint}"
-        return f"{where}: {name} is not a field{guess or expected}"
+        return f"{where}: {name} is not a field{of_another}{guess or expected}"
     if detail["type"] == "missing":
         return f"{where}: {name} is missing"
     if detail["type"] == "union_tag_not_found":

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from sgrnn.config.recipe import Recipe
-from sgrnn.config.schema import meant, of_kind, sections_in, takes_nothing, takes_text
+from sgrnn.config.schema import fields_of_kind, meant, of_kind, sections_in, takes_nothing, takes_text
 from sgrnn.errors import InputError
 
 Lines = dict[tuple[str, ...], int | str]
@@ -83,6 +83,8 @@ def _leaves_out(name: str, value: str) -> bool:
 def _guess(name: str, value: str) -> str:
     """Return the fields that a name without a section may be meant for, as they would be written."""
     fields = meant(name.lstrip("-").rpartition(".")[2])
+    if value.startswith("{"):
+        fields = [field for field in fields if not field.endswith(".kind")]  # which a whole section is not
     written = [f"--{field}={value}" if value else f"--{field}" for field in fields]
     return f"; did you mean {' or '.join(written)}?" if written else ""
 
@@ -109,8 +111,7 @@ def _override(tree: dict[str, Any], lines: Lines, field: tuple[str, ...], value:
         value = _read(schema, field, value)
     if field[-1] == "kind" and section.get("kind") != value:
         # Another kind has other fields: keep those that both have, so that `--gradient.kind=truncated` is enough.
-        chosen = of_kind(options, value)
-        for name in set(section) - (set(chosen.model_fields) if chosen else {"kind"}):
+        for name in set(section) - fields_of_kind(options, value):
             del section[name]
             for place in [place for place in lines if place[: len(field)] == (*field[:-1], name)]:
                 del lines[place]

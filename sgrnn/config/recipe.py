@@ -82,8 +82,8 @@ class Recipe(Section):
         yield from _by_name(self.model_dump(mode="json"))
 
     @check(mode="after")
-    def _sections_agree(self) -> Self:
-        if mistakes := list(contradictions(self)):
+    def _sections_agree(self, info: ValidationInfo) -> Self:
+        if mistakes := list(contradictions(self, new=bool(info.context and info.context["new"]))):
             raise ValueError("\n".join(mistakes))
         return self
 

@@ -18,15 +18,24 @@ from sgrnn.config.optimization import WarmRestartsConfig
 from sgrnn.config.section import Section
 from sgrnn.config.source import AlternateConfig, AtRestartsConfig, ConstantSourceConfig, RampConfig
 from sgrnn.config.tasks import MnistConfig
-from sgrnn.config.text_rules import text_contradictions
+from sgrnn.config.text_rules import text_contradictions, unused_fractions
 
 if TYPE_CHECKING:
     from sgrnn.config.recipe import Recipe
 
+_SEEDS = 2**32 - 2  # how many there are
 
-def contradictions(recipe: "Recipe") -> Iterator[str]:
-    """Yield a message for each rule that the sections break together, beginning with the dotted field to blame."""
+
+def contradictions(recipe: "Recipe", new: bool) -> Iterator[str]:
+    """Yield a message for each rule that the sections break together, beginning with the dotted field to blame.
+
+    Args:
+        recipe: the recipe.
+        new: whether a run is to begin by it.
+    """
     yield from text_contradictions(recipe)
+    if new:
+        yield from _refused_by_now(recipe)
     epochs, schedule = recipe.training.epochs, recipe.schedule
     if isinstance(schedule, WarmRestartsConfig) and schedule.period >= epochs:
         yield (
@@ -48,6 +57,22 @@ def contradictions(recipe: "Recipe") -> Iterator[str]:
         from sgrnn.config.build.trial import refusals  # loads torch, which most recipes can be checked without
 
         yield from refusals(recipe)
+
+
+def _refused_by_now(recipe: "Recipe") -> Iterator[str]:
+    """Yield a message for each value that runs of before may have, which does not do what it says."""
+    if recipe.data is not None:
+        yield from unused_fractions(recipe.data)
+    gradient, span, seed = recipe.gradient, recipe.span, recipe.training.seed
+    window = getattr(gradient, "window", None)
+    across = any(getattr(gradient, name, None) is not None for name in ("every", "delay"))
+    if window is not None and span is not None and window > span and not across:
+        yield f"gradient.window must be at most training.span, {span}, with which a window ends, got {window}"
+    if seed >= _SEEDS:
+        yield (
+            f"training.seed must be below {_SEEDS}, of which a CPU takes 32 bits, and the last two are for what tasks "
+            f"are scored on, got {seed}"
+        )
 
 
 def _asks_for_more(section: Section, *others: str) -> bool:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from sgrnn.config.data import TokenizerConfig
 from sgrnn.config.recipe import Recipe
+from sgrnn.data.kinds import OPTIONS
 
 
 def find(place: tuple[str, ...]) -> tuple[type[BaseModel], list[type[BaseModel]], tuple[str, ...]]:
@@ -42,6 +44,14 @@ def sections_in(annotation: Any) -> list[type[BaseModel]]:
 def of_kind(options: list[type[BaseModel]], kind: Any) -> type[BaseModel] | None:
     """Choose the section of a kind."""
     return next((option for option in options if "kind" in option.model_fields and _kind(option) == kind), None)
+
+
+def fields_of_kind(options: list[type[BaseModel]], kind: Any) -> set[str]:
+    """Name the fields that a section has once it is of a kind; the kind alone where there is no such kind."""
+    if options == [TokenizerConfig]:  # one section for all kinds
+        return {"kind", *OPTIONS.get(str(kind), ())}
+    chosen = of_kind(options, kind)
+    return set(chosen.model_fields) if chosen else {"kind"}
 
 
 def kinds(options: list[type[BaseModel]]) -> str:

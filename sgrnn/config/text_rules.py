@@ -29,6 +29,17 @@ def text_contradictions(recipe: "Recipe") -> Iterator[str]:
     yield from _span_can_vary(recipe)
 
 
+def unused_fractions(data: DataConfig) -> Iterator[str]:
+    """Yield a message for each share of a train text although none is cut off by it."""
+    for name, files in (("valid_fraction", ("valid",)), ("test_fraction", ("valid", "test"))):
+        if getattr(data, name) == DataConfig.model_fields[name].default:
+            continue
+        if data.corpus != "text":
+            yield f"data.{name} is for corpus text, not {data.corpus}: remove it"
+        elif given := [file for file in files if getattr(data, file) is not None]:
+            yield f"data.{name} is a share of data.train, which is not cut where data.{given[0]} is a file: remove one"
+
+
 def _only_for_texts(recipe: "Recipe") -> Iterator[str]:
     """Yield a message for each field that is set although a task has no use for it."""
     model, training, sample = recipe.model, recipe.training, recipe.sample

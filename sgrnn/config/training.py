@@ -52,7 +52,7 @@ class TrainingConfig(Section):
     max_updates: PositiveInt | None = None
     """Stop after so many updates, whatever `epochs` says."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of the first parameters, of dropout and of a task's episodes."""
+    """Seed of the first parameters, of dropout and of a task's episodes; below 2**32 - 2 in a new run."""
     output_precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the output layer's matrix products; parameters and states stay float32."""
     core_precision: Literal["float32", "bfloat16"] = "float32"

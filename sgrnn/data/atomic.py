@@ -94,7 +94,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 def flush(path: Path) -> None:
     """Wait until a file, or a folder's list of files, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    windows = os.name == "nt"  # which opens no folder, and flushes only what may be written
+    if windows and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

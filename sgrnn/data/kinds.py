@@ -10,6 +10,12 @@ TokenizerKind = Literal["word", "character", SubwordKind]
 SUBWORD_KINDS: tuple[SubwordKind, ...] = get_args(SubwordKind)
 TOKENIZER_KINDS: tuple[TokenizerKind, ...] = get_args(TokenizerKind)
 """The names `train_tokenizer` knows."""
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "word": ("vocabulary_size", "min_count"),
+    "character": ("min_count",),
+    **dict.fromkeys(SUBWORD_KINDS, ("vocabulary_size",)),
+}
+"""The options that each of them takes."""
 
 
 def require_fitting_options(kind: str, *, vocabulary_size: int | None, min_count: int) -> None:

@@ -1,5 +1,6 @@
 """Plain text from the user's files: UTF-8, `\\n` line ends, nothing that is not text."""
 
+from codecs import BOM_UTF8
 from pathlib import Path
 
 from sgrnn.data.encodings import conversion, wide_encoding, wrong_share
@@ -34,7 +35,7 @@ def decode_text(content: bytes, source: str) -> str:
     >>> decode_text(b"one\\r\\ntwo", "example")
     'one\\ntwo\\n'
     """
-    if not content.strip():
+    if not content.removeprefix(BOM_UTF8).strip():
         raise InputError(f"{source} is empty; expected UTF-8 text: give a file that holds some")
     if (offset := content.find(0)) >= 0:
         wide = wide_encoding(content)

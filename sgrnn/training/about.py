@@ -29,7 +29,7 @@ def read_about(run: Run) -> dict[str, Any]:
     Raises:
         InputError: the file is damaged.
     """
-    return kept(run, ABOUT, f"remove it, and write it again with `sgrnn resume {run.folder}`")
+    return kept(run, ABOUT, f"remove it, and write it again with `sgrnn resume {run.folder}`", ["parameters"])
 
 
 def keep_score(run: Run, split: str, update: int, metrics: Mapping[str, float]) -> None:
@@ -55,7 +55,7 @@ def read_scores(run: Run) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: the file is damaged.
     """
-    return kept(run, _SCORES, f"remove it, and write it again with `sgrnn evaluate {run.folder}`")
+    return kept(run, _SCORES, f"remove it, and write it again with `sgrnn evaluate {run.folder}`", mappings=None)
 
 
 def _number(module: nn.Module) -> int:

@@ -85,7 +85,8 @@ def read_fingerprint(folder: Path) -> dict[str, Any]:
     path = folder / FINGERPRINT
     try:
         read = json.loads(path.read_bytes())
-        return {"texts": dict(read["texts"]), "conditions": [dict(each) for each in read["conditions"]]}
+        conditions = [{"time": each["time"], **each} for each in read["conditions"]]
+        return {"texts": dict(read["texts"]), "conditions": conditions}
     except FileNotFoundError:
         return {"texts": {}, "conditions": []}
     except (ValueError, TypeError, LookupError) as error:

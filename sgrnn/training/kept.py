@@ -1,7 +1,7 @@
 """Small files of plain values that are kept in a run's folder, as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ def keep(run: Run, name: str, content: Mapping[str, Any], *, training: bool = Tr
     return path
 
 
-def kept(run: Run, name: str, mend: str) -> dict[str, Any]:
+def kept(run: Run, name: str, mend: str, mappings: Collection[str] | None = ()) -> dict[str, Any]:
     """Return what `keep` wrote; nothing where it has written none.
 
     Args:
         run: the run.
         name: of the file.
         mend: what to do where it is damaged.
+        mappings: the names in it of what must be mappings; None for all.
 
     Raises:
         InputError: the file is damaged.
@@ -43,6 +44,9 @@ def kept(run: Run, name: str, mend: str) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict):
             raise ValueError(f"expected a mapping, got {content!r:.60}")
+        for field in content if mappings is None else mappings:
+            if not isinstance(found := content.get(field), dict):
+                raise ValueError(f"expected a mapping under {field!r}, got {found!r:.60}")
         return content
     except FileNotFoundError:
         return {}

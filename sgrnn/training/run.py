@@ -58,8 +58,12 @@ class Run:
         """Make the folder of a new run.
 
         Raises:
-            InputError: it holds a run already, another process is making one there, or it cannot be written.
+            InputError: its name is not UTF-8, it holds a run or is about to hold another's, or it cannot be written.
         """
+        try:
+            str(folder).encode()  # as safetensors and matplotlib do
+        except UnicodeEncodeError:
+            raise InputError(f"a run's name must be UTF-8, got {str(folder)!r}: name another with --run") from None
         try:
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             with locked(folder):
@@ -116,10 +120,11 @@ class Run:
         for number, line in enumerate(lines, start=1):
             try:
                 record = json.loads(line)
-            except ValueError as error:
+                int(record["update"])  # which every record has
+            except (ValueError, TypeError, LookupError) as error:
                 if number < len(lines):
                     raise InputError(
-                        f"{path}:{number} is damaged: {error}; restore the file from a copy, or remove that line"
+                        f"{path}:{number} is damaged: {error!r}; restore the file from a copy, or remove that line"
                     ) from None
                 return
             yield record

@@ -86,5 +86,6 @@ def test_a_damaged_file_is_refused(start: Start) -> None:
     (run.folder / "diagnosis.json").write_text("{")
     with pytest.raises(InputError, match=r"diagnosis.json is damaged: .*; write it again with `sgrnn diagnose "):
         read_diagnosis(run)
-    (run.folder / "diagnosis.json").write_text(json.dumps({"spans": 2}))
-    assert read_diagnosis(run) == {"spans": 2}
+    measured = {"spans": 2, "alignment": {}, "bias": {}, "health": {}}
+    (run.folder / "diagnosis.json").write_text(json.dumps(measured))
+    assert read_diagnosis(run) == measured

@@ -68,7 +68,7 @@ def test_what_cannot_be_compared_is_not(tmp_path: Path) -> None:
     assert differences([one, new]) == []
     assert differences([one, scored(tmp_path, 1, 0.5)]) == [], "nothing truncated beside them"
     for run, digest in ((one, "sha256:1"), (other := scored(tmp_path, 2, 0.6, kind="truncated"), "sha256:2")):
-        run.keep_fingerprint({"valid": digest}, {})
+        run.keep_fingerprint({"valid": digest}, {"time": "now"})
     assert differences([one, other]) == []
 
 

@@ -31,6 +31,11 @@ def test_a_run_is_complete_stopped_or_still_training(tmp_path: Path) -> None:
             assert not standing.complete
 
 
+def test_a_run_beyond_the_end_that_its_recipe_has_now_is_complete(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "shortened", make_records(), "--training.max_updates=3")
+    assert standing_of(run).text == "complete, 4 updates"
+
+
 def test_a_run_out_of_patience_is_complete(tmp_path: Path) -> None:
     scores = [{"update": 2 * epoch, "epoch": float(epoch), "seconds": 1.0, "valid_loss": loss}
               for epoch, loss in ((1, 2.0), (2, 1.0), (3, 1.5), (4, 1.2))]  # fmt: skip

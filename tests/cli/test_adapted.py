@@ -111,6 +111,8 @@ def test_a_model_of_lines_adapts_within_each_line(sgrnn: Commands, folder: Path)
 def test_settings_without_what_they_are_for_and_out_of_range_are_refused(sgrnn: Commands, mine: str) -> None:
     for options, message in (
         (("--decay", 0.1), "--decay goes with --dynamic: add it"),
+        (("--decay", 0), "--decay goes with --dynamic: add it"),
+        (("--weight", 0), "--weight goes with --cache: add it"),
         (("--cache", "--learning-rate", 0.1), "--learning-rate goes with --dynamic: add it"),
         (("--sgd",), "--sgd goes with --dynamic: add it"),
         (("--dynamic", "--size", 5), "--size goes with --cache: add it"),

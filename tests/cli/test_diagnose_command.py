@@ -128,6 +128,12 @@ def test_of_whole_episodes_it_says_what_cannot_be_known(sgrnn: Commands, folder:
     assert output.count("loss recovered from the predictions: R² ?\n") == 1
 
 
+def test_a_run_may_be_called_what_looks_like_markup(sgrnn: Commands, tiny: str) -> None:
+    Path("a[").mkdir()
+    Path(tiny).rename("a[/b]")
+    assert sgrnn.well("diagnose", "a[/b]", *SHORT).endswith("metrics: a[/b]/diagnosis.json\n")
+
+
 def test_what_cannot_be_kept_is_printed_first(sgrnn: Commands) -> None:
     sgrnn.well("train", "tiny.yaml", "--run", "mine")
     Path("mine", "diagnosis.json").mkdir()  # in the way

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import sgrnn as package
 from sgrnn.data import load_tokenizer
+from sgrnn.exports.description import state_names
 from sgrnn.exports.reading import read
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import best_checkpoint
@@ -62,6 +63,19 @@ def test_every_python_example_on_the_page_runs_and_its_text_is_the_likeliest(
     assert len(examples) == 3
 
 
+def test_the_page_names_the_tensors_of_the_state_of_every_core() -> None:
+    below = package.LSTM(3, 5)
+    for core in (
+        below,
+        package.GRU(3, 5),
+        package.RNN(3, 5),
+        package.SequentialCore([below, package.LSTM(5, 3)]),
+        package.HierarchicalCore([package.LSTM(3 + 8, 5), package.GRU(5, 8)], periods=[1, 4]),
+    ):
+        for name in state_names(core):
+            assert f"`{name}`" in PAGE, name
+
+
 def test_a_task_is_exported_without_its_files(sgrnn: Commands, stand_ins: Path) -> None:
     recipe = (
         "task: {kind: mnist, by: row}\nmodel: {core: rnn, hidden_size: 6}\ngradient: {kind: truncated, window: 7}\n"
@@ -92,6 +106,13 @@ def test_a_run_in_python_is_exported_as_by_the_command(sgrnn: Commands, mine: st
     )
     with pytest.raises(package.InputError, match="tokenizer must be None for a run, which has its own"):
         package.export(mine, "four", tokenizer=tokenizer)
+
+
+def test_a_folder_at_home_is_said_to_be_where_it_is(
+    sgrnn: Commands, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert sgrnn.well("export", tiny, "~/out").startswith(f"exported tiny to {tmp_path}/home/out: config.json, ")
 
 
 def test_refusals_name_cause_and_remedy(sgrnn: Commands, tiny: str) -> None:

@@ -135,9 +135,14 @@ def test_what_cannot_be_reported_is_refused(sgrnn: Commands, mine: str) -> None:
     for command in ("report", "compare"):
         message = sgrnn.refused(command, "mine", "--output", ".")
         assert message == "cannot write .: is a folder, expected the name of a file; name another file with --output"
-    Path("mine/diagnosis.json").write_text("{")
-    assert "diagnosis.json is damaged" in sgrnn.refused("report", "mine")
-    Path("mine/diagnosis.json").unlink()
+    about = Path("mine/about.json").read_text()
+    for name, damaged in (
+        ("diagnosis.json", "{"), ("diagnosis.json", '{"a": 1}'), ("about.json", '{"parameters": 5}'),
+    ):  # fmt: skip
+        Path("mine/about.json").write_text(about)
+        Path("mine", name).write_text(damaged)
+        assert f"mine/{name} is damaged: " in sgrnn.refused("report", "mine")
+        Path("mine", name).unlink()
     shutil.rmtree("mine/figures", ignore_errors=True)
     Path("mine/figures").write_text("in the way, as a folder of others would be")
     outcome = sgrnn("report", "mine", "--output", "page.html")

@@ -80,10 +80,11 @@ def test_what_a_run_keeps_is_refused_by_name_and_nothing_written(sgrnn: Commands
 
 
 def test_damaged_scores_are_refused_before_anything_is_trained(sgrnn: Commands, tiny: str) -> None:
-    Path(tiny, "scores.json").write_text("{")
-    before = files_of(tiny)
-    assert "scores.json is damaged: " in sgrnn.refused("resume", tiny, "--training.max_updates=20")
-    assert files_of(tiny) == before
+    for damaged in ("{", '{"train-part": 5}'):
+        Path(tiny, "scores.json").write_text(damaged)
+        before = files_of(tiny)
+        assert "scores.json is damaged: " in sgrnn.refused("resume", tiny, "--training.max_updates=20")
+        assert files_of(tiny) == before
 
 
 def test_a_text_that_was_moved_is_named_and_found_again(sgrnn: Commands) -> None:

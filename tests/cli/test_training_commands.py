@@ -162,6 +162,12 @@ def test_a_run_folder_that_cannot_be_made_is_refused(sgrnn: Commands) -> None:
     assert message.endswith("; name another with --run")
 
 
+def test_a_run_folder_whose_name_is_no_utf_8_is_refused_before_it_is_made(sgrnn: Commands, folder: Path) -> None:
+    message = sgrnn.refused("train", "tiny.yaml", "--run", os.fsdecode(b"caf\xe9"))
+    assert message == "a run's name must be UTF-8, got 'caf\\udce9': name another with --run"
+    assert not list(folder.glob("caf*"))
+
+
 def test_a_folder_without_a_run_is_refused(sgrnn: Commands) -> None:
     for command in ("resume", "evaluate", "generate", "compare"):
         for folder in ("nowhere", "texts"):

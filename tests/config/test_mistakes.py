@@ -3,6 +3,9 @@
 import pytest
 from recipe_texts import TASK, TEXT, mistakes, task_recipe, text_recipe
 
+from sgrnn.config.files import load_recipe, parse_recipe
+from sgrnn.errors import InputError
+
 SYNTHESIZER = "{kind: mlp, lookahead: 2}"
 RATES = ("gradient", "optimizer", "synthesizer_optimizer")
 
@@ -148,6 +151,51 @@ def test_fields_that_contradict_each_other_are_refused(gradient: str, expected: 
     assert line.startswith(f"mine.yaml:3: {expected}")
 
 
+def test_what_a_run_of_before_may_hold_is_refused_of_a_new_one() -> None:
+    kinds = ({"kind": "truncated"}, {"kind": "synthetic"}, {"kind": "exact"}, {"kind": "checkpointed"})
+    for gradient in kinds:
+        changed = {"gradient": {**gradient, "window": 21}, "training.seed": 2**32 - 2}
+        before = parse_recipe(TEXT, "mine.yaml", None, changed)
+        with pytest.raises(InputError) as refused:
+            load_recipe(before)
+        assert [line.removeprefix("the recipe: ") for line in str(refused.value).splitlines()] == [
+            "gradient.window must be at most training.span, 20, with which a window ends, got 21",
+            "training.seed must be below 4294967294, of which a CPU takes 32 bits, and the last two are for what tasks "
+            "are scored on, got 4294967294",
+        ]
+        fits = {"training": {"seed": 2**32 - 3, "span": 21}}
+        assert load_recipe(before, fits) == parse_recipe(TEXT, "mine.yaml", None, {**changed, **fits})
+    overlapping = text_recipe("--gradient.kind=truncated", "--gradient.window=30", "--gradient.every=20")
+    assert load_recipe(overlapping) == overlapping
+    episodes = task_recipe("--gradient.window=30")
+    assert load_recipe(episodes) == episodes, "of any length"
+
+
+def test_shares_of_a_text_that_is_not_cut_are_refused_of_a_new_run() -> None:
+    split = {"data": {"corpus": "text", "train": "a", "valid_fraction": 0.2, "test_fraction": 0.3}}
+    cut = "which is not cut where"
+    for changed, messages in (
+        ({}, []),
+        (
+            {"data.corpus": "ptb", "data.train": None},
+            [f"data.{name}_fraction is for corpus text, not ptb: remove it" for name in ("valid", "test")],
+        ),
+        (
+            {"data.valid": "b"},
+            [f"data.{name}_fraction is a share of data.train, {cut} data.valid is a file: remove one"
+             for name in ("valid", "test")],
+        ),
+        ({"data.test": "b"}, [f"data.test_fraction is a share of data.train, {cut} data.test is a file: remove one"]),
+    ):  # fmt: skip
+        before = parse_recipe(TEXT, "mine.yaml", None, split | changed)
+        if not messages:
+            assert load_recipe(before) == before
+            continue
+        with pytest.raises(InputError) as refused:
+            load_recipe(before)
+        assert str(refused.value).splitlines() == [f"the recipe: {message}" for message in messages]
+
+
 def test_windows_of_truncation_run_one_by_one_or_all_at_once() -> None:
     options = ("--gradient.kind=truncated", "--gradient.parallel=true", "--gradient.low_memory=true")
     (line,) = mistakes(TEXT, *options)
@@ -269,7 +317,7 @@ def test_a_value_of_which_yaml_can_make_nothing_is_refused_in_a_file_and_on_the_
         ("--gradint.window=7", "gradint is not a field; did you mean gradient?"),
         ("--model.seed=3", "model.seed is not a field; expected one of activation_regularization, adaptive_softmax, "),
         ("--gradient.window=x", "gradient.window must be a valid integer"),
-        ("--gradient.synthesizer.rank=4", "gradient.synthesizer.rank is not a field; expected one of "),
+        ("--gradient.synthesizer.rank=4", "gradient.synthesizer.rank is not a field of kind mlp; expected one of "),
         ("--gradient.real_window=21", "gradient.real_window must be at most training.span, 20, got 21"),
         ("--training.epochs.x=1", "--training.epochs.x: epochs is no section but 1"),
         ("--gradient.window", "--gradient.window needs a value, like --gradient.window=5"),
@@ -293,6 +341,12 @@ def test_a_field_in_the_wrong_section_is_guessed() -> None:
     assert mistakes(TEXT, "--model.seed=3")[0].endswith("; did you mean training.seed?")
 
 
+def test_a_field_of_another_kind_is_said_to_be_one() -> None:
+    assert mistakes(TEXT, "--average.kind=triggered", "--average.decay=0.5") == [
+        "command line: average.decay is not a field of kind triggered; expected one of kind, non_monotone"
+    ]
+
+
 GUESSES: list[tuple[tuple[str, ...], str | None]] = [
     (("--seed=3",), "--training.seed=3"),
     (("--seed", "3"), "--training.seed=3"),
@@ -303,6 +357,7 @@ GUESSES: list[tuple[tuple[str, ...], str | None]] = [
     (("--prompt=a b",), "--sample.prompt=a b"),
     (("--lr=0.1",), " or ".join(f"--{each}.learning_rate=0.1" for each in RATES)),
     (("--gradient=truncated",), "--gradient.kind=truncated"),
+    (("--gradient={kind: bptt}",), None),
     (("--sample={length: 3}",), None),
     (("--zzz=1",), None),
 ]

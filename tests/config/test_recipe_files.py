@@ -1,15 +1,18 @@
 """Recipes from files and from the command line: overrides, YAML 1.2, and what is written reads back equal."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 from recipe_texts import TEXT, mistakes, task_recipe, text_recipe
 
+from sgrnn.config.data import TokenizerConfig
 from sgrnn.config.files import dump_recipe, find_recipe, load_recipe, parse_recipe, shipped_recipes
 from sgrnn.config.gradient import BPTTConfig, SyntheticGradientsConfig, TruncatedBPTTConfig
 from sgrnn.config.optimization import AdamConfig, CosineConfig, ExponentialAverageConfig, StepDecayConfig
 from sgrnn.config.synthesizers import ErrorSynthesizerConfig, MLPSynthesizerConfig
 from sgrnn.config.tasks import AddingConfig, CopyConfig, MnistConfig, RecallConfig, RepeatCopyConfig
+from sgrnn.data.kinds import OPTIONS, SUBWORD_KINDS, TOKENIZER_KINDS
 from sgrnn.errors import InputError
 
 MAPPING = "mine.yaml: a recipe is a mapping of sections such as data, model, gradient; got "
@@ -43,7 +46,7 @@ def test_numbers_and_words_are_read_as_in_yaml_1_2() -> None:
 TEXTS = [
     "The # sign", "#v.txt", "1984", "3e-4", "true", "null", "", " ", "a: b", "- a", "[", "'", '"quoted"', "it's",
     "*star", "!bang", "|", "---", "...", "tab\there", "two\nlines\n", "12:30:00", "<<", "?", "  two ", "\\n",
-    "é 中文", "\x07 bell", "\u2028", "a " * 200,
+    "é 中文", "\x07 bell", "\u2028", "next\x85line", "a " * 200,
 ]  # fmt: skip
 
 
@@ -130,6 +133,22 @@ def test_another_kind_of_a_section_within_a_section_does_the_same() -> None:
     overrides = ["--gradient.synthesizer.kind=mlp", "--gradient.kind=synthetic", "--gradient.window=3"]
     expected = SyntheticGradientsConfig(window=3, synthesizer=MLPSynthesizerConfig())
     assert parse_recipe(BPTT, "mine.yaml", None, overrides).gradient == expected, "a kind before the kinds within"
+
+
+def test_another_kind_of_tokenizer_drops_the_options_that_it_does_not_take() -> None:
+    options = {"vocabulary_size": 2000, "min_count": 3}
+    for before, after in product(TOKENIZER_KINDS, TOKENIZER_KINDS):
+        given = {name: options[name] for name in OPTIONS[before]}
+        recipe = parse_recipe(TEXT, "mine.yaml", None, {"data": {"tokenizer": {"kind": before, **given}}})
+        assert recipe.data is not None
+        kept = {name: value for name, value in given.items() if name in OPTIONS[after]}
+        if after in SUBWORD_KINDS and not kept:
+            with pytest.raises(InputError, match=rf"data\.tokenizer: {after} needs vocabulary_size"):
+                load_recipe(recipe, [f"--data.tokenizer.kind={after}"])
+            continue
+        now = load_recipe(recipe, [f"--data.tokenizer.kind={after}"]).data
+        assert now is not None
+        assert now.tokenizer == TokenizerConfig.model_validate({"kind": after, **kept})
 
 
 def test_a_field_of_a_section_that_the_recipe_leaves_out_belongs_to_its_default_kind() -> None:

@@ -1,6 +1,7 @@
 """The data folder: importing, checking."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from sgrnn.data import data_folder, fetch, status, verify
-from sgrnn.data.atomic import atomic_write, bytes_digest
+from sgrnn.data.atomic import atomic_write, bytes_digest, flush
 from sgrnn.data.catalog import CATALOG, CatalogFile, Entry
 from sgrnn.errors import InputError
 
@@ -141,3 +142,21 @@ def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
         write_half()
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_on_windows_files_are_flushed_as_written_and_folders_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    opened, posix_open = [], os.open
+
+    def windows_open(path: Path, flags: int) -> int:
+        opened.append((path, flags))
+        return posix_open(path, flags)
+
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "name", "nt")
+        windows.setattr(os, "open", windows_open)
+        flush(tmp_path / "file")
+        flush(tmp_path)
+    assert opened == [(tmp_path / "file", os.O_RDWR)]

@@ -47,8 +47,12 @@ def test_a_session_is_added_where_its_conditions_are_new() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[1]", "{}", '{"texts": 1, "conditions": []}', '{"texts": {}, "conditions": [1]}']
-)
+    "content",
+    [
+        "", "[1]", "{}", '{"texts": 1, "conditions": []}', '{"texts": {}, "conditions": [1]}',
+        '{"texts": {}, "conditions": [{}]}',
+    ],
+)  # fmt: skip
 def test_a_damaged_fingerprint_is_named_with_the_remedy(tmp_path: Path, content: str) -> None:
     assert read_fingerprint(tmp_path) == {"texts": {}, "conditions": []}
     (tmp_path / FINGERPRINT).write_text(content)

@@ -87,14 +87,15 @@ def test_records_end_where_a_kill_cut_them_and_are_forgotten_after_a_checkpoint(
 def test_a_damaged_record_before_the_last_is_refused_and_loses_nothing(start: Start) -> None:
     run = start("run").run
     path = run.folder / "metrics.jsonl"
-    path.write_text('{"update": 1}\ndamaged\n{"update": 3}\n')
-    before = path.read_bytes()
-    for read in (lambda: list(run.records()), lambda: run.forget_after(3)):
-        with pytest.raises(
-            InputError, match=r"metrics\.jsonl:2 is damaged: .*; restore the file from a copy, or remove"
-        ):
-            read()
-    assert path.read_bytes() == before
+    for line in ("damaged", "5", "{}", '["update"]', '{"update": "two"}'):
+        path.write_text(f'{{"update": 1}}\n{line}\n{{"update": 3}}\n')
+        before = path.read_bytes()
+        for read in (lambda: list(run.records()), lambda: run.forget_after(3)):
+            with pytest.raises(
+                InputError, match=r"metrics\.jsonl:2 is damaged: .*; restore the file from a copy, or remove"
+            ):
+                read()
+        assert path.read_bytes() == before
 
 
 def test_a_folder_that_nobody_may_write_to_is_not_said_to_be_full() -> None:
