@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.errors import at_least
-from sgrnn.state import in_one_order, leaves, map_state
+from sgrnn.state import leaves, map_state, sorted_leaves
 
 Steps = Any  # a Tensor (steps, rows, ...), or a tuple, list, dict or named tuple of such
 
@@ -47,8 +47,6 @@ class Span:
     def __post_init__(self) -> None:
         for name in ("inputs", "targets"):
             _require_tensors(name, getattr(self, name))
-            # Kept steps are joined to those of later spans tensor by tensor.
-            object.__setattr__(self, name, in_one_order(getattr(self, name)))
         steps_and_rows = leaves(self.inputs)[0].shape[:2]
         for name in ("inputs", "targets"):
             for tensor in leaves(getattr(self, name)):
@@ -71,7 +69,7 @@ class Span:
     def require_same_kind(self, other: "Span", prefix: str) -> None:
         """Refuse another span's data of other features or precision, named in the message with a prefix."""
         for name in ("inputs", "targets"):
-            own, later = leaves(getattr(self, name)), leaves(getattr(other, name))
+            own, later = sorted_leaves(getattr(self, name)), sorted_leaves(getattr(other, name))
             if len(own) != len(later):
                 raise ValueError(f"{prefix}{name} must hold as many tensors as {name}, {len(own)}, got {len(later)}")
             for here, there in zip(own, later, strict=True):

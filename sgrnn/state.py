@@ -5,7 +5,7 @@ the last: (..., batch, features), as in the (layers, batch, hidden) of ``torch.n
 of a single cell. Floating-point tensors carry gradients; others (counters, phases) are carried along.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from itertools import takewhile
@@ -49,17 +49,30 @@ def rebuilt(nest: Any, parts: Sequence[Any]) -> Any:
     return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
 
 
-def in_one_order(nest: Any) -> Any:
-    """Return a nest with the keys of its dicts sorted, so that nests of the same keys have their tensors in one order.
+def parts_of(nest: Any) -> Iterable[Any]:
+    """Return the parts of a tuple, list or dict, in its order."""
+    return nest.values() if isinstance(nest, dict) else nest
 
-    >>> in_one_order({"b": torch.tensor(1), "a": torch.tensor(2)})
-    {'a': tensor(2), 'b': tensor(1)}
+
+def sorted_leaves(nest: Any) -> list[Tensor]:
+    """Return a nest's tensors, those of its dicts by their keys, in whatever order these were put together.
+
+    >>> sorted_leaves({"b": torch.tensor(1), "a": torch.tensor(2)})
+    [tensor(2), tensor(1)]
     """
-    if type(nest) is dict:
-        return {key: in_one_order(nest[key]) for key in sorted(nest, key=str)}
-    if isinstance(nest, tuple | list):
-        return rebuilt(nest, [in_one_order(each) for each in nest])
-    return nest
+    if isinstance(nest, dict):
+        return [tensor for key in sorted(nest, key=str) for tensor in sorted_leaves(nest[key])]
+    return [nest] if isinstance(nest, Tensor) else [tensor for part in nest for tensor in sorted_leaves(part)]
+
+
+def filled(like: Any, tensors: Iterator[Tensor]) -> Any:
+    """Undo `sorted_leaves`: return a nest like another, of other tensors."""
+    if isinstance(like, Tensor):
+        return next(tensors)
+    if isinstance(like, dict):
+        parts = {key: filled(like[key], tensors) for key in sorted(like, key=str)}
+        return rebuilt(like, [parts[key] for key in like])
+    return rebuilt(like, [filled(part, tensors) for part in like])
 
 
 def _no_state(found: Any) -> TypeError:
@@ -71,8 +84,7 @@ def leaves(state: State) -> list[Tensor]:
     if isinstance(state, Tensor):
         return [state]
     if isinstance(state, dict | tuple | list):
-        parts = state.values() if isinstance(state, dict) else state
-        return [tensor for part in parts for tensor in ([part] if isinstance(part, Tensor) else leaves(part))]
+        return [tensor for part in parts_of(state) for tensor in ([part] if isinstance(part, Tensor) else leaves(part))]
     raise _no_state(state)
 
 
@@ -103,7 +115,7 @@ def moved(saved: Any, device: torch.device) -> Any:
     if isinstance(saved, Tensor):
         return saved.to(device)
     if isinstance(saved, dict | tuple | list):
-        return rebuilt(saved, [moved(each, device) for each in (saved.values() if isinstance(saved, dict) else saved)])
+        return rebuilt(saved, [moved(part, device) for part in parts_of(saved)])
     return saved
 
 

@@ -29,7 +29,7 @@ class TruncatedBPTTConfig(Section):
 
     kind: Literal["truncated"] = "truncated"
     window: PositiveInt
-    """Steps back-propagated together."""
+    """Steps back-propagated together, within a span (`training.span`)."""
     every: PositiveInt | None = None
     """Steps between two updates, `training.span`, for windows that overlap: TBPTT(every, window); null for windows that
     divide a span."""
@@ -45,7 +45,7 @@ class ExactAheadConfig(Section):
 
     kind: Literal["exact"] = "exact"
     window: PositiveInt
-    """Steps back-propagated together."""
+    """Steps back-propagated together, within a span (`training.span`)."""
     lookahead: PositiveInt = 8
     """Steps beyond each window."""
     parallel: bool | None = None
@@ -57,7 +57,7 @@ class SyntheticGradientsConfig(Section):
 
     kind: Literal["synthetic"] = "synthetic"
     window: PositiveInt
-    """Steps back-propagated together."""
+    """Steps back-propagated together, within a span (`training.span`)."""
     synthesizer: Annotated[SynthesizerConfig, Field(discriminator="kind")] = ErrorSynthesizerConfig()
     """Predictor of the gradients."""
     run_ahead: NonNegativeInt | None = None

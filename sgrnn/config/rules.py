@@ -66,7 +66,8 @@ def _refused_by_now(recipe: "Recipe") -> Iterator[str]:
     gradient, span, seed = recipe.gradient, recipe.span, recipe.training.seed
     window = getattr(gradient, "window", None)
     across = any(getattr(gradient, name, None) is not None for name in ("every", "delay"))
-    if window is not None and span is not None and window > span and not across:
+    longer = recipe.training.varying_span is not None  # some spans are
+    if window is not None and span is not None and window > span and not (across or longer):
         yield f"gradient.window must be at most training.span, {span}, with which a window ends, got {window}"
     if seed >= _SEEDS:
         yield (

@@ -32,7 +32,7 @@ def text_contradictions(recipe: "Recipe") -> Iterator[str]:
 def unused_fractions(data: DataConfig) -> Iterator[str]:
     """Yield a message for each share of a train text although none is cut off by it."""
     for name, files in (("valid_fraction", ("valid",)), ("test_fraction", ("valid", "test"))):
-        if getattr(data, name) == DataConfig.model_fields[name].default:
+        if getattr(data, name) in (DataConfig.model_fields[name].default, 0):
             continue
         if data.corpus != "text":
             yield f"data.{name} is for corpus text, not {data.corpus}: remove it"

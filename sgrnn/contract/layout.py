@@ -36,8 +36,7 @@ def require_fit(model: nn.Module, span: Span, state: State, windows: Iterable[in
             require_time_first(core)
         _time_first.add(model)
     known = isinstance(model, nn.RNNBase) or _is_ours(model) or model in _layout_known
-    # Where sequences begin inside, calls are cut there, and may be of any length.
-    if not known and (span.is_first is not None or _may_be_read_otherwise(span.batch_size, state, windows)):
+    if not known and (_begins_inside(span) or _may_be_read_otherwise(span.batch_size, state, windows)):
         _try_one_row_more(model, span, state)
         _layout_known.add(model)
 
@@ -85,6 +84,11 @@ def _is_ours(model: nn.Module) -> bool:
     return any(kind.__module__.startswith("sgrnn.") for kind in type(model).__mro__)
 
 
+def _begins_inside(span: Span) -> bool:
+    """True where calls are cut, to any length, since sequences begin after a span's first step."""
+    return span.is_first is not None and bool(span.is_first[1:].any())
+
+
 def _may_be_read_otherwise(rows: int, state: State, windows: Iterable[int]) -> bool:
     """True where the shapes of state and calls leave open which axis is the batch."""
     return rows in windows or any(rows in (*tensor.shape[:-2], tensor.shape[-1]) for tensor in leaves(state))
@@ -124,7 +128,7 @@ def _works(model: nn.Module, inputs: Steps, state: State) -> bool:
         with torch.no_grad(), forked_random(leaves(inputs)[0].device), kept_buffers(model):
             _, after = model(inputs, map_state(Tensor.clone, state))
         shapes = [tensor.shape for tensor in leaves(after)]
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+    except Exception:  # whatever a model raises that is made for other sizes
         return False
     return shapes == [tensor.shape for tensor in leaves(state)]
 

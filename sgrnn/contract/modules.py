@@ -1,5 +1,6 @@
 """Any module: a call that is its class's own; precision, device and mode; what it draws; methods inside wrappers."""
 
+import operator
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -7,6 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
+
+_WRAPPERS = {
+    "DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "AveragedModel", "OptimizedModule",
+    "_FabricModule",
+}  # fmt: skip
+"""Classes that run the module inside them as it is, by name, since no build of torch has to have all of them."""
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module], parameters: Collection[str]) -> bool:
@@ -68,12 +75,12 @@ def method_of(module: nn.Module, name: str) -> Callable[..., Any] | None:
 
 
 def wrapped(module: nn.Module) -> nn.Module | None:
-    """Return the module inside one of torch's wrappers; None if it is none.
+    """Return the module inside a wrapper that runs it as it is; None if it is none.
 
-    ``DistributedDataParallel`` holds its module as `module`, a compiled one as `_orig_mod`. A module of somebody else's
-    with a part of that name is no wrapper: it may do anything with it.
+    ``DistributedDataParallel`` holds its module as `module`, a compiled one as `_orig_mod`. Any other module with a
+    part of that name is no wrapper: it may do anything with it.
     """
-    if not type(module).__module__.startswith("torch."):
+    if not any(kind.__name__ in _WRAPPERS for kind in type(module).__mro__):
         return None
     inner = (getattr(module, name, None) for name in ("module", "_orig_mod"))
     return next((each for each in inner if isinstance(each, nn.Module)), None)
@@ -98,6 +105,7 @@ def hidden_size(core: nn.Module, called: str) -> int:
 
 
 def _size(core: nn.Module, name: str, called: str) -> int:
-    if not isinstance(size := getattr(core, name, None), int):
-        raise ValueError(f"{called} must have the attribute {name}, a number, got a {type(core).__name__}")
-    return size
+    try:
+        return operator.index(getattr(core, name, None))  # pyright: ignore[reportArgumentType]  (which may be missing)
+    except TypeError:
+        raise ValueError(f"{called} must have the attribute {name}, a number, got a {type(core).__name__}") from None

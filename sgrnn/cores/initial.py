@@ -98,7 +98,9 @@ def first_state(model: nn.Module, inputs: Any) -> State:
 
 def _look(model: nn.Module, step: Any, state: State) -> tuple[Any, State]:
     """Run a model for some steps, without its dropout, and leave it and the random generators as they are."""
-    like, model = leaves(step)[0], wrapped(model) or model  # nothing is compiled for so few
+    like = leaves(step)[0]
+    if hasattr(model, "_orig_mod"):
+        model = wrapped(model) or model  # nothing is compiled for so few steps
     # In evaluation mode, since a batch norm refuses a step of a single row in training.
     with torch.no_grad(), forked_random(like.device), kept_buffers(model), evaluating(model):
         outputs, after = model(step, state)

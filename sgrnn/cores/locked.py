@@ -153,7 +153,7 @@ class _Masks:
                 self._generator = torch.Generator(like.device).manual_seed(self._seed)
             self._held[module, place] = _drawn(shape, module.p, like, self._generator)
         mask = self._held[module, place]
-        if mask.shape != shape:
+        if mask.shape != torch.Size(shape):
             raise ValueError(
                 f"{module} is used in two places, with masks of {tuple(mask.shape)} and {shape}: give each a module "
                 "or a place, a number, of its own"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgrnn.state import State, leaves, rebuilt
+from sgrnn.state import State, leaves, parts_of, rebuilt
 
 
 class OwnLayout:
@@ -99,8 +99,7 @@ def map_own(function: Callable[[Tensor], Any], own: Any, name: str) -> Any:
     if isinstance(own, Tensor):
         return function(own)
     if isinstance(own, dict | tuple | list):
-        parts = own.values() if isinstance(own, dict) else own
-        return rebuilt(own, [map_own(function, part, name) for part in parts])
+        return rebuilt(own, [map_own(function, part, name) for part in parts_of(own)])
     if is_dataclass(own) and not isinstance(own, type):
         return type(own)(**{each.name: map_own(function, getattr(own, each.name), name) for each in fields(own)})
     raise TypeError(
@@ -115,6 +114,8 @@ def _in_order_of(like: Any, own: Any) -> Any:
         return {key: _in_order_of(like[key], own[key]) for key in like}
     if isinstance(own, tuple | list) and isinstance(like, tuple | list) and len(own) == len(like):
         return [_in_order_of(*pair) for pair in zip(like, own, strict=True)]
+    if is_dataclass(own) and type(own) is type(like) and not isinstance(own, type):
+        return [_in_order_of(getattr(like, each.name), getattr(own, each.name)) for each in fields(own)]
     return own
 
 

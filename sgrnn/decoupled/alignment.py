@@ -1,7 +1,6 @@
 """Feedback that is not learned: fixed random weights in the place of the receivers', and Kickback."""
 
-import copy
-from typing import Any, Self, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,8 @@ class FeedbackAlignment(Feedback):
         g = d B        d the gradient at the outputs x W' + b of that layer; back-propagation has g = d W
 
     Args:
-        receiver: the module that reads the messages, which begins with a ``torch.nn.Linear``. It is watched.
+        receiver: the module that reads the messages, which begins with a ``torch.nn.Linear``. It is watched, by a copy
+            where it is copied together with that.
         seed: of B, which is drawn as torch draws W.
 
     Raises:
@@ -25,7 +25,6 @@ class FeedbackAlignment(Feedback):
 
     waits_for = "receiver"
     weight: Tensor
-    _layer: nn.Module
 
     def __init__(self, receiver: nn.Module, seed: int = 0) -> None:
         super().__init__()
@@ -34,23 +33,7 @@ class FeedbackAlignment(Feedback):
             raise ValueError(f"receiver must begin with a torch.nn.Linear, got a {type(layer).__name__}")
         self.register_buffer("weight", random_weights(layer.out_features, layer.in_features, seed).to(layer.weight))
         self._at_layer: Tensor | None = None
-        self._begin_watching(layer)
-
-    def _begin_watching(self, layer: nn.Module) -> None:
-        vars(self)["_layer"] = layer  # past nn.Module: it is a part of the receiver
         layer.register_forward_hook(self._watch)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return a copy that watches the same layer, or its copy where it is copied together with that."""
-        copied = memo[id(self)] = self.__class__.__new__(self.__class__)
-        shared = id(self._layer) not in memo
-        own = {name: value for name, value in vars(self).items() if name != "_layer"}
-        vars(copied).update(copy.deepcopy(own, memo))
-        if shared:
-            copied._begin_watching(self._layer)
-        else:  # whose hooks are copied with it
-            vars(copied)["_layer"] = memo[id(self._layer)]
-        return copied
 
     def _watch(self, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         if output.requires_grad:
@@ -60,8 +43,14 @@ class FeedbackAlignment(Feedback):
         self._at_layer = gradient
 
     def reply(self, exchange: Exchange) -> Tensor | None:
-        """Return d B; see `Feedback.reply`."""
+        """Return d B; see `Feedback.reply`.
+
+        Raises:
+            ValueError: it is a copy that was made without its receiver, which the original watches.
+        """
         gradient, self._at_layer = self._at_layer, None
+        if gradient is None and exchange.arrived is not None:
+            raise ValueError("a copy of FeedbackAlignment watches no receiver unless that is copied with it")
         return None if gradient is None else gradient @ self.weight
 
 

@@ -19,7 +19,7 @@ from sgrnn.estimators.synthetic import SyntheticGradients
 from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
 from sgrnn.estimators.waiting import Waiting, Window
 from sgrnn.span import Span
-from sgrnn.state import State, at_least_float32, concatenate, cut, leaves, map_state, rows, without_autocast
+from sgrnn.state import State, at_least_float32, concatenate, cut, filled, leaves, map_state, rows, without_autocast
 
 
 @final
@@ -181,8 +181,8 @@ def undelayed(estimator: GradientEstimator) -> GradientEstimator:
 
 def _side_by_side(span: Span, state: State, oldest: Window) -> tuple[Span, State]:
     """Return a span and the state before it, with a window and the state before that as further rows."""
-    theirs, before = iter(oldest.inputs), iter(oldest.state)
-    inputs = map_state(lambda ours: torch.cat([ours, next(theirs)], dim=1), span.inputs)
+    theirs, before = filled(span.inputs, iter(oldest.inputs)), iter(oldest.state)
+    inputs = map_state(lambda *both: torch.cat(both, dim=1), span.inputs, theirs)
     marks = None
     if span.is_first is not None or oldest.is_first is not None:
         first = torch.zeros_like(span.marked_first()) if oldest.is_first is None else oldest.is_first

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.span import Span, Steps
-from sgrnn.state import State, detach, leaves, map_state, moved
+from sgrnn.state import State, detach, filled, leaves, map_state, moved, sorted_leaves
 
 
 class Joined(NamedTuple):
@@ -58,8 +58,8 @@ class Past(nn.Module):
         if not (self._kept and self._leads_to(span, state)):
             return Joined(span.inputs, span.is_first, state, 0)
         kept = len(self._kept["inputs"][0])
-        parts = iter([torch.cat(pair) for pair in zip(self._kept["inputs"], leaves(span.inputs), strict=True)])
-        inputs = map_state(lambda _: next(parts), span.inputs)
+        pairs = zip(self._kept["inputs"], sorted_leaves(span.inputs), strict=True)
+        inputs = filled(span.inputs, map(torch.cat, pairs))
         before = iter(self._kept["before"])
         marks, ended = self._kept["is_first"], self._kept["ended"]
         if marks is not None or ended is not None or span.is_first is not None:
@@ -81,7 +81,7 @@ class Past(nn.Module):
         marks = None if joined.is_first is None else joined.is_first[start:]
         # Copies: slices would keep, and save, all that they are slices of, and a caller may write where they lie.
         self._kept = {
-            "inputs": [steps[start:].detach().clone() for steps in leaves(joined.inputs)],
+            "inputs": [steps[start:].detach().clone() for steps in sorted_leaves(joined.inputs)],
             "is_first": marks.clone() if marks is not None and bool(marks.any()) else None,
             "ended": ended.clone() if ended is not None and bool(ended.any()) else None,
             "before": [tensor.clone() for tensor in leaves(detach(before))],
@@ -92,7 +92,7 @@ class Past(nn.Module):
         """True where a span is of the same kind as the kept steps, and goes on from the state after them."""
         if span.is_first is not None and bool(span.is_first[0].all()):
             return False
-        kinds, kept = ([_kind(steps) for steps in of] for of in (leaves(span.inputs), self._kept["inputs"]))
+        kinds, kept = ([_kind(steps) for steps in of] for of in (sorted_leaves(span.inputs), self._kept["inputs"]))
         return kinds == kept and self._after.is_it(state)
 
     def get_extra_state(self) -> dict[str, Any]:

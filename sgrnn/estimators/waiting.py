@@ -1,5 +1,6 @@
 """Windows that wait for what comes after them to be seen."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.span import Span
-from sgrnn.state import State, leaves, map_state, moved
+from sgrnn.state import State, filled, leaves, map_state, moved, sorted_leaves
 
 
 @final
@@ -37,7 +38,8 @@ class Window:
     @staticmethod
     def of(span: Span, state: State, output_gradients: Tensor) -> "Window":
         """Return a window of a span; data and state are copied, since a caller may write where they lie."""
-        inputs, targets = ([steps.detach().clone() for steps in leaves(each)] for each in (span.inputs, span.targets))
+        data = sorted_leaves(span.inputs), sorted_leaves(span.targets)
+        inputs, targets = ([steps.detach().clone() for steps in each] for each in data)
         before = [tensor.detach().clone() for tensor in leaves(state)]
         first, mask, last = (
             None if each is None else each.clone() for each in (span.is_first, span.mask, span.is_last)
@@ -83,15 +85,15 @@ class Waiting(nn.Module):
 
     def leads_to(self, span: Span, state: State) -> bool:
         """True where a span is of the kind of the windows and goes on where the last of them ended."""
-        both = leaves(span.inputs), self.windows[-1].inputs
+        both = sorted_leaves(span.inputs), self.windows[-1].inputs
         now, last = ([(each.shape, each.dtype) for each in inputs] for inputs in both)
         return now == last and self._after.is_it(state)
 
     def joined(self, newest: Window, like: Span) -> Span:
         """Return all windows and one more as one span, its nests those of another."""
         windows = [*self.windows, newest]
-        inputs = _joined(like.inputs, [window.inputs for window in windows], 0)
-        targets = _joined(like.targets, [window.targets for window in windows], 0)
+        inputs = filled(like.inputs, _joined([window.inputs for window in windows], 0))
+        targets = filled(like.targets, _joined([window.targets for window in windows], 0))
         is_first = mask = None
         if any(window.is_first is not None or window.is_last is not None for window in windows):
             is_first = torch.cat([window.marks("is_first", False) for window in windows])
@@ -104,7 +106,8 @@ class Waiting(nn.Module):
 
     def states(self, newest: Window, count: int, like: State) -> State:
         """Return the states before the first windows, one below the other, as a nest like another."""
-        return _joined(like, [window.state for window in [*self.windows, newest][:count]], -2)
+        joined = _joined([window.state for window in [*self.windows, newest][:count]], -2)
+        return map_state(lambda _: next(joined), like)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the windows as nests of tensors."""
@@ -116,7 +119,6 @@ class Waiting(nn.Module):
         self.windows, self._after = [Window(**window) for window in state["windows"]], HandedOut(state["after"])
 
 
-def _joined(like: Any, parts: list[list[Tensor]], dim: int) -> Any:
-    """Return the tensors of several lists, joined one by one, as a nest like another."""
-    joined = (torch.cat(tensors, dim=dim) for tensors in zip(*parts, strict=True))
-    return map_state(lambda _: next(joined), like)
+def _joined(parts: list[list[Tensor]], dim: int) -> Iterator[Tensor]:
+    """Yield the tensors of several lists, joined one by one."""
+    return (torch.cat(tensors, dim=dim) for tensors in zip(*parts, strict=True))

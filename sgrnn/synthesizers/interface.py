@@ -14,6 +14,7 @@ from sgrnn.state import (
     batch_size,
     leaves,
     map_state,
+    parts_of,
     rebuilt,
     state_size,
     without_autocast,
@@ -167,7 +168,7 @@ def told(known: Any) -> Any:
     if isinstance(known, Tensor):
         return known.detach().nan_to_num(0, 0, 0) if known.is_floating_point() else known.detach()
     if isinstance(known, dict | tuple | list):
-        return rebuilt(known, [told(each) for each in (known.values() if isinstance(known, dict) else known)])
+        return rebuilt(known, [told(part) for part in parts_of(known)])
     if is_dataclass(known) and not isinstance(known, type):
         return replace(known, **{field.name: told(getattr(known, field.name)) for field in fields(known)})
     return known

@@ -63,7 +63,7 @@ class Run:
         try:
             str(folder).encode()  # as safetensors and matplotlib do
         except UnicodeEncodeError:
-            raise InputError(f"a run's name must be UTF-8, got {str(folder)!r}: name another with --run") from None
+            raise InputError(f"a run's name must be UTF-8, got {str(folder)!r}: name another") from None
         try:
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             with locked(folder):
@@ -120,11 +120,12 @@ class Run:
         for number, line in enumerate(lines, start=1):
             try:
                 record = json.loads(line)
-                int(record["update"])  # which every record has
-            except (ValueError, TypeError, LookupError) as error:
+                if not (isinstance(record, dict) and isinstance(record.get("update"), int)):
+                    raise ValueError(f"expected a record of an update, got {record!r:.60}")
+            except ValueError as error:
                 if number < len(lines):
                     raise InputError(
-                        f"{path}:{number} is damaged: {error!r}; restore the file from a copy, or remove that line"
+                        f"{path}:{number} is damaged: {error}; restore the file from a copy, or remove that line"
                     ) from None
                 return
             yield record

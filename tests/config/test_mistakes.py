@@ -167,6 +167,8 @@ def test_what_a_run_of_before_may_hold_is_refused_of_a_new_one() -> None:
         assert load_recipe(before, fits) == parse_recipe(TEXT, "mine.yaml", None, {**changed, **fits})
     overlapping = text_recipe("--gradient.kind=truncated", "--gradient.window=30", "--gradient.every=20")
     assert load_recipe(overlapping) == overlapping
+    varying = text_recipe("--gradient.window=30", "--training.varying_span={}")
+    assert load_recipe(varying) == varying, "some spans are longer"
     episodes = task_recipe("--gradient.window=30")
     assert load_recipe(episodes) == episodes, "of any length"
 
@@ -176,6 +178,7 @@ def test_shares_of_a_text_that_is_not_cut_are_refused_of_a_new_run() -> None:
     cut = "which is not cut where"
     for changed, messages in (
         ({}, []),
+        ({"data.valid": "b", "data.valid_fraction": 0.05, "data.test_fraction": 0}, []),
         (
             {"data.corpus": "ptb", "data.train": None},
             [f"data.{name}_fraction is for corpus text, not ptb: remove it" for name in ("valid", "test")],

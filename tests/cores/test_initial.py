@@ -9,6 +9,7 @@ import torch
 from models import ROWS, SIZE, OwnCore, make_core, make_span, squared_error
 from tolerances import assert_identical
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from sgrnn.cores import first_state, initial_state
 from sgrnn.estimators import BPTT
@@ -169,7 +170,23 @@ class Around(nn.Module):
         return getattr(self, self.name)(inputs, begun)
 
 
+def parametrized(module: nn.Module) -> nn.Module:
+    """Of a class that torch makes."""
+    module.register_parameter("unused", nn.Parameter(torch.ones(2, 2)))
+    return parametrizations.orthogonal(module, "unused")
+
+
 @pytest.mark.parametrize("name", ["rnn", "module", "_orig_mod"])
-def test_a_part_is_not_asked_in_the_place_of_its_owner_whatever_it_is_called(name: str) -> None:
-    with pytest.raises(ValueError, match=r"^Around has no initial_state\(batch_size\), and begins in no state of"):
-        BPTT(Around(name).double(), squared_error).backward(make_span(4))
+@pytest.mark.parametrize("change", [lambda module: module, parametrized])
+def test_a_part_is_not_asked_in_the_place_of_its_owner_whatever_it_is_called(name: str, change: Any) -> None:
+    with pytest.raises(ValueError, match=r" has no initial_state\(batch_size\), and begins in no state of zeros"):
+        BPTT(change(Around(name).double()), squared_error).backward(make_span(4))
+
+
+def test_wrappers_and_classes_made_of_them_are_seen_through() -> None:
+    class Own(nn.DataParallel):
+        pass
+
+    core = Raised().double()
+    for wrapper in (nn.DataParallel(core), Own(core), torch.optim.swa_utils.AveragedModel(core)):
+        assert_identical(initial_state(wrapper, 4), torch.ones(1, 4, SIZE).double())  # pyright: ignore

@@ -222,14 +222,17 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         FeedbackAlignment(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Linear(2, 2)))
 
 
-def test_a_copy_of_feedback_alignment_watches_the_same_receiver_or_its_copy() -> None:
+def test_a_copy_of_feedback_alignment_watches_the_receiver_that_is_copied_with_it_or_says_so() -> None:
     modules, (inputs, targets) = make_modules(2), make_data()
     feedback = FeedbackAlignment(modules[1])
     alone = copy.deepcopy(feedback)
-    both, together = copy.deepcopy((nn.ModuleList(modules), feedback))
+    first: tuple[Any, Any] = copy.deepcopy((feedback, modules))
+    last: tuple[Any, Any] = copy.deepcopy((modules, feedback))
     expected = replies([feedback], modules, inputs, targets)
-    torch.testing.assert_close(replies([alone], modules, inputs, targets), expected)
-    torch.testing.assert_close(replies([together], list(both), inputs, targets), expected)
+    torch.testing.assert_close(replies([first[0]], first[1], inputs, targets), expected)
+    torch.testing.assert_close(replies([last[1]], last[0], inputs, targets), expected)
+    with pytest.raises(ValueError, match=r"^a copy of FeedbackAlignment watches no receiver unless"):
+        replies([alone], modules, inputs, targets)
 
 
 def test_what_is_held_fixed_is_left_alone() -> None:
