@@ -21,8 +21,8 @@ from sgrnn.models.language_model import LanguageModel
 STEPS, WINDOW = 6, 2
 
 
-class OfTorch(nn.Module):
-    """As torch's wrappers: what is inside under one name or the other."""
+class Wrapper(nn.Module):
+    """Hands on what is inside, under one name or the other."""
 
     def __init__(self, name: str, inner: nn.Module) -> None:
         super().__init__()
@@ -33,16 +33,17 @@ class OfTorch(nn.Module):
         return self.get_submodule(self.name)(*arguments)
 
 
-OfTorch.__module__ = "torch.somewhere"
+class DistributedDataParallel(Wrapper):
+    """Of the name of torch's, which needs several processes."""
 
 
-class OwnWrapper(OfTorch):
-    """As a user's, which may do to inputs what it likes before they are read."""
+class OptimizedModule(Wrapper):
+    """Of the name of what torch compiles."""
 
 
 @pytest.mark.parametrize(
     "wrap",
-    [nn.DataParallel, lambda model: OfTorch("module", OfTorch("_orig_mod", model))],
+    [nn.DataParallel, lambda model: DistributedDataParallel("module", OptimizedModule("_orig_mod", model))],
     ids=["data parallel", "compiled and distributed"],
 )
 def test_a_method_is_reached_through_the_wrappers_of_torch(wrap: Callable[[nn.Module], nn.Module]) -> None:
@@ -63,8 +64,8 @@ def test_a_method_is_reached_through_the_wrappers_of_torch(wrap: Callable[[nn.Mo
 
 
 def test_a_method_is_not_reached_through_wrappers_of_others() -> None:
-    OwnWrapper.__module__ = __name__
-    assert method_of(OwnWrapper("module", make_language_model()), "input_features") is None
+    """Which may do to inputs what they like before these are read."""
+    assert method_of(Wrapper("module", make_language_model()), "input_features") is None
 
 
 def by_pickle(estimator: Mixed) -> Mixed:
