@@ -111,8 +111,8 @@ def test_a_run_in_python_is_exported_as_by_the_command(sgrnn: Commands, mine: st
 def test_a_folder_at_home_is_said_to_be_where_it_is(
     sgrnn: Commands, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert sgrnn.well("export", tiny, "~/out").startswith(f"exported tiny to {tmp_path}/home/out: config.json, ")
+    monkeypatch.setenv("HOME", str(tmp_path / "house"))
+    assert sgrnn.well("export", tiny, "~/out").startswith(f"exported tiny to {tmp_path}/house/out: config.json, ")
 
 
 def test_refusals_name_cause_and_remedy(sgrnn: Commands, tiny: str) -> None:
