@@ -96,7 +96,8 @@ class Interface(nn.Module):
         if not torch.is_grad_enabled():
             return sent, sent.new_zeros(())
         predicted = self.predict(sent, known)
-        return received(predicted, sent, self.learn), reply(message, self.injected(predicted))
+        passed_on = received(predicted, sent, self.learn).clone()  # which, unlike the view, may be written in place
+        return passed_on, reply(message, self.injected(predicted))
 
     def predict(self, sent: State, known: Any = None) -> Tensor:
         """Predict the receiver's gradient for a message, (rows, features), or for a state's floating-point part.
@@ -198,7 +199,7 @@ class _Received(torch.autograd.Function):
     def forward(ctx: Any, predicted: Tensor, sent: Tensor, learn: Learn) -> Tensor:
         ctx.save_for_backward(predicted)
         ctx.learn = learn
-        return sent.clone()  # a view from here could not be written in place, as a ReLU or a reset may do
+        return sent.view_as(sent)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
