@@ -126,7 +126,9 @@ def detach(state: State) -> State:
 
 def cut(state: State) -> State:
     """Return the state with its tensors as leaves of a new graph, to whose ``.grad`` a backward pass adds."""
-    return map_state(lambda tensor: tensor.detach().requires_grad_(tensor.is_floating_point()), state)
+    return map_state(
+        lambda tensor: tensor.detach().requires_grad_(tensor.is_floating_point() or tensor.is_complex()), state
+    )
 
 
 def where_rows(rows: Tensor, chosen: State, otherwise: State) -> State:

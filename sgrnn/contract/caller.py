@@ -14,7 +14,7 @@ from sgrnn.contract.buffers import same_values
 from sgrnn.span import Steps
 from sgrnn.state import State, leaves, map_state, rebuilt
 
-# Models that were seen to leave the state they are given as it is: once is enough, and costs nothing later.
+# Models that were seen to leave what they are given as it is: once is enough, and costs nothing later.
 _write_nothing: WeakSet[nn.Module] = WeakSet()
 
 
@@ -43,15 +43,17 @@ class Caller:
 
         Raises:
             TypeError: the model does not return outputs and a state.
-            ValueError: the outputs are not (time, batch, ...), the state changes its structure or shape, or was
-                written in place, or inputs and model do not lie on one device in one precision.
+            ValueError: the outputs are not real ones (time, batch, ...), the state changes its structure or shape,
+                it or the inputs were written in place, or inputs and model do not lie on one device in one precision.
         """
         if not self._first:
             outputs, after = self.model(inputs, _own_counters(state) if self._counts else state)
             return outputs, _restored(after, state) if self._rounds else arranged_like(after, state)
         before = leaves(state)
         self._counts = any(not tensor.is_floating_point() for tensor in before)
-        kept = [] if self.model in _write_nothing else [tensor.detach().clone() for tensor in before]
+        given, kept = [*before, *leaves(inputs)], []
+        if self.model not in _write_nothing:
+            kept = [tensor.detach().clone() for tensor in given]
         try:
             returned = self.model(inputs, _own_counters(state) if self._counts else state)
         except (RuntimeError, ValueError) as error:
@@ -63,8 +65,9 @@ class Caller:
         if not isinstance(returned, tuple | list) or len(returned) != 2:
             raise TypeError(f"model must return (outputs, state), got {_described(returned)}")
         outputs, after = returned
-        if not all(map(same_values, before, kept)):
-            raise ValueError(_in_place())
+        for place, pair in enumerate(zip(given, kept, strict=False)):  # nothing is kept of a model that is known
+            if not same_values(*pair):
+                raise ValueError(_in_place() if place < len(before) else _into_inputs())
         _write_nothing.add(self.model)
         _require_outputs(outputs, inputs)
         after = arranged_like(after, state)
@@ -139,6 +142,10 @@ def _require_outputs(outputs: Any, inputs: Steps) -> None:
                 f"model must give outputs (time, batch, ...), here ({expected[0]}, {expected[1]}, ...), got "
                 f"{tuple(tensor.shape)}"
             )
+        if tensor.is_complex():
+            raise ValueError(
+                f"model must give real outputs, got {tensor.dtype}: hand out real and imaginary parts (view_as_real)"
+            )
 
 
 def _require_same_shape(before: list[Tensor], after: list[Tensor]) -> None:
@@ -155,6 +162,13 @@ def _in_place() -> str:
     return (
         "the model writes into the state that it is given, which is kept as the window's first: return a new state, or "
         "clone it before writing (state = state.clone())"
+    )
+
+
+def _into_inputs() -> str:
+    return (
+        "the model writes into the inputs that it is given, which may be read again: clone them before writing "
+        "(inputs = inputs.clone())"
     )
 
 

@@ -30,7 +30,7 @@ def require_fit(model: nn.Module, span: Span, state: State, windows: Iterable[in
         TypeError: a core is bidirectional or reads the batch first.
         ValueError: the state holds another number of rows, or holds them along another axis.
     """
-    _require_rows(state, span.batch_size)
+    require_rows(state, span.batch_size)
     if model not in _time_first:
         for core in _cores_of(model):
             require_time_first(core)
@@ -41,12 +41,27 @@ def require_fit(model: nn.Module, span: Span, state: State, windows: Iterable[in
         _layout_known.add(model)
 
 
-def _require_rows(state: State, expected: int) -> None:
+def require_real(state: State) -> None:
+    """Refuse a state that holds complex numbers.
+
+    Raises:
+        ValueError: it does.
+    """
+    for tensor in leaves(state):
+        if tensor.is_complex():
+            raise ValueError(f"state must be real, got {tensor.dtype}: hold real and imaginary parts (view_as_real)")
+
+
+def require_rows(state: State, expected: int) -> None:
+    """Refuse a state of other tensors than real ones whose axis before the last counts so many rows.
+
+    Raises:
+        ValueError: it is one.
+    """
+    require_real(state)
     for tensor in leaves(state):
         if tensor.dim() < 2:
             raise ValueError(f"state must be {_LAYOUT}, got {tuple(tensor.shape)}")
-        if tensor.is_complex():
-            raise ValueError(f"state must be real, got {tensor.dtype}: hold real and imaginary parts (view_as_real)")
         found = tensor.shape[-2]
         if found != expected:
             rows = "1 row" if found == 1 else f"{found} rows"

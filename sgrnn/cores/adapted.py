@@ -117,7 +117,7 @@ class AdaptedCore(nn.Module):
         if self.begin is None:
             assert self._layout is not None, "the property and first_state see to it"
             return self._layout.zeros(batch_size, tensor_of(self.adapted))
-        self._layout = self._layout or OwnLayout(self._begin(2), self._begin(3), self._name)
+        self._layout = self._layout or OwnLayout(self._begin(2), self._begin(3), self._name, tensor_of(self.adapted))
         return self._layout.ours(self._begin(batch_size))
 
     def _begin(self, rows: int) -> Own:
@@ -159,7 +159,7 @@ class AdaptedCore(nn.Module):
         with torch.no_grad(), kept_buffers(self.adapted):
             outputs, own = run(two, self._begin(2))
             more, of_three = run(three, self._begin(3))
-            layout = OwnLayout(own, of_three, self._name)
+            layout = OwnLayout(own, of_three, self._name, tensor_of(self.adapted))
             self._require_outputs(outputs, two)
             self._require_outputs(more, three)
             first = layout.zeros(2, tensor_of(self.adapted)) if self.begin is None else layout.ours(self._begin(2))

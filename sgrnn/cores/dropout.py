@@ -29,7 +29,13 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return inputs
         if self.replaying is not None:
-            return inputs * self.replaying.pop(0)
+            mask = self.replaying.pop(0)
+            if mask.shape != inputs.shape:
+                raise ValueError(
+                    "windows can run as one batch only where dropout acts on (..., batch, features), got "
+                    f"{tuple(inputs.shape)} for masks {tuple(mask.shape)}: run them in order (parallel=False)"
+                )
+            return inputs * mask
         mask = torch.empty_like(inputs).bernoulli_(1 - self.p).div_(1 - self.p)
         if self.recording is not None:
             self.recording.append(mask)

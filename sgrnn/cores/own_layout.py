@@ -16,16 +16,18 @@ class OwnLayout:
     Args:
         two, three: own states of two rows and of three, which tell the axis that counts rows.
         name: of the module, for messages.
+        like: a tensor of the module, whose precision a part of the state that has the same one follows.
 
     Raises:
         TypeError: a state holds something else than tensors and None.
         ValueError: not exactly one axis of a tensor counts rows.
     """
 
-    def __init__(self, two: Any, three: Any, name: str) -> None:
+    def __init__(self, two: Any, three: Any, name: str, like: Tensor) -> None:
         self._name = name
         self._structure = map_own(lambda tensor: torch.empty(0), two, name)
-        self._parts = [_part(*pair, name) for pair in zip(tensors_of(two, name), tensors_of(three, name), strict=True)]
+        both = zip(tensors_of(two, name), tensors_of(three, name), strict=True)
+        self._parts = [_part(*pair, name, like.dtype) for pair in both]
         if not self._parts:
             raise ValueError(f"{name} must return a state that holds a tensor, got {two!r}")
 
@@ -62,15 +64,20 @@ class OwnLayout:
 
 @dataclass(frozen=True)
 class _Part:
-    """A tensor of an own state: its shape with some rows, the axis that counts them, and its kind."""
+    """A tensor of an own state: its shape with some rows, the axis that counts them, its kind, and its module's."""
 
     shape: torch.Size
     axis: int
     dtype: torch.dtype
+    module: torch.dtype
 
     def zeros(self, rows: int, like: Tensor) -> Tensor:
         shape = [*self.shape[: self.axis], rows, *self.shape[self.axis + 1 :]]
-        dtype = torch.promote_types(self.dtype, like.dtype) if self.is_number else self.dtype
+        dtype = self.dtype
+        if dtype == self.module:
+            dtype = like.dtype
+        elif self.is_number:
+            dtype = torch.promote_types(dtype, like.dtype)
         return self.ours(torch.zeros(shape, dtype=dtype, device=like.device))
 
     @property
@@ -131,11 +138,11 @@ def _joined(tensors: Iterable[Tensor]) -> State:
     return state[0] if len(state) == 1 else state
 
 
-def _part(two: Tensor, three: Tensor, name: str) -> _Part:
+def _part(two: Tensor, three: Tensor, name: str, module: torch.dtype) -> _Part:
     pairs = list(zip(two.shape, three.shape, strict=False))
     differing = [axis for axis, (here, there) in enumerate(pairs) if here != there]
     if two.dim() == three.dim() and [pairs[axis] for axis in differing] == [(2, 3)]:
-        return _Part(two.shape, differing[0], two.dtype)
+        return _Part(two.shape, differing[0], two.dtype, module)
     remedy = "hand over a function, call=, that reshapes it" if differing else "is batch_first right?"
     raise ValueError(
         f"{name} must carry a state with one axis that counts rows, got {tuple(two.shape)} of 2 rows and "

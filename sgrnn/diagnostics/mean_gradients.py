@@ -83,7 +83,7 @@ def measure_bias(
                     state = estimator.backward(span, state).state
                 for name, gradient in _gradients(parameters).items():
                     square[name] += float(gradient.double().square().sum())
-                    mean[name] += gradient * (span.steps / whole.steps)
+                    mean[name] += gradient * (span.size / whole.size)
             contenders[0].add(group, _difference(mean, long))
     weights = torch.tensor(counts, dtype=torch.float64)
     grams = [_grams(reference.values, each.values, weights) for each in contenders]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
+from sgrnn.contract.layout import require_real
 from sgrnn.errors import at_least
 from sgrnn.estimators import drift
 from sgrnn.estimators.features import require_size
@@ -184,6 +185,7 @@ class Boundary(nn.Module):
         return Lookahead(at_least_float32(context.detach())[None], None)
 
     def _matrix(self, state: State) -> Tensor:
+        require_real(state)
         require_size(self.interface.message_size, state)
         return at_least_float32(to_matrix(state))
 

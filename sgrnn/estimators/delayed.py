@@ -96,8 +96,8 @@ class Delayed(GradientEstimator):
             metrics = self._come_back(waiting.joined(newest, span), oldest, newest, windows, outputs, state, unit)
         after = map_state(Tensor.contiguous, rows(windows.final_state, 0, count))
         waiting.keep(newest, after, self.windows)
-        if span.steps != self.steps:
-            waiting.forget()
+        if span.steps != self.steps or not bool(objective.loss.isfinite()):
+            waiting.forget()  # what is not finite would be so again in the spans that it waits for
         return Step(objective.loss, after, {**metrics, **norms(after)})
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:

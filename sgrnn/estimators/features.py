@@ -104,7 +104,8 @@ def _vectors(model: nn.Module, steps: Tensor) -> Tensor:
     if steps.dtype in (torch.int32, torch.int64):
         embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
         if len(embeddings) == 1:
-            vectors = F.embedding(steps, embeddings[0].weight).flatten(2)
+            # Zeros for an id below zero, by which losses know a step without a target.
+            vectors = (F.embedding(steps.clamp(min=0), embeddings[0].weight) * (steps >= 0).unsqueeze(-1)).flatten(2)
             return F.layer_norm(vectors, vectors.shape[2:])  # a young embedding's are too small to be noticed
     if not steps.is_floating_point():
         raise ValueError(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
-from sgrnn.contract.layout import require_time_first
+from sgrnn.contract.layout import require_rows, require_time_first
 from sgrnn.contract.modules import evaluating, forked_random, method_of, tensor_of
 from sgrnn.cores import first_state
 from sgrnn.estimators.features import features_of
@@ -92,6 +92,7 @@ def _run(model: nn.Module, step: Steps) -> Sample:
     like = at_least_float32(tensor_of(model))
     model = getattr(model, "_orig_mod", model)  # nothing is compiled for a step of one row
     state = detach(first_state(model, step))
+    require_rows(state, 1)
     with torch.no_grad(), forked_random(like.device), kept_buffers(model), evaluating(model):
         outputs, _ = Caller(model)(step, state)
     return Sample(step, outputs, state, like)

@@ -47,7 +47,10 @@ def go_back(model: nn.Module, loss: Loss, past: Past, span: Span, state: State) 
     objective.trained.backward()
     differentiate(roots(attached, outputs))
     final_state = map_state(Tensor.contiguous, detach(after))  # as cuDNN wants it
-    past.keep(joined, start, before, final_state, span.is_last)
+    if bool(objective.loss.isfinite()):
+        past.keep(joined, start, before, final_state, span.is_last)
+    else:  # steps that run again with nothing to learn from would have 0 times infinity as their gradient
+        past.forget()
     return Step(objective.loss, final_state, norms(final_state))
 
 

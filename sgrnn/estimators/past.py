@@ -88,6 +88,10 @@ class Past(nn.Module):
         }
         self._after = HandedOut.of(after)
 
+    def forget(self) -> None:
+        """Give up what is kept."""
+        self._kept, self._after = {}, HandedOut()
+
     def _leads_to(self, span: Span, state: State) -> bool:
         """True where a span is of the same kind as the kept steps, and goes on from the state after them."""
         if span.is_first is not None and bool(span.is_first[0].all()):

@@ -107,6 +107,45 @@ def test_a_state_that_is_written_in_place_is_refused(name: str, hidden: bool) ->
         estimator.backward(make_whole(), torch.ones(1, ROWS, SIZE).double())
 
 
+class IntoInputs(nn.Module):
+    """Scales its inputs where they lie."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(SIZE, SIZE)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rnn(inputs.mul_(0.5), state)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_inputs_that_are_written_in_place_are_refused(name: str) -> None:
+    """Where windows run as one batch after they ran in order, they would be scaled twice, and nobody told."""
+    estimator = make_estimator(name, IntoInputs().double())
+    with pytest.raises(ValueError, match=r"writes into the inputs that it is given.*clone them before"):
+        estimator.backward(make_whole(), torch.ones(1, ROWS, SIZE).double())
+
+
+class ComplexOutputs(nn.Module):
+    """Hands out a complex reading beside a real one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(SIZE, SIZE)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Any, Tensor]:
+        outputs, state = self.rnn(inputs, state)
+        return (outputs, torch.complex(outputs, outputs)), state
+
+
+@pytest.mark.parametrize("name", ["full", "truncated, one batch", "online"])
+def test_complex_outputs_are_refused(name: str) -> None:
+    """Their gradient would be lost."""
+    estimator = make_estimator(name, ComplexOutputs().double())
+    with pytest.raises(ValueError, match=r"model must give real outputs, got torch\.complex128: hand out real"):
+        estimator.backward(make_whole(), torch.ones(1, ROWS, SIZE).double())
+
+
 class PlainCell(nn.Module):
     """Would broadcast a state of one row."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sgrnn import BPTT, RTRL, AdaptedCore, GradientEstimator, SyntheticGradients, TruncatedBPTT
 from sgrnn.cores import first_state, initial_state
+from sgrnn.span import Span
 
 
 class Carried(NamedTuple):
@@ -125,6 +126,15 @@ def test_a_first_state_of_ones_own_follows_the_module_and_is_put_back_where_a_se
     state = estimator.backward(span).state
     core.zero_grad()
     assert_close(state[:, 1:2], core(span.inputs[3:, 1:2])[1].detach())
+
+
+def test_a_first_state_of_zeros_follows_the_module_to_another_precision() -> None:
+    core = AdaptedCore(nn.GRU(SIZE, SIZE, batch_first=True), batch_first=True)
+    estimator = TruncatedBPTT(core, squared_error, window=3)
+    for kind in (torch.float32, torch.bfloat16, torch.float64, torch.float32):
+        core.to(kind).zero_grad()
+        vectors = make_span(6).inputs.to(kind)
+        assert estimator.backward(Span(vectors, vectors)).state.dtype == kind
 
 
 def test_a_state_that_is_written_into_is_cloned() -> None:

@@ -6,10 +6,12 @@ from contextlib import AbstractContextManager
 import pytest
 import torch
 from tolerances import assert_identical
-from torch import nn
+from torch import Tensor, nn
 
 from sgrnn.cores.dropout import Dropout, recorded_masks, replayed_masks
 from sgrnn.cores.regularization import require_no_dropout, without_regularization
+from sgrnn.estimators import SyntheticGradients
+from sgrnn.span import Span
 
 
 def test_a_share_p_is_zeroed_and_the_mean_kept() -> None:
@@ -129,3 +131,22 @@ def test_no_dropout_is_left_inside_the_context_and_every_rate_is_put_back() -> N
     assert model[2].dropout == 0.4
     with pytest.raises(ValueError, match=r"^it runs twice, so that it must be without dropout, got 0\.4 in 2$"):
         require_no_dropout(nn.ModuleList([nn.ReLU(), nn.ReLU(), model[2]]), "it runs twice")
+
+
+def test_masks_of_another_layout_are_refused_where_windows_run_as_one_batch() -> None:
+    class BatchFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.dropout = nn.GRU(3, 3), Dropout(0.5)
+
+        def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            outputs, state = self.rnn(inputs, state)
+            return self.dropout(outputs.transpose(0, 1)).transpose(0, 1), state
+
+    synthetic = SyntheticGradients(BatchFirst(), lambda outputs, targets: (outputs - targets).square().sum(-1), 2,
+                                   parallel=True, run_ahead=0)  # fmt: skip
+    span = Span(torch.zeros(4, 5, 3), torch.zeros(4, 5, 3), future=Span(torch.zeros(8, 5, 3), torch.zeros(8, 5, 3)))
+    with pytest.raises(
+        ValueError, match=r"only where dropout acts on \(\.\.\., batch, features\), got .*parallel=False"
+    ):
+        synthetic.backward(span, torch.zeros(1, 5, 3))

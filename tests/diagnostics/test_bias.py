@@ -23,8 +23,9 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.diagnostics import Bias, measure_bias, stretches
-from sgrnn.estimators import BPTT, Delayed, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, Delayed, ExactAhead, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL
+from sgrnn.sequences import spans as padded
 from sgrnn.span import Span
 
 ALL_END = torch.ones(ROWS, dtype=torch.bool)
@@ -298,3 +299,15 @@ def test_what_comes_late_is_measured_as_what_runs_ahead() -> None:
     ahead = as_if_trained(SyntheticGradients(model, squared_error, 2))
     found = [measure_bias(each, spans, make_state(model), horizon=4) for each in (Delayed(ahead), ahead)]
     assert_identical(found[0].relative_error().value.nan_to_num(), found[1].relative_error().value.nan_to_num())
+
+
+def test_where_rows_are_padded_every_loss_counts_once() -> None:
+    core, whole = make_core("GRU-1"), make_span(12)
+    episode = list(padded(whole.inputs, whole.targets, steps=4, lookahead=8, lengths=[12, 5, 2]))
+    exact, truncated = ExactAhead(core, squared_error, 4, 8), TruncatedBPTT(core, squared_error, 2)
+    errors = [
+        measure_bias(each, 3 * episode, make_state(core), horizon=12, windows=[2, 12]).relative_error().value[:, 0]
+        for each in (exact, truncated)
+    ]
+    assert float(errors[0][0]) == pytest.approx(0, abs=1e-12)
+    assert float(errors[1][0]) == pytest.approx(float(errors[1][1])) and errors[1][1] > 0.01

@@ -301,6 +301,7 @@ def test_of_one_that_is_frozen_gradients_still_arrive() -> None:
         ({}, lambda it, state: it.leave(state), "the state that a boundary is left with has no graph, so that a"),
         ({}, lambda it, state: it.enter(state[..., :2]), r"predict for the 2 features of a row .* got one for 3"),
         ({}, lambda it, state: it.enter(torch.ones(2, 3).long()), "must carry a floating-point state"),
+        ({}, lambda it, state: it.enter((torch.ones(3, 2) * 1j, state)), r"state must be real, got torch.complex64: "),
         ({}, lambda it, state: it.enter(state, torch.ones(3, 2)), "a boundary needs context_size to be given a cont"),
         (
             {"context_size": 2},

@@ -181,3 +181,14 @@ def test_features_with_a_graph_do_not_train_the_model(kind: str) -> None:
         assert not seen.features.requires_grad
     assert_identical(results[0], results[1])
     assert any(gradient.any() for gradient in results[0][1].values())
+
+
+def test_a_target_below_zero_is_none_and_has_zeros() -> None:
+    """By -100 losses know a step without a target; the embedding has no vector for it."""
+    model, text = nn.Sequential(nn.Embedding(11, SIZE)), make_text(STEPS)
+    marked = text.targets.clone()
+    marked[2, 1] = -100
+    expected, found = (features_of(model, text.inputs, targets) for targets in (text.targets, marked))
+    assert expected[2, 1, SIZE:].any()
+    expected[2, 1, SIZE:] = 0
+    assert_identical(found, expected)

@@ -10,7 +10,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import ExactAhead, Loss, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import Delayed, ExactAhead, Loss, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL, BPLambda, SnAp1
 from sgrnn.span import Span
 from sgrnn.state import State
@@ -204,3 +204,19 @@ def test_online_estimators_get_rid_of_what_is_not_finite() -> None:
         estimator.backward(make_span(4), make_state(core))
         assert all(gradient.isfinite().all() for gradient in gradients(core).values())
         assert all(buffer.isfinite().all() for buffer in estimator.buffers())
+
+
+@pytest.mark.parametrize("kind", ["overlapping", "delayed"])
+def test_steps_that_run_again_are_given_up_where_the_loss_is_not_finite(kind: str) -> None:
+    """Else a later span, whose loss is finite, would have gradients that are not: the usual guard would pass it."""
+    core = LSTM(SIZE, SIZE).double()
+    estimator = TruncatedBPTT(core, squared_error, 5, every=2) if kind == "overlapping" else Delayed(synthetic(core))
+    whole = make_span(14, is_first=[(6, 1)])  # the row begins anew with the span after
+    whole.inputs[5, 1, 0] = math.nan
+    state: State = make_state(core)
+    for place, span in enumerate(whole.divide(2)):
+        core.zero_grad()
+        step = estimator.backward(span, state)
+        state = step.state
+        assert bool(step.loss.isfinite()) == (place != 2)
+        assert place == 2 or all(gradient.isfinite().all() for gradient in gradients(core).values())

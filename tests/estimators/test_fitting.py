@@ -169,6 +169,13 @@ class Bare(nn.Module):
         return torch.stack(outputs), state
 
 
+class Flat(Bare):
+    """Has one number a row as its state."""
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.weight.new_zeros(batch_size)
+
+
 def test_a_model_that_does_not_tell_what_it_reads_needs_an_example() -> None:
     for make in (partial(SyntheticGradients, Bare(), squared_error, WINDOW), partial(Boundary, Bare())):
         with pytest.raises(
@@ -202,6 +209,7 @@ def test_a_model_that_does_not_tell_what_it_reads_needs_an_example() -> None:
             ValueError,
             r"inputs must be in the model's precision, torch.float32, got torch.float64: convert them$",
         ),
+        (Flat(), {"example": torch.zeros(2, 2, SIZE)}, ValueError, r"^state must be .*batch, features\)?.*got \(1,\)$"),
         (nn.LSTM(SIZE, SIZE, device="meta"), {}, ValueError, "^model lies on the device meta, which holds no numbers"),
         (nn.LSTM(SIZE, SIZE), {"lookahead": 0}, ValueError, "lookahead must be at least 1 step, got 0"),
     ],

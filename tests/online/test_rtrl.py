@@ -246,6 +246,15 @@ def test_gradients_are_added_to_those_that_are_there() -> None:
     assert_close(gradients(model), {name: 2 * gradient / (STEPS * ROWS) for name, gradient in once.items()})
 
 
+def test_hooks_of_parameters_see_all_of_the_gradient() -> None:
+    """A mask of weights, as pruning has it, else let through what the influence carries."""
+    for kind in FORWARD:
+        model = make_core("nn.GRU-1")
+        model.get_parameter("weight_hh_l0").register_hook(torch.zeros_like)
+        found, _ = train_on(kind(model, squared_error), [make_span(STEPS)], make_state(model))
+        assert not found["weight_hh_l0"].any() and found["weight_ih_l0"].any()
+
+
 def test_the_first_step_of_a_sequence_has_a_direct_part_alone() -> None:
     model = make_core("LSTM-2")
     spans = [make_span(1, is_first=[(0, row) for row in range(ROWS)], seed=seed) for seed in range(3)]
@@ -299,6 +308,30 @@ def test_what_cannot_be_run_again_step_by_step_is_refused() -> None:
             estimator.backward(span, state)
         model.eval()
         estimator.backward(span, state)
+
+
+def test_what_the_state_depends_on_must_be_in_its_precision() -> None:
+    class OfTwo(nn.GRU):
+        def __init__(self, kind: torch.dtype) -> None:
+            super().__init__(SIZE, SIZE)
+            self.double().register_parameter("scale", nn.Parameter(torch.ones(SIZE, dtype=kind)))
+
+        def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            return super().forward(inputs * torch.view_as_real(self.scale.to(torch.complex128))[:, 0], state)
+
+    for kind in (torch.complex128, torch.float32):
+        for estimator in FORWARD:
+            with pytest.raises(ValueError, match=rf"in the state's precision, torch\.float64, got {kind} for scale$"):
+                estimator(OfTwo(kind), squared_error).backward(make_span(STEPS), torch.zeros(1, ROWS, SIZE).double())
+
+
+def test_inputs_that_need_a_gradient_are_refused() -> None:
+    """It would be that of one step alone, of a leaf as of what a graph computes."""
+    for scale in (1, 2):
+        span = make_span(STEPS)
+        span = replace(span, inputs=span.inputs.requires_grad_() * scale if scale > 1 else span.inputs.requires_grad_())
+        with pytest.raises(ValueError, match=r"^inputs need a gradient, .* detach them$"):
+            RTRL(make_core("GRU-1"), squared_error).backward(span, torch.zeros(1, ROWS, SIZE).double())
 
 
 def test_a_loss_that_averages_or_reaches_past_the_outputs_is_refused() -> None:

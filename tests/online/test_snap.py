@@ -221,3 +221,26 @@ def test_the_pattern_of_an_lstm_gives_a_gate_its_unit() -> None:
         for column in range(SIZE):
             assert torch.equal(gate_rows[:SIZE, gate, :, column], hidden)
             assert torch.equal(gate_rows[SIZE:, gate, :, column], cell)
+
+
+def test_a_tensor_that_stands_twice_in_the_state_counts_once() -> None:
+    class Twice(Diagonal):
+        def __init__(self, copied: bool) -> None:
+            super().__init__()
+            self.copied = copied
+
+        def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            zeros = super().initial_state(batch_size)
+            return zeros, zeros.clone()
+
+        def forward(  # type: ignore[override]
+            self, inputs: Tensor, state: tuple[Tensor, Tensor]
+        ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            outputs, after = super().forward(inputs, state[0])
+            return outputs, (after, after.clone() if self.copied else after)
+
+    found = []
+    for copied in (True, False):
+        model = Twice(copied).double()
+        found.append(train_on(SnAp1(model, squared_error), [make_span(STEPS)], make_state(model))[0])
+    assert_close(found[1], found[0])

@@ -44,7 +44,8 @@ def gradient_at_state(outputs: State, after: State, before: State, output_gradie
         torch.autograd.grad(tensors, attached, gradients, allow_unused=True)
     for handle in handles:
         handle.remove()
-    return to_matrix([arrived[id(tensor)] for tensor in state])
+    # A tensor that stands twice in the state has its gradient at one of its places.
+    return to_matrix([arrived.pop(id(tensor), torch.zeros_like(tensor)) for tensor in state])
 
 
 @contextmanager

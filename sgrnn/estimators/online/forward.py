@@ -58,9 +58,9 @@ class ForwardEstimator(CarryingEstimator, ABC):
         run.differentiate()
         with torch.no_grad():
             gradient = self._carried_part(run, step, span)
-        for name, part in step.named(gradient).items():
-            parameter = self.model.get_parameter(name)
-            parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
+        # Backwards, from the parameters themselves, so that their hooks see this part as well.
+        carried = {self.model.get_parameter(name): part for name, part in step.named(gradient).items()}
+        torch.autograd.backward([*carried], [*carried.values()])
         self.handed_out = HandedOut.of(run.final_state)
         return Step(objective.loss, run.final_state, norms(run.final_state))
 

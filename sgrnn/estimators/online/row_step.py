@@ -159,6 +159,9 @@ def state_step(model: nn.Module, inputs: Tensor, state: State) -> RowStep:
         model: ``model(inputs, state) -> (outputs, state)``.
         inputs: (1, B, ...) of any step.
         state: before it.
+
+    Raises:
+        ValueError: one of these parameters is complex, or in another precision than the state.
     """
     # Of plain operations, since a hierarchy's other forward leaves out the levels that do not tick at this step.
     with plain_operations(model), kept_buffers(model):
@@ -173,7 +176,13 @@ def state_step(model: nn.Module, inputs: Tensor, state: State) -> RowStep:
     zeros = [torch.zeros_like(root) for root in roots]
     reached = torch.autograd.grad(roots, list(named.values()), zeros, retain_graph=True, allow_unused=True)
     pairs = zip(named.items(), reached, strict=True)
-    return RowStep(model, state, {name: parameter for (name, parameter), gradient in pairs if gradient is not None})
+    theta = {name: parameter for (name, parameter), gradient in pairs if gradient is not None}
+    precision = to_matrix(state).dtype
+    for name, parameter in theta.items():
+        if parameter.dtype != precision:
+            raise ValueError(f"an online estimator needs all that the state depends on in the state's precision, "
+                             f"{precision}, got {parameter.dtype} for {name}")  # fmt: skip
+    return RowStep(model, state, theta)
 
 
 def counters(state: State) -> tuple[Tensor, ...]:

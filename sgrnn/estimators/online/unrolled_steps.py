@@ -99,9 +99,9 @@ def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
             f"inputs must be one tensor for an online estimator, got a {type(span.inputs).__name__}: put several of a "
             "step side by side"
         )
-    if span.inputs.grad_fn is not None:
+    if span.inputs.requires_grad:
         raise ValueError(
-            "inputs carry a graph, through which an online estimator would go back one step alone: put what computes "
+            "inputs need a gradient, which of an online estimator would be that of one step alone: put what computes "
             "them into the model, or detach them"
         )
     caller = Caller(model)
