@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from os.path import expanduser  # which leaves what it does not know as it is
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sgrnn.training import loop
 from sgrnn.training.about import read_scores
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
-from sgrnn.training.console import plain_console
+from sgrnn.training.console import PlainConsole
 from sgrnn.training.display import Display, score_text
 from sgrnn.training.distributed import Ranks, joined
 from sgrnn.training.fingerprint import other_versions
@@ -36,6 +37,7 @@ from sgrnn.training.memory import keep_freed_memory
 from sgrnn.training.problems.opening import new_problem, problem_of
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.problems.text_problem import TextProblem
+from sgrnn.training.room import require_room
 from sgrnn.training.run import Run, free_folder
 from sgrnn.training.running_metrics import Diverged
 from sgrnn.training.sampling import sample_texts
@@ -78,7 +80,7 @@ def train(
         return begin(
             partial(load_recipe, recipe, overrides),
             name,
-            None if run is None else Path(run).expanduser(),
+            None if run is None else Path(expanduser(run)),
             None if data_folder is None else Path(data_folder),
         )
     except loop.Interrupted as stopped:
@@ -108,6 +110,7 @@ def begin(load: Callable[[], Recipe], name: str | None, folder: Path | None, dat
                 ranks.local_rows(settings.batch_size)
                 require_loggers(settings.loggers)
                 problem, tokenizer = new_problem(recipe, folder_of_data(data))
+                require_room(problem.build_model)
                 # What can be refused has been by now, so that a refusal leaves no folder behind.
                 run = Run.create(folder or free_folder(name or problem.name), recipe, tokenizer)
                 message.append(str(run.folder))
@@ -131,6 +134,8 @@ def resume(folder: Path, data: Path | None, overrides: Sequence[str] = ()) -> Ru
             run = Run.open(folder, overrides)
             read_scores(run)  # its end writes to them: what is damaged is refused before hours of training
             ranks.local_rows(run.recipe.training.batch_size)
+            if run.tokenizer is not None:
+                run.tokenizer.encode_prompt(run.recipe.sample.prompt)  # or its end could not be written
             problem = problem_of(run, folder_of_data(data))
         _train(run, problem, data, ranks)
         return run
@@ -138,7 +143,7 @@ def resume(folder: Path, data: Path | None, overrides: Sequence[str] = ()) -> Ru
 
 def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> None:
     """Train a run to its end, and print how it goes, how it ended and what to do with it."""
-    console = plain_console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     with threads_for(run.recipe, problem.build_model, ranks):
         curves = LiveCurves(run)
         model = _watch(run, problem, data, ranks, curves, console)
@@ -148,7 +153,7 @@ def _train(run: Run, problem: Problem, data: Path | None, ranks: Ranks) -> None:
 
 
 def _watch(
-    run: Run, problem: Problem, data: Path | None, ranks: Ranks, curves: LiveCurves, console: Console
+    run: Run, problem: Problem, data: Path | None, ranks: Ranks, curves: LiveCurves, console: PlainConsole
 ) -> SequenceModel:
     """Train a run while its views show it, until it ends or a signal asks to stop."""
     again = shlex.join([*ranks.command, "resume", str(run.folder), *(["--data", str(data)] if data else [])])
@@ -171,10 +176,12 @@ def _watch(
                 viewer(record)
 
         try:
-            model = loop.train(run, problem, report, stop, ranks)
+            model = loop.train(run, problem, report, lambda: stop() or console.is_lost, ranks)
         except loop.Interrupted:
             said = f"stopped and saved; go on with: {again}"
-            if ranks.leads:
+            if console.is_lost:
+                print(f"nobody reads standard output any more: {said}", file=sys.stderr)
+            elif ranks.leads:
                 console.print(said)
             raise loop.Interrupted(said) from None
         except Diverged:

@@ -90,7 +90,7 @@ def _difference(one: _Group, other: _Group) -> Iterator[str]:
             parts.append(_parted(split, name, *(_Scores(each) for each in scores if each is not None)))
     if not parts:
         return
-    few = [len(group.runs) for group in (one, other)]
+    few = [len({run.recipe.training.seed for run in group.runs}) for group in (one, other)]
     spread = "" if min(few) > 1 else ("; with one seed each" if max(few) == 1 else "; with one seed of one of them")
     unlike = [
         field
@@ -118,8 +118,8 @@ def _parted(split: str, name: str, one: _Scores, other: _Scores) -> str:
         apart += f" ± {form.format(error)}"
         better = (gain > 0) == (name in _HIGHER)
         verdict = " (more than chance: " + ("better" if better else "worse") + ")"
-        if abs(gain) <= 2 * error:
-            verdict = " (no more than chance)"
+        if abs(gain) <= 2 * error or not error:
+            verdict = " (no more than chance)" if error else ""
     way = "higher" if gain > 0 else "lower"
     return f"{split} {_WORDS.get(name, name)} {one.text(form)} against {other.text(form)}, {apart} {way}{verdict}"
 
@@ -127,9 +127,14 @@ def _parted(split: str, name: str, one: _Scores, other: _Scores) -> str:
 def _collected(
     runs: Sequence[Run], name: str, score_of: Callable[[Run], dict[str, float] | None]
 ) -> list[float] | None:
-    """Return the scores of runs by one metric; None where one of them has none."""
-    scores = [score_of(run) for run in runs]
-    return None if any(each is None or name not in each for each in scores) else [each[name] for each in scores if each]
+    """Return the scores by one metric, a seed's mean over its runs; None where a run has none."""
+    by_seed: dict[int, list[float]] = {}
+    for run in runs:
+        score = score_of(run)
+        if score is None or name not in score:
+            return None
+        by_seed.setdefault(run.recipe.training.seed, []).append(score[name])
+    return [mean(each) for each in by_seed.values()]
 
 
 def _best_valid(run: Run) -> dict[str, float] | None:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sgrnn.cli.tables import print_table
-from sgrnn.training.console import plain_console
+from sgrnn.training.console import PlainConsole
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and check corpora.")
 
@@ -46,7 +46,7 @@ def list_data(data: _Data = None) -> None:
     states["ptb-char"] = states["ptb"]
     for name, description, terms in _OTHERS:
         table.add_row(name, states[name], "", description, terms)
-    print_table(plain_console(highlight=True), table)
+    print_table(PlainConsole(highlight=True), table)
 
 
 @app.command("fetch")
@@ -67,7 +67,7 @@ def fetch_data(
     from sgrnn.data.catalog import catalog_entry
     from sgrnn.data.store import data_folder, fetch
 
-    console = plain_console()
+    console = PlainConsole()
     for name in names:
         catalog_entry(name)  # so that nothing is fetched where a name is wrong
     for name in names:
@@ -89,7 +89,7 @@ def check_data(
     from sgrnn.data.catalog import CATALOG
     from sgrnn.data.store import data_folder, status, verify
 
-    console = plain_console()
+    console = PlainConsole()
     folder = data_folder(data)
     names = [name] if name else [entry for entry in CATALOG if status(entry, folder).state != "absent"]
     for intact in [verify(name, folder) for name in names]:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.cli.tables import numbers_table, print_table
-from sgrnn.training.console import plain_console
+from sgrnn.training.console import PlainConsole
 
 _NEVER = 1e6  # updates: a bias of rounding errors shows after more
 
@@ -31,7 +31,7 @@ def diagnose(
     from sgrnn.analysis.diagnosis import diagnose as measure
     from sgrnn.analysis.diagnosis import own_window, write_diagnosis
 
-    console = plain_console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     with console.status(Text(f"measuring {run}")):  # a plain string would be read as markup, whatever the console
         metrics = measure(opened, data_folder(data), horizon=horizon, spans=spans)
     print_diagnosis(console, metrics, own_window(opened))

@@ -12,7 +12,7 @@ import typer
 from sgrnn.cli.adapted import Adaptation
 from sgrnn.cli.options import DataOption, RunArgument
 from sgrnn.errors import InputError
-from sgrnn.training.console import plain_console
+from sgrnn.training.console import PlainConsole
 
 if TYPE_CHECKING:
     from sgrnn.data import TokenFiles
@@ -120,29 +120,29 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
     trained = open_trained(run, problem)
     model = trained.model.to(device_of_use(run.recipe.training.device))
     update = trained.checkpoint.progress["update"]
-    console = plain_console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     if isinstance(problem, TextProblem):
         assert isinstance(model, LanguageModel), "as a text's problem builds it"
         files = problem.files
         if split == TRAIN_PART:
             with threads_for(run.recipe, problem.build_model):
                 metrics = train_part_metrics(problem, model)
-            console.print(f"{problem.name} {split}: {score_text(metrics)}")
             _keep_score(run, split, update, metrics)
+            console.print(f"{problem.name} {split}: {score_text(metrics)}")
             return
         with threads_for(run.recipe, problem.build_model):
             _ = files[split]  # refused before anything takes long
             dynamic, cache = adaptation.settle(model, lambda: files, console)
             score = problem.exact_score(model, split, dynamic=dynamic, cache=cache)
+        _keep_score(run, f"{split}{adaptation.name}", update, score.metrics())
         for line in _score_lines(score, f"{problem.name} {split}{adaptation.name}"):
             console.print(line)
-        _keep_score(run, f"{split}{adaptation.name}", update, score.metrics())
         return
     problem.load_state_dict(trained.checkpoint.load_state(torch.device("cpu")))  # with the length that it had reached
     with threads_for(run.recipe, problem.build_model):
         metrics = problem.score(model, split)
-    console.print(f"{problem.name} {split}: {score_text(metrics)}")
     _keep_score(run, split, update, metrics)
+    console.print(f"{problem.name} {split}: {score_text(metrics)}")
 
 
 def _keep_score(run: "Run", split: str, update: int, metrics: dict[str, float]) -> None:
@@ -159,6 +159,8 @@ def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, 
     """Score a file of text by what lies in a run's folder, and by its own texts where settings are chosen on them."""
     if run.tokenizer is None:
         raise InputError(f"{run.folder} learned a task, which no text is scored by: try `sgrnn evaluate {run.folder}`")
+    from sgrnn.data.beginnings import document_beginnings
+    from sgrnn.data.corpora import with_lines_stripped
     from sgrnn.data.text_files import decode_text, read_text
     from sgrnn.training.loading import build_untrained, load
     from sgrnn.training.scoring import score_lines
@@ -168,10 +170,21 @@ def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, 
     name = "standard input" if piped else str(file)
     text = decode_text(sys.stdin.buffer.read(), name) if piped else read_text(file)
     model, tokenizer = load(run)
-    console = plain_console(soft_wrap=True)
+    section, beginnings = run.recipe.data, None
+    assert section is not None, "it has a tokenizer"
+    if section.corpus == "ptb":
+        text = with_lines_stripped(text)
+    if section.reset == "document":
+        beginnings = partial(
+            document_beginnings, eos_id=tokenizer.eos_id, separator=section.separator,
+            headings=section.corpus == "wikitext-2",
+        )  # fmt: skip
+    console = PlainConsole(soft_wrap=True)
     with threads_for(run.recipe, partial(build_untrained, run)):
         dynamic, cache = adaptation.settle(model, partial(_own_texts, run, data), console)
-        score, by_line = score_lines(model, tokenizer, text, source=name, dynamic=dynamic, cache=cache)
+        score, by_line = score_lines(
+            model, tokenizer, text, source=name, beginnings=beginnings, dynamic=dynamic, cache=cache
+        )
     if lines:
         print(f"{'line':>7} {'tokens':>7} {'nats':>10} {'perplexity':>11}  text")
         for number, line in enumerate(by_line, 1):

@@ -1,5 +1,6 @@
 """``sgrnn export``: a run's model in a folder of its own."""
 
+from os.path import expanduser  # which leaves what it does not know as it is
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,7 @@ def export(
     """
     from sgrnn.training.run import Run
 
-    opened, folder = Run.open(run), folder.expanduser()
+    opened, folder = Run.open(run), Path(expanduser(folder))
     from sgrnn.training.exporting import export
 
     differences = export(opened, folder, formats or Format.SAFETENSORS)

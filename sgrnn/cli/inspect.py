@@ -10,7 +10,7 @@ import typer
 from sgrnn.cli.options import RunArgument
 from sgrnn.cli.tables import numbers_table, print_table
 from sgrnn.errors import InputError
-from sgrnn.training.console import plain_console
+from sgrnn.training.console import PlainConsole
 
 if TYPE_CHECKING:
     from sgrnn.training.run import Run
@@ -56,7 +56,7 @@ def generate(
             model, tokenizer, prompt, length, temperature, seed,
             top_k=top_k, top_p=top_p, stop=stop or (), samples=samples,
         )  # fmt: skip
-    console = plain_console()
+    console = PlainConsole()
     for number, text in enumerate(texts, 1):
         if samples > 1:
             console.rule(f"sample {number} of {samples}")
@@ -81,7 +81,7 @@ def compare(
     table = numbers_table(*headings, title="best on the validation split", left=1)
     for row in rows:
         table.add_row(*row)
-    console = plain_console(highlight=True)
+    console = PlainConsole(highlight=True)
     print_table(console, table)
     standing = [standing_of(run) for run in opened]
     going_on = [f"{each.run.name}: {each.text}" for each in standing if not each.complete]

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from sgrnn.cli.options import TAKES_OVERRIDES, RecipeArgument, overrides_of
 from sgrnn.cli.tables import print_table
 from sgrnn.errors import InputError
-from sgrnn.training.console import plain_console
+from sgrnn.training.console import PlainConsole
 
 _WIDEST = 100  # letters that a line of prose has at most
 
@@ -30,7 +30,7 @@ def list_recipes() -> None:
     table = Table(Column("recipe", no_wrap=True), "what it does")
     for name, text in shipped_recipes().items():
         table.add_row(name, text.splitlines()[0].lstrip("# "))
-    print_table(plain_console(highlight=True), table)
+    print_table(PlainConsole(highlight=True), table)
 
 
 @app.command(context_settings=TAKES_OVERRIDES)

@@ -8,7 +8,7 @@ import typer
 
 from sgrnn.cli.inspect import open_runs
 from sgrnn.errors import InputError
-from sgrnn.training.console import plain_console
+from sgrnn.training.console import PlainConsole
 
 if TYPE_CHECKING:
     from sgrnn.training.run import Run
@@ -34,7 +34,7 @@ def report(
         figures, unkept = write_report(reports, output)
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}; name another file with --output") from None
-    console = plain_console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     kept = "" if unkept else "; each run's are in its folder under figures/"
     console.print(f"report: {output}, {len(figures)} figures{kept}")
     for message in unkept:

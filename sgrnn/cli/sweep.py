@@ -12,7 +12,7 @@ from rich.console import Console
 from sgrnn.cli.options import DataOption, RecipeArgument, overrides_of
 from sgrnn.cli.tables import numbers_table, print_table
 from sgrnn.errors import InputError
-from sgrnn.training.console import plain_console
+from sgrnn.training.console import PlainConsole
 from sgrnn.training.stopping import stop_requested
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def sweep(
     new_problem(base, data_folder(data))  # or every trial would fail for want of it
     folder = study or free_folder(Path(recipe).stem, "sweeps")
     opened = Sweep(folder, load, tried, prune=prune)
-    console = plain_console(soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     keep_freed_memory()
     with stop_requested() as stop:
         while not stop():

@@ -222,7 +222,12 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
         section = tree.get(name)
         for key in keys:
             if isinstance(section, dict) and isinstance(section.get(key), str | Path):
-                section[key] = str((folder / expanduser(section[key])).resolve())
+                try:
+                    section[key] = str((folder / expanduser(section[key])).resolve())
+                except (ValueError, RuntimeError, OSError) as error:  # a NUL byte, a loop of links
+                    raise InputError(
+                        f"{name}.{key} must be the path of a file, got {section[key]!r}: {error}"
+                    ) from None
 
 
 def _lines(tree: CommentedMap, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int | str]]:

@@ -78,7 +78,7 @@ class TrainingConfig(Section):
     """Updates between two checkpoints, besides the one at the end of each epoch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to train on; `auto` is a GPU where there is one."""
-    threads: PositiveInt | None = None
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     """Threads of each process on a CPU; null for what OMP_NUM_THREADS says, and where that is not set for one thread of
     a small model, up to 20 million multiply-adds a step (rows times weights), and all there are of a larger one."""
 

@@ -42,13 +42,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     file at the same time do no harm: the last one to finish wins. After an exception nothing is left behind.
 
     Args:
-        path: the file to create or replace; its folder exists.
+        path: the file to create or replace; its folder exists. Of a link, the file that it leads to.
 
     Raises:
-        OSError: it cannot be written, or names a folder.
+        OSError: it cannot be written, or names a folder, a device or a pipe.
     """
+    path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, expected the name of a file", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is a device or a pipe, expected the name of a file", str(path))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:

@@ -34,19 +34,18 @@ def with_beginnings(
     """
     splits = {}
     for split, file in files.splits.items():
-        begins = line_beginnings(file.array, files.eos_id)
-        if unit == "document":
-            lines = corpus.texts[split].removesuffix("\n").split("\n")
-            firsts = [*(_articles(lines) if corpus.headings and separator is None else _after(lines, separator or ""))]
-            if split == "train" and not firsts:
+        if unit == "line":
+            begins = line_beginnings(file.array, files.eos_id)
+        else:
+            begins = document_beginnings(
+                file.array, corpus.texts[split], files.eos_id, separator, headings=corpus.headings
+            )
+            if split == "train" and not begins[1:].any():
                 looked_for = f"line {separator!r}" if separator else "heading" if corpus.headings else "empty line"
                 raise InputError(
                     f"data.reset is document, and {corpus.name} train holds no {looked_for} that separates documents: "
                     "name the line that does in data.separator, or set data.reset to line or none"
                 )
-            places = np.flatnonzero(begins)  # of the first token of every line
-            begins[1:] = False
-            begins[places[firsts]] = True
         splits[split] = replace(file, begins=begins)
     return replace(files, splits=splits)
 
@@ -58,6 +57,27 @@ def line_beginnings(tokens: NDArray[np.integer], eos_id: int) -> NDArray[np.bool
     [True, False, True, True, False]
     """
     return np.concatenate(([True], tokens[:-1] == eos_id))
+
+
+def document_beginnings(
+    tokens: NDArray[np.integer], text: str, eos_id: int, separator: str | None = None, *, headings: bool = False
+) -> NDArray[np.bool_]:
+    """Return which tokens begin a document: the first, and those after what separates, (tokens,) bool.
+
+    Args:
+        tokens: of the text.
+        text: the text.
+        eos_id: of a line end.
+        separator: as in `with_beginnings`.
+        headings: whether it is written as WikiText is.
+    """
+    lines = text.removesuffix("\n").split("\n")
+    firsts = [*(_articles(lines) if headings and separator is None else _after(lines, separator or ""))]
+    begins = line_beginnings(tokens, eos_id)
+    places = np.flatnonzero(begins)  # of the first token of every line
+    begins[1:] = False
+    begins[places[firsts]] = True
+    return begins
 
 
 def _after(lines: list[str], separator: str) -> Iterator[int]:

@@ -93,7 +93,7 @@ def load_texts(
     texts = {split: read_text(folder / entry.name / file.name) for split, file in zip(SPLITS, entry.files, strict=True)}
     if name == "wikitext-2":
         return Corpus(name, texts, headings=True)
-    texts = {split: _strip_lines(text) for split, text in texts.items()}
+    texts = {split: with_lines_stripped(text) for split, text in texts.items()}
     if name == "ptb":
         return Corpus(name, texts)
     return Corpus(name, {split: ptb_characters(split, text) for split, text in texts.items()}, "_")
@@ -150,7 +150,8 @@ def python_docs() -> dict[str, str]:
     return {split: "\n".join(lines) + "\n" for split, lines in pieces.items()}
 
 
-def _strip_lines(text: str) -> str:
+def with_lines_stripped(text: str) -> str:
+    """Return a text without the blanks at the ends of its lines, as Penn Treebank is read."""
     return "".join(f"{line.strip(' ')}\n" for line in text.removesuffix("\n").split("\n"))
 
 

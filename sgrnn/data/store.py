@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from os.path import expanduser  # which leaves what it does not know as it is
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -48,8 +49,8 @@ def data_folder(explicit: Path | None = None) -> Path:
     'elsewhere'
     """
     if explicit is not None:
-        return explicit.expanduser()
-    return Path(os.environ.get("SGRNN_DATA") or "data").expanduser()
+        return Path(expanduser(explicit))
+    return Path(expanduser(os.environ.get("SGRNN_DATA") or "data"))
 
 
 def fetch(
@@ -74,7 +75,7 @@ def fetch(
     target = make_folder(folder / entry.name)
     lacking = [file for file in entry.files if not _is_intact(target / file.name, file)]
     if lacking and source is not None:
-        _import(entry, lacking, source.expanduser(), target)
+        _import(entry, lacking, Path(expanduser(source)), target)
     elif lacking:
         # Beside the target, so that the disk that must hold the files holds them here too.
         with TemporaryDirectory(prefix=".download-", dir=target) as arrived:

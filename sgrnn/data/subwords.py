@@ -90,7 +90,7 @@ class SentencePieceTokenizer(Tokenizer):
                 num_threads=1,  # the pieces depend on the number of threads
                 minloglevel=2,
             )
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise InputError(_explain(str(error), vocabulary_size, lines)) from error
         return cls(model.getvalue(), kind)
 

@@ -153,6 +153,6 @@ def _open(target: Path, header: dict[str, Any]) -> dict[str, TokenFile] | None:
             if array.shape != (rest.pop("tokens"),):
                 return None
             splits[split] = TokenFile(array, TextCounts(unknown=Unknown(**rest.pop("unknown")), **rest), digest)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return splits

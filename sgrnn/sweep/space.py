@@ -87,14 +87,15 @@ def _field(field: str, value: Any, where: str, load: Load) -> "BaseDistribution"
         if not value:
             raise InputError(f"{where}: {field} needs a choice, got an empty list")
         try:
-            values = tuple(dict.fromkeys(json.dumps(choice) for choice in value))
+            values = [json.dumps(choice) for choice in value]
         except TypeError:
             raise InputError(f"{where}: {field} takes numbers, texts, lists and mappings, got {value!r}") from None
+        meant: dict[str, str] = {}  # the first of those that mean the same, such as 1 and 1.0
         for choice in values:
-            _checked(field, choice, where, load)
+            meant.setdefault(repr(_at(_checked(field, choice, where, load), field)), choice)
         from optuna.distributions import CategoricalDistribution
 
-        return CategoricalDistribution(values)
+        return CategoricalDistribution([*meant.values()])
     if not isinstance(value, dict):
         raise InputError(
             f"{where}: {field} must be a list of choices or a range such as {{low: 1, high: 9}}, got {value!r}"

@@ -8,6 +8,7 @@ from torch import nn
 
 from sgrnn.training.kept import keep, kept
 from sgrnn.training.learner import Learner
+from sgrnn.training.lock import waited_for
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.run import Run
 
@@ -45,8 +46,9 @@ def keep_score(run: Run, split: str, update: int, metrics: Mapping[str, float]) 
         InputError: it cannot be written, or what is there is damaged.
     """
     evaluated = datetime.now(UTC).isoformat(timespec="seconds")
-    scores = read_scores(run) | {split: {"update": update, "evaluated": evaluated, **metrics}}
-    keep(run, _SCORES, scores, training=False)
+    with run.writing("scores.lock", training=False) as lock, waited_for(lock):  # or what another adds would be lost
+        scores = read_scores(run) | {split: {"update": update, "evaluated": evaluated, **metrics}}
+        keep(run, _SCORES, scores, training=False)
 
 
 def read_scores(run: Run) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Export of runs and models: the best checkpoint's model in a folder of its own, with its evaluation."""
 
 from collections.abc import Sequence
+from os.path import expanduser  # which leaves what it does not know as it is
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ def export(
         InputError: the folder exists or cannot be written, the run has no checkpoint or tokenizer, or the model cannot
             be exported. Nothing is left behind.
     """
-    formats, folder = [formats] if isinstance(formats, str) else formats, Path(folder).expanduser()
+    formats, folder = [formats] if isinstance(formats, str) else formats, Path(expanduser(folder))
     if isinstance(run_or_model, nn.Module):
         return write(run_or_model, folder, formats, tokenizer=tokenizer)
-    run = run_or_model if isinstance(run_or_model, Run) else Run.open(Path(run_or_model).expanduser())
+    run = run_or_model if isinstance(run_or_model, Run) else Run.open(Path(expanduser(run_or_model)))
     if tokenizer is not None:
         raise InputError(f"tokenizer must be None for a run, which has its own in {run.folder / 'tokenizer'}")
     model, _ = load(run)

@@ -50,5 +50,5 @@ def kept(run: Run, name: str, mend: str, mappings: Collection[str] | None = ()) 
         return content
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}; {mend}") from None

@@ -1,5 +1,6 @@
 """Opening of a run's model and tokenizer by its folder alone: neither the corpus nor another file is needed."""
 
+from os.path import expanduser  # which leaves what it does not know as it is
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def load(run: str | Path | Run, *, latest: bool = False) -> tuple[Any, Any]:
     if isinstance(run, Run):
         opened = run
     else:
-        folder = Path(run).expanduser()
+        folder = Path(expanduser(run))
         if (folder / CONFIG).is_file():
             model, tokenizer = read(folder)
             return model.to(device_of_use("auto")).eval(), tokenizer

@@ -35,6 +35,20 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def waited_for(path: Path) -> Iterator[None]:
+    """Wait until no other process is inside this context of the same path, and keep others out.
+
+    Args:
+        path: of the file that the lock is; made where there is none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with FileLock(path):
+        yield
+
+
 def is_locked(folder: Path) -> bool:
     """Return True where a process trains in a run's folder; False, too, where the lock may not be looked at."""
     lock = FileLock(folder / "lock", timeout=0)

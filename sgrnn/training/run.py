@@ -122,7 +122,7 @@ class Run:
                 record = json.loads(line)
                 if not (isinstance(record, dict) and isinstance(record.get("update"), int)):
                     raise ValueError(f"expected a record of an update, got {record!r:.60}")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 if number < len(lines):
                     raise InputError(
                         f"{path}:{number} is damaged: {error}; restore the file from a copy, or remove that line"

@@ -1,5 +1,6 @@
 """The score of a text, as a whole and line by line, by a model and its tokenizer alone."""
 
+from collections.abc import Callable
 from os.path import isfile
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from sgrnn.models.dynamic import DynamicEvaluation, dynamic_nats
 from sgrnn.models.evaluation import Score, over_tokens, perplexity, token_nats
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.training.distributed import ALONE, Ranks
+
+Beginnings = Callable[[Tokens, str], NDArray[np.bool_]]
 
 _ROWS = 20  # side by side; the score does not depend on it
 
@@ -76,6 +79,7 @@ def score_lines(
     text: str | Path,
     *,
     source: str = "the text",
+    beginnings: Beginnings | None = None,
     dynamic: DynamicEvaluation | None = None,
     cache: NeuralCache | None = None,
 ) -> tuple[Score, list[LineScore]]:
@@ -84,11 +88,13 @@ def score_lines(
     Args:
         model, tokenizer, text, dynamic, cache: as in `score`.
         source: what messages call the text.
+        beginnings: gives of tokens and text the tokens before which the state is reset, (N,) bool; None for lines,
+            where the model was trained line by line.
 
     Raises:
         InputError: as `score`.
     """
-    whole, nats, tokens, read = _scored(model, tokenizer, text, source, dynamic, cache)
+    whole, nats, tokens, read = _scored(model, tokenizer, text, source, dynamic, cache, beginnings)
     lines = read.removesuffix("\n").split("\n")
     ends = np.flatnonzero(tokens == tokenizer.eos_id) + 1
     if len(ends) < len(lines):  # the last line has no end
@@ -175,6 +181,7 @@ def _scored(
     source: str,
     dynamic: DynamicEvaluation | None,
     cache: NeuralCache | None,
+    beginnings: Beginnings | None = None,
 ) -> tuple[Score, Tensor, Tokens, str]:
     if not hasattr(model, "logits"):  # a wrapper such as a compiled model has what is in it
         raise InputError(f"a text is scored by a LanguageModel, got a {type(model).__name__}: a run on a task has none")
@@ -194,6 +201,8 @@ def _scored(
     if not len(tokens):
         raise InputError("the text to score must hold at least one token, got none")
     begins = None if model.reset_at is None else line_beginnings(tokens, model.reset_at)
+    if beginnings is not None:
+        begins = beginnings(tokens, text)
     whole, nats = score_tokens(
         model, tokens, tokenizer.eos_id, counts, begins=begins, dynamic=dynamic, cache=cache
     )  # fmt: skip

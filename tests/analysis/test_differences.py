@@ -78,3 +78,19 @@ def test_runs_that_are_not_complete_are_compared_so_far(tmp_path: Path) -> None:
     (text,) = differences([one, other])
     assert f"({other.name}), so far: validation" in text
     assert text.endswith("; they differ in training.epochs, training.max_updates too")
+
+
+def test_runs_of_one_seed_are_one_and_tell_no_spread(tmp_path: Path) -> None:
+    """A copy of a run, or the same on another number of threads, is no second draw."""
+    runs = [
+        scored(tmp_path, 0, value, *overrides, kind=kind)
+        for kind, value in (("synthetic", 0.5), ("truncated", 0.75))
+        for overrides in ((), ("--training.threads=1",))
+    ]
+    (text,) = differences(runs)
+    assert text.endswith(
+        "validation accuracy 50.00% against 75.00%, 25.00% lower; with one seed each the spread is not known"
+    )
+    other = scored(tmp_path, 1, 0.6, kind="synthetic"), scored(tmp_path, 1, 0.7, kind="truncated")
+    (text,) = differences([*runs, *other])
+    assert " 55.00% ± 5.00% against 72.50% ± 2.50%, " in text, "the mean over seeds, and not over runs"

@@ -108,6 +108,20 @@ def test_a_model_of_lines_adapts_within_each_line(sgrnn: Commands, folder: Path)
     assert loss_in(whole) == loss_in(sgrnn.well("evaluate", "lines", *SGD, *CACHE))
 
 
+def test_a_file_is_reset_at_documents_as_a_split_is(sgrnn: Commands, folder: Path) -> None:
+    for split in ("train", "valid", "test"):
+        path = folder / "texts" / f"{split}.txt"
+        path.write_text("\n".join(path.read_text().splitlines(keepends=True)))
+    short = ("--training.max_updates=3", "--training.span=4")
+    sgrnn.well("train", "tiny.yaml", "--run", "documents", "--data.reset=document", *short)
+    for adapted in ((), ("--cache", "--weight", 0.3, "--flatness", 0.3, "--size", 50)):
+        scores = [
+            sgrnn.well("evaluate", "documents", *text, *adapted).splitlines()[1:]
+            for text in (("--split", "test"), ("--text", "texts/test.txt"))
+        ]
+        assert scores[0] == scores[1]
+
+
 def test_settings_without_what_they_are_for_and_out_of_range_are_refused(sgrnn: Commands, mine: str) -> None:
     for options, message in (
         (("--decay", 0.1), "--decay goes with --dynamic: add it"),

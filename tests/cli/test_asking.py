@@ -26,6 +26,9 @@ def test_every_token_of_a_split_is_counted_once(sgrnn: Commands, stand_ins: Path
         "--data", stand_ins,
     )  # fmt: skip
     output = sgrnn.well("evaluate", "ptb", "--split", "test", "--data", stand_ins)
+    figures = output.splitlines()[1:]
+    file = sgrnn.well("evaluate", "ptb", "--text", stand_ins / "ptb" / "ptb.test.txt")
+    assert file.splitlines()[1:] == figures, "without the blanks at the ends of its lines, as the split is"
     text = load_texts("ptb", stand_ins).texts["test"]
     words = len(text.split()) + text.count("\n")
     counts = f"{words:,} tokens, {words:,} words, {len(text):,} characters, {len(text.encode()):,} bytes"

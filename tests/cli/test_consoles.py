@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sgrnn.training.checkpoints import latest_checkpoint
+
 from .commands import Commands, table_in
 from .terminal import seen
 
@@ -66,6 +68,30 @@ def test_every_command_ends_well_on_a_console_that_is_not_utf_8(foreign: Path) -
     assert output.count("done: ") == len(COMMANDS.split("\n")) - 2
     assert "?? " in output, "the text, as far as it goes"
     assert "\u00e9t\u00e9" in output, "what can be shown is"
+
+
+def test_a_width_of_nothing_shows_everything(sgrnn: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns in ("0", "00"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert "python-docs" in sgrnn.well("data", "list")
+
+
+def test_training_that_nobody_reads_any_more_is_saved_and_stops(folder: Path) -> None:
+    """As `sgrnn train ... | head` has it: not without a word, and with nothing lost."""
+    command = "sgrnn train tiny.yaml --run mine --training.max_updates=100000 --training.log_every=1"
+    program = f"import sys, shlex; from sgrnn.cli import main; sys.argv = shlex.split('{command}'); main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as training:  # fmt: skip
+        assert training.stdout is not None
+        assert training.stderr is not None
+        training.stdout.read(10)
+        training.stdout.close()
+        said = training.stderr.read().decode()
+    assert training.returncode == 130
+    assert said == "nobody reads standard output any more: stopped and saved; go on with: sgrnn resume mine\n"
+    assert latest_checkpoint(folder / "mine" / "checkpoints") is not None
 
 
 def test_names_between_colons_are_no_emoji(sgrnn: Commands, foreign: Path) -> None:

@@ -164,3 +164,12 @@ def test_a_checkpoint_of_another_format_is_refused_in_one_line(sgrnn: Commands, 
         message = sgrnn.refused(command, tiny)
         assert message.endswith("got 'sgrnn checkpoint 7'; open it with the version that wrote it, or begin a new run")
         assert "\n" not in message
+
+
+def test_a_prompt_that_the_tokenizer_cannot_read_is_refused_before_anything_is_trained(
+    sgrnn: Commands, tiny: str
+) -> None:
+    before = files_of(tiny)
+    message = sgrnn.refused("resume", tiny, "--training.max_updates=20", "--sample.prompt=Zoe")
+    assert message.startswith("the prompt holds the character 'Z'")
+    assert files_of(tiny) == before

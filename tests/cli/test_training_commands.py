@@ -54,7 +54,7 @@ def test_a_run_ends_with_its_perplexity_a_sample_its_place_and_what_to_try_next(
         "checkpoints",
         "curves.png",
     }
-    assert found == files | {"lock"}
+    assert found == files | {"lock", "scores.lock"}
     assert Path("runs/tiny-1/curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
@@ -113,6 +113,11 @@ UNFIT = (
         ("--data.valid=unseen.txt", r"text valid holds the character 'é' \(U\+00E9\) in line 1, not among the 10"),
         ("--training.batch_size=40", r"text train is too short: its 208 tokens make 40 rows of 5 steps, fewer"),
         ("--sample.prompt=Zoe", r"the prompt holds the character 'Z' \(U\+005A\) in line 1, not among the 10 of the"),
+        ("--model.hidden_size=300000", r"the model has \d+,.* parameters, .* GiB, more than the memory of this machine"),
+        ("--model.hidden_size=1000000000000", r"the model cannot be built, its sizes are too large: .*make model\.hidd"),
+        (f"--model.embedding_size={10**22}", r"the model cannot be built, its sizes are too large: "),
+        ("--training.threads=99999999999", r"training\.threads must be less than or equal to 1024, got 99999999999"),
+        ("--data.tokenizer={kind: bpe, vocabulary_size: 9999999999}", "SentencePiece could not learn 9,999,999,999"),
         ("--data.tokenizer.kind=bpe", r"data\.tokenizer: bpe needs vocabulary_size"),
         ("--data.corpus=ptb", r"data\.train is for corpus text, not ptb"),
 )  # fmt: skip

@@ -206,6 +206,14 @@ def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
     assert (data.train, data.valid, data.test) == (there / "book.txt", here / "valid.txt", Path("/abs/test.txt"))
 
 
+def test_a_path_that_leads_nowhere_is_refused_with_its_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    for path in ('"a\\0b"', "loop"):
+        with pytest.raises(InputError, match=r"^data\.train must be the path of a file, got '"):
+            parse_recipe(TEXT.replace("python-docs", f"text, train: {path}"), "mine.yaml", tmp_path)
+
+
 def test_a_section_that_may_be_null_is_begun_and_left_out_by_overrides() -> None:
     written = dump_recipe(text_recipe())  # with all that is null
     overrides = ("--average.kind=exponential", "--average.decay=0.9", "--training.diagnosis.every=4")

@@ -25,6 +25,7 @@ def test_the_data_folder_is_the_one_given_else_the_environment_else_data(
     monkeypatch.delenv("SGRNN_DATA")
     assert data_folder() == Path("data")
     assert data_folder(Path("~/corpora")) == Path.home() / "corpora"
+    assert data_folder(Path("~nobody-of-this-name/x")) == Path("~nobody-of-this-name/x")
 
 
 @pytest.mark.parametrize("beneath", ["", "corpora/penn/data"])
@@ -142,6 +143,20 @@ def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
         write_half()
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_leads_to_the_file_and_what_is_none_is_refused_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    for content in (b"new", b"again"):
+        with atomic_write(tmp_path / "link") as file:
+            file.write(content)
+        assert (tmp_path / "file").read_bytes() == content
+    assert (tmp_path / "link").is_symlink()
+    os.mkfifo(tmp_path / "pipe")
+    for path, expected in ((tmp_path / "pipe", "a device or a pipe"), (Path(os.devnull), "a device or a pipe")):
+        with pytest.raises(OSError, match=f"is {expected}, expected the name of a file"), atomic_write(path):
+            pass
+        assert not path.is_file()
 
 
 def test_on_windows_files_are_flushed_as_written_and_folders_not_at_all(

@@ -69,7 +69,7 @@ def test_another_text_or_vocabulary_has_files_of_its_own(tmp_path: Path) -> None
 
 
 def test_damaged_files_are_made_again(tmp_path: Path) -> None:
-    for damage in ("delete", "truncate", "shorten", "header", "headerless", "another form"):
+    for damage in ("delete", "truncate", "empty", "shorten", "header", "headerless", "another form", "a list"):
         tokenizer = WordTokenizer.from_text(CORPUS.texts["train"])
         files = prepare(CORPUS, tokenizer, tmp_path)
         expected = files["train"].array.tolist()
@@ -78,6 +78,10 @@ def test_damaged_files_are_made_again(tmp_path: Path) -> None:
             path.unlink()
         elif damage == "truncate":
             path.write_bytes(path.read_bytes()[:-2])
+        elif damage == "empty":
+            path.write_bytes(b"")
+        elif damage == "a list":
+            header.write_text('{"splits": []}')
         elif damage == "shorten":
             np.save(path, np.zeros(1, np.uint16))
         elif damage == "another form":

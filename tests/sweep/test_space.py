@@ -37,6 +37,11 @@ def test_fields_say_whether_a_range_is_of_whole_numbers(tmp_path: Path) -> None:
     }
 
 
+def test_choices_that_mean_the_same_are_one(tmp_path: Path) -> None:
+    (values,) = read(tmp_path, "training.max_updates: [1, 1.0, '1', ~, 2]\n").values()
+    assert getattr(values, "choices", None) == ("1", "null", "2")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from sgrnn.errors import InputError
+from sgrnn.training.about import keep_score, read_scores
 from sgrnn.training.lock import locked
 from sgrnn.training.run import Run, free_folder
 
@@ -129,3 +131,18 @@ def test_a_run_of_before_targets_ran_the_model_ahead_and_goes_on_so(start: Start
     assert Run.open(run.folder).recipe.gradient.ahead is None  # pyright: ignore
     path.write_text(re.sub(r"  ahead:.*\n", "", text), "utf-8")
     assert Run.open(run.folder).recipe.gradient.ahead == "model"  # pyright: ignore
+
+
+def test_scores_that_are_kept_at_the_same_time_are_all_kept(start: Start) -> None:
+    run = start("run").run
+
+    def keep(number: int) -> None:
+        for each in range(10):
+            keep_score(run, f"split-{number}-{each}", 1, {"loss": 1.0})
+
+    threads = [Thread(target=keep, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read_scores(run)) == 30
