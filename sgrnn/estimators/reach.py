@@ -43,6 +43,8 @@ def require_attached(model: nn.Module, final_states: Sequence[State]) -> None:
     """
     attached = any(tensor.requires_grad for last in final_states for tensor in floating_leaves(last))
     if not attached and any(parameter.requires_grad for parameter in model.parameters()):
+        if not torch.is_grad_enabled():
+            raise ValueError("no graph is recorded: call backward outside of torch.no_grad() and inference_mode()")
         raise ValueError(_REMEDY)
 
 

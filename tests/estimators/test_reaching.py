@@ -119,16 +119,16 @@ def test_a_model_that_detaches_its_state_is_refused_where_something_is_injected(
 
 
 @pytest.mark.parametrize("make", [RTRL, partial(BPLambda, learning_rate=0.1)])
-def test_online_estimators_refuse_it_too_and_inputs_with_a_graph(
+def test_online_estimators_refuse_it_too_and_inputs_that_need_a_gradient(
     make: Callable[[nn.Module, Loss], GradientEstimator],
 ) -> None:
     model, core = Detaching("hidden and cell").double(), LSTM(SIZE, SIZE).double()
     with pytest.raises(ValueError, match="reaches none of its parameters"):
         make(model, squared_error).double().backward(make_whole(), make_state(model.lstm))
     span = make_span(4)
-    coded = Span(nn.Linear(SIZE, SIZE).double()(span.inputs), span.targets)
-    with pytest.raises(ValueError, match=r"inputs carry a graph.*put what computes them into the model"):
-        make(core, squared_error).double().backward(coded, make_state(core))
+    for inputs in (nn.Linear(SIZE, SIZE).double()(span.inputs), span.inputs.clone().requires_grad_()):
+        with pytest.raises(ValueError, match=r"inputs need a gradient.*put what computes them into the model"):
+            make(core, squared_error).double().backward(Span(inputs, span.targets), make_state(core))
 
 
 def test_a_model_whose_state_leads_to_nothing_that_learns_is_refused_also_later() -> None:
@@ -196,6 +196,14 @@ def test_a_loss_that_is_none_or_has_no_graph_is_refused(kind: str) -> None:
         detached.backward(span, state)
     with pytest.raises(ValueError, match=message), torch.no_grad():
         make(kind, core, squared_error).backward(span, state)
+
+
+def test_where_no_graph_is_recorded_the_model_is_not_blamed() -> None:
+    core, span = LSTM(SIZE, SIZE).double(), make_span(STEPS)
+    for estimator in (TruncatedBPTT(core, squared_error, 6, every=4), RTRL(core, squared_error)):
+        for off in (torch.no_grad(), torch.inference_mode()):
+            with off, pytest.raises(ValueError, match=r"^no graph is recorded: call backward outside of torch.no_grad"):
+                estimator.backward(span.slice(0, 4), make_state(core))
 
 
 def test_a_model_that_is_held_fixed_under_a_head_that_learns_needs_no_reach() -> None:

@@ -328,15 +328,6 @@ def test_what_the_state_depends_on_must_be_in_its_precision() -> None:
                 estimator(OfTwo(kind), squared_error).backward(make_span(STEPS), torch.zeros(1, ROWS, SIZE).double())
 
 
-def test_inputs_that_need_a_gradient_are_refused() -> None:
-    """It would be that of one step alone, of a leaf as of what a graph computes."""
-    for scale in (1, 2):
-        span = make_span(STEPS)
-        span = replace(span, inputs=span.inputs.requires_grad_() * scale if scale > 1 else span.inputs.requires_grad_())
-        with pytest.raises(ValueError, match=r"^inputs need a gradient, .* detach them$"):
-            RTRL(make_core("GRU-1"), squared_error).backward(span, torch.zeros(1, ROWS, SIZE).double())
-
-
 def test_a_loss_that_averages_or_reaches_past_the_outputs_is_refused() -> None:
     class Leaking(nn.Module):
         def __init__(self) -> None:

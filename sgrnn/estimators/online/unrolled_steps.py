@@ -90,7 +90,7 @@ def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
 
     Raises:
         ValueError: the model drops activations out, takes batch statistics, holds a recurrent module that is
-            bidirectional or reads the batch first, or cuts its own state off, or the inputs carry a graph.
+            bidirectional or reads the batch first, or cuts its own state off, or the inputs need a gradient.
     """
     _refuse_unfit(model)
     require_fit(model, span, state)
