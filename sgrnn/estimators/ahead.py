@@ -142,8 +142,10 @@ def forward_and_back(model: nn.Module, loss: Loss, span: Span, future: Span, sta
 
     A penalty on outputs weighs as in the span: as if the next one were as long.
     """
+    of_loss = getattr(loss, "__self__", loss)  # a method's module; a function holds none that could be found
+    head = of_loss if isinstance(of_loss, nn.Module) else nn.Module()
     # What the next span draws at random, and what it makes of statistics, stays what it was.
-    with forked_random(future.device), kept_buffers(model):
+    with forked_random(future.device), kept_buffers(model), kept_buffers(head):
         with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
             outputs, _ = Caller(model)(future.inputs, state)
         outputs = cut(outputs)

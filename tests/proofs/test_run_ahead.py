@@ -16,7 +16,7 @@ from output_gradients import (
     make_data,
 )
 from tolerances import assert_identical
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
 from sgrnn.cores.dropout import Dropout
@@ -138,3 +138,22 @@ def test_running_ahead_needs_no_gradient_and_leaves_none() -> None:
     assert ahead is not None
     assert ahead.any()
     assert not any(gradient.any() for gradient in gradients(model).values())
+
+
+def test_statistics_of_a_head_in_the_loss_are_of_the_span_alone() -> None:
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(SIZE)
+
+        def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            return (self.norm(outputs.flatten(0, 1)).view_as(outputs) - targets).square().sum(-1)
+
+        loss = forward
+
+    for is_module in (True, False):
+        core, head = LSTM(SIZE, SIZE), Head()
+        steps, later = torch.randn(4, ROWS, SIZE), torch.randn(8, ROWS, SIZE)
+        span = Span(steps, steps, future=Span(later, later))
+        SyntheticGradients(core, head if is_module else head.loss, 2).backward(span, make_state(core))
+        assert dict(head.named_buffers())["norm.num_batches_tracked"] == 1
