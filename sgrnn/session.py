@@ -179,10 +179,8 @@ def _watch(
             model = loop.train(run, problem, report, lambda: stop() or console.is_lost, ranks)
         except loop.Interrupted:
             said = f"stopped and saved; go on with: {again}"
-            if console.is_lost:
-                print(f"nobody reads standard output any more: {said}", file=sys.stderr)
-            elif ranks.leads:
-                console.print(said)
+            if ranks.leads:
+                console.print_last(said)
             raise loop.Interrupted(said) from None
         except Diverged:
             if ranks.leads:  # the others have seen the same

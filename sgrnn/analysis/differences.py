@@ -116,10 +116,9 @@ def _parted(split: str, name: str, one: _Scores, other: _Scores) -> str:
     if one.error is not None and other.error is not None:
         error = sqrt(one.error**2 + other.error**2)
         apart += f" ± {form.format(error)}"
-        better = (gain > 0) == (name in _HIGHER)
-        verdict = " (more than chance: " + ("better" if better else "worse") + ")"
-        if abs(gain) <= 2 * error or not error:
-            verdict = " (no more than chance)" if error else ""
+        if error:  # else the seeds agree to the last digit, which tells nothing of other seeds
+            better = "better" if (gain > 0) == (name in _HIGHER) else "worse"
+            verdict = " (no more than chance)" if abs(gain) <= 2 * error else f" (more than chance: {better})"
     way = "higher" if gain > 0 else "lower"
     return f"{split} {_WORDS.get(name, name)} {one.text(form)} against {other.text(form)}, {apart} {way}{verdict}"
 

@@ -76,7 +76,11 @@ def sweep(
     opened = Sweep(folder, load, tried, prune=prune)
     console = PlainConsole(soft_wrap=True)
     keep_freed_memory()
-    with stop_requested() as stop:
+    with stop_requested() as asked:
+
+        def stop() -> bool:
+            return asked() or console.is_lost
+
         while not stop():
             with opened.take(trials) as trial:
                 if trial is None:
@@ -96,7 +100,7 @@ def sweep(
         options = ["--space", str(space), "--study", str(folder), "--trials", str(trials)]
         options += [] if prune else ["--no-prune"]
         options += ["--data", str(data)] if data else []
-        console.print(f"stopped; go on with: {shlex.join(['sgrnn', 'sweep', recipe, *options, *context.args])}")
+        console.print_last(f"stopped; go on with: {shlex.join(['sgrnn', 'sweep', recipe, *options, *context.args])}")
         raise typer.Exit(130)
 
 

@@ -1,7 +1,7 @@
 """Base class and field types of the sections of a recipe."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,13 +21,17 @@ class Section(BaseModel):
     @classmethod
     def _refuse_true_for_one(cls, values: Any) -> Any:
         given = values.items() if isinstance(values, Mapping) else ()
+        fields = cls.model_fields
         wrong = [
-            f"{name} must be a number, got {value}"
-            for name, value in given
-            if isinstance(value, bool)
-            and name in cls.model_fields
-            and _takes_numbers(cls.model_fields[name].annotation)
-        ]
+            f"{name} must be {what}, got {value}"
+            for name, value in given if name in fields
+            for what, found, kinds in (
+                ("a number", [value], _kinds(fields[name].annotation)),
+                ("a list of numbers", value, _kinds(fields[name].annotation, listed=True)),
+            )
+            if isinstance(found, list | tuple) and any(isinstance(each, bool) for each in found)
+            and bool not in kinds and kinds & {int, float}
+        ]  # fmt: skip
         if wrong:
             raise ValueError("\n".join(wrong))
         return values
@@ -37,12 +41,11 @@ class Section(BaseModel):
         return self.model_dump(exclude={"kind", *others})
 
 
-def _takes_numbers(annotation: Any) -> bool:
-    """Return True where a field takes numbers, and neither true nor false."""
-    kinds, todo = set(), [annotation]
-    while todo:  # unions of types, and of such with bounds
-        kind = todo.pop()
-        parts = [part for part in get_args(kind) if not isinstance(part, str)]
-        kinds |= set() if parts else {kind}
-        todo += parts
-    return bool(kinds & {int, float}) and bool not in kinds
+def _kinds(annotation: Any, *, listed: bool = False) -> set[Any]:
+    """Return the types that a field takes, or that members of its lists have."""
+    if get_origin(annotation) in (list, tuple):
+        return set[Any]().union(*map(_kinds, get_args(annotation))) if listed else set()
+    parts = [part for part in get_args(annotation) if not isinstance(part, str)]  # of a union, or with its bounds
+    if parts:
+        return set[Any]().union(*(_kinds(part, listed=listed) for part in parts))
+    return set() if listed else {annotation}

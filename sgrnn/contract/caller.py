@@ -14,8 +14,9 @@ from sgrnn.contract.buffers import same_values
 from sgrnn.span import Steps
 from sgrnn.state import State, leaves, map_state, rebuilt
 
-# Models that were seen to leave what they are given as it is: once is enough, and costs nothing later.
-_write_nothing: WeakSet[nn.Module] = WeakSet()
+# Models that were seen to leave what they are given as it is, in training and in evaluation, where they may do other
+# things: once is enough, and costs nothing later.
+_write_nothing: dict[bool, WeakSet[nn.Module]] = {True: WeakSet(), False: WeakSet()}
 
 
 class Caller:
@@ -52,13 +53,14 @@ class Caller:
         before = leaves(state)
         self._counts = any(not tensor.is_floating_point() for tensor in before)
         given, kept = [*before, *leaves(inputs)], []
-        if self.model not in _write_nothing:
+        if self.model not in _write_nothing[self.model.training]:
             kept = [tensor.detach().clone() for tensor in given]
         try:
             returned = self.model(inputs, _own_counters(state) if self._counts else state)
         except (RuntimeError, ValueError) as error:
             if "leaf Variable that requires grad" in str(error):
-                raise ValueError(_in_place()) from error
+                in_state = not any(tensor.requires_grad for tensor in leaves(inputs))
+                raise ValueError(_in_place() if in_state else _into_inputs("inputs or the state")) from error
             if (misfit := misfit_behind(error, self.model, inputs, before)) is not None:
                 raise ValueError(misfit) from error
             raise
@@ -68,7 +70,7 @@ class Caller:
         for place, pair in enumerate(zip(given, kept, strict=False)):  # nothing is kept of a model that is known
             if not same_values(*pair):
                 raise ValueError(_in_place() if place < len(before) else _into_inputs())
-        _write_nothing.add(self.model)
+        _write_nothing[self.model.training].add(self.model)
         _require_outputs(outputs, inputs)
         after = arranged_like(after, state)
         _require_same_shape(before, leaves(after))
@@ -165,9 +167,9 @@ def _in_place() -> str:
     )
 
 
-def _into_inputs() -> str:
+def _into_inputs(what: str = "inputs") -> str:
     return (
-        "the model writes into the inputs that it is given, which may be read again: clone them before writing "
+        f"the model writes into the {what} that it is given, which may be read again: clone them before writing "
         "(inputs = inputs.clone())"
     )
 

@@ -47,11 +47,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be written, or names a folder, a device or a pipe.
     """
-    path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder, expected the name of a file", str(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "is a device or a pipe, expected the name of a file", str(path))
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:

@@ -82,15 +82,16 @@ def measure_bias(
                 with copied_interfaces(model):  # anew: they stand still as well
                     state = estimator.backward(span, state).state
                 for name, gradient in _gradients(parameters).items():
-                    square[name] += float(gradient.double().square().sum())
-                    mean[name] += gradient * (span.size / whole.size)
+                    share = span.size / whole.size
+                    square[name] += share * float(gradient.double().square().sum())
+                    mean[name] += share * gradient
             contenders[0].add(group, _difference(mean, long))
     weights = torch.tensor(counts, dtype=torch.float64)
     grams = [_grams(reference.values, each.values, weights) for each in contenders]
     updates = sum(map(len, joined))  # without the spans that were left over
     everything = torch.ones(groups, dtype=torch.bool)
     noise = [
-        square[name] / updates - _norm_of_mean(grams[0][name], everything) for name in parameters
+        square[name] / len(joined) - _norm_of_mean(grams[0][name], everything) for name in parameters
     ]  # of the estimator, whose mean gradient is r + d
     names = list(parameters)
 

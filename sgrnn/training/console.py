@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import final
 
 from rich.console import Console
@@ -28,4 +29,13 @@ class PlainConsole(Console):
     def on_broken_pipe(self) -> None:
         """Print no more, and leave what stands in the stream's buffer to nobody; rich would end the process."""
         self.quiet = self.is_lost = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with open(os.devnull, "wb") as nobody:
+            os.dup2(nobody.fileno(), sys.stdout.fileno())
+
+    def print_last(self, text: str) -> None:
+        """Print how a command that was stopped goes on, where nobody reads the console on standard error."""
+        if not self.is_lost:
+            self.print(text)
+        with suppress(OSError):  # nobody may read that either
+            if self.is_lost:
+                print(f"nobody reads standard output any more: {text}", file=sys.stderr)

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 from sgrnn.data.atomic import remedy
 from sgrnn.errors import InputError
 
+_PATIENCE = 10.0  # seconds: what is written under such a lock is small
 _GLANCE = 0.2  # seconds that the lock is waited for, which `is_locked` holds for an instant
 
 
@@ -43,10 +44,17 @@ def waited_for(path: Path) -> Iterator[None]:
         path: of the file that the lock is; made where there is none.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written, or others do not let go of it.
     """
-    with FileLock(path):
+    lock = FileLock(path, timeout=_PATIENCE, mode=0o666)  # for all who may write to the folder
+    try:
+        lock.acquire()
+    except NotImplementedError as error:  # a file system without locks
+        raise OSError(f"cannot lock {path}: {error}") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def is_locked(folder: Path) -> bool:

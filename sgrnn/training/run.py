@@ -13,6 +13,7 @@ RUN/
     checkpoints/       the latest and the best
     curves.png         learning curves, drawn anew at evaluations
     lock               held while a process trains in it
+    scores.lock        held while one writes scores.json
 """
 
 import json

@@ -93,4 +93,7 @@ def test_runs_of_one_seed_are_one_and_tell_no_spread(tmp_path: Path) -> None:
     )
     other = scored(tmp_path, 1, 0.6, kind="synthetic"), scored(tmp_path, 1, 0.7, kind="truncated")
     (text,) = differences([*runs, *other])
+    values = (("synthetic", 0.5), ("truncated", 0.75))
+    alike = [scored(tmp_path / "alike", seed, value, kind=kind) for kind, value in values for seed in (0, 1)]
+    assert differences(alike)[0].endswith("50.00% ± 0.00% against 75.00% ± 0.00%, 25.00% ± 0.00% lower")
     assert " 55.00% ± 5.00% against 72.50% ± 2.50%, " in text, "the mean over seeds, and not over runs"

@@ -11,6 +11,7 @@ from shutil import rmtree
 import pytest
 import torch
 
+from sgrnn.training import room
 from sgrnn.training.checkpoints import latest_checkpoint
 
 from .commands import Commands, records_of, table_in
@@ -113,7 +114,6 @@ UNFIT = (
         ("--data.valid=unseen.txt", r"text valid holds the character 'é' \(U\+00E9\) in line 1, not among the 10"),
         ("--training.batch_size=40", r"text train is too short: its 208 tokens make 40 rows of 5 steps, fewer"),
         ("--sample.prompt=Zoe", r"the prompt holds the character 'Z' \(U\+005A\) in line 1, not among the 10 of the"),
-        ("--model.hidden_size=300000", r"the model has \d+,.* parameters, .* GiB, more than the memory of"),
         ("--model.hidden_size=1000000000000", r"the model cannot be built, its sizes are too large: .*model\.hidd"),
         (f"--model.embedding_size={10**22}", r"the model cannot be built, its sizes are too large: "),
         ("--training.threads=99999999999", r"training\.threads must be less than or equal to 1024, got 99999999999"),
@@ -131,6 +131,16 @@ def test_what_cannot_be_trained_on_is_refused_before_a_folder_is_made(sgrnn: Com
     for override, expected in UNFIT:
         assert re.search(expected, sgrnn.refused("train", "tiny.yaml", "--run", "mine", override))
         assert not Path("mine").exists()
+
+
+def test_a_model_larger_than_memory_is_refused(sgrnn: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_memory", lambda: 1 << 20)
+    message = sgrnn.refused("train", "tiny.yaml", "--run", "mine", "--model.hidden_size=300")
+    assert re.match(
+        r"the model has \d{3},\d{3} parameters, 0 GiB, more than the memory of this machine, 0 GiB: ", message
+    )
+    assert not Path("mine").exists()
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=1")
 
 
 def test_words_without_blanks_are_named_where_they_make_a_text_too_short(sgrnn: Commands) -> None:

@@ -107,6 +107,7 @@ trainin: {epochs: 1}
         ("window: 5", "window: 5, source: {kind: random, probability: 2}", "gradient.source.probability must be less"),
         (f"kind: synthetic, window: 5, synthesizer: {SYNTHESIZER}", "kind: bp_lambda", "gradient.learning_rate is"),
         ("epochs: 1", "epochs: true", "training.epochs must be a number, got True"),
+        ("kind: sgd", "kind: adam, betas: [true, 0.9]", "optimizer.betas must be a list of numbers, got [True, 0.9]"),
         ("epochs: 1", "epochs: 1, clip: no, patience: true", "training.patience must be a number, got True"),
         ("epochs: 1", f"epochs: 1, seed: {2**63}", "training.seed must be less than 9223372036854775808"),
         ("epochs: 1", "epochs: 1, output_precision: float16", "training.output_precision must be 'float32' or 'bfloat"),

@@ -208,10 +208,8 @@ def test_paths_of_texts_are_relative_to_the_recipe_and_of_overrides_to_here(
 
 def test_a_path_that_leads_nowhere_is_refused_with_its_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "loop").symlink_to("loop")
-    for path in ('"a\\0b"', "loop"):
-        with pytest.raises(InputError, match=r"^data\.train must be the path of a file, got '"):
-            parse_recipe(TEXT.replace("python-docs", f"text, train: {path}"), "mine.yaml", tmp_path)
+    with pytest.raises(InputError, match=r"^data\.train must be the path of a file, got 'a\\x00b'"):
+        parse_recipe(TEXT.replace("python-docs", 'text, train: "a\\0b"'), "mine.yaml", tmp_path)
 
 
 def test_a_section_that_may_be_null_is_begun_and_left_out_by_overrides() -> None:

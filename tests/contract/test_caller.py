@@ -1,6 +1,7 @@
 """Models hand back outputs and a state, and leave the state that they are given alone, or are refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -118,12 +119,54 @@ class IntoInputs(nn.Module):
         return self.rnn(inputs.mul_(0.5), state)
 
 
+class Dropping(IntoInputs):
+    """Drops its inputs out where they lie, in training."""
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rnn(nn.functional.dropout(inputs, 0.5, self.training, inplace=True), state)
+
+
+INTO_INPUTS = r"writes into the inputs (or the state )?that it is given.*clone them before"
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_inputs_that_are_written_in_place_are_refused(name: str) -> None:
     """Where windows run as one batch after they ran in order, they would be scaled twice, and nobody told."""
     estimator = make_estimator(name, IntoInputs().double())
-    with pytest.raises(ValueError, match=r"writes into the inputs that it is given.*clone them before"):
+    with pytest.raises(ValueError, match=INTO_INPUTS):
         estimator.backward(make_whole(), torch.ones(1, ROWS, SIZE).double())
+
+
+def test_a_call_in_evaluation_or_on_zeros_does_not_vouch_for_those_in_training() -> None:
+    span, state = make_whole(), torch.ones(1, ROWS, SIZE).double()
+    with pytest.raises(ValueError, match=INTO_INPUTS):  # its synthesizer's sizes are found by running it on zeros
+        SyntheticGradients(IntoInputs().double(), squared_error, 2, parallel=True).backward(span, state)
+    core = Dropping().double().eval()
+    BPTT(core, squared_error).backward(span, state)
+    with pytest.raises(ValueError, match=INTO_INPUTS):
+        BPTT(core.train(), squared_error).backward(span, state)
+    needed = replace(span, inputs=span.inputs.clone().requires_grad_())
+    with pytest.raises(ValueError, match=INTO_INPUTS):  # in autograd's own words a leaf
+        BPTT(IntoInputs().double(), squared_error).backward(needed, state)
+
+
+class OfComplex(IntoInputs):
+    """Reads complex numbers."""
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rnn(torch.view_as_real(inputs)[..., 1], state)
+
+
+@pytest.mark.parametrize("name", ["full", "truncated, one batch", "checkpointed"])
+def test_gradients_reach_what_computes_complex_inputs(name: str) -> None:
+    weight, state = torch.ones(SIZE).double().requires_grad_(), torch.ones(1, ROWS, SIZE).double()
+    span = replace(make_whole(), future=None)
+    of_complex = OfComplex().double()
+    inputs = torch.complex(span.inputs, span.inputs * weight)
+    make_estimator(name, of_complex).backward(replace(span, inputs=inputs), state)
+    found, weight.grad = weight.grad, None
+    make_estimator(name, of_complex.rnn).backward(replace(span, inputs=span.inputs * weight), state)
+    assert_close(found, weight.grad)
 
 
 class ComplexOutputs(nn.Module):

@@ -153,10 +153,13 @@ def test_a_link_leads_to_the_file_and_what_is_none_is_refused_and_stays(tmp_path
         assert (tmp_path / "file").read_bytes() == content
     assert (tmp_path / "link").is_symlink()
     os.mkfifo(tmp_path / "pipe")
-    for path, expected in ((tmp_path / "pipe", "a device or a pipe"), (Path(os.devnull), "a device or a pipe")):
-        with pytest.raises(OSError, match=f"is {expected}, expected the name of a file"), atomic_write(path):
+    ends = os.pipe()
+    for path in (tmp_path / "pipe", Path(os.devnull), Path(f"/dev/fd/{ends[1]}")):
+        with pytest.raises(OSError, match="is a device or a pipe, expected the name of a file"), atomic_write(path):
             pass
         assert not path.is_file()
+    for end in ends:
+        os.close(end)
 
 
 def test_on_windows_files_are_flushed_as_written_and_folders_not_at_all(
