@@ -46,7 +46,9 @@ def waited_for(path: Path) -> Iterator[None]:
     Raises:
         OSError: it cannot be written, or others do not let go of it.
     """
-    lock = FileLock(path, timeout=_PATIENCE, mode=0o666)  # for all who may write to the folder
+    if not path.exists():
+        path.touch()  # with the mode that the umask gives, which the lock would set by itself
+    lock = FileLock(path, timeout=_PATIENCE, mode=path.stat().st_mode & 0o777)
     try:
         lock.acquire()
     except NotImplementedError as error:  # a file system without locks
