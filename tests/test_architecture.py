@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sgrnn"
 LAYERS = [
-    ["lazy", "errors", "state", "all_reduce", "span", "sequences", "readings", "muon"],
+    ["lazy", "errors", "state", "all_reduce", "span", "sequences", "readings", "muon", "orthogonalized"],
     ["contract"],
     ["synthesizers"],
     ["cores"],

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import sgrnn
+from sgrnn import orthogonalized as orthogonalized_module
+from sgrnn.orthogonalized import orthogonalized
 
 RATE = 1e-2
 
@@ -25,14 +27,14 @@ def model_of(core: nn.Module) -> nn.Module:
 def fill_gradients(model: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter)
 
 
 def values(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
-def orthogonalized(matrix: Tensor) -> Tensor:
+def polar_factor(matrix: Tensor) -> Tensor:
     """The polar factor, that is the matrix with all singular values 1."""
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     return left @ right
@@ -62,7 +64,7 @@ def test_a_step_is_the_orthogonalized_momentum_of_recurrent_weights_and_that_of_
             # The iteration leaves singular values between 0.7 and 1.2, directions all but as they are.
             spread = torch.linalg.svdvals(step)
             assert 0.6 < spread.min() <= spread.max() < 1.3
-            expected = orthogonalized(gradient.lerp(momentum[name], 0.9))
+            expected = polar_factor(gradient.lerp(momentum[name], 0.9))
             assert torch.cosine_similarity(step.flatten(), expected.flatten(), dim=0) > 0.97
 
 
@@ -171,3 +173,59 @@ def test_what_it_cannot_train_is_refused() -> None:
         optimizer.load_state_dict(torch.optim.Adam(nn.LSTM(3, 4).parameters()).state_dict())
     with pytest.raises(ValueError, match="earning rate"):
         sgrnn.Muon(nn.LSTM(3, 4), -1.0)
+
+
+@pytest.mark.parametrize("shape", [(64, 16), (16, 64), (24, 24)])
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_iterating_on_the_square_is_iterating_on_the_matrix(shape: tuple[int, int], steps: int) -> None:
+    torch.manual_seed(0)
+    spread = torch.logspace(0, -6, shape[1], dtype=torch.float64)  # directions of a millionth of the largest, too
+    matrix = torch.randn(shape, dtype=torch.float64) * spread
+    expected = matrix / matrix.norm()
+    for _ in range(steps):
+        square = expected @ expected.T
+        expected = 3.4445 * expected - 4.7750 * square @ expected + 2.0315 * square @ square @ expected
+    for precision, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-3)):
+        found = orthogonalized(matrix.to(precision), (3.4445, -4.7750, 2.0315), steps)
+        assert found.dtype == precision
+        assert float((found - expected).norm() / expected.norm()) < tolerance
+
+
+def test_steps_are_those_of_torch_which_makes_them_where_there_are_matrix_units(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: dict[bool, dict[str, Tensor]] = {}
+    for units in (False, True):
+        monkeypatch.setattr(orthogonalized_module, "_multiplies_bfloat16", lambda device, units=units: units)
+        model = model_of(nn.LSTM(8, 8))
+        optimizer, theirs = sgrnn.Muon(model, RATE, weight_decay=0.1), copy.deepcopy(model)
+        torchs = torch.optim.Muon(
+            [theirs.get_parameter(f"core.weight_{kind}_l0") for kind in ("ih", "hh")],
+            RATE,
+            0.1,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        before = values(model)
+        for seed in range(4):
+            for each in (model, theirs):
+                fill_gradients(each, seed)
+            optimizer.step()
+            torchs.step()
+        for name in ("core.weight_ih_l0", "core.weight_hh_l0"):
+            found, expected = (values(each)[name].float() - before[name].float() for each in (model, theirs))
+            torch.testing.assert_close(found, expected, rtol=0, atol=0 if units else 0.03 * float(expected.abs().max()))
+        steps[units] = values(model)
+    assert not torch.equal(steps[True]["core.weight_hh_l0"], steps[False]["core.weight_hh_l0"])
+
+
+def test_a_model_in_bfloat16_takes_the_steps_of_its_gradients_in_float32() -> None:
+    matrix = torch.randn(16, 8).bfloat16()
+    found = orthogonalized(matrix, (3.4445, -4.7750, 2.0315), 5)
+    assert torch.equal(found, orthogonalized(matrix.float(), (3.4445, -4.7750, 2.0315), 5))
+    core = nn.LSTM(8, 8).bfloat16()
+    before = values(core)
+    optimizer = sgrnn.Muon(core, RATE)
+    fill_gradients(core, 0)
+    optimizer.step()
+    assert all(value.dtype == torch.bfloat16 for value in values(core).values())
+    assert not torch.equal(values(core)["weight_hh_l0"], before["weight_hh_l0"])
