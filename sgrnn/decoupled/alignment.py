@@ -51,7 +51,7 @@ class FeedbackAlignment(Feedback):
         gradient, self._at_layer = self._at_layer, None
         if gradient is None and exchange.arrived is not None:
             raise ValueError("a copy of FeedbackAlignment watches no receiver unless that is copied with it")
-        return None if gradient is None else gradient @ self.weight
+        return None if gradient is None else gradient @ self.weight.to(gradient)
 
 
 @final
@@ -75,7 +75,8 @@ class DirectFeedbackAlignment(Feedback):
     def reply(self, exchange: Exchange) -> Tensor | None:
         """Return e B; see `Feedback.reply`."""
         assert exchange.error is not None, "the outputs are known"
-        return (exchange.error.flatten(1) @ self.weight).view_as(exchange.message)
+        error = exchange.error.flatten(1)
+        return (error @ self.weight.to(error)).view_as(exchange.message)
 
 
 @final

@@ -41,8 +41,8 @@ class Chain(nn.Module):
 
     Raises:
         TypeError: `modules` or `feedback` hold something else.
-        ValueError: these are too few or too many, a module has no parameters, p is out of range, or below 1 for
-            feedback that waits for its receiver.
+        ValueError: these are too few or too many, a module has no parameters or the loss some, p is out of range, or
+            below 1 for feedback that waits for its receiver.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Chain(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        require_chain(modules, feedback, input_synthesizers)
+        require_chain(modules, loss, feedback, input_synthesizers)
         require_probability(update_probability, feedback)
         self.network = nn.Sequential(*modules)
         self.feedback = nn.ModuleList(feedback)
@@ -86,7 +86,8 @@ class Chain(nn.Module):
             the mean loss before the update, a detached scalar.
 
         Raises:
-            ValueError: a module cannot read what is sent to it, or the loss is not one number per row.
+            ValueError: a module cannot read what is sent to it, the loss is not one number per row, or no graph is
+                recorded.
         """
         turns = torch.rand(len(self.network), generator=self._generator) < self.update_probability
         loss = backpropagate(
@@ -109,9 +110,12 @@ def _made(make: MakeOptimizer, module: nn.Module) -> Optimizer | None:
 
 
 def require_chain(
-    modules: Sequence[nn.Module], feedback: Sequence[Feedback], input_synthesizers: Sequence[nn.Module] | None
+    modules: Sequence[nn.Module],
+    loss: Loss,
+    feedback: Sequence[Feedback],
+    input_synthesizers: Sequence[nn.Module] | None,
 ) -> None:
-    """Refuse modules and feedback that make no chain.
+    """Refuse modules, loss and feedback that make no chain.
 
     Raises:
         TypeError, ValueError: as `Chain`.
@@ -129,6 +133,8 @@ def require_chain(
     for number, one in enumerate(feedback):
         if not isinstance(one, Feedback):
             raise TypeError(f"feedback.{number} must be a Feedback, got a {type(one).__name__}")
+    if isinstance(loss, nn.Module) and list(loss.parameters()):
+        raise ValueError("loss must have no parameters, which nothing would train: put them into the last module")
     interfaces = len(modules) - 1
     if len(feedback) != interfaces:
         raise ValueError(f"feedback must be one for each of the {interfaces} interfaces, got {len(feedback)}")

@@ -45,7 +45,7 @@ class DecoupledGradients(GradientEstimator):
     ) -> None:
         super().__init__(model, model.loss)
         modules = modules_of(model)
-        require_chain(modules, feedback, input_synthesizers)
+        require_chain(modules, model.task_loss, feedback, input_synthesizers)
         require_probability(update_probability, feedback)
         self.feedback = nn.ModuleList(feedback)
         self.input_synthesizers = None if input_synthesizers is None else nn.ModuleList(input_synthesizers)

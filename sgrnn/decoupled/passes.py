@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.decoupled.feedback import Exchange, Feedback
+from sgrnn.estimators.reach import require_graph
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (rows, ...) and targets (rows, ...) to one number per row, (rows,)."""
@@ -40,15 +41,14 @@ def backpropagate(
         the mean loss, a detached scalar.
 
     Raises:
-        ValueError: a module cannot read what is sent to it, or the loss is not one number per row.
+        ValueError: a module cannot read what is sent to it, the loss is not one number per row, or no graph is
+            recorded.
     """
+    require_graph("train_step")
     modules, feedback = list(modules), [one for one in feedback if isinstance(one, Feedback)]
     received, sent = _forwards(modules, inputs, None if input_synthesizers is None else list(input_synthesizers))
     outputs = sent[-1].detach().requires_grad_()
-    losses = loss(outputs, targets)
-    if losses.shape != targets.shape[:1]:
-        raise ValueError(f"loss must give one number per row, ({len(targets)},), got {tuple(losses.shape)}")
-    mean = losses.mean()
+    mean = mean_loss(loss, outputs, targets)
     (error,) = torch.autograd.grad(mean, outputs)
     exchanges = [
         Exchange(message.detach(), targets, leaf, answer, error, last=answer is sent[-1])
@@ -79,20 +79,52 @@ def _forwards(
         if number:
             message = sent[-1].detach()
             if input_synthesizers is not None:
-                predicted = input_synthesizers[number - 1](inputs)
-                if predicted.numel() != message.numel():
-                    raise ValueError(
-                        f"input_synthesizers.{number - 1} must predict what modules.{number} is sent, "
-                        f"{tuple(message.shape)}, got {tuple(predicted.shape)}"
-                    )
-                predicted = predicted.view_as(message)
-                (predicted - message).square().mean().backward()
+                predicted = predicted_message(input_synthesizers[number - 1](inputs), message, number)
                 message = predicted.detach()
             received.append(message.requires_grad_())
         try:
-            sent.append(module(received[-1]))
+            sent.append(module(received[-1].clone()))  # which it may write into
         except RuntimeError as error:
             raise ValueError(
                 f"modules.{number} must read what is sent to it, {tuple(received[-1].shape)}, and does not: {error}"
             ) from error
     return received, sent
+
+
+def predicted_message(predicted: Tensor, message: Tensor, number: int) -> Tensor:
+    """Return an input synthesizer's prediction in the shape of the message that came, from which it has learned.
+
+    Args:
+        predicted: what the module of this number will be sent, with the synthesizer's graph.
+        message: (rows, ...) what it was sent.
+        number: of the module, from 0.
+
+    Raises:
+        ValueError: the prediction is of another size.
+    """
+    if predicted.numel() != message.numel():
+        raise ValueError(
+            f"input_synthesizers.{number - 1} must predict what modules.{number} is sent, {tuple(message.shape)}, got "
+            f"{tuple(predicted.shape)}"
+        )
+    predicted = predicted.view_as(message)
+    if predicted.requires_grad:  # by a synthesizer that is not held fixed
+        (predicted - message).square().mean().backward()
+    return predicted
+
+
+def mean_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of the rows' losses, a scalar.
+
+    Args:
+        loss: of a copy of the outputs, which it may write into.
+        outputs: (rows, ...).
+        targets: (rows, ...).
+
+    Raises:
+        ValueError: the loss is not one number per row.
+    """
+    losses = loss(outputs.clone(), targets)
+    if losses.shape != targets.shape[:1]:
+        raise ValueError(f"loss must give one number per row, ({len(targets)},), got {tuple(losses.shape)}")
+    return losses.mean()

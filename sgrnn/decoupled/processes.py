@@ -11,6 +11,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
+from sgrnn.contract.modules import evaluating
 from sgrnn.decoupled.chain import Chain
 from sgrnn.decoupled.unit import Mail, Part, Unit
 from sgrnn.errors import ProcessLost, at_least
@@ -84,10 +85,10 @@ def train_in_processes(
     mail = [None, *(Mail(context.Queue(pending), context.Queue(pending)) for _ in chain.feedback), None]
     data = inputs.share_memory_(), targets.share_memory_()
     shares = torch.arange(len(chain.network)).tensor_split(processes)
-    workers = []
+    workers, parts = [], parts_of(chain, inputs)
     for share in shares:
         units = [
-            (number, parts_of(chain)[number], *data, batch_size, mail[number], mail[number + 1], pending, seed + number)
+            (number, parts[number], *data, batch_size, mail[number], mail[number + 1], pending, seed + number)
             for number in share.tolist()
         ]
         name = ", ".join(f"modules.{number}" for number in share.tolist())
@@ -104,12 +105,18 @@ def train_in_processes(
     return [Work(int(done), int(dropped), seconds) for done, dropped, seconds in counts.tolist()]
 
 
-def parts_of(chain: Chain) -> list[Part]:
-    """Return the modules of a chain, each with what is trained beside it."""
+def parts_of(chain: Chain, inputs: Tensor) -> list[Part]:
+    """Return the modules of a chain, each with what is trained beside it.
+
+    Args:
+        chain: the chain.
+        inputs: (n, ...) of it, which tell what its messages are like.
+    """
     last = len(chain.network) - 1
     parts = []
+    message = inputs[:1].clone()
     for number, module in enumerate(chain.network):
-        part = Part(module, chain.optimizers[number], update_probability=chain.update_probability)
+        part = Part(module, chain.optimizers[number], update_probability=chain.update_probability, number=number)
         if number < last:
             part.feedback = chain.feedback[number]  # pyright: ignore[reportAttributeAccessIssue]  (checked by Chain)
             part.feedback_optimizer = chain.feedback_optimizers[number]
@@ -118,6 +125,10 @@ def parts_of(chain: Chain) -> list[Part]:
         if number and chain.input_synthesizers is not None:
             part.input_synthesizer = chain.input_synthesizers[number - 1]
             part.input_optimizer = chain.input_optimizers[number - 1]
+            part.message_shape = tuple(message.shape[1:])
+        if chain.input_synthesizers is not None:
+            with torch.no_grad(), evaluating(module):
+                message = module(message)
         parts.append(part)
     return parts
 

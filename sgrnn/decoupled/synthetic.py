@@ -153,4 +153,4 @@ def label_features(targets: Tensor, classes: int | None) -> Tensor:
         )
     if not (int(targets.min()) >= 0 and int(targets.max()) < classes):
         raise ValueError(f"targets must be from 0 to {classes - 1}, got {int(targets.min())} to {int(targets.max())}")
-    return F.one_hot(targets, classes)
+    return F.one_hot(targets.long(), classes)

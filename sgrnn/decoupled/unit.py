@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sgrnn.decoupled.feedback import Exchange, Feedback
-from sgrnn.decoupled.passes import Loss
+from sgrnn.decoupled.passes import Loss, mean_loss, predicted_message
 
 
 @dataclass
@@ -23,8 +23,10 @@ class Part:
         module: the module, and `optimizer` that of its parameters.
         feedback: at the interface above it; None above the last module.
         input_synthesizer: predicts what the module will be sent; None to wait for that.
+        message_shape: of a row of what is predicted; None for the prediction's own.
         loss: of the last module.
         update_probability: of an update at a step.
+        number: of the module, from 0.
     """
 
     module: nn.Module
@@ -35,6 +37,8 @@ class Part:
     input_optimizer: Optimizer | None = None
     loss: Loss | None = None
     update_probability: float = 1.0
+    number: int = 0
+    message_shape: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -45,21 +49,23 @@ class Mail:
     down: "Queue[Any]"
 
 
-def send(queue: "Queue[Any]", letter: Any) -> bool:
-    """Put a letter into a queue, unless that is full; return whether it is sent."""
+def send(queue: "Queue[Any]", number: int, *tensors: Tensor) -> bool:
+    """Put numbered tensors into a queue, unless that is full; return whether they are sent."""
+    packed = [(tensor.dtype, tensor.contiguous().view(torch.uint8).numpy()) for tensor in tensors]
     try:
-        queue.put_nowait(pickle.dumps(letter))  # here, and not later by a thread of the queue's
+        queue.put_nowait(pickle.dumps((number, packed)))  # here, and not later by a thread of the queue's
     except Full:
         return False
     return True
 
 
-def receive(queue: "Queue[Any]") -> Any:
-    """Return the next letter of a queue, or None."""
+def receive(queue: "Queue[Any]") -> tuple[Any, ...] | None:
+    """Return the next letter of a queue, number and tensors, or None."""
     try:
-        return pickle.loads(queue.get_nowait())
+        number, packed = pickle.loads(queue.get_nowait())
     except Empty:
         return None
+    return number, *(torch.from_numpy(array).view(dtype) for dtype, array in packed)
 
 
 @final
@@ -105,13 +111,13 @@ class Unit:
             return learned
         turn = float(torch.rand((), generator=self._generator)) < self.part.update_probability
         received = self._read(rows, message)
-        answer = self.part.module(received)
+        answer = self.part.module(received.clone())  # which it may write into
         self._go_back(rows, answer, turn)
         if turn:
             step(self.part.optimizer)
             self.updates += 1
         if self.below is not None and number is not None and received.grad is not None:
-            send(self.below.down, (number, received.grad.numpy()))
+            send(self.below.down, number, received.grad)
         return True
 
     def _next(self) -> tuple[int | None, Tensor | None, Tensor | None]:
@@ -119,7 +125,7 @@ class Unit:
         letter = None if self.below is None else receive(self.below.up)
         if letter is not None:
             number, rows, message = letter
-            return number, torch.from_numpy(rows), torch.from_numpy(message)
+            return number, rows, message
         if self.below is not None and self.part.input_synthesizer is None:
             return None, None, None
         return None, torch.randint(len(self.inputs), (self.batch_size,), generator=self._generator), None
@@ -131,10 +137,10 @@ class Unit:
         if self.part.input_synthesizer is not None:
             predicted = self.part.input_synthesizer(self.inputs[rows])
             if message is not None:
-                predicted = predicted.view_as(message)
-                (predicted - message).square().mean().backward()
+                predicted = predicted_message(predicted, message, self.part.number)
                 step(self.part.input_optimizer)
-            message = predicted.detach()
+            shape = self.part.message_shape
+            message = (predicted if shape is None else predicted.view(len(rows), *shape)).detach()
         assert message is not None, "there is none to wait for"
         return message.requires_grad_()
 
@@ -143,20 +149,20 @@ class Unit:
         targets = self.targets[rows]
         if self.part.loss is not None:
             if turn:
-                self.part.loss(answer, targets).mean().backward()
+                mean_loss(self.part.loss, answer, targets).backward()
             return
         assert self.part.feedback is not None, "below the last module"
         assert self.above is not None, "below the last module"
         message = answer.detach()
         reply = self.part.feedback.reply(Exchange(message, targets, message, answer)) if turn else None
-        if send(self.above.up, (self._number, rows.numpy(), message.numpy())):
+        if send(self.above.up, self._number, rows, message):
             self._sent[self._number] = rows, message
             if len(self._sent) > self.pending:
                 self._sent.popitem(last=False)
         else:
             self.dropped += 1
         self._number += 1
-        if reply is not None:
+        if reply is not None and answer.requires_grad:  # not held fixed
             answer.backward(reply)
 
     def _learn_from_answers(self) -> bool:
@@ -168,7 +174,7 @@ class Unit:
             if rows is None or message is None or self.part.feedback is None:
                 continue
             leaf = message.clone().requires_grad_()
-            leaf.grad = torch.from_numpy(arrived)
+            leaf.grad = arrived
             self.part.feedback.learn(Exchange(message, self.targets[rows], leaf, message))
             step(self.part.feedback_optimizer)
             learned = True

@@ -43,9 +43,21 @@ def require_attached(model: nn.Module, final_states: Sequence[State]) -> None:
     """
     attached = any(tensor.requires_grad for last in final_states for tensor in floating_leaves(last))
     if not attached and any(parameter.requires_grad for parameter in model.parameters()):
-        if not torch.is_grad_enabled():
-            raise ValueError("no graph is recorded: call backward outside of torch.no_grad() and inference_mode()")
+        require_graph()
         raise ValueError(_REMEDY)
+
+
+def require_graph(called: str = "backward") -> None:
+    """Refuse to go backwards where no graph is recorded.
+
+    Args:
+        called: the method that is called there.
+
+    Raises:
+        ValueError: gradients are off.
+    """
+    if not torch.is_grad_enabled():
+        raise ValueError(f"no graph is recorded: call {called} outside of torch.no_grad() and inference_mode()")
 
 
 def injectable(windows: Windows) -> Tensor | None:

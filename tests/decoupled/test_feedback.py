@@ -19,7 +19,7 @@ from sgrnn.decoupled import (
     SyntheticFeedback,
 )
 from sgrnn.decoupled.passes import backpropagate
-from sgrnn.decoupled.synthetic import Told
+from sgrnn.decoupled.synthetic import Told, label_features
 
 
 def replies(feedback: Sequence[Any], modules: list[nn.Module], inputs: Tensor, targets: Tensor) -> list[Tensor]:
@@ -196,6 +196,21 @@ def test_hidden_layers_are_normalized_over_the_batch_and_the_sigmoid_is_of_every
     message, known = torch.randn(3, HIDDEN), torch.randn(3, 1)
     read = torch.cat([message, known, message.sigmoid(), known.sigmoid()], dim=1)
     torch.testing.assert_close(curved(message, known)[:, 0], read @ curved.last.weight.T + curved.last.bias)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32, torch.bool])
+def test_labels_may_be_of_any_type_of_whole_numbers(kind: torch.dtype) -> None:
+    labels = torch.tensor([1, 0, 1]).to(kind)
+    assert label_features(labels, 2).tolist() == [[0, 1], [1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("feedback", [FeedbackAlignment, DirectFeedbackAlignment])
+def test_fixed_weights_follow_the_precision_of_what_they_carry_back(feedback: type[Feedback]) -> None:
+    modules, (inputs, targets) = make_modules(2), make_data()
+    options: Any = (modules[1],) if feedback is FeedbackAlignment else (HIDDEN, CLASSES)
+    one = feedback(*options).float()
+    (reply,) = replies([one], modules, inputs, targets)
+    assert (reply.dtype, one.weight.dtype) == (torch.float64, torch.float32)
 
 
 def test_what_does_not_fit_is_refused_by_name() -> None:

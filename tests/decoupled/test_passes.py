@@ -110,6 +110,31 @@ def test_with_synthetic_inputs_a_module_reads_predictions_which_learn_from_what_
     torch.testing.assert_close(seen[-1].answer, modules[-1](read))
 
 
+def test_modules_and_loss_may_write_into_what_they_read() -> None:
+    def in_place(outputs: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(outputs.mul_(2), targets)
+
+    plain, (inputs, targets) = make_modules(3), make_data()
+    writing: list[nn.Module] = [
+        plain[0],
+        *(nn.Sequential(nn.Hardtanh(-0.5, 0.5, inplace=True), each) for each in plain[1:]),
+    ]
+    expected: list[nn.Module] = [plain[0], *(nn.Sequential(nn.Hardtanh(-0.5, 0.5), each) for each in plain[1:])]
+    cross_entropy(2 * messages_of(expected, inputs)[-1], targets).mean().backward()
+    wanted = taken(expected)
+    backpropagate(writing, in_place, [Backpropagation(), Backpropagation()], inputs, targets)
+    assert differ(taken(writing), wanted) < 1e-12
+
+
+def test_an_input_synthesizer_that_is_held_fixed_is_read_and_left_alone() -> None:
+    modules, (inputs, targets) = make_modules(2), make_data()
+    predictor = nn.Linear(INPUTS, HIDDEN).double().requires_grad_(False)
+    backpropagate(modules, cross_entropy, [NoFeedback()], inputs, targets, input_synthesizers=[predictor])
+    found = taken(modules[1:])
+    cross_entropy(modules[1](predictor(inputs)), targets).mean().backward()
+    assert differ(found, taken(modules[1:])) < 1e-12
+
+
 def test_what_does_not_fit_is_refused_by_name() -> None:
     modules, (inputs, targets) = make_modules(3), make_data()
     none: list[Feedback] = [NoFeedback(), NoFeedback()]
@@ -118,6 +143,8 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     narrow: list[nn.Module] = [nn.Linear(INPUTS, HIDDEN).double(), nn.Linear(INPUTS, 1).double()]
     with pytest.raises(ValueError, match=r"^input_synthesizers\.1 must predict what modules\.2 is sent, \(6, 4\), got"):
         backpropagate(modules, cross_entropy, none, inputs, targets, input_synthesizers=narrow)
+    with torch.no_grad(), pytest.raises(ValueError, match=r"^no graph is recorded: call train_step outside of"):
+        backpropagate(modules, cross_entropy, none, inputs, targets)
     modules[1] = nn.Linear(HIDDEN + 2, HIDDEN).double()
     with pytest.raises(ValueError, match=r"^modules\.1 must read what is sent to it, \(6, 4\), and does not: "):
         backpropagate(modules, cross_entropy, none, inputs, targets)

@@ -11,7 +11,15 @@ import torch
 from chains import CLASSES, HIDDEN, INPUTS, cross_entropy, make_modules
 from torch import Tensor, nn
 
-from sgrnn.decoupled import Backpropagation, Chain, Feedback, MessageSynthesizer, NoFeedback, SyntheticFeedback
+from sgrnn.decoupled import (
+    Backpropagation,
+    Chain,
+    Feedback,
+    MessageSynthesizer,
+    NoFeedback,
+    SyntheticFeedback,
+    convolutional,
+)
 from sgrnn.decoupled.processes import parts_of, train_in_processes
 from sgrnn.decoupled.unit import Mail, Unit
 from sgrnn.errors import ProcessLost
@@ -72,7 +80,7 @@ def make_units(chain: Chain, inputs: Tensor, targets: Tensor, pending: int = 4) 
     boxes: list[Any] = [None, *(Mail(Box(pending), Box(pending)) for _ in chain.feedback), None]  # pyright: ignore
     return [
         Unit(part, inputs, targets, 6, boxes[number], boxes[number + 1], pending, seed=number)
-        for number, part in enumerate(parts_of(chain))
+        for number, part in enumerate(parts_of(chain, inputs))
     ]
 
 
@@ -101,6 +109,44 @@ def test_a_unit_with_nothing_to_read_does_nothing_or_draws_a_batch_of_its_own() 
     assert (locked.updates, unlocked.updates) == (0, 1)
     assert unlocked.below is not None
     assert unlocked.below.down.letters == [], "nobody has asked"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_prediction_that_nothing_was_sent_for_has_the_shape_of_a_message() -> None:
+    inputs, labels = torch.randn(12, 16), torch.randint(CLASSES, (12,))
+    modules = convolutional(side=4, channels=2, layers=3, output_size=CLASSES)
+    before = modules[0].state_dict()
+    chain = Chain(
+        modules, cross_entropy, [NoFeedback(), NoFeedback()], input_synthesizers=[nn.Linear(16, 8), nn.Linear(16, 2)]
+    )
+    units = make_units(chain, inputs, labels)
+    torch.testing.assert_close(modules[0].state_dict(), before)
+    assert [unit.step() for unit in units[1:]] == [True, True]
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float64])
+def test_modules_write_into_messages_of_any_precision_and_may_be_held_fixed(precision: torch.dtype) -> None:
+    inputs, targets = make_rows()
+    lowest = nn.Linear(INPUTS, HIDDEN).requires_grad_(False)
+    modules = [lowest, nn.Sequential(nn.ReLU(inplace=True), nn.Linear(HIDDEN, CLASSES))]
+    predictor = nn.Linear(INPUTS, HIDDEN).requires_grad_(False)
+    for input_synthesizers in (None, [predictor]):
+        chain = Chain(modules, cross_entropy, [make_untrained()], input_synthesizers=input_synthesizers).to(precision)
+        units = make_units(chain, inputs.to(precision), targets)
+        before = {name: tensor.clone() for name, tensor in chain.state_dict().items()}
+        assert [unit.step() for unit in units] == [True, True]
+        assert units[0]._learn_from_answers()
+        moved = {name for name, tensor in chain.state_dict().items() if not torch.equal(tensor, before[name])}
+        assert {"network.1.1.weight", "feedback.0.interface.predictor.synthesizer.last.weight"} <= moved
+        assert not any(name.startswith(("network.0", "input_synthesizers")) for name in moved)
+
+
+def test_a_loss_of_other_shape_is_refused_in_its_process_too() -> None:
+    chain, (inputs, targets) = make_chain(2), make_rows()
+    chain.loss = lambda outputs, targets: cross_entropy(outputs, targets).unsqueeze(1)
+    lowest, last = make_units(chain, inputs, targets)
+    lowest.step()
+    with pytest.raises(ValueError, match=r"^loss must give one number per row, \(6,\), got \(6, 1\)$"):
+        last.step()
 
 
 def test_messages_that_pile_up_are_dropped_and_their_answers_not_waited_for() -> None:
