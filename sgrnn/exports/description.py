@@ -38,6 +38,9 @@ def describe(model: nn.Module) -> dict[str, Any]:
                 "them, as torch.nn.utils.parametrize.remove_parametrizations does"
             )
     if type(model) is LanguageModel:
+        for name, kind in (("embedding", nn.Embedding), ("output", nn.Linear | AdaptiveSoftmax)):
+            if not isinstance(part := getattr(model, name), kind):
+                raise InputError(f"a model with an {name} of its own cannot be exported, got a {type(part).__name__}")
         return {
             "model": "language",
             "vocabulary_size": model.embedding.num_embeddings,

@@ -5,19 +5,21 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from sgrnn.cores import HierarchicalCore
+from sgrnn.errors import InputError
 from sgrnn.exports.description import rebuilt, state_names
 from sgrnn.exports.layers import Cell, Operator, Scan, filled, replace_layers
 from sgrnn.models.language_model import LanguageModel
-from sgrnn.state import leaves
+from sgrnn.state import State, leaves
 
 _STEPS, _ROWS = 3, 2  # of the example that is traced; the graphs hold for any
+_CHECKED = 32  # steps that are run beside the model that is exported
 
 
 @final
@@ -45,17 +47,30 @@ class Graph(nn.Module):
         text, state = isinstance(self.model, LanguageModel), state_names(self.model.core)
         self.input_names = ["tokens" if text else "inputs", *state]
         self.output_names = ["logits" if text else "answers", *(f"next_{name}" for name in state)]
+        self._require_same(model)
 
     def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Read inputs (time, batch, ...) from a state, and return predictions and the state after them."""
-        outputs, after = self.model(inputs, filled(self.like, state))
-        model = self.model
-        return (model.logits(outputs) if isinstance(model, LanguageModel) else model.predict(outputs), *leaves(after))
+        return _run(self.model, inputs, filled(self.like, state))
+
+    @torch.no_grad()
+    def _require_same(self, model: nn.Module) -> None:
+        """Refuse a model that computes something else than one of its description and parameters."""
+        inputs, state = self.draw(_CHECKED, _ROWS), self.initial_state(_ROWS)
+        own = copy.deepcopy(model).to("cpu", torch.float32).eval()
+        for name, wanted, found in zip(
+            self.output_names, _run(own, inputs, filled(self.like, state)), self(inputs, *state), strict=True
+        ):
+            if not torch.allclose(wanted, found, rtol=1e-4, atol=1e-4):
+                raise InputError(
+                    "a model with parts of somebody else's class or settings cannot be exported, got "
+                    f"{name} other than those of its sizes and parameters: use torch.onnx or torch.export on it"
+                )
 
     @property
     def has_operators(self) -> bool:
         """True where ONNX has an operator for all steps of a layer: in a core without levels."""
-        return not isinstance(self.model.core, HierarchicalCore)
+        return not any(isinstance(part, HierarchicalCore) for part in self.model.core.modules())
 
     def draw(self, steps: int, rows: int) -> Tensor:
         """Draw inputs that a model of these sizes can read, from torch's generator."""
@@ -66,6 +81,12 @@ class Graph(nn.Module):
     def initial_state(self, rows: int) -> list[Tensor]:
         """Return the tensors of the state in which sequences begin."""
         return leaves(self.model.initial_state(rows))
+
+
+def _run(model: Any, inputs: Tensor, state: State) -> tuple[Tensor, ...]:
+    """Return the predictions of a model, and the tensors of the state after them."""
+    outputs, after = model(inputs, state)
+    return model.logits(outputs) if isinstance(model, LanguageModel) else model.predict(outputs), *leaves(after)
 
 
 def program_of(graph: Graph, *, operators: bool) -> ExportedProgram:

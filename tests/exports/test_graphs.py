@@ -15,6 +15,7 @@ import sgrnn
 from sgrnn.errors import InputError
 from sgrnn.exports import layers
 from sgrnn.exports.description import build, describe, state_names
+from sgrnn.exports.graphs import Graph
 from sgrnn.models.readout import Readout
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.state import leaves
@@ -224,3 +225,34 @@ def test_a_model_that_is_more_than_its_description_is_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match=r"diverged cannot be exported, got .* in output\.bias"):
         sgrnn.export(model, tmp_path / "new")
     assert not list(tmp_path.iterdir())
+
+
+def _doubled(model: sgrnn.LanguageModel) -> None:
+    model.embedding = type("Doubled", (nn.Embedding,), {"forward": lambda self, tokens: 2 * self.weight[tokens]})(20, 6)
+
+
+def _rectified(model: sgrnn.LanguageModel) -> None:
+    model.core.layers[0] = nn.RNN(6, 6, nonlinearity="relu")  # pyright: ignore
+
+
+def _bounded(model: sgrnn.LanguageModel) -> None:
+    model.embedding = nn.Embedding(20, 6, max_norm=0.1)
+
+
+def _deep(model: sgrnn.LanguageModel) -> None:
+    model.output = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 20))
+
+
+@pytest.mark.parametrize("change", [_doubled, _rectified, _bounded, _deep])
+def test_parts_of_somebody_else_are_refused(tmp_path: Path, change: Callable[[sgrnn.LanguageModel], None]) -> None:
+    model = sgrnn.LanguageModel(20, 6, sgrnn.RNN(6, 6), 6)
+    change(model)
+    with pytest.raises(InputError, match=r"^a model with (parts of somebody else's|an output of its own)"):
+        sgrnn.export(model, tmp_path / "new")
+    assert not any(tmp_path.iterdir())
+
+
+def test_levels_beneath_another_core_take_their_steps_in_a_loop() -> None:
+    levels = sgrnn.HierarchicalCore([sgrnn.GRU(3 + 2, 3), sgrnn.RNN(3, 2)], [1, 2])
+    graph = Graph(sgrnn.LanguageModel(5, 3, sgrnn.SequentialCore([levels, sgrnn.LSTM(3, 3)]), 3))
+    assert not graph.has_operators
