@@ -1,9 +1,11 @@
 """Generation of text by a language model, one token at a time."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from math import isnan
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sgrnn.contract.modules import evaluating, tensor_of
@@ -11,10 +13,12 @@ from sgrnn.errors import InputError, at_least
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import where_rows
 
+Prompt = Sequence[int] | NDArray[np.integer] | Tensor
+
 
 def generate(
     model: LanguageModel,
-    prompt: list[int],
+    prompt: Prompt,
     length: int,
     *,
     temperature: float = 1.0,
@@ -27,7 +31,7 @@ def generate(
 
     Args:
         model: used without dropout; between two tokens and afterwards every module is in the mode it was in.
-        prompt: tokens read first; at least one.
+        prompt: tokens read first, at least one: numbers in a list, an array or a tensor (n,).
         length: tokens to draw, at most.
         temperature: divides the logits; below 1 prefers likely tokens, 0 always takes the likeliest.
         top_k: draw from so many of the likeliest tokens; None for all.
@@ -46,7 +50,7 @@ def generate(
 
 def draw_rows(
     model: LanguageModel,
-    prompt: list[int],
+    prompt: Prompt,
     length: int,
     samples: int,
     *,
@@ -67,10 +71,7 @@ def draw_rows(
     Raises:
         InputError: as `generate`, and for fewer than one text.
     """
-    if not prompt:
-        raise InputError("prompt must hold at least one token, got none")
-    if isinstance(prompt, str):
-        raise InputError("prompt must be tokens, got a text: tokenizer.encode(text)")
+    prompt = _tokens(prompt)
     if not 0 <= min(prompt) <= max(prompt) < model.output.out_features:
         raise InputError(f"prompt must hold tokens from 0 to {model.output.out_features - 1}, got {prompt}")
     if length < 0 or temperature < 0:
@@ -110,6 +111,22 @@ def chances_of(logits: Tensor, temperature: float, top_k: int | None, top_p: flo
         likely[likely.cumsum(-1) - likely >= top_p] = 0  # the likelier ones are enough
     chances = torch.zeros_like(chances).scatter_(-1, places, likely)
     return chances / chances.sum(-1, keepdim=True)
+
+
+def _tokens(prompt: Prompt) -> list[int]:
+    """Return a prompt as a list of numbers.
+
+    Raises:
+        InputError: it is empty, or of other things than whole numbers.
+    """
+    if isinstance(prompt, str):
+        raise InputError("prompt must be tokens, got a text: tokenizer.encode(text)")
+    if not len(prompt):
+        raise InputError("prompt must hold at least one token, got none")
+    tokens = torch.as_tensor(prompt)
+    if tokens.dim() != 1 or tokens.dtype == torch.bool or tokens.is_floating_point():
+        raise InputError(f"prompt must be whole numbers one after another, got {prompt}")
+    return tokens.tolist()
 
 
 def _until(rows: Iterator[list[int]], stop: Collection[int]) -> Iterator[int]:

@@ -4,6 +4,7 @@ from itertools import islice
 from math import exp
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from models import SIZE, VOCABULARY, make_language_model
@@ -32,6 +33,15 @@ def next_logits(model: LanguageModel, tokens: list[int]) -> Tensor:
         outputs, state = model(torch.tensor([[token]]), state)
         logits = model.logits(outputs)[0, 0]
     return logits
+
+
+@pytest.mark.parametrize("reset_at", [None, 4])
+def test_a_prompt_may_be_an_array_as_a_tokenizer_gives_it_or_a_tensor(reset_at: int | None) -> None:
+    model = make_model()
+    model.reset_at = reset_at
+    expected = list(generate(model, [5, 4, 7], 5, seed=1))
+    for prompt in (np.array([5, 4, 7], np.uint16), torch.tensor([5, 4, 7]), (5, 4, 7)):
+        assert list(generate(model, prompt, 5, seed=1)) == expected
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, [7]])
@@ -170,6 +180,10 @@ def test_neither_dropout_nor_the_programs_own_random_numbers_are_used() -> None:
     [
         ({"prompt": []}, "prompt must hold at least one token, got none"),
         ({"prompt": "a"}, r"prompt must be tokens, got a text: tokenizer.encode\(text\)"),
+        ({"prompt": np.array([], np.uint16)}, "prompt must hold at least one token, got none"),
+        ({"prompt": [True]}, r"prompt must be whole numbers one after another, got \[True\]"),
+        ({"prompt": [1.5]}, r"prompt must be whole numbers one after another, got \[1.5\]"),
+        ({"prompt": torch.tensor([[1]])}, r"prompt must be whole numbers one after another, got tensor\(\[\[1\]\]\)"),
         ({"prompt": [1, 99]}, r"prompt must hold tokens from 0 to \d+, got \[1, 99\]"),
         ({"temperature": -0.5}, "length and temperature must not be negative, got 5 and -0.5"),
         ({"temperature": float("nan")}, "temperature must be a number, got nan"),
