@@ -10,6 +10,7 @@ from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.modules import evaluating, forked_random, tensor_of
 from sgrnn.cores import first_state
 from sgrnn.estimators import Delayed, GradientEstimator, Loss, SyntheticGradients
+from sgrnn.estimators.objective import losses_of
 from sgrnn.estimators.unroll import run
 from sgrnn.readings import StreamStep, count_rows, one_step, require_marks
 from sgrnn.span import Span, Steps
@@ -128,7 +129,7 @@ class Stream:
         if self.every > 1:
             outputs, after = self._run(inputs, is_first)
             with torch.no_grad():
-                seen = outputs, self.loss(outputs, targets)
+                seen = outputs, losses_of(self.loss, outputs, targets)
             self.state = after
         self._before = self._before if self._waiting else before
         self._waiting.append(span)
@@ -177,7 +178,7 @@ class Stream:
 
     def _loss(self, outputs: Any, targets: Any) -> Tensor:
         """Return the losses of the steps that are learned from, 0 where there is no answer, and remember them."""
-        losses = self.loss(outputs, targets)
+        losses = losses_of(self.loss, outputs, targets)
         self._seen = detach(outputs), losses.detach()
         if all(answered is None for answered in self._answered):
             return losses

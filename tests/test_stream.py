@@ -260,3 +260,10 @@ def test_a_core_may_carry_nothing_from_step_to_step() -> None:
     for inputs, targets in readings()[:3]:
         step = stream.step(inputs, targets)
         torch.testing.assert_close(step.loss, loss(step.outputs, targets).mean())
+
+
+@pytest.mark.parametrize("window", [1, 2])
+def test_outputs_are_those_of_the_core_where_a_loss_writes_into_them(window: int) -> None:
+    plain, writing = (Made(lambda core, loss: sgrnn.TruncatedBPTT(core, loss, window)) for _ in range(2))
+    writing.stream.loss = lambda outputs, targets: plain.loss(outputs.relu_(), targets)
+    assert_close(run(writing, readings(3))[0].outputs, run(plain, readings(3))[0].outputs)

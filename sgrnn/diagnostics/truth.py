@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.diagnostics.isolation import real_gradients
 from sgrnn.estimators.ahead import held_constant
-from sgrnn.estimators.objective import Loss
+from sgrnn.estimators.objective import Loss, losses_of
 from sgrnn.estimators.unroll import run
 from sgrnn.span import Span, between
 from sgrnn.state import State, cut, floating_leaves, map_state, to_matrix
@@ -70,7 +70,7 @@ def future_gradients(
         current = first
         for start, stop in pairwise([0, *lags]):
             outputs, current = run(model, between(future.inputs, start, stop), current)
-            losses = loss(outputs, between(future.targets, start, stop))
+            losses = losses_of(loss, outputs, between(future.targets, start, stop))
             gradients = torch.autograd.grad(
                 losses[there[start:stop]].sum(), floating_leaves(first), retain_graph=True, allow_unused=True,
                 materialize_grads=True,

@@ -14,7 +14,7 @@ from sgrnn.contract.modules import forked_random, method_of
 from sgrnn.cores.activation import activation_regularization
 from sgrnn.errors import at_least
 from sgrnn.estimators.finite import finite_steps
-from sgrnn.estimators.objective import Loss, output_gradients
+from sgrnn.estimators.objective import Loss, losses_of, output_gradients
 from sgrnn.estimators.unroll import Windows
 from sgrnn.span import Span, Steps, between
 from sgrnn.state import State, at_least_float32, cut, floating_leaves
@@ -150,7 +150,7 @@ def forward_and_back(model: nn.Module, loss: Loss, span: Span, future: Span, sta
             outputs, _ = Caller(model)(future.inputs, state)
         outputs = cut(outputs)
         with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
-            losses = loss(outputs, future.targets)
+            losses = losses_of(loss, outputs, future.targets)
             if (regularization := activation_regularization(model)) is not None:
                 losses = losses + regularization(outputs, None, future.is_first, span.steps)
     torch.autograd.backward(losses, torch.ones_like(losses), inputs=floating_leaves(outputs))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgrnn.cores.activation import activation_regularization
 from sgrnn.span import Span
-from sgrnn.state import State, at_least_float32, floating_leaves, leaves
+from sgrnn.state import State, at_least_float32, floating_leaves, leaves, map_state
 
 Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
 
@@ -68,7 +68,7 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
         ValueError: the loss is not one number per step and row or has no graph, or the targets lie on another device.
     """
     try:
-        losses = loss(outputs, span.targets)
+        losses = losses_of(loss, outputs, span.targets)
     except RuntimeError as error:
         own, found = leaves(outputs)[0].device, leaves(span.targets)[0].device
         if own == found:
@@ -89,6 +89,11 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
             "outside of torch.no_grad() and torch.inference_mode()"
         )
     return _mean(at_least_float32(losses), span)
+
+
+def losses_of(loss: Loss, outputs: Any, targets: Tensor) -> Tensor:
+    """Return the losses of a copy of the outputs, which the loss may write into, as one with a ReLU in place does."""
+    return loss(map_state(Tensor.clone, outputs), targets)
 
 
 def _mean(losses: Tensor, span: Span) -> Tensor:

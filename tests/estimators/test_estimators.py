@@ -10,7 +10,9 @@ import torch
 from models import (
     ROWS,
     SIZE,
+    OwnCore,
     Table,
+    as_if_trained,
     gradients,
     make_core,
     make_language_model,
@@ -257,3 +259,28 @@ def test_every_estimator_can_be_looked_at_without_a_trace(name: str) -> None:
     assert bool(seen.injected.any()) == (estimator.predicts or name == "exact")
     if estimator.predicts:
         assert seen.predicted.any()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        BPTT,
+        partial(Checkpointed, window=WINDOW),
+        partial(TruncatedBPTT, window=STEPS, every=STEPS),
+        partial(ExactAhead, window=WINDOW, lookahead=2),
+        lambda model, loss: as_if_trained(SyntheticGradients(model, loss, WINDOW, example=make_span(1).inputs)),
+        lambda model, loss: as_if_trained(
+            SyntheticGradients(model, loss, WINDOW, low_memory=True, example=make_span(1).inputs)
+        ),
+        RTRL,
+    ],
+)
+def test_a_loss_may_write_into_outputs(make: MakeEstimator) -> None:
+    def trained(in_place: bool) -> tuple[dict[str, Tensor], State]:
+        torch.manual_seed(0)
+        head, model = nn.Sequential(nn.ReLU(in_place), nn.Linear(SIZE, SIZE)).double(), OwnCore().double()
+        estimator = make(model, lambda outputs, targets: squared_error(head(outputs), targets))
+        step = estimator.backward(make_span(STEPS, future=make_span(9, seed=3)), make_state(model))
+        return gradients(nn.ModuleList([model, head, estimator])), step.state
+
+    assert_identical(trained(in_place=True), trained(in_place=False))
