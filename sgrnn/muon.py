@@ -111,16 +111,23 @@ class Muon(Optimizer):
         return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore both parts.
+        """Restore both parts, or where a state does not fit neither.
 
         Raises:
             ValueError: the state is of another optimizer or of other parameters.
         """
         if state_dict.keys() != self._parts.keys():
             raise ValueError(f"the state must be of {' and '.join(self._parts)}, got {', '.join(state_dict) or 'none'}")
-        for name, part in self._parts.items():
-            part.load_state_dict(state_dict[name])
-        self.param_groups = self._groups()
+        before = self.state_dict()
+        try:
+            for name, part in self._parts.items():
+                part.load_state_dict(state_dict[name])
+        except ValueError:
+            for name, part in self._parts.items():
+                part.load_state_dict(before[name])
+            raise
+        finally:
+            self.param_groups = self._groups()
 
 
 def _is_recurrent(name: str, parameter: nn.Parameter) -> bool:

@@ -175,6 +175,25 @@ def test_what_it_cannot_train_is_refused() -> None:
         sgrnn.Muon(nn.LSTM(3, 4), -1.0)
 
 
+def test_a_state_that_does_not_fit_leaves_the_optimizer_as_it_was() -> None:
+    model, other = model_of(nn.LSTM(3, 4)), nn.ModuleList([model_of(nn.LSTM(3, 4)), nn.Linear(2, 2)])
+    optimizers = [sgrnn.Muon(each) for each in (model, other)]
+    for each, optimizer in zip((model, other), optimizers, strict=True):
+        fill_gradients(each, seed=1)
+        optimizer.step()
+    before = copy.deepcopy(optimizers[0].state_dict())
+    with pytest.raises(ValueError, match="loaded state dict contains a parameter group that doesn't match"):
+        optimizers[0].load_state_dict(optimizers[1].state_dict())
+    for name, part in optimizers[0].state_dict().items():
+        torch.testing.assert_close(part["state"], before[name]["state"], rtol=0, atol=0)
+    weights = values(model)
+    for group in optimizers[0].param_groups:
+        group["lr"] = 0.0
+    fill_gradients(model, seed=2)
+    optimizers[0].step()
+    torch.testing.assert_close(values(model), weights, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("shape", [(64, 16), (16, 64), (24, 24)])
 @pytest.mark.parametrize("steps", [0, 1, 5])
 def test_iterating_on_the_square_is_iterating_on_the_matrix(shape: tuple[int, int], steps: int) -> None:
