@@ -45,7 +45,7 @@ def standing_of(run: Run) -> Standing:
     """Return the progress of a run, from its log and its lock."""
     trains = is_locked(run.folder)  # first, or a run that ends in between would count as stopped
     settings, records = run.recipe.training, list(run.records())
-    last = next((record for record in reversed(records) if record["epoch"]), None)
+    last = next((record for record in reversed(records) if record.get("epoch")), None)
     if last is None:
         return Standing(run, 0, settings.max_updates, trains, False)
     per_epoch = round(last["update"] / last["epoch"])

@@ -123,6 +123,9 @@ class Run:
                 record = json.loads(line)
                 if not (isinstance(record, dict) and isinstance(record.get("update"), int)):
                     raise ValueError(f"expected a record of an update, got {record!r:.60}")
+                for name, value in record.items():
+                    if not isinstance(value, int | float):
+                        raise ValueError(f"expected a number under {name!r}, got {value!r:.60}")
             except (ValueError, RecursionError) as error:
                 if number < len(lines):
                     raise InputError(

@@ -80,7 +80,7 @@ def test_what_a_run_keeps_is_refused_by_name_and_nothing_written(sgrnn: Commands
 
 
 def test_damaged_scores_are_refused_before_anything_is_trained(sgrnn: Commands, tiny: str) -> None:
-    for damaged in ("{", '{"train-part": 5}'):
+    for damaged in ("{", '{"train-part": 5}', '{"train-part": {}}', '{"test": {"update": 8, "loss": "1.5"}}'):
         Path(tiny, "scores.json").write_text(damaged)
         before = files_of(tiny)
         assert "scores.json is damaged: " in sgrnn.refused("resume", tiny, "--training.max_updates=20")
