@@ -188,9 +188,7 @@ def best_update(folder: Path) -> int | None:
     Raises:
         InputError: as `latest_checkpoint`.
     """
-    return read_whole(
-        folder, lambda: None if (newest := _newest(folder)) is None else _progress(newest)["best_update"]
-    )  # fmt: skip
+    return read_whole(folder, lambda: _progress(newest)["best_update"] if (newest := _newest(folder)) else None)
 
 
 def require_best(folder: Path) -> Checkpoint:
@@ -209,7 +207,11 @@ def require_best(folder: Path) -> Checkpoint:
 
 
 def _newest(folder: Path) -> Path | None:
-    return max((path for path in folder.glob("update-*") if _OURS.fullmatch(path.name)), default=None)
+    try:
+        found = folder.iterdir() if folder.exists() else ()
+        return max((each for each in found if re.fullmatch(r"update-\d{9}", each.name)), default=None)
+    except OSError as error:
+        raise InputError(f"cannot read the checkpoints in {folder}: {error.strerror}; allow reading it") from None
 
 
 def _open(folder: Path) -> Checkpoint:
