@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from sgrnn.errors import quoted
 from sgrnn.training.lock import is_locked
 from sgrnn.training.problems.problem import selection_score
 from sgrnn.training.progress import Progress
@@ -38,7 +39,7 @@ class Standing(NamedTuple):
         done = f"update {self.update:,} of {self.updates:,}" if self.updates else "nothing logged yet"
         if self.trains:
             return f"still training, {done}"
-        return f"stopped, {done}: go on with `sgrnn resume {self.run.folder}`"
+        return f"stopped, {done}: go on with `sgrnn resume {quoted(self.run.folder)}`"
 
 
 def standing_of(run: Run) -> Standing:

@@ -23,7 +23,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from sgrnn.data.atomic import file_digest, flush, json_digest, remedy
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.fingerprint import FINGERPRINT
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ def save_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
         raise InputError(
             f"cannot write the checkpoint {final}: {error}; nothing saved before is lost: {remedy(error)} and "
-            f"go on with `sgrnn resume {folder.parent}`"
+            f"go on with `sgrnn resume {quoted(folder.parent)}`"
         ) from None
     keep = {final.name, _name(progress["best_update"]) if progress["best_update"] is not None else ""}
     for other in folder.iterdir():
@@ -202,7 +202,7 @@ def require_best(folder: Path) -> Checkpoint:
     """
     checkpoint = best_checkpoint(folder)
     if checkpoint is None:
-        raise InputError(f"{folder.parent} has no checkpoint yet: go on with `sgrnn resume {folder.parent}`")
+        raise InputError(f"{folder.parent} has no checkpoint yet: go on with `sgrnn resume {quoted(folder.parent)}`")
     return checkpoint
 
 
