@@ -57,7 +57,9 @@ def evaluate(
     flatness: Annotated[
         float | None, typer.Option(help="With --cache: how sharply likeness tells; chosen likewise.")
     ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="With --cache: steps remembered; chosen likewise.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=2**63 - 1, help="With --cache: steps remembered; chosen likewise.")
+    ] = None,
     choose_on: Annotated[
         int | None,
         typer.Option(min=1, help="Tokens of the validation text to choose on: all, with --dynamic 10,000."),
