@@ -1,6 +1,8 @@
 """The exceptions that the command line answers with a message in place of a traceback."""
 
+import shlex
 from numbers import Integral
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -13,6 +15,15 @@ class InputError(ValueError):
 
 class ProcessLost(Exception):
     """Loss of another process of the run, which has ended or does not answer."""
+
+
+def quoted(path: Path) -> str:
+    """Return a path as a shell reads it, for a command in a message.
+
+    >>> quoted(Path("runs/mine")), quoted(Path("my runs/one"))
+    ('runs/mine', "'my runs/one'")
+    """
+    return shlex.quote(str(path))
 
 
 def at_least(name: str, value: int, least: int, unit: str = "", *, kind: type[Exception] = ValueError) -> int:

@@ -17,7 +17,7 @@ from sgrnn.diagnostics import (
     recovered_loss,
     stretches,
 )
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.estimators.delayed import undelayed
 from sgrnn.span import Span
 from sgrnn.training.averaging import load_training
@@ -115,7 +115,7 @@ def read_diagnosis(run: Run) -> dict[str, Any] | None:
         InputError: the file is damaged.
     """
     measured = ("alignment", "bias", "health")
-    return kept(run, FILE, f"write it again with `sgrnn diagnose {run.folder}`", measured) or None
+    return kept(run, FILE, f"write it again with `sgrnn diagnose {quoted(run.folder)}`", measured) or None
 
 
 def own_window(run: Run) -> int | None:

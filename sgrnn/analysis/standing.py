@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from sgrnn.errors import quoted
 from sgrnn.training.lock import is_locked
 from sgrnn.training.problems.problem import selection_score
 from sgrnn.training.progress import Progress
@@ -38,14 +39,14 @@ class Standing(NamedTuple):
         done = f"update {self.update:,} of {self.updates:,}" if self.updates else "nothing logged yet"
         if self.trains:
             return f"still training, {done}"
-        return f"stopped, {done}: go on with `sgrnn resume {self.run.folder}`"
+        return f"stopped, {done}: go on with `sgrnn resume {quoted(self.run.folder)}`"
 
 
 def standing_of(run: Run) -> Standing:
     """Return the progress of a run, from its log and its lock."""
     trains = is_locked(run.folder)  # first, or a run that ends in between would count as stopped
     settings, records = run.recipe.training, list(run.records())
-    last = next((record for record in reversed(records) if record["epoch"]), None)
+    last = next((record for record in reversed(records) if record.get("epoch")), None)
     if last is None:
         return Standing(run, 0, settings.max_updates, trains, False)
     per_epoch = round(last["update"] / last["epoch"])

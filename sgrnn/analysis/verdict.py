@@ -6,6 +6,7 @@ from sgrnn.analysis.comparison import is_plain
 from sgrnn.analysis.diagnosis import own_window
 from sgrnn.config.gradient import DecoupledConfig, OnlineConfig
 from sgrnn.diagnostics.estimates import is_unknown
+from sgrnn.errors import quoted
 from sgrnn.training.checkpoints import best_update
 from sgrnn.training.run import Run
 
@@ -29,12 +30,12 @@ def worth(run: Run, diagnosis: dict[str, Any] | None) -> str:
     if isinstance(run.recipe.gradient, DecoupledConfig):
         return "decoupled gradients cross layers and not steps: there is no window to compare them with"
     if diagnosis is None:
-        return f"not diagnosed, so what its gradients are worth is not known: `sgrnn diagnose {run.folder}`"
+        return f"not diagnosed, so what its gradients are worth is not known: `sgrnn diagnose {quoted(run.folder)}`"
     bias, own = diagnosis["bias"], own_window(run)
     value, error = (bias["equivalent_window"][name] for name in ("value", "error"))
     estimator, shortest, *_, longest = (bias["relative_error"]["value"][place][0] for place in (0, 1, -1))
     if value is None or error is None or is_unknown(value, error):
-        more = f"`sgrnn diagnose {run.folder} --spans {2 * diagnosis['spans']}`"
+        more = f"`sgrnn diagnose {quoted(run.folder)} --spans {2 * diagnosis['spans']}`"
         return f"what its gradients are worth is not known from {diagnosis['spans']} spans: take more, {more}"
     if estimator < longest:
         text, value, error = f"worth a window of more than {bias['windows'][-1]}", bias["windows"][-1] + 1, 0.0
@@ -53,7 +54,7 @@ def _age(run: Run, diagnosis: dict[str, Any]) -> str:
     best = best_update(run.checkpoints)
     if best is None or best == diagnosis["update"]:
         return ""
-    return f" (at update {diagnosis['update']:,}; the best is now {best:,}: `sgrnn diagnose {run.folder}`)"
+    return f" (at update {diagnosis['update']:,}; the best is now {best:,}: `sgrnn diagnose {quoted(run.folder)}`)"
 
 
 def _compared(value: float, error: float, own: int) -> str:

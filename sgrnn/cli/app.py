@@ -15,6 +15,9 @@ from sgrnn.cli import data, diagnose, evaluate, export, inspect, recipes, report
 from sgrnn.cli.options import TAKES_OVERRIDES
 from sgrnn.errors import InputError, ProcessLost
 
+_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "Storage size calculation overflowed")
+"""Parts of torch's messages where a tensor has no place, on a CPU, a GPU, and anywhere."""
+
 app = typer.Typer(
     name="sgrnn",
     no_args_is_help=True,
@@ -62,4 +65,14 @@ def main() -> None:
         app()
     except (InputError, OSError, ProcessLost) as error:
         print(f"sgrnn: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _OF_MEMORY):
+            raise
+        what = str(error).strip().partition("\n")[0] or "no more is to be had"
+        print(
+            f"sgrnn: the memory does not suffice: {what}; ask for less, of a recipe a smaller training.batch_size or "
+            "training.span, or smaller sizes in model, gradient and task",
+            file=sys.stderr,
+        )
         sys.exit(2)

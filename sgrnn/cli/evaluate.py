@@ -11,7 +11,7 @@ import typer
 
 from sgrnn.cli.adapted import Adaptation
 from sgrnn.cli.options import DataOption, RunArgument
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.console import PlainConsole
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def evaluate(
     flatness: Annotated[
         float | None, typer.Option(help="With --cache: how sharply likeness tells; chosen likewise.")
     ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="With --cache: steps remembered; chosen likewise.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=2**63 - 1, help="With --cache: steps remembered; chosen likewise.")
+    ] = None,
     choose_on: Annotated[
         int | None,
         typer.Option(min=1, help="Tokens of the validation text to choose on: all, with --dynamic 10,000."),
@@ -115,7 +117,7 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
         if run.tokenizer is None:
             raise
         raise InputError(
-            f"{error}; or score a text file by the run folder alone: `sgrnn evaluate {run.folder} --text FILE`"
+            f"{error}; or score a text file by the run folder alone: `sgrnn evaluate {quoted(run.folder)} --text FILE`"
         ) from None
     trained = open_trained(run, problem)
     model = trained.model.to(device_of_use(run.recipe.training.device))
@@ -158,7 +160,9 @@ def _keep_score(run: "Run", split: str, update: int, metrics: dict[str, float]) 
 def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, data: Path | None) -> None:
     """Score a file of text by what lies in a run's folder, and by its own texts where settings are chosen on them."""
     if run.tokenizer is None:
-        raise InputError(f"{run.folder} learned a task, which no text is scored by: try `sgrnn evaluate {run.folder}`")
+        raise InputError(
+            f"{run.folder} learned a task, which no text is scored by: try `sgrnn evaluate {quoted(run.folder)}`"
+        )
     from sgrnn.data.beginnings import document_beginnings
     from sgrnn.data.corpora import with_lines_stripped
     from sgrnn.data.text_files import decode_text, read_text

@@ -9,7 +9,7 @@ import typer
 
 from sgrnn.cli.options import RunArgument
 from sgrnn.cli.tables import numbers_table, print_table
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.console import PlainConsole
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def generate(
 
     opened = Run.open(run)
     if opened.tokenizer is None:
-        raise InputError(f"{run} learned a task, which has no text to generate: try `sgrnn evaluate {run}`")
+        raise InputError(f"{run} learned a task, which has no text to generate: try `sgrnn evaluate {quoted(run)}`")
     try:
         prompt.encode()
     except UnicodeEncodeError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sgrnn.cli.inspect import open_runs
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.console import PlainConsole
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def report(
         console.print(line)
     for each in reports:
         if each.diagnosis is None and has_boundaries(each.run):
-            console.print(f"not diagnosed yet: sgrnn diagnose {each.run.folder}")
+            console.print(f"not diagnosed yet: sgrnn diagnose {quoted(each.run.folder)}")
 
 
 def _sample(run: "Run") -> str | None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sgrnn.cli.options import DataOption, RecipeArgument, overrides_of
 from sgrnn.cli.tables import numbers_table, print_table
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.console import PlainConsole
 from sgrnn.training.stopping import stop_requested
 
@@ -145,7 +145,7 @@ def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> No
     for result in results:
         if result.state in ("failed", "damaged"):
             resumable = result.state == "failed" and result.folder.exists()
-            again = f"; to see how: sgrnn resume {shlex.quote(str(result.folder))}" if resumable else ""
+            again = f"; to see how: sgrnn resume {quoted(result.folder)}" if resumable else ""
             console.print(f"trial {result.number} {result.state}: {result.reason}{again}")
     try:
         paths = write_figures(sweep.study, unit, sweep.folder)
@@ -156,7 +156,7 @@ def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> No
         console.print(f"caution: {caution}")
     complete = [result for result in best_first if result.state == "complete"]
     if complete:
-        console.print(f"best: {complete[0].folder}; next: sgrnn evaluate {shlex.quote(str(complete[0].folder))}")
+        console.print(f"best: {complete[0].folder}; next: sgrnn evaluate {quoted(complete[0].folder)}")
     console.print(f"figures: {', '.join(map(str, paths))}")
 
 

@@ -46,7 +46,7 @@ class ModelConfig(Section):
     with the gradient decoupled."""
     hidden_size: PositiveInt
     """Units of each layer."""
-    num_layers: PositiveInt = 1
+    num_layers: Annotated[int, Field(gt=0, le=1024)] = 1
     """Number of layers."""
     slower_levels: tuple[LevelConfig, ...] = ()
     """Levels above this core, which ticks at every step: together a hierarchy."""

@@ -1,7 +1,7 @@
 """Base class and field types of the sections of a recipe."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,6 +35,17 @@ class Section(BaseModel):
         if wrong:
             raise ValueError("\n".join(wrong))
         return values
+
+    @model_validator(mode="after")
+    def _fit_tensors(self) -> Self:
+        given = {name: value if isinstance(value, list | tuple) else [value] for name, value in self}
+        wrong = [
+            f"{name} must be below {1 << 63:,}, got {each}"
+            for name, members in given.items() for each in members if isinstance(each, int) and each >= 1 << 63
+        ]  # fmt: skip
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
 
     def options(self, *others: str) -> dict[str, Any]:
         """Return the fields as keyword arguments of the library's class: all but `kind` and the others named."""

@@ -89,6 +89,11 @@ def _span_can_vary(recipe: "Recipe") -> Iterator[str]:
         return
     if varying.least > recipe.span:
         yield f"training.varying_span.least must be at most training.span, {recipe.span}, got {varying.least}"
+    if varying.deviation > 100 * recipe.span:  # as `sgrnn.data.VaryingSpans`
+        yield (
+            f"training.varying_span.deviation must be at most 100 times training.span, {recipe.span}, got "
+            f"{varying.deviation:g}"
+        )
     for name in ("every", "delay"):
         if getattr(recipe.gradient, name, None) is not None:
             yield f"training.varying_span must be null with gradient.{name}, which wants spans of one length"

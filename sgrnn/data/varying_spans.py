@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from sgrnn.errors import InputError, at_least
 
+WIDEST = 100
+"""The largest standard deviation, in base lengths."""
+
 
 @final
 class VaryingSpans:
@@ -40,8 +43,8 @@ class VaryingSpans:
             raise InputError(f"least must be at most base, {base}, got {least}")
         if not 0 <= base_probability <= 1:
             raise InputError(f"base_probability must be in [0, 1], got {base_probability}")
-        if not deviation > 0:
-            raise InputError(f"deviation must be above 0, got {deviation}")
+        if not 0 < deviation <= WIDEST * base:  # the mean adds up the chances of all lengths that may be drawn
+            raise InputError(f"deviation must be above 0 and at most {WIDEST} times base, {base}, got {deviation}")
         self.base, self.base_probability, self.deviation, self.least, self.seed = (
             base, base_probability, deviation, least, seed,
         )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.kept import keep, kept
 from sgrnn.training.learner import Learner
 from sgrnn.training.lock import waited_for
@@ -30,7 +31,7 @@ def read_about(run: Run) -> dict[str, Any]:
     Raises:
         InputError: the file is damaged.
     """
-    return kept(run, ABOUT, f"remove it, and write it again with `sgrnn resume {run.folder}`", ["parameters"])
+    return kept(run, ABOUT, f"remove it, and write it again with `sgrnn resume {quoted(run.folder)}`", ["parameters"])
 
 
 def keep_score(run: Run, split: str, update: int, metrics: Mapping[str, float]) -> None:
@@ -57,7 +58,14 @@ def read_scores(run: Run) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: the file is damaged.
     """
-    return kept(run, _SCORES, f"remove it, and write it again with `sgrnn evaluate {run.folder}`", mappings=None)
+    mend = f"remove it, and write it again with `sgrnn evaluate {quoted(run.folder)}`"
+    scores = kept(run, _SCORES, mend, mappings=None)
+    for split, score in scores.items():
+        for name in ("update", *score):
+            if name != "evaluated" and not isinstance(score.get(name), int | float):
+                found = f"expected a number under {split!r}, {name!r}, got {score.get(name)!r:.60}"
+                raise InputError(f"{run.folder / _SCORES} is damaged: {found}; {mend}")
+    return scores
 
 
 def _number(module: nn.Module) -> int:

@@ -23,7 +23,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from sgrnn.data.atomic import file_digest, flush, json_digest, remedy
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.fingerprint import FINGERPRINT
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ def save_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
         raise InputError(
             f"cannot write the checkpoint {final}: {error}; nothing saved before is lost: {remedy(error)} and "
-            f"go on with `sgrnn resume {folder.parent}`"
+            f"go on with `sgrnn resume {quoted(folder.parent)}`"
         ) from None
     keep = {final.name, _name(progress["best_update"]) if progress["best_update"] is not None else ""}
     for other in folder.iterdir():
@@ -188,9 +188,7 @@ def best_update(folder: Path) -> int | None:
     Raises:
         InputError: as `latest_checkpoint`.
     """
-    return read_whole(
-        folder, lambda: None if (newest := _newest(folder)) is None else _progress(newest)["best_update"]
-    )  # fmt: skip
+    return read_whole(folder, lambda: _progress(newest)["best_update"] if (newest := _newest(folder)) else None)
 
 
 def require_best(folder: Path) -> Checkpoint:
@@ -204,12 +202,16 @@ def require_best(folder: Path) -> Checkpoint:
     """
     checkpoint = best_checkpoint(folder)
     if checkpoint is None:
-        raise InputError(f"{folder.parent} has no checkpoint yet: go on with `sgrnn resume {folder.parent}`")
+        raise InputError(f"{folder.parent} has no checkpoint yet: go on with `sgrnn resume {quoted(folder.parent)}`")
     return checkpoint
 
 
 def _newest(folder: Path) -> Path | None:
-    return max((path for path in folder.glob("update-*") if _OURS.fullmatch(path.name)), default=None)
+    try:
+        found = folder.iterdir() if folder.exists() else ()
+        return max((each for each in found if re.fullmatch(r"update-\d{9}", each.name)), default=None)
+    except OSError as error:
+        raise InputError(f"cannot read the checkpoints in {folder}: {error.strerror}; allow reading it") from None
 
 
 def _open(folder: Path) -> Checkpoint:

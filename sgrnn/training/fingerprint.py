@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgrnn import __version__
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +91,7 @@ def read_fingerprint(folder: Path) -> dict[str, Any]:
         return {"texts": {}, "conditions": []}
     except (ValueError, TypeError, LookupError) as error:
         raise InputError(
-            f"{path} is damaged: {error}; remove it, and write it again with `sgrnn resume {folder}`"
+            f"{path} is damaged: {error}; remove it, and write it again with `sgrnn resume {quoted(folder)}`"
         ) from None
 
 

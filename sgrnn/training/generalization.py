@@ -42,21 +42,26 @@ def log_train_part(run: Run, problem: TextProblem) -> dict[str, Any] | None:
         problem: its text.
 
     Returns:
-        The record, of the last update; None where it had been measured before, or there is no evaluation.
+        The record, of the last update; None where it had been logged before, or there is no evaluation.
 
     Raises:
         InputError: there is no checkpoint, or a file cannot be written.
     """
-    if best_record(run) is None or best_train_part(run) is not None:
+    best, records = best_record(run), list(run.records())
+    if best is None:
         return None
-    *_, last = run.records()
+    logged = any(record.get("best_update") == best["update"] for record in records)  # perhaps before a kill
+    if logged and best_train_part(run) is not None:
+        return None
     trained = open_trained(run, problem)
     model = trained.model.to(device_of_use(run.recipe.training.device))
     assert isinstance(model, LanguageModel), "as a text's problem builds it"
     metrics = train_part_metrics(problem, model)
     update = trained.checkpoint.progress["update"]
-    record = {name: last[name] for name in ("update", "epoch", "seconds")}
+    keep_score(run, TRAIN_PART, update, metrics)
+    if logged:
+        return None
+    record = {name: records[-1][name] for name in ("update", "epoch", "seconds")}
     record |= {"best_update": update, **{f"train_part_{name}": value for name, value in metrics.items()}}
     run.log(record)
-    keep_score(run, TRAIN_PART, update, metrics)
     return record

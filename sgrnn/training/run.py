@@ -28,7 +28,7 @@ from sgrnn.config.changes import refusals
 from sgrnn.config.files import dump_recipe
 from sgrnn.config.recipe import Recipe
 from sgrnn.data.atomic import atomic_write, remedy
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.fingerprint import FINGERPRINT, read_fingerprint, with_conditions, written_by
 from sgrnn.training.kept_recipes import parse_kept
 from sgrnn.training.lock import locked
@@ -70,8 +70,8 @@ class Run:
             with locked(folder):
                 if (folder / "recipe.yaml").exists():
                     raise InputError(
-                        f"{folder} already holds a run: go on with `sgrnn resume {folder}`, or name another folder "
-                        "with --run"
+                        f"{folder} already holds a run: go on with `sgrnn resume {quoted(folder)}`, or name another "
+                        "folder with --run"
                     )
                 if tokenizer is not None:
                     tokenizer.save(folder / "tokenizer")
@@ -123,6 +123,9 @@ class Run:
                 record = json.loads(line)
                 if not (isinstance(record, dict) and isinstance(record.get("update"), int)):
                     raise ValueError(f"expected a record of an update, got {record!r:.60}")
+                for name, value in record.items():
+                    if not isinstance(value, int | float):
+                        raise ValueError(f"expected a number under {name!r}, got {value!r:.60}")
             except (ValueError, RecursionError) as error:
                 if number < len(lines):
                     raise InputError(
@@ -209,7 +212,7 @@ class Run:
         try:
             yield path
         except OSError as error:
-            then = f" and go on with `sgrnn resume {self.folder}`" if training else ""
+            then = f" and go on with `sgrnn resume {quoted(self.folder)}`" if training else ""
             raise InputError(f"cannot write {path}: {error}; {remedy(error)}{then}") from None
 
 

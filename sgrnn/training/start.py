@@ -23,7 +23,7 @@ from sgrnn.config.synthesizers import AdjointSynthesizerConfig
 from sgrnn.data import Tokenizer
 from sgrnn.data.atomic import atomic_write
 from sgrnn.data.kinds import SUBWORD_KINDS
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.checkpoints import Checkpoint, require_best
 from sgrnn.training.run import Run
 
@@ -202,5 +202,5 @@ def _beneath(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _damaged(run: Run, error: Exception) -> InputError:
     return InputError(
         f"{run.folder / FILE} is damaged: {shorten(str(error), 300)}; remove it, and as long as "
-        f"{run.recipe.model.start_from} is there, `sgrnn resume {run.folder}` writes it again"
+        f"{run.recipe.model.start_from} is there, `sgrnn resume {quoted(run.folder)}` writes it again"
     )

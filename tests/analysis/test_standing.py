@@ -17,6 +17,7 @@ def test_a_run_is_complete_stopped_or_still_training(tmp_path: Path) -> None:
         ("short", ["--training.max_updates=3"], make_records()[:3], "complete, 3 updates"),
         ("stopped", ["--training.epochs=1000"], make_records(), f"stopped, update 4 of 2,000: {resume}"),
         ("new", [], [], f"stopped, nothing logged yet: {resume}"),
+        ("bare", [], [{"update": 2}], f"stopped, nothing logged yet: {resume}"),
         ("capped", ["--training.max_updates=9"], [], f"stopped, update 0 of 9: {resume}"),
     ):
         run = make_run(tmp_path / name, records, *overrides)

@@ -138,6 +138,7 @@ def test_settings_without_what_they_are_for_and_out_of_range_are_refused(sgrnn: 
         (("--cache", "--flatness", -1), "flatness must be at least 0, got -1.0"),
     ):
         assert sgrnn.refused("evaluate", mine, *options) == message
+    assert "Invalid value for '--size'" in sgrnn("evaluate", mine, "--cache", "--size", 1 << 63).err
     for options in (("--dynamic", "--window"), ("--cache", "--size"), ("--cache", "--choose-on")):
         outcome = sgrnn("evaluate", mine, *options, 0)
         assert outcome.status == 2

@@ -79,8 +79,17 @@ def test_what_a_run_keeps_is_refused_by_name_and_nothing_written(sgrnn: Commands
     assert {Path(name).parts[1] for name in changed} <= {"lock", "tensorboard"}
 
 
+def test_commands_in_messages_quote_a_folder_whose_name_holds_blanks(sgrnn: Commands) -> None:
+    train = ("train", "tiny.yaml", "--run", "my run", "--training.max_updates=2", "--training.loggers=[]")
+    sgrnn.well(*train)
+    assert "go on with `sgrnn resume 'my run'`, or name" in sgrnn.refused(*train)
+    sgrnn.well("resume", "my run", "--training.max_updates=3")
+    Path("my run/checkpoints/update-000000003").rename("aside")
+    assert "go on with `sgrnn resume 'my run'`" in sgrnn.refused("generate", "my run")
+
+
 def test_damaged_scores_are_refused_before_anything_is_trained(sgrnn: Commands, tiny: str) -> None:
-    for damaged in ("{", '{"train-part": 5}'):
+    for damaged in ("{", '{"train-part": 5}', '{"train-part": {}}', '{"test": {"update": 8, "loss": "1.5"}}'):
         Path(tiny, "scores.json").write_text(damaged)
         before = files_of(tiny)
         assert "scores.json is damaged: " in sgrnn.refused("resume", tiny, "--training.max_updates=20")

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -48,6 +49,14 @@ def test_a_run_begins_with_its_task_and_ends_with_the_length_it_has_reached(sgrn
     assert sgrnn.refused("evaluate", "mine", "--split", "dev") == (
         "copy has no split named 'dev'; expected one of train, valid, test"
     )
+
+
+def test_what_has_no_place_in_memory_is_refused_in_one_line(sgrnn: Commands) -> None:
+    for options in (("--training.batch_size=1000000000000",), ("--gradient.synthesizer.hidden_sizes=[1000000000000]",)):
+        line = sgrnn.refused("train", "task.yaml", "--run", "large", *options)
+        assert re.match("the memory does not suffice: .*DefaultCPUAllocator.* allocate .*; ask for less, ", line)
+        assert "\n" not in line
+        rmtree("large", ignore_errors=True)
 
 
 def test_a_run_resumes_inside_an_episode_to_the_same_end(sgrnn: Commands) -> None:

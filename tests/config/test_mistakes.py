@@ -54,6 +54,8 @@ trainin: {epochs: 1}
         ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),
         ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
         ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
+        ("window: 5", f"window: {1 << 63}", "gradient.window must be below 9,223,372,036,854,775,808, got 92233720368"),
+        ("size: 16", "size: 16, num_layers: 100000", "model.num_layers must be less than or equal to 1024, got 100000"),
         ("window: 5", "window: 5, zzz: 1", "gradient.zzz is not a field; expected one of ahead, "),
         (SYNTHESIZER, "mlp", "gradient.synthesizer must be a section, like gradient.synthesizer: {field: value}"),
         ("lookahead: 2", "lookahead: -1", "gradient.synthesizer.lookahead must be greater than or equal to 0, got -1"),
@@ -256,6 +258,8 @@ def test_spans_that_vary_are_of_a_text_and_of_an_estimator_that_takes_any_length
     assert text_recipe(vary).training.varying_span is not None
     (line,) = mistakes(TEXT, vary, "--training.span=4", "--gradient.window=2")
     assert line == "command line: training.varying_span.least must be at most training.span, 4, got 5"
+    (line,) = mistakes(TEXT, "--training.varying_span={deviation: 1e9}", "--training.span=10")
+    assert line.endswith("training.varying_span.deviation must be at most 100 times training.span, 10, got 1e+09")
     (line,) = mistakes(TEXT, vary, "--gradient.kind=truncated", "--gradient.window=30", "--gradient.every=20")
     assert line.endswith("training.varying_span must be null with gradient.every, which wants spans of one length")
     (line,) = mistakes(TEXT, vary, "--training.span=5", "--gradient.delay=8")

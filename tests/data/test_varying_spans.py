@@ -98,7 +98,8 @@ def test_numbers_out_of_range_are_refused() -> None:
         ({"base": 4}, "least must be at most base, 4, got 5"),
         ({"base": 9, "least": 0}, "least must be at least 1, got 0"),
         ({"base": 9, "base_probability": 1.5}, r"base_probability must be in \[0, 1\], got 1.5"),
-        ({"base": 9, "deviation": 0}, "deviation must be above 0, got 0"),
+        ({"base": 9, "deviation": 0}, "deviation must be above 0 and at most 100 times base, 9, got 0"),
+        ({"base": 9, "deviation": 1e300}, r"deviation must be above 0 and at most 100 times base, 9, got 1e\+300"),
     ):
         with pytest.raises(InputError, match=message):
             VaryingSpans(**options)

@@ -147,6 +147,19 @@ def test_a_folder_without_checkpoints_holds_none(tmp_path: Path) -> None:
         assert best_checkpoint(folder) is None
 
 
+def test_a_folder_that_cannot_be_read_is_not_one_without_checkpoints(trained: Training) -> None:
+    folder = trained.run.checkpoints
+    before = (trained.run.folder / "metrics.jsonl").read_bytes()
+    folder.rename(folder.with_name("aside"))
+    folder.touch()  # barred to everyone, the superuser too
+    for read in (latest_checkpoint, best_checkpoint):
+        with pytest.raises(InputError, match=r"^cannot read the checkpoints in .*: Not a directory; "):
+            read(folder)
+    with pytest.raises(InputError, match=r"^cannot read the checkpoints in "):
+        trained()
+    assert (trained.run.folder / "metrics.jsonl").read_bytes() == before, "training did not begin anew"
+
+
 def test_what_a_killed_process_left_aside_is_no_checkpoint_and_goes(trained: Training, whole: Training) -> None:
     training = trained
     aside = training.run.checkpoints / ".update-000000006"

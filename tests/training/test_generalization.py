@@ -46,6 +46,10 @@ def test_the_best_model_is_scored_on_the_end_of_the_train_text(start: Start, res
         loss_of_the_end(training.run.folder, tokens, lines=reset == "line"), rel=1e-5
     )
     assert log_train_part(training.run, training.problem) is None, "it is logged once"
+    (training.run.folder / "scores.json").unlink()  # as by a kill between the two
+    assert log_train_part(training.run, training.problem) is None
+    assert list(training.run.records()) == [*before, record]
+    assert best_train_part(training.run) is not None, "the score is kept all the same"
 
     headings, (row,) = table_of([training.run])
     cells = dict(zip(headings, row, strict=True))

@@ -89,7 +89,7 @@ def test_records_end_where_a_kill_cut_them_and_are_forgotten_after_a_checkpoint(
 def test_a_damaged_record_before_the_last_is_refused_and_loses_nothing(start: Start) -> None:
     run = start("run").run
     path = run.folder / "metrics.jsonl"
-    for line in ("damaged", "5", "{}", '["update"]', '{"update": "two"}'):
+    for line in ("damaged", "5", "{}", '["update"]', '{"update": "two"}', '{"update": 2, "valid_loss": "2.5"}'):
         path.write_text(f'{{"update": 1}}\n{line}\n{{"update": 3}}\n')
         before = path.read_bytes()
         for read in (lambda: list(run.records()), lambda: run.forget_after(3)):

@@ -16,7 +16,7 @@ from sgrnn.analysis.verdict import worth
 from sgrnn.config.files import dump_recipe
 from sgrnn.data.atomic import atomic_write
 from sgrnn.diagnostics.estimates import is_unknown
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.about import read_about
 from sgrnn.training.best import best_record
 from sgrnn.training.display import score_text
@@ -133,7 +133,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     if parameters is not None:
         synthesizer = f", synthesizer {parameters['synthesizer']:,}" if parameters["synthesizer"] else ""
         sizes = f"{parameters['model']:,}{synthesizer}"
-    score = f"not measured: `sgrnn evaluate {run.folder}`"
+    score = f"not measured: `sgrnn evaluate {quoted(run.folder)}`"
     if test is not None:
         score = _measured(test)
     conditions = run.fingerprint()["conditions"]
@@ -159,7 +159,7 @@ def _generalization(run: Run) -> str:
     """Return the losses on train and validation text, scored alike, and the gap between the two."""
     part, best = best_train_part(run), best_record(run)
     if part is None or best is None:
-        return f"not measured: `sgrnn evaluate {run.folder} --split {TRAIN_PART}`"
+        return f"not measured: `sgrnn evaluate {quoted(run.folder)} --split {TRAIN_PART}`"
     gap = best["valid_loss"] - part["loss"]
     return f"loss {part['loss']:.4f} on as much of the train text, {best['valid_loss']:.4f}: a gap of {gap:.4f}"
 

@@ -4,7 +4,7 @@ import sys
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, Self
 
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.checkpoints import latest_update
 from sgrnn.training.kept import keep, kept
 from sgrnn.training.loggers.metrics import metrics_of
@@ -113,7 +113,7 @@ class Tracker(ABC):
     def _report(self, error: Exception) -> None:
         print(
             f"{self.spoken} cannot be logged to: {_line(error)}; training goes on, metrics.jsonl holds everything, and "
-            f"`sgrnn resume {self.run.folder}` logs the rest",
+            f"`sgrnn resume {quoted(self.run.folder)}` logs the rest",
             file=sys.stderr,
         )
 

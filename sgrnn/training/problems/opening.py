@@ -6,7 +6,7 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.data import Corpus, Spelling, TokenFiles, Tokenizer, load_texts, prepare, train_tokenizer
 from sgrnn.data.atomic import remedy
 from sgrnn.data.beginnings import with_beginnings
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, quoted
 from sgrnn.training.problems.problem import Problem
 from sgrnn.training.problems.task_problem import TaskProblem
 from sgrnn.training.problems.text_problem import TextProblem
@@ -73,7 +73,9 @@ def problem_of(run: Run, folder: Path) -> Problem:
         section = run.recipe.data
         own = {name: getattr(section, name) for name in ("train", "valid", "test")}
         moved = [f"--data.{name}=PATH" for name, path in own.items() if path is not None and not path.exists()]
-        elsewhere = f"; where it lies elsewhere now: `sgrnn resume {run.folder} {' '.join(moved)}`" if moved else ""
+        elsewhere = (
+            f"; where it lies elsewhere now: `sgrnn resume {quoted(run.folder)} {' '.join(moved)}`" if moved else ""
+        )
         raise InputError(f"{run.folder} needs its text: {error}{elsewhere}") from None
     return _text_problem(run.recipe, corpus, run.tokenizer, folder)
 
