@@ -13,6 +13,9 @@ from sgrnn.models.cross_entropy import output_loss
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.state import State, at_least_float32
 
+_ABSENT = -100
+"""Where there is no target, by torch's convention."""
+
 
 class LanguageModel(SequenceModel):
     """Recurrent model that predicts the next token from all those before it.
@@ -129,7 +132,13 @@ class LanguageModel(SequenceModel):
         return self.output(self._dropped(outputs))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the cross-entropy of each target token, (time, batch), in nats, in float32 at least."""
+        """Return the cross-entropy of each target token, (time, batch), in nats, in float32 at least.
+
+        A target of -100 has none: 0, and no gradient, as in ``F.cross_entropy``. It counts as a step of the span, of
+        which a mask takes it out.
+        """
+        if (absent := targets == _ABSENT).any():
+            return self.loss(outputs, targets.masked_fill(absent, 0)).masked_fill(absent, 0)
         own = type(self).logits is LanguageModel.logits
         if own and is_plain(self.output, AdaptiveSoftmax, ()):
             return at_least_float32(self.output.losses(self._dropped(outputs), targets))
@@ -154,7 +163,8 @@ class LanguageModel(SequenceModel):
         Returns:
             (steps, rows, output_size).
         """
-        return self._dropped(-F.embedding(targets, self.output.weight))
+        absent = (targets == _ABSENT).unsqueeze(-1)
+        return self._dropped(-F.embedding(targets.clamp(min=0), self.output.weight)).masked_fill(absent, 0)
 
     def input_features(self, inputs: Tensor) -> Tensor:
         """Return the standardized embeddings of the input tokens, without a graph, for a synthesizer to read.

@@ -1,17 +1,21 @@
 """The language model: its parts are where it says, and its loss is the negative log-probability of a token."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import log
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from models import ROWS, SIZE, VOCABULARY, OwnCore, gradients, make_language_model, make_state, make_text
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import GRU, LSTM
 from sgrnn.cores.dropout import recorded_masks
+from sgrnn.estimators import SyntheticGradients
+from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import leaves, state_size
 from sgrnn.synthesizers import Lookahead
@@ -45,6 +49,50 @@ def test_the_losss_gradient_at_the_features_is_a_part_of_the_chances_and_one_of_
     assert not of_targets.requires_grad
     chances = model.logits(outputs.detach()).softmax(dim=-1)
     assert_close(outputs.grad, (chances @ model.output.weight + of_targets).detach())
+
+
+@pytest.mark.parametrize("output", [None, lambda: AdaptiveSoftmax(SIZE, VOCABULARY, [4], div_value=2.0)])
+def test_a_target_of_minus_100_is_none_and_has_no_loss_and_no_gradient(
+    output: Callable[[], AdaptiveSoftmax] | None,
+) -> None:
+    model = make_language_model(output=output() if output else None)
+    text = make_text(STEPS)
+    outputs = model(text.inputs, make_state(model))[0].detach().requires_grad_()
+    absent = text.targets.clone()
+    absent[1, 0] = absent[4, 2] = -100
+    expected = F.nll_loss(model.logits(outputs).log_softmax(-1).flatten(0, 1), absent.flatten(), reduction="none")
+    (wanted,) = torch.autograd.grad(expected.sum(), outputs)
+    losses = model.loss(outputs, absent)
+    losses.sum().backward()
+    assert_close(losses, expected.view_as(losses))
+    assert outputs.grad is not None
+    assert_close(outputs.grad, wanted)
+    if output is None:
+        assert not model.target_gradients(absent)[absent == -100].any()
+        assert_identical(
+            model.target_gradients(absent)[absent != -100], model.target_gradients(text.targets)[absent != -100]
+        )
+
+
+def test_synthetic_gradients_take_targets_of_minus_100_that_a_mask_leaves_out() -> None:
+    """Whatever stands there: a span whose padding has tokens has the same gradients."""
+    text = make_text(STEPS, mask=torch.tensor([[True] * ROWS] * 4 + [[True] + [False] * (ROWS - 1)]))
+    assert text.future is not None
+    assert text.mask is not None
+    absent = text.targets.where(text.mask, -100)
+    ahead = text.future.targets.clone()
+    ahead[1] = -100
+    found = []
+    for targets in (text.targets, absent):
+        model = make_language_model()
+        synthesizer = model.synthesizer().double()
+        for parameter in synthesizer.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        estimator = SyntheticGradients(model, model.loss, window=2, ahead="targets", synthesizer=synthesizer)
+        span = replace(text, targets=targets, future=replace(text.future, targets=ahead))
+        estimator.backward(span, make_state(model))
+        found.append(gradients(model))
+    assert_identical(*found)
 
 
 def test_the_core_reads_embeddings_and_what_it_gives_is_the_output() -> None:
