@@ -122,7 +122,7 @@ class Muon(Optimizer):
         try:
             for name, part in self._parts.items():
                 part.load_state_dict(state_dict[name])
-        except ValueError:
+        except Exception:
             for name, part in self._parts.items():
                 part.load_state_dict(before[name])
             raise

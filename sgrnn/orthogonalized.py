@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class OrthogonalizedMomentum(torch.optim.Muon):
-    """Train matrices as `torch.optim.Muon` does, in less time on most processors.
+    """Train matrices as `torch.optim.Muon` does with Nesterov's momentum and Adam's size of a step, in less time.
 
     torch iterates on the matrix itself in bfloat16, which suits a GPU and the matrix units of newer processors. Where
     there are none, steps are computed in the precision of the parameters, float32 at least, by `orthogonalized`.
@@ -84,4 +84,4 @@ def orthogonalized(matrix: Tensor, coefficients: tuple[float, float, float], ste
 @cache
 def _multiplies_bfloat16(device: torch.device) -> bool:
     """Tell whether a device has units for products of matrices in bfloat16."""
-    return device.type != "cpu" or torch.cpu._is_amx_tile_supported()
+    return device.type != "cpu" or getattr(torch.cpu, "_is_amx_tile_supported", bool)()

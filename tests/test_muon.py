@@ -184,6 +184,8 @@ def test_a_state_that_does_not_fit_leaves_the_optimizer_as_it_was() -> None:
     before = copy.deepcopy(optimizers[0].state_dict())
     with pytest.raises(ValueError, match="loaded state dict contains a parameter group that doesn't match"):
         optimizers[0].load_state_dict(optimizers[1].state_dict())
+    with pytest.raises(KeyError):
+        optimizers[0].load_state_dict({"muon": optimizers[1].state_dict()["muon"], "adamw": {}})
     for name, part in optimizers[0].state_dict().items():
         torch.testing.assert_close(part["state"], before[name]["state"], rtol=0, atol=0)
     weights = values(model)

@@ -133,8 +133,8 @@ def require_chain(
     for number, one in enumerate(feedback):
         if not isinstance(one, Feedback):
             raise TypeError(f"feedback.{number} must be a Feedback, got a {type(one).__name__}")
-    if isinstance(loss, nn.Module) and list(loss.parameters()):
-        raise ValueError("loss must have no parameters, which nothing would train: put them into the last module")
+    if isinstance(loss, nn.Module) and any(parameter.requires_grad for parameter in loss.parameters()):
+        raise ValueError("loss must have no parameters that learn, which nothing trains: put them into the last module")
     interfaces = len(modules) - 1
     if len(feedback) != interfaces:
         raise ValueError(f"feedback must be one for each of the {interfaces} interfaces, got {len(feedback)}")

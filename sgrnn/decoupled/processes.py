@@ -11,7 +11,8 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
-from sgrnn.contract.modules import evaluating
+from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.modules import evaluating, forked_random
 from sgrnn.decoupled.chain import Chain
 from sgrnn.decoupled.unit import Mail, Part, Unit
 from sgrnn.errors import ProcessLost, at_least
@@ -114,7 +115,7 @@ def parts_of(chain: Chain, inputs: Tensor) -> list[Part]:
     """
     last = len(chain.network) - 1
     parts = []
-    message = inputs[:1].clone()
+    message = inputs[:2].clone()
     for number, module in enumerate(chain.network):
         part = Part(module, chain.optimizers[number], update_probability=chain.update_probability, number=number)
         if number < last:
@@ -127,7 +128,7 @@ def parts_of(chain: Chain, inputs: Tensor) -> list[Part]:
             part.input_optimizer = chain.input_optimizers[number - 1]
             part.message_shape = tuple(message.shape[1:])
         if chain.input_synthesizers is not None:
-            with torch.no_grad(), evaluating(module):
+            with torch.no_grad(), evaluating(module), kept_buffers(module), forked_random(message.device):
                 message = module(message)
         parts.append(part)
     return parts

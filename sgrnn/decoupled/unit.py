@@ -140,7 +140,7 @@ class Unit:
                 predicted = predicted_message(predicted, message, self.part.number)
                 step(self.part.input_optimizer)
             shape = self.part.message_shape
-            message = (predicted if shape is None else predicted.view(len(rows), *shape)).detach()
+            message = (predicted if shape is None else predicted.reshape(len(rows), *shape)).detach()
         assert message is not None, "there is none to wait for"
         return message.requires_grad_()
 

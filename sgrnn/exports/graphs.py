@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.modules import evaluating
 from sgrnn.cores import HierarchicalCore
 from sgrnn.errors import InputError
 from sgrnn.exports.description import rebuilt, state_names
@@ -57,10 +59,11 @@ class Graph(nn.Module):
     def _require_same(self, model: nn.Module) -> None:
         """Refuse a model that computes something else than one of its description and parameters."""
         inputs, state = self.draw(_CHECKED, _ROWS), self.initial_state(_ROWS)
-        own = copy.deepcopy(model).to("cpu", torch.float32).eval()
-        for name, wanted, found in zip(
-            self.output_names, _run(own, inputs, filled(self.like, state)), self(inputs, *state), strict=True
-        ):
+        plain = all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in model.parameters())
+        own = model if plain else copy.deepcopy(model).to("cpu", torch.float32)
+        with evaluating(own), kept_buffers(own):
+            answers = _run(own, inputs, filled(self.like, state))
+        for name, wanted, found in zip(self.output_names, answers, self(inputs, *state), strict=True):
             if not torch.allclose(wanted, found, rtol=1e-4, atol=1e-4):
                 raise InputError(
                     "a model with parts of somebody else's class or settings cannot be exported, got "

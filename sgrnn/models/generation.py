@@ -13,12 +13,12 @@ from sgrnn.errors import InputError, at_least
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import where_rows
 
-Prompt = Sequence[int] | NDArray[np.integer] | Tensor
+Tokens = Sequence[int] | NDArray[np.integer] | Tensor
 
 
 def generate(
     model: LanguageModel,
-    prompt: Prompt,
+    prompt: Tokens,
     length: int,
     *,
     temperature: float = 1.0,
@@ -50,7 +50,7 @@ def generate(
 
 def draw_rows(
     model: LanguageModel,
-    prompt: Prompt,
+    prompt: Tokens,
     length: int,
     samples: int,
     *,
@@ -113,7 +113,7 @@ def chances_of(logits: Tensor, temperature: float, top_k: int | None, top_p: flo
     return chances / chances.sum(-1, keepdim=True)
 
 
-def _tokens(prompt: Prompt) -> list[int]:
+def _tokens(prompt: Tokens) -> list[int]:
     """Return a prompt as a list of numbers.
 
     Raises:
@@ -121,12 +121,12 @@ def _tokens(prompt: Prompt) -> list[int]:
     """
     if isinstance(prompt, str):
         raise InputError("prompt must be tokens, got a text: tokenizer.encode(text)")
-    if not len(prompt):
+    if prompt is None or not len(prompt):
         raise InputError("prompt must hold at least one token, got none")
-    tokens = torch.as_tensor(prompt)
-    if tokens.dim() != 1 or tokens.dtype == torch.bool or tokens.is_floating_point():
+    tokens = prompt if isinstance(prompt, Sequence) else prompt.tolist()
+    if not all(isinstance(token, int | np.integer) and not isinstance(token, bool) for token in tokens):
         raise InputError(f"prompt must be whole numbers one after another, got {prompt}")
-    return tokens.tolist()
+    return [int(token) for token in tokens]
 
 
 def _until(rows: Iterator[list[int]], stop: Collection[int]) -> Iterator[int]:

@@ -137,18 +137,20 @@ class LanguageModel(SequenceModel):
         A target of -100 has none: 0, and no gradient, as in ``F.cross_entropy``. It counts as a step of the span, of
         which a mask takes it out.
         """
-        if (absent := targets == _ABSENT).any():
-            return self.loss(outputs, targets.masked_fill(absent, 0)).masked_fill(absent, 0)
         own = type(self).logits is LanguageModel.logits
-        if own and is_plain(self.output, AdaptiveSoftmax, ()):
-            return at_least_float32(self.output.losses(self._dropped(outputs), targets))
-        if not own or not is_plain(self.output, nn.Linear, ("weight", "bias")):
+        adaptive = own and is_plain(self.output, AdaptiveSoftmax, ())
+        if not adaptive and not (own and is_plain(self.output, nn.Linear, ("weight", "bias"))):
             logits = at_least_float32(self.logits(outputs))
             return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
-        precision = (self.output_precision if self.training else None) or self.output.weight.dtype
-        features = self._dropped(outputs).flatten(0, 1)
-        losses = output_loss(features, self.output.weight, self.output.bias, targets.flatten(), precision)
-        return losses.view_as(targets)
+        features, absent = self._dropped(outputs), targets == _ABSENT
+        tokens = targets.masked_fill(absent, 0)
+        if adaptive:
+            losses = at_least_float32(self.output.losses(features, tokens))
+        else:
+            precision = (self.output_precision if self.training else None) or self.output.weight.dtype
+            weight, bias = self.output.weight, self.output.bias
+            losses = output_loss(features.flatten(0, 1), weight, bias, tokens.flatten(), precision).view_as(targets)
+        return losses.masked_fill(absent, 0)
 
     @torch.no_grad()
     def target_gradients(self, targets: Tensor) -> Tensor:
@@ -163,8 +165,9 @@ class LanguageModel(SequenceModel):
         Returns:
             (steps, rows, output_size).
         """
-        absent = (targets == _ABSENT).unsqueeze(-1)
-        return self._dropped(-F.embedding(targets.clamp(min=0), self.output.weight)).masked_fill(absent, 0)
+        absent = targets == _ABSENT
+        vectors = F.embedding(targets.masked_fill(absent, 0), self.output.weight)
+        return self._dropped(-vectors).masked_fill(absent.unsqueeze(-1), 0)
 
     def input_features(self, inputs: Tensor) -> Tensor:
         """Return the standardized embeddings of the input tokens, without a graph, for a synthesizer to read.

@@ -61,7 +61,7 @@ def read_scores(run: Run) -> dict[str, dict[str, Any]]:
     mend = f"remove it, and write it again with `sgrnn evaluate {quoted(run.folder)}`"
     scores = kept(run, _SCORES, mend, mappings=None)
     for split, score in scores.items():
-        for name in ("update", *score):
+        for name in ("update", "loss", *score):
             if name != "evaluated" and not isinstance(score.get(name), int | float):
                 found = f"expected a number under {split!r}, {name!r}, got {score.get(name)!r:.60}"
                 raise InputError(f"{run.folder / _SCORES} is damaged: {found}; {mend}")

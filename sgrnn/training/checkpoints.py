@@ -29,7 +29,8 @@ from sgrnn.training.fingerprint import FINGERPRINT
 T = TypeVar("T")
 _FORMAT = "sgrnn checkpoint 1"
 _FILES = ("model.safetensors", "state.pt", "recipe.yaml")
-_OURS = re.compile(r"\.?update-\d{9}")
+_NAME = r"update-\d{9}"
+_OURS = re.compile(rf"\.?{_NAME}")
 
 
 @dataclass(frozen=True)
@@ -208,9 +209,10 @@ def require_best(folder: Path) -> Checkpoint:
 
 def _newest(folder: Path) -> Path | None:
     try:
-        found = folder.iterdir() if folder.exists() else ()
-        return max((each for each in found if re.fullmatch(r"update-\d{9}", each.name)), default=None)
+        return max((path for path in folder.iterdir() if re.fullmatch(_NAME, path.name)), default=None)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
+            return None
         raise InputError(f"cannot read the checkpoints in {folder}: {error.strerror}; allow reading it") from None
 
 

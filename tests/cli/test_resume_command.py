@@ -89,7 +89,13 @@ def test_commands_in_messages_quote_a_folder_whose_name_holds_blanks(sgrnn: Comm
 
 
 def test_damaged_scores_are_refused_before_anything_is_trained(sgrnn: Commands, tiny: str) -> None:
-    for damaged in ("{", '{"train-part": 5}', '{"train-part": {}}', '{"test": {"update": 8, "loss": "1.5"}}'):
+    for damaged in (
+        "{",
+        '{"train-part": 5}',
+        '{"train-part": {}}',
+        '{"test": {"update": 8, "loss": "1.5"}}',
+        '{"test": {"update": 8}}',
+    ):
         Path(tiny, "scores.json").write_text(damaged)
         before = files_of(tiny)
         assert "scores.json is damaged: " in sgrnn.refused("resume", tiny, "--training.max_updates=20")

@@ -127,8 +127,9 @@ def test_what_makes_no_chain_is_refused_by_name() -> None:
     for options, kind, message in UNFIT:
         with pytest.raises(kind, match=f"^{message}$"):
             Chain(**{**good, **options}, loss=cross_entropy)
-    with pytest.raises(ValueError, match=r"^loss must have no parameters, which nothing would train: put them into"):
+    with pytest.raises(ValueError, match=r"^loss must have no parameters that learn, which nothing trains: put them"):
         Chain(**good, loss=nn.Linear(2, 1))
+    Chain(**good, loss=nn.Linear(2, 1).requires_grad_(False))
 
 
 def test_a_fully_connected_network_has_batch_norm_and_relu_in_every_layer_but_the_last() -> None:

@@ -179,6 +179,9 @@ def test_neither_dropout_nor_the_programs_own_random_numbers_are_used() -> None:
     ("changed", "message"),
     [
         ({"prompt": []}, "prompt must hold at least one token, got none"),
+        ({"prompt": None}, "prompt must hold at least one token, got none"),
+        ({"prompt": ["a"]}, r"prompt must be whole numbers one after another, got \['a'\]"),
+        ({"prompt": [2**70]}, rf"prompt must hold tokens from 0 to \d+, got \[{2**70}\]"),
         ({"prompt": "a"}, r"prompt must be tokens, got a text: tokenizer.encode\(text\)"),
         ({"prompt": np.array([], np.uint16)}, "prompt must hold at least one token, got none"),
         ({"prompt": [True]}, r"prompt must be whole numbers one after another, got \[True\]"),

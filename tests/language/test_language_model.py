@@ -74,6 +74,19 @@ def test_a_target_of_minus_100_is_none_and_has_no_loss_and_no_gradient(
         )
 
 
+def test_a_loss_on_top_of_it_counts_once_beside_a_target_of_minus_100() -> None:
+    class Doubled(LanguageModel):
+        def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            return 2 * super().loss(outputs, targets)
+
+    model = Doubled(VOCABULARY, SIZE, LSTM(SIZE, SIZE), SIZE)
+    text = make_text(STEPS)
+    outputs = model(text.inputs, model.initial_state(ROWS))[0].detach()
+    absent = text.targets.clone()
+    absent[1, 0] = -100
+    assert_identical(model.loss(outputs, absent)[2:], 2 * LanguageModel.loss(model, outputs, text.targets)[2:])
+
+
 def test_synthetic_gradients_take_targets_of_minus_100_that_a_mask_leaves_out() -> None:
     """Whatever stands there: a span whose padding has tokens has the same gradients."""
     text = make_text(STEPS, mask=torch.tensor([[True] * ROWS] * 4 + [[True] + [False] * (ROWS - 1)]))

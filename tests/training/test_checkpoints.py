@@ -157,6 +157,10 @@ def test_a_folder_that_cannot_be_read_is_not_one_without_checkpoints(trained: Tr
             read(folder)
     with pytest.raises(InputError, match=r"^cannot read the checkpoints in "):
         trained()
+    folder.unlink()
+    folder.symlink_to("nowhere")  # a disk that is not there
+    with pytest.raises(InputError, match=r"^cannot read the checkpoints in .*: No such file or directory; "):
+        trained()
     assert (trained.run.folder / "metrics.jsonl").read_bytes() == before, "training did not begin anew"
 
 
