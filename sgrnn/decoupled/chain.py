@@ -9,6 +9,7 @@ from torch.optim import Adam, Optimizer
 
 from sgrnn.decoupled.feedback import Feedback, all_metrics
 from sgrnn.decoupled.passes import Loss, backpropagate
+from sgrnn.estimators.reach import require_graph
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -89,6 +90,7 @@ class Chain(nn.Module):
             ValueError: a module cannot read what is sent to it, the loss is not one number per row, or no graph is
                 recorded.
         """
+        require_graph("train_step")
         turns = torch.rand(len(self.network), generator=self._generator) < self.update_probability
         loss = backpropagate(
             self.network, self.loss, self.feedback, inputs, targets,

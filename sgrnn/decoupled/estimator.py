@@ -12,6 +12,7 @@ from sgrnn.decoupled.feedback import Feedback, all_metrics
 from sgrnn.decoupled.passes import backpropagate
 from sgrnn.estimators import GradientEstimator, Step
 from sgrnn.estimators.estimator import BoundaryGradients
+from sgrnn.estimators.reach import require_graph
 from sgrnn.models.readout import Readout
 from sgrnn.span import Span
 from sgrnn.state import State
@@ -70,6 +71,7 @@ class DecoupledGradients(GradientEstimator):
         def loss(outputs: Tensor, targets: Tensor) -> Tensor:
             return task_loss(outputs.unsqueeze(0), targets.unsqueeze(0))[0]
 
+        require_graph()
         mean = backpropagate(
             modules, loss, self.feedback, span.inputs[0], span.targets[0],
             turns=turns, input_synthesizers=self.input_synthesizers,

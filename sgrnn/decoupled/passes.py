@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.decoupled.feedback import Exchange, Feedback
-from sgrnn.estimators.reach import require_graph
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (rows, ...) and targets (rows, ...) to one number per row, (rows,)."""
@@ -41,10 +40,8 @@ def backpropagate(
         the mean loss, a detached scalar.
 
     Raises:
-        ValueError: a module cannot read what is sent to it, the loss is not one number per row, or no graph is
-            recorded.
+        ValueError: a module cannot read what is sent to it, or the loss is not one number per row.
     """
-    require_graph("train_step")
     modules, feedback = list(modules), [one for one in feedback if isinstance(one, Feedback)]
     received, sent = _forwards(modules, inputs, None if input_synthesizers is None else list(input_synthesizers))
     outputs = sent[-1].detach().requires_grad_()

@@ -132,6 +132,12 @@ def test_what_makes_no_chain_is_refused_by_name() -> None:
     Chain(**good, loss=nn.Linear(2, 1).requires_grad_(False))
 
 
+def test_without_a_graph_training_is_refused_by_the_name_of_what_was_called() -> None:
+    chain = Chain([nn.Linear(2, 2), nn.Linear(2, 2)], cross_entropy, [NoFeedback()])
+    with torch.no_grad(), pytest.raises(ValueError, match=r"^no graph is recorded: call train_step outside of"):
+        chain.train_step(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))
+
+
 def test_a_fully_connected_network_has_batch_norm_and_relu_in_every_layer_but_the_last() -> None:
     modules = fully_connected(784, 256, 4, 10)
     kinds = [[type(part).__name__ for part in module.children()] for module in modules]
