@@ -18,7 +18,7 @@ from sgrnn.config.files import load_recipe
 from sgrnn.config.rates import rate_jump
 from sgrnn.config.recipe import Recipe
 from sgrnn.data import data_folder as folder_of_data
-from sgrnn.errors import InputError, ProcessLost
+from sgrnn.errors import InputError, ProcessLost, quoted
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training import loop
@@ -241,6 +241,6 @@ def _conclude(run: Run, model: SequenceModel, console: Console) -> None:
             console.print(f"train perplexity {part['perplexity']:.2f}, scored alike: a gap of {gap:.2f} nats per token")
     board = "tensorboard/, " if "tensorboard" in run.recipe.training.loggers else ""
     console.print(f"the run lies in {run.folder}: metrics.jsonl, curves.png, {board}checkpoints/")
-    folder = shlex.quote(str(run.folder))
+    folder = quoted(run.folder)
     text = isinstance(model, LanguageModel)
     console.print("next: " + (f"sgrnn generate {folder} --length 300" if text else f"sgrnn evaluate {folder}"))

@@ -81,7 +81,7 @@ class TokenStream(Iterator[Span]):
             raise InputError(
                 f"{source} is too short: its {len(tokens):,} tokens make {batch_size:,} rows of {steps:,} "
                 f"steps, fewer than the {span_steps:,} of one span; give a longer text, or a smaller "
-                "batch_size or span"
+                "batch_size or shorter spans"
             )
         self.batch_size = batch_size
         self.span_steps = span_steps

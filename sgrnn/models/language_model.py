@@ -142,15 +142,17 @@ class LanguageModel(SequenceModel):
         if not adaptive and not (own and is_plain(self.output, nn.Linear, ("weight", "bias"))):
             logits = at_least_float32(self.logits(outputs))
             return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
-        features, absent = self._dropped(outputs), targets == _ABSENT
-        tokens = targets.masked_fill(absent, 0)
+        absent = targets == _ABSENT
+        some = bool(absent.any())
+        tokens = targets.masked_fill(absent, 0) if some else targets
+        features = self._dropped(outputs)
         if adaptive:
             losses = at_least_float32(self.output.losses(features, tokens))
         else:
             precision = (self.output_precision if self.training else None) or self.output.weight.dtype
             weight, bias = self.output.weight, self.output.bias
             losses = output_loss(features.flatten(0, 1), weight, bias, tokens.flatten(), precision).view_as(targets)
-        return losses.masked_fill(absent, 0)
+        return losses.masked_fill(absent, 0) if some else losses
 
     @torch.no_grad()
     def target_gradients(self, targets: Tensor) -> Tensor:
@@ -166,6 +168,8 @@ class LanguageModel(SequenceModel):
             (steps, rows, output_size).
         """
         absent = targets == _ABSENT
+        if not absent.any():
+            return self._dropped(-F.embedding(targets, self.output.weight))
         vectors = F.embedding(targets.masked_fill(absent, 0), self.output.weight)
         return self._dropped(-vectors).masked_fill(absent.unsqueeze(-1), 0)
 

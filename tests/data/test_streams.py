@@ -110,7 +110,7 @@ def test_a_text_too_short_names_both_numbers_and_the_remedy() -> None:
     with pytest.raises(
         InputError,
         match=r"valid is too short: its 50 tokens make 20 rows of 2 steps, fewer than the 5 of one span; "
-        "give a longer text, or a smaller batch_size or span",
+        "give a longer text, or a smaller batch_size or shorter spans",
     ):
         make(batch_size=20, source="valid")
 
