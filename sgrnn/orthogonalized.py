@@ -11,8 +11,8 @@ from torch import Tensor
 class OrthogonalizedMomentum(torch.optim.Muon):
     """Train matrices as `torch.optim.Muon` does with Nesterov's momentum and Adam's size of a step, in less time.
 
-    torch iterates on the matrix itself in bfloat16, which suits a GPU and the matrix units of newer processors. Where
-    there are none, steps are computed in the precision of the parameters, float32 at least, by `orthogonalized`.
+    torch iterates on the matrix itself in bfloat16, which suits a GPU and processors that multiply in it, by matrix units or
+    AVX-512. On all others, steps are computed in the precision of the parameters, float32 at least, by `orthogonalized`.
     """
 
     @torch.no_grad()
@@ -83,5 +83,6 @@ def orthogonalized(matrix: Tensor, coefficients: tuple[float, float, float], ste
 
 @cache
 def _multiplies_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device has units for products of matrices in bfloat16."""
-    return device.type != "cpu" or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    """Tell whether a device multiplies matrices faster in bfloat16 than in float32: by tiles, or by dot products."""
+    supported = (getattr(torch.cpu, f"_is_{units}_supported", bool) for units in ("amx_tile", "avx512_bf16"))
+    return device.type != "cpu" or any(has() for has in supported)
