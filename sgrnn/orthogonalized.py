@@ -11,8 +11,9 @@ from torch import Tensor
 class OrthogonalizedMomentum(torch.optim.Muon):
     """Train matrices as `torch.optim.Muon` does with Nesterov's momentum and Adam's size of a step, in less time.
 
-    torch iterates on the matrix itself in bfloat16, which suits a GPU and processors that multiply in it, by matrix units or
-    AVX-512. On all others, steps are computed in the precision of the parameters, float32 at least, by `orthogonalized`.
+    torch iterates on the matrix itself in bfloat16, which suits a GPU and processors that multiply in it, by matrix
+    units or AVX-512. On all others, steps are computed in the precision of the parameters, float32 at least, by
+    `orthogonalized`.
     """
 
     @torch.no_grad()

@@ -212,7 +212,7 @@ def test_iterating_on_the_square_is_iterating_on_the_matrix(shape: tuple[int, in
         assert float((found - expected).norm() / expected.norm()) < tolerance
 
 
-def test_steps_are_those_of_torch_which_makes_them_where_there_are_matrix_units(
+def test_steps_are_those_of_torch_which_makes_them_where_bfloat16_is_faster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     steps: dict[bool, dict[str, Tensor]] = {}
@@ -250,3 +250,13 @@ def test_a_model_in_bfloat16_takes_the_steps_of_its_gradients_in_float32() -> No
     optimizer.step()
     assert all(value.dtype == torch.bfloat16 for value in values(core).values())
     assert not torch.equal(values(core)["weight_hh_l0"], before["weight_hh_l0"])
+
+
+@pytest.mark.parametrize(("tiles", "products"), [(False, False), (True, False), (False, True)])
+def test_processors_multiply_in_bfloat16_by_tiles_or_by_products_of_avx512(
+    tiles: bool, products: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: products, raising=False)
+    found = orthogonalized_module._multiplies_bfloat16.__wrapped__(torch.device("cpu"))
+    assert found == (tiles or products)
