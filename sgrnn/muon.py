@@ -124,12 +124,24 @@ class Muon(Optimizer):
         try:
             for name, part in self._parts.items():
                 part.load_state_dict(state_dict[name])
+                _require_shapes(name, part)
         except Exception:
             for name, part in self._parts.items():
                 part.load_state_dict(before[name])
             raise
         finally:
             self.param_groups = self._groups()
+
+
+def _require_shapes(name: str, part: Optimizer) -> None:
+    """Refuse a state whose tensors are not of their parameters' shapes, which torch takes and cannot make a step of."""
+    for number, parameter in enumerate(each for group in part.param_groups for each in group["params"]):
+        for kind, value in part.state.get(parameter, {}).items():
+            if kind != "step" and value.shape != parameter.shape:
+                raise ValueError(
+                    f"the state must fit parameter {number} of {name}, {tuple(parameter.shape)}, got {kind} "
+                    f"{tuple(value.shape)}"
+                )
 
 
 def _is_recurrent(name: str, parameter: nn.Parameter) -> bool:

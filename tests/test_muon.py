@@ -198,14 +198,20 @@ def test_what_it_cannot_train_is_refused() -> None:
 
 
 def test_a_state_that_does_not_fit_leaves_the_optimizer_as_it_was() -> None:
-    model, other = model_of(nn.LSTM(3, 4)), nn.ModuleList([model_of(nn.LSTM(3, 4)), nn.Linear(2, 2)])
-    optimizers = [sgrnn.Muon(each) for each in (model, other)]
-    for each, optimizer in zip((model, other), optimizers, strict=True):
+    models = model_of(nn.LSTM(3, 4)), nn.ModuleList([model_of(nn.LSTM(3, 4)), nn.Linear(2, 2)]), model_of(nn.LSTM(2, 4))
+    model, optimizers = models[0], [sgrnn.Muon(each) for each in models]
+    for each, optimizer in zip(models, optimizers, strict=True):
         fill_gradients(each, seed=1)
         optimizer.step()
     before = copy.deepcopy(optimizers[0].state_dict())
     with pytest.raises(ValueError, match="loaded state dict contains a parameter group that doesn't match"):
         optimizers[0].load_state_dict(optimizers[1].state_dict())
+    its = optimizers[2].state_dict()
+    with pytest.raises(ValueError, match=r"state must fit parameter 0 of muon, \(16, 3\), got momentum_b.* \(16, 2\)$"):
+        optimizers[0].load_state_dict(its)
+    its["muon"], its["adamw"]["state"][2]["exp_avg_sq"] = before["muon"], torch.ones(5)
+    with pytest.raises(ValueError, match=r"^the state must fit parameter 2 of adamw, \(8,\), got exp_avg_sq \(5,\)$"):
+        optimizers[0].load_state_dict(its)
     with pytest.raises(KeyError):
         optimizers[0].load_state_dict({"muon": optimizers[1].state_dict()["muon"], "adamw": {}})
     for name, part in optimizers[0].state_dict().items():
