@@ -51,7 +51,7 @@ trainin: {epochs: 1}
             "bp_lambda, decoupled, got 'full'",
         ),
         ("kind: synthetic, ", "", "gradient.kind is missing; expected one of bptt, checkpointed, truncated, "),
-        ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),
+        ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got 2.5"),
         ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
         ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
         ("window: 5", f"window: {1 << 63}", "gradient.window must be below 9,223,372,036,854,775,808, got 92233720368"),
