@@ -253,6 +253,12 @@ def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again
         assert line == f"command line: gradient.{field.split('=')[0]} {of_no_use}"
 
 
+def test_the_widest_deviation_is_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sgrnn.data.varying_spans.WIDEST", 3)
+    (line,) = mistakes(TEXT, "--training.varying_span={deviation: 31}", "--training.span=10")
+    assert line.endswith("training.varying_span.deviation must be at most 3 times training.span, 10, got 31")
+
+
 def test_spans_that_vary_are_of_a_text_and_of_an_estimator_that_takes_any_length() -> None:
     vary = "--training.varying_span={}"
     assert text_recipe(vary).training.varying_span is not None
