@@ -148,3 +148,14 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         backpropagate(modules, cross_entropy, none, inputs, targets)
     with pytest.raises(ValueError, match=r"^modules\.0 must read what is sent to it, \(6, 5\), and does not: "):
         backpropagate(modules[1:], cross_entropy, none[1:], inputs, targets)
+
+
+def test_a_module_without_place_in_memory_is_not_told_as_one_that_does_not_fit() -> None:
+    class Large(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            return torch.empty(2**50).sum() * super().forward(input)
+
+    modules, (inputs, targets) = make_modules(2), make_data()
+    modules[1] = Large(HIDDEN, 3).double()
+    with pytest.raises(RuntimeError, match="allocate"):
+        backpropagate(modules, cross_entropy, [NoFeedback()], inputs, targets)
