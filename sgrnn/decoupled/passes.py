@@ -77,7 +77,7 @@ def _forwards(
         if number:
             message = sent[-1].detach()
             if input_synthesizers is not None:
-                predicted = predicted_message(input_synthesizers[number - 1](inputs), message, number)
+                predicted = predicted_message(input_synthesizers[number - 1](inputs.clone()), message, number)
                 message = predicted.detach()
             received.append(message.requires_grad_())
         try:

@@ -126,6 +126,19 @@ def test_modules_and_loss_may_write_into_what_they_read() -> None:
     assert differ(taken(writing), wanted) < 1e-12
 
 
+def test_input_synthesizers_may_write_into_the_inputs_which_stay_the_callers() -> None:
+    modules, (inputs, targets) = make_modules(3), make_data()
+    before, found = inputs.clone(), list[list[Tensor]]()
+    linear = [nn.Linear(INPUTS, HIDDEN).double() for _ in modules[1:]]
+    for in_place in (False, True):
+        predictors = [nn.Sequential(nn.Hardtanh(-0.5, 0.5, inplace=in_place), each) for each in linear]
+        none: list[Feedback] = [NoFeedback() for _ in predictors]
+        backpropagate(modules, cross_entropy, none, inputs, targets, input_synthesizers=predictors)
+        found.append(taken([*modules, *linear]))
+    assert torch.equal(inputs, before)
+    assert differ(*found) == 0
+
+
 def test_an_input_synthesizer_that_is_held_fixed_is_read_and_left_alone() -> None:
     modules, (inputs, targets) = make_modules(2), make_data()
     predictor = nn.Linear(INPUTS, HIDDEN).double().requires_grad_(False)
