@@ -4,6 +4,9 @@ import shlex
 from numbers import Integral
 from pathlib import Path
 
+_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "Storage size calculation overflowed")
+"""Parts of torch's messages where a tensor has no place, on a CPU, a GPU, and anywhere."""
+
 
 class InputError(ValueError):
     """Bad input: a file, a field or an argument that the user can mend.
@@ -15,6 +18,15 @@ class InputError(ValueError):
 
 class ProcessLost(Exception):
     """Loss of another process of the run, which has ended or does not answer."""
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Tell whether an error, Python's or torch's, says that memory does not suffice.
+
+    >>> is_of_memory(MemoryError()), is_of_memory(RuntimeError("CUDA out of memory.")), is_of_memory(RuntimeError("?"))
+    (True, True, False)
+    """
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OF_MEMORY)
 
 
 def quoted(path: Path) -> str:

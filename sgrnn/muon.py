@@ -24,7 +24,8 @@ class Muon(Optimizer):
     anything behind, as in ``nn.LSTM``, ``nn.GRU``, ``nn.RNN``, their cells and this package's cores. They are
     orthogonalized as a whole, all gates together.
 
-    ``param_groups`` has both, and a learning rate that is set there counts. A checkpoint goes on to the bit.
+    ``param_groups`` has both, and a learning rate that is set there counts. A schedule that moves momentum besides, as
+    ``OneCycleLR`` does, moves that of the matrices. A checkpoint goes on to the bit.
 
     >>> core, readout = torch.nn.LSTM(3, 8), torch.nn.Linear(8, 2)
     >>> optimizer = Muon(torch.nn.ModuleList([core, readout]), lr=3e-3)
@@ -74,6 +75,7 @@ class Muon(Optimizer):
         if others:
             self._parts["adamw"] = torch.optim.AdamW(others, lr, betas, weight_decay=weight_decay, fused=True)
         super().__init__(self._groups(), {})
+        self.defaults = {"momentum": momentum}  # by which torch's schedules know what they may move
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for part in self._parts.values() for group in part.param_groups]
@@ -122,12 +124,24 @@ class Muon(Optimizer):
         try:
             for name, part in self._parts.items():
                 part.load_state_dict(state_dict[name])
+                _require_shapes(name, part)
         except Exception:
             for name, part in self._parts.items():
                 part.load_state_dict(before[name])
             raise
         finally:
             self.param_groups = self._groups()
+
+
+def _require_shapes(name: str, part: Optimizer) -> None:
+    """Refuse a state whose tensors are not of their parameters' shapes, which torch takes and cannot make a step of."""
+    for number, parameter in enumerate(each for group in part.param_groups for each in group["params"]):
+        for kind, value in part.state.get(parameter, {}).items():
+            if kind != "step" and value.shape != parameter.shape:
+                raise ValueError(
+                    f"the state must fit parameter {number} of {name}, {tuple(parameter.shape)}, got {kind} "
+                    f"{tuple(value.shape)}"
+                )
 
 
 def _is_recurrent(name: str, parameter: nn.Parameter) -> bool:

@@ -44,6 +44,7 @@ from sgrnn.training.sampling import sample_texts
 from sgrnn.training.start import keep_start
 from sgrnn.training.stopping import stop_requested
 from sgrnn.training.threads import threads_for
+from sgrnn.training.views import Views
 
 
 def train(
@@ -160,7 +161,7 @@ def _watch(
     keep_freed_memory()
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requested())
-        viewers: list[loop.Report] = []
+        views = Views()
         with ranks.leader_first():
             if ranks.leads:
                 stack.enter_context(locked(run.folder))
@@ -168,16 +169,14 @@ def _watch(
                 kind = run.recipe.gradient.kind
                 console.print(f"training {run.folder}: {problem.description}, estimator {kind}{together}")
                 _tell_of_changes(run, problem, console)
-                viewers = [*stack.enter_context(open_loggers(run)), curves]
-                viewers.append(stack.enter_context(Display(run, console)))  # last, below what the services print
-
-        def report(record: dict[str, Any]) -> None:
-            for viewer in viewers:
-                viewer(record)
-
+                views.views = [*stack.enter_context(open_loggers(run)), curves]
+                views.views.append(stack.enter_context(Display(run, console)))  # last, below what the services print
         try:
-            model = loop.train(run, problem, report, lambda: stop() or console.is_lost, ranks)
+            model = loop.train(
+                run, problem, views, lambda: stop() or console.is_lost or views.failure is not None, ranks
+            )
         except loop.Interrupted:
+            views.require_none_failed()
             said = f"stopped and saved; go on with: {again}"
             if ranks.leads:
                 console.print_last(said)
@@ -191,7 +190,8 @@ def _watch(
             saved = f"the latest checkpoint is of update {latest.progress['update']}" if latest else "nothing was saved"
             raise ProcessLost(f"{error}; {saved}; go on with: {again}") from None
         if ranks.leads and isinstance(problem, TextProblem) and (record := log_train_part(run, problem)) is not None:
-            report(record)
+            views(record)
+        views.require_none_failed()
     return model
 
 

@@ -102,6 +102,28 @@ def test_the_learning_rate_of_the_groups_counts_and_what_does_not_learn_is_left_
         assert moved == (before.keys() - {"core.weight_ih_l0"} if moves else set())
 
 
+@pytest.mark.parametrize("schedule", [
+    lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=3),
+    lambda optimizer: torch.optim.lr_scheduler.CyclicLR(optimizer, RATE / 2, RATE, step_size_up=2),
+])  # fmt: skip
+def test_schedules_of_the_momentum_move_that_of_the_matrices(schedule: Callable[[sgrnn.Muon], Any]) -> None:
+    models = [model_of(nn.LSTM(8, 8)) for _ in range(2)]
+    scheduled, by_hand = (sgrnn.Muon(model, RATE) for model in models)
+    scheduler = schedule(scheduled)
+    momenta = set[float]()
+    for seed in range(3):
+        for group, its in zip(by_hand.param_groups, scheduled.param_groups, strict=True):
+            group["lr"] = its["lr"]
+        by_hand.param_groups[0]["momentum"] = scheduled.param_groups[0]["momentum"]
+        momenta.add(by_hand.param_groups[0]["momentum"])
+        for model, optimizer in zip(models, (scheduled, by_hand), strict=True):
+            fill_gradients(model, seed)
+            optimizer.step()
+        scheduler.step()
+    assert len(momenta) > 1
+    torch.testing.assert_close(values(models[0]), values(models[1]), rtol=0, atol=0)
+
+
 def test_only_recurrent_weights_and_a_closure() -> None:
     core = nn.RNNCell(3, 8, bias=False)
     optimizer = sgrnn.Muon(core, RATE)
@@ -176,14 +198,20 @@ def test_what_it_cannot_train_is_refused() -> None:
 
 
 def test_a_state_that_does_not_fit_leaves_the_optimizer_as_it_was() -> None:
-    model, other = model_of(nn.LSTM(3, 4)), nn.ModuleList([model_of(nn.LSTM(3, 4)), nn.Linear(2, 2)])
-    optimizers = [sgrnn.Muon(each) for each in (model, other)]
-    for each, optimizer in zip((model, other), optimizers, strict=True):
+    models = model_of(nn.LSTM(3, 4)), nn.ModuleList([model_of(nn.LSTM(3, 4)), nn.Linear(2, 2)]), model_of(nn.LSTM(2, 4))
+    model, optimizers = models[0], [sgrnn.Muon(each) for each in models]
+    for each, optimizer in zip(models, optimizers, strict=True):
         fill_gradients(each, seed=1)
         optimizer.step()
     before = copy.deepcopy(optimizers[0].state_dict())
     with pytest.raises(ValueError, match="loaded state dict contains a parameter group that doesn't match"):
         optimizers[0].load_state_dict(optimizers[1].state_dict())
+    its = optimizers[2].state_dict()
+    with pytest.raises(ValueError, match=r"state must fit parameter 0 of muon, \(16, 3\), got momentum_b.* \(16, 2\)$"):
+        optimizers[0].load_state_dict(its)
+    its["muon"], its["adamw"]["state"][2]["exp_avg_sq"] = before["muon"], torch.ones(5)
+    with pytest.raises(ValueError, match=r"^the state must fit parameter 2 of adamw, \(8,\), got exp_avg_sq \(5,\)$"):
+        optimizers[0].load_state_dict(its)
     with pytest.raises(KeyError):
         optimizers[0].load_state_dict({"muon": optimizers[1].state_dict()["muon"], "adamw": {}})
     for name, part in optimizers[0].state_dict().items():

@@ -74,17 +74,19 @@ def _measure(trained: Trained, horizon: int, spans: int) -> dict[str, Any]:
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
         raise trained.checkpoint.of_another_version(error) from None
     estimator = undelayed(estimator)
+    if horizon > (steps := sum(span.steps for span in spans_ahead(problem, spans, estimator.lookahead, 0))):
+        raise InputError(f"--horizon must be at most {steps:,}, the steps of {spans:,} spans, got {horizon:,}")
     drawn = spans_ahead(problem, spans, estimator.lookahead, horizon)
-    alignment = measure_alignment(estimator, drawn, state, lags=block_ends(horizon))
-    health = measure_health(estimator, drawn, state)
     windows = comparison_windows(sum(span.steps for span in _first_stretch(drawn, horizon)), own_window(run))
-    try:
+    try:  # first, as it alone may refuse
         bias = measure_bias(estimator, drawn, state, horizon=horizon, windows=windows)
         if between := bias.windows_around():
             nearer = measure_bias(estimator, drawn, state, horizon=horizon, windows=between)
             bias = bias.joined(nearer)
     except ValueError as error:
         raise InputError(f"--spans is too small: {error}") from None
+    alignment = measure_alignment(estimator, drawn, state, lags=block_ends(horizon))
+    health = measure_health(estimator, drawn, state)
     metrics: dict[str, Any] = {
         "update": trained.checkpoint.progress["update"],
         "horizon": horizon,

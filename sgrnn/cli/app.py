@@ -13,10 +13,7 @@ import typer
 from sgrnn import __version__
 from sgrnn.cli import data, diagnose, evaluate, export, inspect, recipes, report, sweep, train
 from sgrnn.cli.options import TAKES_OVERRIDES
-from sgrnn.errors import InputError, ProcessLost
-
-_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "Storage size calculation overflowed")
-"""Parts of torch's messages where a tensor has no place, on a CPU, a GPU, and anywhere."""
+from sgrnn.errors import InputError, ProcessLost, is_of_memory
 
 app = typer.Typer(
     name="sgrnn",
@@ -67,7 +64,7 @@ def main() -> None:
         print(f"sgrnn: {error}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _OF_MEMORY):
+        if not is_of_memory(error):
             raise
         what = str(error).strip().partition("\n")[0] or "no more is to be had"
         print(

@@ -87,11 +87,13 @@ def _span_can_vary(recipe: "Recipe") -> Iterator[str]:
     varying = recipe.training.varying_span
     if varying is None or recipe.span is None:
         return
+    from sgrnn.data.varying_spans import WIDEST  # numpy with it, which most recipes are read without
+
     if varying.least > recipe.span:
         yield f"training.varying_span.least must be at most training.span, {recipe.span}, got {varying.least}"
-    if varying.deviation > 100 * recipe.span:  # as `sgrnn.data.VaryingSpans`
+    if varying.deviation > WIDEST * recipe.span:
         yield (
-            f"training.varying_span.deviation must be at most 100 times training.span, {recipe.span}, got "
+            f"training.varying_span.deviation must be at most {WIDEST} times training.span, {recipe.span}, got "
             f"{varying.deviation:g}"
         )
     for name in ("every", "delay"):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.decoupled.feedback import Exchange, Feedback
+from sgrnn.errors import is_of_memory
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From outputs (rows, ...) and targets (rows, ...) to one number per row, (rows,)."""
@@ -76,12 +77,14 @@ def _forwards(
         if number:
             message = sent[-1].detach()
             if input_synthesizers is not None:
-                predicted = predicted_message(input_synthesizers[number - 1](inputs), message, number)
+                predicted = predicted_message(input_synthesizers[number - 1](inputs.clone()), message, number)
                 message = predicted.detach()
             received.append(message.requires_grad_())
         try:
             sent.append(module(received[-1].clone()))  # which it may write into
         except RuntimeError as error:
+            if is_of_memory(error):
+                raise
             raise ValueError(
                 f"modules.{number} must read what is sent to it, {tuple(received[-1].shape)}, and does not: {error}"
             ) from error

@@ -38,9 +38,8 @@ def describe(model: nn.Module) -> dict[str, Any]:
                 "them, as torch.nn.utils.parametrize.remove_parametrizations does"
             )
     if type(model) is LanguageModel:
-        for name, kind in (("embedding", nn.Embedding), ("output", nn.Linear | AdaptiveSoftmax)):
-            if not isinstance(part := getattr(model, name), kind):
-                raise InputError(f"a model with an {name} of its own cannot be exported, got a {type(part).__name__}")
+        _require_part(model, "embedding", nn.Embedding)
+        _require_part(model, "output", nn.Linear, AdaptiveSoftmax)
         return {
             "model": "language",
             "vocabulary_size": model.embedding.num_embeddings,
@@ -54,6 +53,7 @@ def describe(model: nn.Module) -> dict[str, Any]:
             "core": _describe_core(model.core),
         }
     if type(model) is Readout:
+        _require_part(model, "output", nn.Linear)
         loss = getattr(model.task_loss, "__name__", None)
         return {
             "model": "readout",
@@ -134,6 +134,11 @@ def state_names(core: nn.Module) -> list[str]:
         *(f"summary_{number}" for number in between),
         *(name for level in (*levels[1:], levels[0]) for name in level),
     ]
+
+
+def _require_part(model: nn.Module, name: str, *kinds: type[nn.Module]) -> None:
+    if not isinstance(part := getattr(model, name), kinds):
+        raise InputError(f"a model with an {name} of its own cannot be exported, got a {type(part).__name__}")
 
 
 def _describe_adaptive(output: nn.Module) -> dict[str, Any] | None:

@@ -41,8 +41,8 @@ def generate(
         seed: of the drawing; None for another text each time.
 
     Raises:
-        InputError: an empty prompt, or one of other things than the model's tokens, or an argument that is out of range
-            or no number.
+        InputError: an empty prompt, or one of other things than the model's tokens, an argument that is out of range
+            or no number, or a model that predicts what is not finite.
     """
     rows = draw_rows(model, prompt, length, 1, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     return _until(rows, stop)
@@ -159,6 +159,12 @@ def _draw(
         with torch.no_grad(), evaluating(model):
             outputs, state = model(tokens, state)
             logits = model.logits(outputs[-1]).double()
+        largest = logits.amax(-1)  # some may be minus infinity, tokens that are never drawn
+        if not bool(largest.isfinite().all()):
+            raise InputError(
+                f"the model's largest logit must be finite, got {float(largest[~largest.isfinite()][0])}: see whether "
+                "its parameters are"
+            )
         if temperature == 0:
             drawn = logits.argmax(-1)
         else:

@@ -145,9 +145,12 @@ def test_what_cannot_be_kept_is_printed_first(sgrnn: Commands) -> None:
 
 def test_what_cannot_be_diagnosed_is_refused(sgrnn: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     sgrnn.well("train", "tiny.yaml", "--run", "mine")
-    assert "--spans is too small: spans must make at least two stretches of 50 steps, got 0" in sgrnn.refused(
-        "diagnose", "mine", "--horizon", 50, "--spans", 2
+    assert "--spans is too small: spans must make at least two stretches of 12 steps, got 1" in sgrnn.refused(
+        "diagnose", "mine", "--horizon", 12, "--spans", 2
     )
+    for horizon, shown in ((13, "13"), (10**8, "100,000,000")):
+        message = f"--horizon must be at most 12, the steps of 2 spans, got {shown}"
+        assert sgrnn.refused("diagnose", "mine", "--horizon", horizon, "--spans", 2) == message
     assert not Path("mine", "diagnosis.json").exists()
     assert "nowhere holds no run" in sgrnn.refused("diagnose", "nowhere")
     load = Checkpoint.load_state

@@ -7,6 +7,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import sgrnn as library
 from sgrnn.analysis.curves import LiveCurves, plot_curves
 from sgrnn.config.files import load_recipe
 from sgrnn.session import resume
+from sgrnn.training.checkpoints import latest_update
 from sgrnn.training.run import Run
 
 from .commands import Commands, records_of
@@ -54,6 +56,24 @@ def test_curves_are_drawn_while_it_trains_and_at_the_end(tiny: str, monkeypatch:
     monkeypatch.setattr("sgrnn.session.LiveCurves", LiveCurves)
     resume(Path(tiny), None, ["--training.max_updates=15"])
     assert drawn == [12, 14, 15], "at the end, ten seconds not being over"
+
+
+def test_a_figure_that_cannot_be_written_ends_training_once_all_is_saved(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copytree(tiny, "mine")
+    monkeypatch.setattr("sgrnn.session.LiveCurves", partial(LiveCurves, seconds_between=0.0))
+    resume(Path(tiny), None, longer := ["--training.max_updates=30", "--training.evaluate_every=12"])
+    expected = models_of(tiny)["update-000000030"]
+    figure = Path("mine", "curves.png")
+    figure.unlink()
+    figure.mkdir()  # in the way
+    with pytest.raises(library.InputError, match=r"^cannot write mine/curves\.png: .* go on with `sgrnn resume mine`$"):
+        resume(Path("mine"), None, longer)
+    assert latest_update(Path("mine", "checkpoints")) == 13
+    figure.rmdir()
+    resume(Path("mine"), None)
+    assert models_of("mine")["update-000000030"] == expected
 
 
 def test_a_recipe_is_a_name_a_path_sections_or_checked_and_fields_have_other_values_in_any_form(folder: Path) -> None:

@@ -51,7 +51,7 @@ trainin: {epochs: 1}
             "bp_lambda, decoupled, got 'full'",
         ),
         ("kind: synthetic, ", "", "gradient.kind is missing; expected one of bptt, checkpointed, truncated, "),
-        ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got a number with a fractional part"),
+        ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got 2.5"),
         ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
         ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
         ("window: 5", f"window: {1 << 63}", "gradient.window must be below 9,223,372,036,854,775,808, got 92233720368"),
@@ -251,6 +251,12 @@ def test_gradients_that_come_late_are_for_spans_of_one_window_that_can_run_again
     for field in ("run_ahead=2", "low_memory=true", "true_share=0.5"):
         (line,) = mistakes(late, "--training.span=null", f"--gradient.{field}")
         assert line == f"command line: gradient.{field.split('=')[0]} {of_no_use}"
+
+
+def test_the_widest_deviation_is_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sgrnn.data.varying_spans.WIDEST", 3)
+    (line,) = mistakes(TEXT, "--training.varying_span={deviation: 31}", "--training.span=10")
+    assert line.endswith("training.varying_span.deviation must be at most 3 times training.span, 10, got 31")
 
 
 def test_spans_that_vary_are_of_a_text_and_of_an_estimator_that_takes_any_length() -> None:

@@ -126,6 +126,19 @@ def test_modules_and_loss_may_write_into_what_they_read() -> None:
     assert differ(taken(writing), wanted) < 1e-12
 
 
+def test_input_synthesizers_may_write_into_the_inputs_which_stay_the_callers() -> None:
+    modules, (inputs, targets) = make_modules(3), make_data()
+    before, found = inputs.clone(), list[list[Tensor]]()
+    linear = [nn.Linear(INPUTS, HIDDEN).double() for _ in modules[1:]]
+    for in_place in (False, True):
+        predictors = [nn.Sequential(nn.Hardtanh(-0.5, 0.5, inplace=in_place), each) for each in linear]
+        none: list[Feedback] = [NoFeedback() for _ in predictors]
+        backpropagate(modules, cross_entropy, none, inputs, targets, input_synthesizers=predictors)
+        found.append(taken([*modules, *linear]))
+    assert torch.equal(inputs, before)
+    assert differ(*found) == 0
+
+
 def test_an_input_synthesizer_that_is_held_fixed_is_read_and_left_alone() -> None:
     modules, (inputs, targets) = make_modules(2), make_data()
     predictor = nn.Linear(INPUTS, HIDDEN).double().requires_grad_(False)
@@ -148,3 +161,14 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         backpropagate(modules, cross_entropy, none, inputs, targets)
     with pytest.raises(ValueError, match=r"^modules\.0 must read what is sent to it, \(6, 5\), and does not: "):
         backpropagate(modules[1:], cross_entropy, none[1:], inputs, targets)
+
+
+def test_a_module_without_place_in_memory_is_not_told_as_one_that_does_not_fit() -> None:
+    class Large(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            return torch.empty(2**50).sum() * super().forward(input)
+
+    modules, (inputs, targets) = make_modules(2), make_data()
+    modules[1] = Large(HIDDEN, 3).double()
+    with pytest.raises(RuntimeError, match="allocate"):
+        backpropagate(modules, cross_entropy, [NoFeedback()], inputs, targets)

@@ -134,6 +134,12 @@ class Mine(sgrnn.LanguageModel):
     pass
 
 
+def deep_readout() -> nn.Module:
+    model = Readout(sgrnn.RNN(3, 4), 4, 2, squared_error)
+    model.output = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))  # pyright: ignore[reportAttributeAccessIssue]
+    return model
+
+
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
@@ -144,6 +150,7 @@ class Mine(sgrnn.LanguageModel):
         ),
         (lambda: nn.Linear(1, 1), {}, "must be a LanguageModel or a Readout to be exported, got a Linear"),
         (lambda: words(nn.LSTM(6, 5)), {}, r"core must be sgrnn's LSTM, .* to be exported, got the LSTM of torch"),
+        (deep_readout, {}, "^a model with an output of its own cannot be exported, got a Sequential$"),
         (words, {"formats": "tflite"}, "no format named 'tflite'; expected safetensors, onnx, torch"),
         (words, {"formats": []}, "formats must name one or more of safetensors, onnx, torch, got none"),
         (

@@ -12,6 +12,7 @@ from tolerances import assert_identical
 from torch import Tensor
 
 from sgrnn.cores import LSTM
+from sgrnn.errors import InputError
 from sgrnn.models.generation import chances_of, draw_rows, generate
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import to_matrix
@@ -203,3 +204,16 @@ def test_what_cannot_be_done_is_refused(changed: dict[str, Any], message: str) -
     draw = draw_rows if "samples" in changed else generate
     with pytest.raises(ValueError, match=f"^{message}$"):
         draw(make_model(), **given)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_model_that_predicts_what_is_not_finite_is_refused(temperature: float, value: float) -> None:
+    model = make_model()
+    with torch.no_grad():
+        model.output.bias[0] = -torch.inf  # a token that is never drawn
+        assert 0 not in list(generate(model, PROMPT, 9, temperature=temperature, seed=1))
+        model.output.bias[1] = value
+    message = rf"^the model's largest logit must be finite, got {value}: see whether its parameters are$"
+    with pytest.raises(InputError, match=message):
+        list(generate(model, PROMPT, 9, temperature=temperature))

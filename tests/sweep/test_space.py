@@ -65,7 +65,7 @@ def test_choices_that_mean_the_same_are_one(tmp_path: Path) -> None:
         ),
         (
             "gradient.window: [1]\nmodel.hidden_size: {low: 8, high: 16.5}",
-            ":2: model.hidden_size must be a valid integer, got a number with a fractional part, got 16.5",
+            ":2: model.hidden_size must be a valid integer, got 16.5",
         ),
         ("model.hidden_size: {low: 8, high: 16, step: 0.5}", ":1: model.hidden_size.step must be a whole number as"),
         ("model.hidden_size: {low: 8}", ":1: model.hidden_size.high is missing"),
