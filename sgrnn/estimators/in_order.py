@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgrnn.contract.modules import require_no_ddp
 from sgrnn.estimators.ahead import first_steps
 from sgrnn.estimators.backward import backpropagate, differentiate_inputs
 from sgrnn.estimators.estimator import GradientEstimator, Step
@@ -70,8 +71,14 @@ def run_windows(
         state: before it.
         window: T.
         lookahead: steps in sight after each window.
+
+    Raises:
+        ValueError: windows wait for others, and the model is a ``DistributedDataParallel``, which does not.
     """
     waits = penalizes_changes(estimator.model)
+    if waits or lookahead:
+        reason = "with low_memory windows go backwards later than they ran, and some gradients would not be averaged"
+        require_no_ddp(estimator.model, reason)
     before = waiting = None
     for part in divided(span, window, lookahead):
         windows = unroll(estimator.model, part, state, None)
