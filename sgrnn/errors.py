@@ -56,3 +56,18 @@ def at_least(name: str, value: int, least: int, unit: str = "", *, kind: type[Ex
     if value < least:
         raise kind(f"{name} must be at least {least}{unit and ' '}{unit}, got {value}")
     return value
+
+
+def require_kind(name: str, given: object, kind: type) -> None:
+    """Refuse what is of another class.
+
+    Args:
+        name: of the argument.
+        given: its value.
+        kind: the class that it must be of.
+
+    Raises:
+        TypeError: it is not; names the argument.
+    """
+    if not isinstance(given, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got a {type(given).__name__}")

@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from sgrnn.errors import InputError
+from sgrnn.errors import InputError, require_kind
 from sgrnn.span import Steps
 from sgrnn.state import leaves, map_state
 
@@ -87,9 +87,13 @@ def require_marks(name: str, marks: Tensor | None, rows: int) -> None:
     """Refuse marks of rows that are not (rows,) bool.
 
     Raises:
-        ValueError: they are not; names them.
+        TypeError: they are no tensor.
+        ValueError: they are of another shape or kind; both name them.
     """
-    if marks is not None and (marks.shape != (rows,) or marks.dtype != torch.bool):
+    if marks is None:
+        return
+    require_kind(name, marks, Tensor)
+    if marks.shape != (rows,) or marks.dtype != torch.bool:
         raise ValueError(f"{name} must be ({rows},) bool, got {tuple(marks.shape)} in {marks.dtype}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgrnn.errors import at_least
+from sgrnn.errors import at_least, require_kind
 from sgrnn.state import leaves, map_state, sorted_leaves
 
 Steps = Any  # a Tensor (steps, rows, ...), or a tuple, list, dict or named tuple of such
@@ -33,7 +33,7 @@ class Span:
             The loss is the mean over all other steps, and no gradient crosses. The values there must be finite.
 
     Raises:
-        TypeError: inputs or targets hold something else than tensors.
+        TypeError: inputs, targets or marks hold something else than tensors, or `future` is no span.
         ValueError: there are no steps or no rows, or shapes, dtypes or numbers of rows do not agree.
     """
 
@@ -55,13 +55,13 @@ class Span:
                     raise ValueError(f"inputs must be (steps, rows, ...) with {least} >= 1, got {tuple(tensor.shape)}")
                 _require_beginning(name, tensor.shape[:2], steps_and_rows)
         for name, expected in (("is_first", steps_and_rows), ("is_last", steps_and_rows[1:]), ("mask", steps_and_rows)):
-            marks = getattr(self, name)
-            if marks is None:
-                continue
-            _require_beginning(name, marks.shape, expected)
-            if marks.dtype != torch.bool:
-                raise ValueError(f"{name} must be bool, got {marks.dtype}")
+            if (marks := getattr(self, name)) is not None:
+                require_kind(name, marks, Tensor)
+                _require_beginning(name, marks.shape, expected)
+                if marks.dtype != torch.bool:
+                    raise ValueError(f"{name} must be bool, got {marks.dtype}")
         if self.future is not None:
+            require_kind("future", self.future, Span)
             if self.future.batch_size != self.batch_size:
                 raise ValueError(f"future must have {self.batch_size} rows, got {self.future.batch_size}")
             self.require_same_kind(self.future, "future.")

@@ -69,6 +69,20 @@ def test_sizes_that_do_not_fit_are_refused(inputs: Tensor, options: dict[str, An
 
 
 @pytest.mark.parametrize(
+    ("name", "given", "kind"),
+    [
+        ("is_first", ints(5, 3).bool().numpy(), "Tensor, got a ndarray"),
+        ("is_last", [True] * 3, "Tensor, got a list"),
+        ("mask", ints(5, 3).bool().tolist(), "Tensor, got a list"),
+        ("future", (ints(2, 3), ints(2, 3)), "Span, got a tuple"),
+    ],
+)
+def test_marks_that_are_no_tensors_and_a_future_that_is_no_span_are_refused(name: str, given: Any, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be a {kind}$"):
+        Span(ints(5, 3), ints(5, 3), **{name: given})
+
+
+@pytest.mark.parametrize(
     ("inputs", "kind"), [([[1, 2], [3, 4]], "list"), ((), "tuple"), (ints(5, 3).numpy(), "ndarray")]
 )
 def test_what_holds_no_tensors_is_refused(inputs: Any, kind: str) -> None:

@@ -86,6 +86,24 @@ def wrapped(module: nn.Module) -> nn.Module | None:
     return next((each for each in inner if isinstance(each, nn.Module)), None)
 
 
+def require_no_ddp(model: nn.Module, reason: str) -> None:
+    """Refuse a model in which ``DistributedDataParallel`` averages gradients, or runs a part.
+
+    Args:
+        model: any module.
+        reason: beginning of the message, why that does not fit.
+
+    Raises:
+        ValueError: it is one.
+    """
+    for module in model.modules():
+        if any(kind.__name__ == "DistributedDataParallel" for kind in type(module).__mro__):
+            raise ValueError(
+                f"{reason}: hand over the module inside DistributedDataParallel, and average the gradients after "
+                "backward"
+            )
+
+
 def input_size(core: nn.Module, called: str) -> int:
     """Return how many features of a step a core reads, as its attribute ``input_size`` has it.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.all_reduce import AllReduce
+from sgrnn.contract.modules import require_no_ddp
 from sgrnn.estimators.objective import differentiate, gradients
 from sgrnn.estimators.reach import require_reach
 from sgrnn.estimators.unroll import Windows
@@ -47,6 +48,8 @@ def carry_back(windows: Windows, outputs: Any, injected: Tensor | None, carried:
     if not carried:
         differentiate([root for block in roots for root in block])
     else:
+        reason = "gradients carried on from window to window take several backward passes, one alone averaged"
+        require_no_ddp(windows.model, reason)
         for place in reversed(range(len(roots))):
             if place < len(carried) and carried[place]:
                 last, next_first = windows.final_states[place], windows.initial_states[place + 1]

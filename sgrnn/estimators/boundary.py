@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
 from sgrnn.contract.layout import require_real
-from sgrnn.errors import at_least
+from sgrnn.errors import at_least, require_kind
 from sgrnn.estimators import drift
 from sgrnn.estimators.features import require_size
 from sgrnn.estimators.fitting import sample
@@ -202,7 +202,10 @@ class Boundary(nn.Module):
 
 
 def _require_rows(continuing: Tensor | None, rows: int) -> None:
-    if continuing is not None and (continuing.shape != (rows,) or continuing.dtype != torch.bool):
+    if continuing is None:
+        return
+    require_kind("continuing", continuing, Tensor)
+    if continuing.shape != (rows,) or continuing.dtype != torch.bool:
         raise ValueError(
             f"continuing must be ({rows},) bool, as many rows as the state, got {tuple(continuing.shape)} in "
             f"{continuing.dtype}: begin other rows than were left with state=None"

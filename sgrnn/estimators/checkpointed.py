@@ -12,7 +12,7 @@ from sgrnn.contract.layout import require_fit
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import differentiate_inputs
 from sgrnn.estimators.estimator import GradientEstimator, Step, within_span
-from sgrnn.estimators.objective import Loss, differentiate, norms, objective_of, penalizes_changes, roots
+from sgrnn.estimators.objective import Loss, differentiate, norms, objective_of, penalizes_changes, require_apart, roots
 from sgrnn.estimators.unroll import run, with_leaves
 from sgrnn.span import Span
 from sgrnn.state import State, at_least_float32, cut, detach, floating_leaves, map_state
@@ -52,7 +52,8 @@ class Checkpointed(GradientEstimator):
         """Run a span, and add to the gradients of the model; see `GradientEstimator.backward`.
 
         Raises:
-            ValueError: besides, the model cuts its state off, or comes to another state when it runs again.
+            ValueError: besides, the model cuts its state off, or comes to another state when it runs again, or the loss
+                of a step depends on other steps.
         """
         given, state = self.begin(span, state)
         span = with_leaves(given)
@@ -115,6 +116,8 @@ class Checkpointed(GradientEstimator):
         with nullcontext() if moment is None else moment.again():
             attached, last = run(caller, part.inputs, first, part.is_first)
         outputs = cut(attached)
+        if 1 < part.steps < span.steps and not self._runs_alike:
+            require_apart(self.loss, outputs, part)
         objective = objective_of(self.model, self.loss, outputs, part, steps=span.steps, before=before)
         objective = objective.times(part.size / span.size)
         objective.trained.backward()

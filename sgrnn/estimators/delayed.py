@@ -1,6 +1,5 @@
 """Synthetic gradients that come some steps late, of output gradients that have been seen by then."""
 
-from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -72,7 +71,8 @@ class Delayed(GradientEstimator):
         Raises:
             ValueError: besides, the inputs carry a graph, or the model would run otherwise when it runs again.
         """
-        span, state = self.begin(replace(span, future=None), state)
+        span, state = self.begin(span, state)
+        span = span.with_future(None)
         self._require_same_when_run_again(span)
         require_fit(self.synthetic.synthesizer, self.model, state)
         waiting, count = self.waiting, span.batch_size

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.cores import first_state
 from sgrnn.cores.locked import one_span
+from sgrnn.errors import require_kind
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.span import Span
@@ -26,6 +27,7 @@ def within_span(method: _Method) -> _Method:
 
     @wraps(method)
     def whole(self: "GradientEstimator", span: Span, *rest: Any, **options: Any) -> Any:
+        require_kind("span", span, Span)
         with one_span(self.model, span.batch_size):
             return method(self, span, *rest, **options)
 
@@ -149,8 +151,10 @@ class GradientEstimator(nn.Module, ABC):
         A state of other rows is of no more use where all of the span's begin anew.
 
         Raises:
+            TypeError: what is given is no span.
             ValueError: no state is given, and the model does not say in which its sequences begin.
         """
+        require_kind("span", span, Span)
         if state is None:
             is_first = span.marked_first().clone()
             is_first[0] = True

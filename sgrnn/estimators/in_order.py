@@ -3,17 +3,22 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
+from sgrnn.contract.modules import require_no_ddp
 from sgrnn.estimators.ahead import first_steps
 from sgrnn.estimators.backward import backpropagate, differentiate_inputs
 from sgrnn.estimators.estimator import GradientEstimator, Step
-from sgrnn.estimators.objective import norms, objective_of, penalizes_changes
+from sgrnn.estimators.objective import norms, objective_of, penalizes_changes, require_apart
 from sgrnn.estimators.unroll import Windows, unroll, with_leaves
 from sgrnn.span import Span
 from sgrnn.state import State, cut
+
+# Estimators whose loss was seen to judge each step by itself: once is enough, and costs nothing later.
+_apart: WeakSet[GradientEstimator] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,22 @@ def run_windows(
         state: before it.
         window: T.
         lookahead: steps in sight after each window.
+
+    Raises:
+        ValueError: windows wait for others, and the model is a ``DistributedDataParallel``, which does not; or the loss
+            of a step depends on other steps.
     """
     waits = penalizes_changes(estimator.model)
+    if waits or lookahead:
+        reason = "with low_memory windows go backwards later than they ran, and some gradients would not be averaged"
+        require_no_ddp(estimator.model, reason)
     before = waiting = None
     for part in divided(span, window, lookahead):
         windows = unroll(estimator.model, part, state, None)
         outputs = cut(windows.outputs)
+        if 1 < part.steps < span.steps and estimator not in _apart:
+            require_apart(estimator.loss, outputs, part)
+            _apart.add(estimator)
         objective = objective_of(estimator.model, estimator.loss, outputs, part, steps=span.steps, before=before)
         objective = objective.times(part.size / span.size)
         objective.trained.backward()

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.modules import forked_random
 from sgrnn.cores.activation import activation_regularization
 from sgrnn.span import Span
-from sgrnn.state import State, at_least_float32, floating_leaves, leaves, map_state
+from sgrnn.state import State, at_least_float32, cut, floating_leaves, leaves, map_state
 
 Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
 
@@ -89,6 +91,37 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
             "outside of torch.no_grad() and torch.inference_mode()"
         )
     return _mean(at_least_float32(losses), span)
+
+
+def require_apart(loss: Loss, outputs: Any, span: Span) -> None:
+    """Refuse a loss that does not judge each step by itself, where it is called window by window.
+
+    It is called once more, for every second step to be differentiated to the others. What is no loss at all is passed
+    over: `objective_of` refuses it.
+
+    Args:
+        loss: as in `GradientEstimator`.
+        outputs: of the model, over a window.
+        span: the window.
+
+    Raises:
+        ValueError: the loss of a step depends on the outputs of another.
+    """
+    of_loss, leaf = getattr(loss, "__self__", loss), cut(outputs)
+    try:
+        with forked_random(span.device), kept_buffers(of_loss if isinstance(of_loss, nn.Module) else nn.Module()):
+            losses = losses_of(loss, leaf, span.targets)
+    except RuntimeError:
+        return
+    if not isinstance(losses, Tensor) or losses.shape != (span.steps, span.batch_size) or not losses.requires_grad:
+        return
+    last, others = (span.steps - 1) % 2, span.steps % 2
+    reached = torch.autograd.grad(losses[last::2].sum(), floating_leaves(leaf), allow_unused=True)
+    if any(each is not None and bool((each[others::2].abs() > 0).any()) for each in reached):
+        raise ValueError(
+            "the loss of a step depends on the outputs of other steps, of which it sees those of one window here: it "
+            "must judge each step by itself, or be called once for a span, as by BPTT and without low_memory"
+        )
 
 
 def losses_of(loss: Loss, outputs: Any, targets: Tensor) -> Tensor:

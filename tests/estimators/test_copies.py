@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 import torch
-from models import SIZE, gradients, make_language_model, make_state, make_text
+from models import (
+    ROWS,
+    SIZE,
+    gradients,
+    make_core,
+    make_language_model,
+    make_span,
+    make_state,
+    make_text,
+    squared_error,
+)
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.contract.modules import method_of
 from sgrnn.cores import LSTM
-from sgrnn.estimators import BPTT, Mixed, SyntheticGradients
+from sgrnn.estimators import BPTT, GradientEstimator, Mixed, SyntheticGradients
+from sgrnn.estimators.online import RTRL
 from sgrnn.estimators.schedules import Constant
 from sgrnn.models.language_model import LanguageModel
 
@@ -61,6 +72,24 @@ def test_a_method_is_reached_through_the_wrappers_of_torch(wrap: Callable[[nn.Mo
     model.zero_grad()
     of_wrapped.backward(make_text(STEPS), make_state(model))
     assert_identical([gradients(model), gradients(of_wrapped)], [expected, gradients(estimator)])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda model, loss: SyntheticGradients(model, loss, WINDOW, trace_decay=0.5), "several backward passes"),
+        (lambda model, loss: Mixed(SyntheticGradients(model, loss, WINDOW), Constant(0.5)), "several backward passes"),
+        (lambda model, loss: SyntheticGradients(model, loss, WINDOW, low_memory=True), "with low_memory"),
+        (RTRL, "row by row"),
+    ],
+    ids=["trace decay", "mixed", "low memory", "online"],
+)
+def test_what_ddp_would_not_average_is_refused(make: Callable[..., GradientEstimator], reason: str) -> None:
+    """torch averages the gradients of one backward pass through what ran since the last."""
+    core, span = make_core("nn.GRU-1"), make_span(STEPS, is_last=torch.ones(ROWS, dtype=torch.bool))
+    make(core, squared_error).backward(span)
+    with pytest.raises(ValueError, match=f"{reason}.*hand over the module inside DistributedDataParallel"):
+        make(DistributedDataParallel("module", core), squared_error).backward(span)
 
 
 def test_a_method_is_not_reached_through_wrappers_of_others() -> None:

@@ -82,6 +82,13 @@ def test_a_loss_that_is_not_one_number_per_step_and_row_is_refused(
     assert not any(gradient.any() for gradient in gradients(model).values())
 
 
+@pytest.mark.parametrize("make", [*ESTIMATORS.values(), partial(Checkpointed, window=WINDOW), RTRL])
+def test_data_that_are_no_span_are_refused(make: MakeEstimator) -> None:
+    span: Any = make_span(STEPS)
+    with pytest.raises(TypeError, match=r"^span must be a Span, got a tuple$"):
+        make(make_core("LSTM-1"), squared_error).backward((span.inputs, span.targets))  # pyright: ignore[reportArgumentType]
+
+
 class Leaky(nn.Module):
     """Keeps its activations for a loss to reach."""
 

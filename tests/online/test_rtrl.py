@@ -70,6 +70,37 @@ def test_so_they_do_with_an_output_layer_in_the_model_and_in_the_loss() -> None:
     assert_same_as_full(tied, tied.loss, make_text(STEPS, is_first=STARTS), [5, 3])
 
 
+@pytest.mark.parametrize("kind", FORWARD)
+def test_a_module_that_stands_in_two_places_keeps_its_parameters(kind: type[GradientEstimator]) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.Linear(SIZE, SIZE)
+            self.layers, self.beginning = nn.ModuleList([layer] * 2), layer.bias
+
+        def initial_state(self, batch_size: int) -> Tensor:
+            return self.beginning.expand(batch_size, SIZE)
+
+        def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            outputs = []
+            for step in inputs:
+                for layer in self.layers:
+                    state = torch.tanh(step + layer(state))
+                outputs.append(state)
+            return torch.stack(outputs), state
+
+    torch.manual_seed(0)
+    model = Twice().double()
+    parameters = dict(model.named_parameters())
+    span = make_span(STEPS, is_first=STARTS)
+    train_on(kind(model, squared_error), [span], make_state(model))
+    after = dict(model.named_parameters())
+    assert after.keys() == parameters.keys()
+    assert all(after[name] is parameter for name, parameter in parameters.items())
+    if kind is RTRL:
+        assert_same_as_full(model, squared_error, span, [5, 3])
+
+
 def test_the_influence_is_the_derivative_of_the_state() -> None:
     model = make_core("GRU-2")
     estimator, state, span = RTRL(model, squared_error), make_state(model), make_span(STEPS)

@@ -25,7 +25,7 @@ from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM, AdaptedCore
-from sgrnn.estimators import BPTT, Checkpointed, Loss, Step
+from sgrnn.estimators import BPTT, Checkpointed, Loss, Step, TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import State, cut, floating_leaves
 
@@ -290,6 +290,21 @@ def test_a_model_that_does_otherwise_when_it_runs_again_is_refused() -> None:
     model = OwnDraws().double()
     with pytest.raises(ValueError, match=r"^the model comes to another state when it runs again .* no other generator"):
         Checkpointed(model, squared_error, 3).backward(make_span(STEPS))
+
+
+@pytest.mark.parametrize("make", [partial(Checkpointed, window=4), partial(TruncatedBPTT, window=4, low_memory=True)])
+@pytest.mark.parametrize("from_the_past", [True, False])
+def test_a_loss_that_joins_steps_is_refused(make: Callable[..., Any], from_the_past: bool) -> None:
+    """As one of sequences does (CTC), or a penalty on changes."""
+
+    def smooth(outputs: Tensor, targets: Tensor) -> Tensor:
+        change = (outputs[1:] - outputs[:-1]).square().sum(dim=-1)
+        return squared_error(outputs, targets) + F.pad(change, (0, 0, 1, 0) if from_the_past else (0, 0, 0, 1))
+
+    model, span = make_core("LSTM-1"), make_span(12)
+    make(model, smooth).backward(make_span(4), make_state(model))
+    with pytest.raises(ValueError, match="the loss of a step depends on the outputs of other steps, of which it sees"):
+        make(model, smooth).backward(span, make_state(model))
 
 
 def test_a_core_that_is_held_constant_lets_an_encoder_and_a_head_learn() -> None:

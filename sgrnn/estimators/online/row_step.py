@@ -33,6 +33,13 @@ class RowStep:
         self.like = detach(rows(like, 0, 1))
         self.shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self.theta = _flat([parameter.detach() for parameter in parameters.values()], to_matrix(self.like))
+        names = {id(parameter): name for name, parameter in parameters.items()}
+        self._places = {
+            f"{place}.{own}".lstrip("."): names[id(parameter)]
+            for place, module in model.named_modules()
+            for own, parameter in module._parameters.items()
+            if id(parameter) in names
+        }
 
     def function(
         self, theta: Tensor, state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor
@@ -50,7 +57,7 @@ class RowStep:
         """
         before = self._state(state, counters)
         with plain_operations(self.model), kept_buffers(self.model):
-            outputs, after = functional_call(self.model, self.named(theta), (inputs[None, None], before))
+            outputs, after = self._called(self.model, theta, inputs[None, None], before)
         return to_matrix(arranged_like(after, before))[0], _flat(floating_leaves(outputs), state)
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
@@ -126,10 +133,19 @@ class RowStep:
         holder = _InitialState(self.model)
 
         def begin(theta: Tensor) -> Tensor:
-            named = {f"model.{name}": part for name, part in self.named(theta).items()}
-            return to_matrix(arranged_like(functional_call(holder, named, ()), self.like))[0]
+            return to_matrix(arranged_like(self._called(holder, theta, prefix="model."), self.like))[0]
 
         return jacrev(begin)(self.theta)
+
+    def _called(self, module: nn.Module, theta: Tensor, *arguments: Any, prefix: str = "") -> Any:
+        """Call the model, or a module that holds it under a prefix, with other parameters.
+
+        Each goes to all its places, which are told one by one: torch would find them by names, of which a module that
+        stands in two places has two, and would leave what it put there in the place of the parameter.
+        """
+        named = self.named(theta)
+        values = {prefix + place: named[name] for place, name in self._places.items()}
+        return functional_call(module, values, arguments, tie_weights=False)
 
     def _next(self, theta: Tensor, state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> Tensor:
         return self.function(theta, state, counters, inputs)[0]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
+from sgrnn.contract.modules import require_no_ddp
 from sgrnn.cores import AdaptedCore, initial_state_or_zeros
 from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.estimators.objective import differentiate, gradients, output_gradients
@@ -129,8 +130,8 @@ def _refuse_unfit(model: nn.Module) -> None:
     """Refuse a model that cannot be run step by step, or whose steps are not the same when they are run again.
 
     Raises:
-        ValueError: it drops activations out or takes batch statistics, or a recurrent module is bidirectional or, not
-            being adapted, reads the batch first.
+        ValueError: it drops activations out or takes batch statistics, it is distributed over processes, or a recurrent
+            module is bidirectional or, not being adapted, reads the batch first.
     """
     adapted = {part for core in model.modules() if isinstance(core, AdaptedCore) for part in core.modules()}
     for name, module in model.named_modules():
@@ -142,3 +143,4 @@ def _refuse_unfit(model: nn.Module) -> None:
     if (name := batch_statistics(model)) is not None:
         raise ValueError(f"the model is run again, row by row, and {name} takes batch statistics")
     require_no_dropout(model, "the model is run again, step by step")
+    require_no_ddp(model, "the model is run again, row by row, in no process but this")
