@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from sgrnn.analysis.curves import LiveCurves
+from sgrnn.config.build.gradient import require_shareable
 from sgrnn.config.build.optimizer import choose_device
 from sgrnn.config.changes import told
 from sgrnn.config.files import load_recipe
@@ -109,6 +110,7 @@ def begin(load: Callable[[], Recipe], name: str | None, folder: Path | None, dat
                 settings = recipe.training
                 choose_device(settings.device, ranks.local_rank, ranks.local_world_size)
                 ranks.local_rows(settings.batch_size)
+                require_shareable(recipe, ranks.all_reduce)
                 require_loggers(settings.loggers)
                 problem, tokenizer = new_problem(recipe, folder_of_data(data))
                 require_room(problem.build_model)
@@ -135,6 +137,7 @@ def resume(folder: Path, data: Path | None, overrides: Sequence[str] = ()) -> Ru
             run = Run.open(folder, overrides)
             read_scores(run)  # its end writes to them: what is damaged is refused before hours of training
             ranks.local_rows(run.recipe.training.batch_size)
+            require_shareable(run.recipe, ranks.all_reduce)
             if run.tokenizer is not None:
                 run.tokenizer.encode_prompt(run.recipe.sample.prompt)  # or its end could not be written
             problem = problem_of(run, folder_of_data(data))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, final
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce, gather_rows
 from sgrnn.errors import InputError, ProcessLost
@@ -111,16 +111,26 @@ class Ranks:
         """Return True where the flag is true in any process."""
         return flag if self.world_size == 1 else bool(self._sum(torch.tensor(flag, dtype=torch.int32)))
 
-    def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its mean over the processes, all of them in one message."""
+    def average(self, tensors: Iterable[Tensor], parameters: Iterable[nn.Parameter] = ()) -> None:
+        """Replace each tensor, and the gradient of each parameter, by its mean over the processes, in one message.
+
+        A process without a gradient, whose rows have not come to a parameter, counts as one of zeros; where all are
+        without, there is none.
+        """
         if self.world_size == 1:
             return
-        tensors = list(tensors)
-        message = torch.cat([tensor.flatten() for tensor in tensors])
+        parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+        tensors = [*gradients, *tensors]
+        known = tensors[0].new_tensor([one.grad is not None for one in parameters])
+        message = torch.cat([tensor.flatten() for tensor in (*tensors, known)])
         _or_lost(lambda: dist.all_reduce(message))
         message /= self.world_size
-        for tensor, mean in zip(tensors, message.split([tensor.numel() for tensor in tensors]), strict=True):
+        *means, shares = message.split([tensor.numel() for tensor in (*tensors, known)])
+        for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean.view_as(tensor))
+        for parameter, gradient, share in zip(parameters, gradients, shares.tolist(), strict=True):
+            parameter.grad = gradient if share else None
 
     def stack(self, tensor: Tensor) -> Tensor:
         """Return the vectors of all processes, (world_size, n), from every process's own, (n,)."""

@@ -61,8 +61,8 @@ class Learner:
         span = self._ranks.share(span).to(self.device)
         step = self.estimator.backward(span, self.state)
         self.state = step.state
-        gradients = [*_gradients(self.model), *_gradients(self.estimator)]
-        self._ranks.average([*gradients, step.loss, *step.metrics.values()])
+        parameters = [*self.model.parameters(), *self.estimator.parameters()]
+        self._ranks.average([step.loss, *step.metrics.values()], parameters)
         norm = _clip(self.model, self._settings.clip)
         self._optimizer.step()
         self._optimizer.zero_grad()

@@ -99,6 +99,7 @@ def test_when_the_first_dies_the_other_ends_with_a_message_and_the_checkpoint_is
     ("arguments", "message"),
     [
         (("--training.batch_size=5",), "training.batch_size must be a multiple of the number of processes, 2, got 5"),
+        (("--gradient.true_share=0.5", "--model.dropout=0"), "gradient.true_share draws rows of one batch, so that"),
         (("--gradient.windw=5",), "command line: gradient.windw is not a field; did you mean gradient.window?"),
         (("--optimizer.kind=sgd", "--optimizer.learning_rate=1e30"), "training has diverged"),
     ],

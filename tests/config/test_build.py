@@ -1,5 +1,6 @@
 """What is built is what the recipe says."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +347,16 @@ def test_what_windows_that_overlap_keep_is_of_one_process() -> None:
     chosen = recipe("--gradient.kind=truncated", "--gradient.window=8", "--gradient.every=6")
     with pytest.raises(InputError, match=r"^gradient\.every carries what it knows .* trains in one process"):
         build_estimator(chosen, build_model(chosen, 11), 9, all_reduce=torch.clone)
+
+
+def test_interfaces_are_shared_by_processes_whose_rows_tick_at_the_same_steps() -> None:
+    level = "--model.slower_levels=[{period: 3, hidden_size: 5, interface: true}]"
+    for reset, is_refused in (("none", False), ("line", True), ("document", True)):
+        chosen = recipe("--model.num_layers=1", "--model.dropout=0", level, f"--data.reset={reset}")
+        refusal = rf"^model.slower_levels.interface with data.reset {reset} .* trains in one process, got several$"
+        with pytest.raises(InputError, match=refusal) if is_refused else nullcontext():
+            build_estimator(chosen, build_model(chosen, 11), 9, all_reduce=torch.clone)
+        assert build_estimator(chosen, build_model(chosen, 11), 9), "one process trains by all of them"
 
 
 ONLINE = {

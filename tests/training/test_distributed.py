@@ -37,6 +37,10 @@ TEXTS = {
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]",
     ),
+    "a level that rows of one process alone come to, now and then": (
+        "--model.slower_levels=[{period: 9, hidden_size: 5}]", "--gradient.kind=bptt", "--data.reset=line",
+        "--training.span=3", "--training.batch_size=2", "--optimizer.kind=sgd", "--optimizer.learning_rate=0.1",
+    ),
     "adjoint, windows as a batch, two layers": (
         "--gradient.synthesizer.kind=adjoint",
         "--gradient.parallel=true", "--model.num_layers=2", "--training.varying_span={deviation: 2, least: 3}",
@@ -234,6 +238,14 @@ def average_and_fail_alone() -> None:
         ranks.average(tensors)
         assert [tensor.dtype for tensor in tensors] == [torch.float32, torch.float64, torch.bfloat16]
         assert all(bool((tensor == 2).all()) for tensor in tensors)
+        everywhere, somewhere, nowhere = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
+        everywhere.grad = torch.full((2,), own)
+        somewhere.grad = torch.full((2,), own) if ranks.leads else None
+        ranks.average(tensors, [somewhere, nowhere, everywhere])
+        assert everywhere.grad.tolist() == [2, 2]
+        assert somewhere.grad is not None
+        assert somewhere.grad.tolist() == [0.5, 0.5]
+        assert nowhere.grad is None
         if not ranks.leads:
             os._exit(0)
         with pytest.raises(ProcessLost, match="process 0 has lost another process"):

@@ -64,6 +64,7 @@ def build_estimator(
     Raises:
         InputError: the estimator cannot share a batch with other processes.
     """
+    require_shareable(recipe, all_reduce)
     estimator = _build_estimator(recipe, model, updates_per_epoch, all_reduce)
     interfaces = list(interfaces_of(model).values())
     for interface in interfaces:
@@ -71,6 +72,37 @@ def build_estimator(
     if interfaces:
         estimator.add_module("interfaces", nn.ModuleList(interfaces))
     return estimator
+
+
+def require_shareable(recipe: Recipe, all_reduce: AllReduce | None) -> None:
+    """Refuse gradients whose rows several processes cannot share out.
+
+    Args:
+        recipe: the recipe.
+        all_reduce: as `build_estimator` takes it.
+
+    Raises:
+        InputError: there are several, and they cannot.
+    """
+    if all_reduce is None:
+        return
+    section, reset = recipe.gradient, "none" if recipe.data is None else recipe.data.reset
+    answered = any(level.interface for level in recipe.model.slower_levels)
+    carries = "carries what it knows of its rows from update to update"
+    for subject, what, is_so in (
+        (f"gradient.kind {section.kind}", carries, isinstance(section, OnlineConfig)),
+        ("gradient.every", carries, getattr(section, "every", None) is not None),
+        ("gradient.delay", carries, getattr(section, "delay", None) is not None),
+        ("gradient.true_share", "draws rows of one batch", getattr(section, "true_share", None) is not None),
+        ("gradient.kind decoupled", "normalizes over the rows of a process", isinstance(section, DecoupledConfig)),
+        (
+            f"model.slower_levels.interface with data.reset {reset}",
+            "is answered where rows tick, at other steps in each process",
+            answered and reset != "none",
+        ),
+    ):
+        if is_so:
+            raise InputError(f"{subject} {what}, so that it trains in one process, got several")
 
 
 def _build_estimator(
@@ -83,24 +115,16 @@ def _build_estimator(
         case CheckpointedConfig():
             return Checkpointed(model, model.loss, section.window)
         case TruncatedBPTTConfig():
-            if section.every is not None and all_reduce is not None:
-                raise _in_one_process("gradient.every")
             return build_truncated(section, model)
         case ExactAheadConfig():
             return ExactAhead(
                 model, model.loss, section.window, section.lookahead, parallel=in_parallel(section, model)
             )
         case SyntheticGradientsConfig():
-            if section.delay is not None and all_reduce is not None:
-                raise _in_one_process("gradient.delay")
             synthetic = build_synthetic(section, model, all_reduce)
             if section.delay is not None:
                 return Delayed(synthetic, section.delay)
             if section.true_share is not None:
-                if all_reduce is not None:
-                    raise InputError(
-                        "gradient.true_share draws rows of one batch, so that it trains in one process, got several"
-                    )
                 return ControlVariate(synthetic, section.true_share, seed=recipe.training.seed)
             source = build_source(recipe)
             if source == schedules.Constant() and section.ground_every is None:
@@ -109,23 +133,9 @@ def _build_estimator(
             options = {name: getattr(section, name) for name in _OF_MIXED[1:]}
             return Mixed(synthetic, source, **options, updates_per_unit=updates)
         case DecoupledConfig():
-            if all_reduce is not None:
-                raise InputError(
-                    "gradient.kind decoupled normalizes over the rows of a process, so that it trains in one process, "
-                    "got several"
-                )
             return build_decoupled(recipe, section, model)
         case _:
-            if all_reduce is not None:
-                raise _in_one_process(f"gradient.kind {section.kind}")
             return _build_online(section, model, recipe.training.seed)
-
-
-def _in_one_process(subject: str) -> InputError:
-    return InputError(
-        f"{subject} carries what it knows of its rows from update to update, so that it trains in one process, got "
-        "several"
-    )
 
 
 def _build_online(section: OnlineConfig, model: SequenceModel, seed: int) -> GradientEstimator:
