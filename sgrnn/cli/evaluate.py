@@ -94,7 +94,7 @@ def evaluate(
     elif lines:
         raise InputError("--lines goes with --text, the file whose lines are scored: name one")
     else:
-        _evaluate_split(opened, split or "test", adaptation, data)
+        _evaluate_split(opened, "test" if split is None else split, adaptation, data)
 
 
 def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path | None) -> None:

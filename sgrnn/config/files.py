@@ -183,6 +183,8 @@ def _mistake(detail: Mapping[str, Any], source: str, lines: Lines) -> str:
 def broken_rule(detail: Mapping[str, Any]) -> str:
     """Return what a value must be, and what it is, from one of pydantic's mistakes."""
     rule = detail["msg"].replace("Input should be", "must be").replace("Input should", "must")
+    if detail["type"] == "path_type":
+        rule = "must be a path"
     rule = rule.removesuffix(", got a number with a fractional part")  # which the number itself says
     return f"{rule}, got {detail['input']!r}"
 

@@ -26,7 +26,8 @@ class Display:
 
     def __init__(self, run: Run, console: Console, seconds_between_lines: float = 10.0) -> None:
         self._console = console
-        self._span, self._settings = run.recipe.span, run.recipe.training
+        self._settings = run.recipe.training
+        self._span = None if self._settings.varying_span else run.recipe.span
         self._reads_text = run.recipe.data is not None
         self._between = seconds_between_lines
         self._printed = float("-inf")

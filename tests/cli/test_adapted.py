@@ -143,7 +143,9 @@ def test_settings_without_what_they_are_for_and_out_of_range_are_refused(sgrnn: 
         outcome = sgrnn("evaluate", mine, *options, 0)
         assert outcome.status == 2
         assert f"Invalid value for '{options[1]}'" in outcome.err
-    assert sgrnn.refused("evaluate", mine, *SGD, "--split", "tset").endswith("expected one of train, valid, test")
+    for split in ("tset", ""):
+        assert sgrnn.refused("evaluate", mine, *SGD, "--split", split).endswith("expected one of train, valid, test")
+    assert sgrnn.refused("evaluate", mine, "--split", "").endswith("expected one of train, valid, test")
 
 
 def test_what_diverges_is_not_chosen_and_no_score(sgrnn: Commands, mine: str) -> None:

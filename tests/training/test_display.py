@@ -46,6 +46,11 @@ def test_without_a_terminal_it_prints_a_line_per_record_with_every_figure(start:
     ]
 
 
+def test_speed_is_in_updates_where_spans_vary(start: Start) -> None:
+    varying = "--training.varying_span={deviation: 2, least: 2}"
+    assert shown(start("run", varying), [record_at(3)]).endswith(" 100.0 updates/s\n")
+
+
 def test_lines_come_no_more_often_than_asked_but_the_first_at_once(start: Start) -> None:
     file = StringIO()
     with Display(start("run").run, Console(file=file, width=100), seconds_between_lines=3600) as display:
