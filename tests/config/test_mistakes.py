@@ -333,7 +333,6 @@ def test_a_value_of_which_yaml_can_make_nothing_is_refused_in_a_file_and_on_the_
         ("--gradint.window=7", "gradint is not a field; did you mean gradient?"),
         ("--model.seed=3", "model.seed is not a field; expected one of activation_regularization, adaptive_softmax, "),
         ("--gradient.window=x", "gradient.window must be a valid integer"),
-        ("--data.train=[a, b]", "data.train must be a path, got ['a', 'b']"),
         ("--gradient.synthesizer.rank=4", "gradient.synthesizer.rank is not a field of kind mlp; expected one of "),
         ("--gradient.real_window=21", "gradient.real_window must be at most training.span, 20, got 21"),
         ("--training.epochs.x=1", "--training.epochs.x: epochs is no section but 1"),
@@ -346,6 +345,11 @@ def test_a_value_of_which_yaml_can_make_nothing_is_refused_in_a_file_and_on_the_
 )  # fmt: skip
 def test_a_wrong_override_is_blamed_on_the_command_line(override: str, expected: str) -> None:
     assert mistakes(TEXT, override)[0].startswith(f"command line: {expected}")
+
+
+def test_a_path_is_no_list() -> None:
+    found, *_ = mistakes("data: {corpus: text, train: [a, b]}\nmodel: {hidden_size: 8}\ngradient: {kind: bptt}")
+    assert found.endswith("data.train must be a path, got ['a', 'b']")
 
 
 def test_a_cycle_has_a_rise_and_a_fall() -> None:
