@@ -307,7 +307,8 @@ def test_a_damaged_checkpoint_is_refused(sgrnn: Commands, tiny: str) -> None:
     [
         (300, 2, r"cannot write the encoded text below fresh/tokens: "),
         (1_200, 2, r"cannot create the run folder mine: "),
-        (2_000, 1000, r"cannot write mine/(metrics\.jsonl|tensorboard): "),
+        # TensorBoard's file is refused first; what was learned is to be saved none the less, and cannot be either
+        (2_000, 1000, r"cannot write the checkpoint mine/checkpoints/update-0+\d: "),
         (2_000, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),
         (9_000, 2, r"cannot write the checkpoint mine/checkpoints/update-000000002: "),
         (50_000, 2, r"cannot write mine/curves\.png: "),
