@@ -116,8 +116,8 @@ class Checkpointed(GradientEstimator):
         with nullcontext() if moment is None else moment.again():
             attached, last = run(caller, part.inputs, first, part.is_first)
         outputs = cut(attached)
-        if 1 < part.steps < span.steps and not self._runs_alike:
-            require_apart(self.loss, outputs, part)
+        if 1 < part.steps < span.steps:
+            require_apart(self, self.loss, outputs, part)
         objective = objective_of(self.model, self.loss, outputs, part, steps=span.steps, before=before)
         objective = objective.times(part.size / span.size)
         objective.trained.backward()

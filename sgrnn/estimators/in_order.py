@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -16,9 +15,6 @@ from sgrnn.estimators.objective import norms, objective_of, penalizes_changes, r
 from sgrnn.estimators.unroll import Windows, unroll, with_leaves
 from sgrnn.span import Span
 from sgrnn.state import State, cut
-
-# Estimators whose loss was seen to judge each step by itself: once is enough, and costs nothing later.
-_apart: WeakSet[GradientEstimator] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -88,9 +84,8 @@ def run_windows(
     for part in divided(span, window, lookahead):
         windows = unroll(estimator.model, part, state, None)
         outputs = cut(windows.outputs)
-        if 1 < part.steps < span.steps and estimator not in _apart:
-            require_apart(estimator.loss, outputs, part)
-            _apart.add(estimator)
+        if 1 < part.steps < span.steps:
+            require_apart(estimator, estimator.loss, outputs, part)
         objective = objective_of(estimator.model, estimator.loss, outputs, part, steps=span.steps, before=before)
         objective = objective.times(part.size / span.size)
         objective.trained.backward()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,12 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.modules import forked_random
 from sgrnn.cores.activation import activation_regularization
+from sgrnn.errors import is_of_memory
 from sgrnn.span import Span
 from sgrnn.state import State, at_least_float32, cut, floating_leaves, leaves, map_state
+
+# The loss that each estimator was seen to have: once is enough, and costs nothing later.
+_judges_apart: WeakKeyDictionary[object, Callable[[Any, Tensor], Tensor]] = WeakKeyDictionary()
 
 Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
 
@@ -93,35 +98,50 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
     return _mean(at_least_float32(losses), span)
 
 
-def require_apart(loss: Loss, outputs: Any, span: Span) -> None:
+def require_apart(estimator: object, loss: Loss, outputs: Any, span: Span) -> None:
     """Refuse a loss that does not judge each step by itself, where it is called window by window.
 
-    It is called once more, for every second step to be differentiated to the others. What is no loss at all is passed
-    over: `objective_of` refuses it.
+    The first time that an estimator asks for a loss it is called three times more, on the outputs and a little noise,
+    since a penalty on changes has no gradient where nothing changes; some steps' losses are differentiated to the
+    others, anew each time, as some losses can be differentiated once. What is no loss at all is passed over:
+    `objective_of` refuses it.
 
     Args:
+        estimator: whose loss it is.
         loss: as in `GradientEstimator`.
-        outputs: of the model, over a window.
+        outputs: of the model, over a window of two steps or more.
         span: the window.
 
     Raises:
         ValueError: the loss of a step depends on the outputs of another.
     """
-    of_loss, leaf = getattr(loss, "__self__", loss), cut(outputs)
-    try:
-        with forked_random(span.device), kept_buffers(of_loss if isinstance(of_loss, nn.Module) else nn.Module()):
-            losses = losses_of(loss, leaf, span.targets)
-    except RuntimeError:
+    if _judges_apart.get(estimator) is loss:
         return
-    if not isinstance(losses, Tensor) or losses.shape != (span.steps, span.batch_size) or not losses.requires_grad:
-        return
-    last, others = (span.steps - 1) % 2, span.steps % 2
-    reached = torch.autograd.grad(losses[last::2].sum(), floating_leaves(leaf), allow_unused=True)
-    if any(each is not None and bool((each[others::2].abs() > 0).any()) for each in reached):
-        raise ValueError(
-            "the loss of a step depends on the outputs of other steps, of which it sees those of one window here: it "
-            "must judge each step by itself, or be called once for a span, as by BPTT and without low_memory"
-        )
+    of_loss, steps = getattr(loss, "__self__", loss), torch.arange(span.steps, device=span.device)
+    for chosen in (steps % 2 == 0, steps < span.steps // 2, steps == span.steps - 1):
+        try:
+            with forked_random(span.device), kept_buffers(of_loss if isinstance(of_loss, nn.Module) else nn.Module()):
+                leaf = cut(map_state(_jittered, outputs))
+                losses = losses_of(loss, leaf, span.targets)
+        except RuntimeError as error:
+            if is_of_memory(error):
+                raise
+            return
+        if not isinstance(losses, Tensor) or losses.shape != (span.steps, span.batch_size) or not losses.requires_grad:
+            return
+        reached = torch.autograd.grad(losses[chosen].sum(), floating_leaves(leaf), allow_unused=True)
+        if any(each is not None and bool((each[~chosen].abs() > 0).any()) for each in reached):
+            raise ValueError(
+                "the loss of a step depends on the outputs of other steps, of which it sees those of one window here: "
+                "it must judge each step by itself, or be called once for a span, as by BPTT and without low_memory"
+            )
+    _judges_apart[estimator] = loss
+
+
+def _jittered(outputs: Tensor) -> Tensor:
+    if not outputs.is_floating_point():
+        return outputs
+    return outputs * (1 + 0.01 * torch.rand_like(outputs)) + 0.001 * torch.rand_like(outputs)
 
 
 def losses_of(loss: Loss, outputs: Any, targets: Tensor) -> Tensor:

@@ -307,6 +307,46 @@ def test_a_loss_that_joins_steps_is_refused(make: Callable[..., Any], from_the_p
         make(model, smooth).backward(span, make_state(model))
 
 
+@pytest.mark.parametrize("make", [partial(Checkpointed, window=4), partial(TruncatedBPTT, window=4, low_memory=True)])
+@pytest.mark.parametrize("lag", [1, 2, 3])
+def test_joined_steps_are_seen_at_any_lag_where_nothing_changes_yet_and_in_a_loss_that_comes_later(
+    make: Callable[..., Any], lag: int
+) -> None:
+    def smooth(outputs: Tensor, targets: Tensor) -> Tensor:
+        change = (outputs[lag:] - outputs[:-lag]).square().sum(dim=-1)
+        return squared_error(outputs, targets) + F.pad(change, (0, 0, lag, 0))
+
+    model, span = make_core("LSTM-1"), make_span(12)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    estimator = make(model, squared_error)
+    estimator.backward(span)
+    estimator.loss = smooth
+    with pytest.raises(ValueError, match="the loss of a step depends on the outputs of other steps"):
+        estimator.backward(span)
+
+
+@pytest.mark.parametrize("make", [partial(Checkpointed, window=4), partial(TruncatedBPTT, window=4, low_memory=True)])
+def test_a_loss_is_looked_at_once_and_memory_that_does_not_suffice_is_no_look(make: Callable[..., Any]) -> None:
+    calls: list[int] = []
+
+    def counting(outputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(len(outputs))
+        if len(calls) == 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return squared_error(outputs, targets)
+
+    estimator, span = make(make_core("LSTM-1"), counting), make_span(12)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        estimator.backward(span)
+    for windows in (6, 3, 3):
+        calls.clear()
+        calls.append(0)
+        estimator.backward(span)
+        assert len(calls) - 1 == windows
+
+
 def test_a_core_that_is_held_constant_lets_an_encoder_and_a_head_learn() -> None:
     core, head = make_core("LSTM-1").requires_grad_(False), nn.Linear(SIZE, SIZE).double()
     found: list[Any] = []
