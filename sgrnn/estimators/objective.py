@@ -101,10 +101,9 @@ def mean_loss(loss: Loss, outputs: Any, span: Span) -> Tensor:
 def require_apart(estimator: object, loss: Loss, outputs: Any, span: Span) -> None:
     """Refuse a loss that does not judge each step by itself, where it is called window by window.
 
-    The first time that an estimator asks for a loss it is called three times more, on the outputs and a little noise,
-    since a penalty on changes has no gradient where nothing changes; some steps' losses are differentiated to the
-    others, anew each time, as some losses can be differentiated once. What is no loss at all is passed over:
-    `objective_of` refuses it.
+    The first time that an estimator asks for a loss, and then no more, it is called three times besides: some steps'
+    losses are differentiated to the others, anew each time, as some losses can be differentiated once. What is no loss
+    at all is passed over: `objective_of` refuses it.
 
     Args:
         estimator: whose loss it is.
@@ -117,20 +116,9 @@ def require_apart(estimator: object, loss: Loss, outputs: Any, span: Span) -> No
     """
     if _judges_apart.get(estimator) is loss:
         return
-    of_loss, steps = getattr(loss, "__self__", loss), torch.arange(span.steps, device=span.device)
+    steps = torch.arange(span.steps, device=span.device)
     for chosen in (steps % 2 == 0, steps < span.steps // 2, steps == span.steps - 1):
-        try:
-            with forked_random(span.device), kept_buffers(of_loss if isinstance(of_loss, nn.Module) else nn.Module()):
-                leaf = cut(map_state(_jittered, outputs))
-                losses = losses_of(loss, leaf, span.targets)
-        except RuntimeError as error:
-            if is_of_memory(error):
-                raise
-            return
-        if not isinstance(losses, Tensor) or losses.shape != (span.steps, span.batch_size) or not losses.requires_grad:
-            return
-        reached = torch.autograd.grad(losses[chosen].sum(), floating_leaves(leaf), allow_unused=True)
-        if any(each is not None and bool((each[~chosen].abs() > 0).any()) for each in reached):
+        if _reaches_others(loss, outputs, span, chosen):
             raise ValueError(
                 "the loss of a step depends on the outputs of other steps, of which it sees those of one window here: "
                 "it must judge each step by itself, or be called once for a span, as by BPTT and without low_memory"
@@ -138,10 +126,29 @@ def require_apart(estimator: object, loss: Loss, outputs: Any, span: Span) -> No
     _judges_apart[estimator] = loss
 
 
+def _reaches_others(loss: Loss, outputs: Any, span: Span, chosen: Tensor) -> bool:
+    """Tell whether the losses of the chosen steps have a gradient for the outputs of others, near what these are."""
+    of_loss = getattr(loss, "__self__", loss)
+    try:
+        with forked_random(span.device), kept_buffers(of_loss if isinstance(of_loss, nn.Module) else nn.Module()):
+            leaf = cut(map_state(_jittered, outputs))
+            losses = losses_of(loss, leaf, span.targets)
+    except RuntimeError as error:
+        if is_of_memory(error):
+            raise
+        return False
+    if not isinstance(losses, Tensor) or losses.shape != (span.steps, span.batch_size) or not losses.requires_grad:
+        return False
+    reached = torch.autograd.grad(losses[chosen].sum(), floating_leaves(leaf), allow_unused=True)
+    return any(each is not None and bool((each[~chosen].abs() > 0).any()) for each in reached)
+
+
 def _jittered(outputs: Tensor) -> Tensor:
-    if not outputs.is_floating_point():
-        return outputs
-    return outputs * (1 + 0.01 * torch.rand_like(outputs)) + 0.001 * torch.rand_like(outputs)
+    """Return outputs with a little noise, as a penalty on changes has no gradient where nothing changes.
+
+    It lies between them and numbers from 0 to 1, so that chances stay chances, which some losses insist on.
+    """
+    return outputs.lerp(torch.rand_like(outputs), 0.01) if outputs.is_floating_point() else outputs
 
 
 def losses_of(loss: Loss, outputs: Any, targets: Tensor) -> Tensor:

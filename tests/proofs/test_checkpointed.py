@@ -347,6 +347,45 @@ def test_a_loss_is_looked_at_once_and_memory_that_does_not_suffice_is_no_look(ma
         assert len(calls) - 1 == windows
 
 
+@pytest.mark.parametrize("make", [partial(Checkpointed, window=4), partial(TruncatedBPTT, window=4, low_memory=True)])
+def test_a_loss_of_chances_is_looked_at_as_chances_and_one_that_refuses_the_look_is_looked_at_once(
+    make: Callable[..., Any],
+) -> None:
+    seen: list[Tensor] = []
+
+    def of_chances(outputs: Tensor, targets: Tensor) -> Tensor:
+        seen.append(outputs.detach())
+        return F.binary_cross_entropy(outputs, targets.sigmoid(), reduction="none").mean(dim=-1)
+
+    def of_signs(outputs: Tensor, targets: Tensor) -> Tensor:
+        seen.append(outputs.detach())
+        if not bool(((outputs.detach().abs() - 1).abs() < 1e-9).all()):
+            raise RuntimeError("signs, no more")
+        return (outputs * targets).mean(dim=-1)
+
+    class Squashed(nn.Module):
+        def __init__(self, squash: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            self.core, self.squash = make_core("LSTM-1"), squash
+            self.input_size = self.core.input_size
+
+        def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+            outputs, state = self.core(inputs, state)
+            return self.squash(outputs), state
+
+    span = make_span(12)
+    for loss, squash, first in (
+        (of_chances, lambda outputs: torch.sigmoid(1e6 * outputs), 6),
+        (of_signs, lambda outputs: outputs + (outputs.sign() - outputs).detach(), 6),
+    ):
+        model = Squashed(squash)
+        estimator, state = make(model, loss), make_state(model.core)
+        for calls in (first, 3):
+            seen.clear()
+            estimator.backward(span, state)
+            assert len(seen) == calls
+
+
 def test_a_core_that_is_held_constant_lets_an_encoder_and_a_head_learn() -> None:
     core, head = make_core("LSTM-1").requires_grad_(False), nn.Linear(SIZE, SIZE).double()
     found: list[Any] = []
