@@ -4,7 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.modules import is_plain
+from sgrnn.cores.lstm_products import lstm_by_products
 from sgrnn.cores.stacked import PARAMETERS, StackedCore, weights_of
+from sgrnn.state import without_autocast
+
+# From so many units on oneDNN's kernel in bfloat16 takes longer than its products (docs/performance.md).
+_WIDE = 512
 
 
 class LSTM(StackedCore):
@@ -39,21 +44,31 @@ class LSTM(StackedCore):
     def _run_layer(
         self, layer: nn.Module, inputs: Tensor, state: tuple[Tensor, Tensor], recurrent: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        by_cells = inputs.is_cpu and is_plain(layer, nn.LSTM, PARAMETERS) and not layer.batch_first
-        if torch.is_autocast_enabled("cpu"):
-            by_cells = by_cells and not torch.ops.mkldnn._is_mkldnn_bf16_supported()  # then it has no such kernel
-        else:
-            # A single step forwards and backwards: oneDNN's kernel, made for many, takes 1.5 to 1.8 times as long.
-            by_cells = by_cells and inputs.shape[0] == 1
-        if not by_cells:
+        if not (inputs.is_cpu and is_plain(layer, nn.LSTM, PARAMETERS)) or layer.batch_first:
             return super()._run_layer(layer, inputs, state, recurrent)
         weights = weights_of(layer, recurrent)
         hidden, cell = (tensor[0] for tensor in state)
+        if torch.is_autocast_enabled("cpu"):
+            has_kernel = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            if has_kernel and self._by_products():
+                with without_autocast(inputs.device):
+                    outputs, hidden, cell = lstm_by_products(inputs, hidden, cell, weights, torch.bfloat16)
+                return outputs, (hidden.unsqueeze(0), cell.unsqueeze(0))
+        else:
+            # A single step forwards and backwards: oneDNN's kernel, made for many, takes 1.5 to 1.8 times as long.
+            has_kernel = inputs.shape[0] > 1
+        if has_kernel:
+            return super()._run_layer(layer, inputs, state, recurrent)
         outputs = []
         for step in inputs.unbind(0):
             hidden, cell = torch.lstm_cell(step, [hidden, cell], *weights)
             outputs.append(hidden)
         return torch.stack(outputs), (hidden.unsqueeze(0), cell.unsqueeze(0))
+
+    def _by_products(self) -> bool:
+        """True for wide layers in training in bfloat16, graph or none, so that all windows have the same numbers."""
+        low = self.training and self.precision == torch.bfloat16 and self.hidden_size >= _WIDE
+        return low and torch.backends.mkldnn.enabled and not torch.compiler.is_compiling()
 
     def _of_layer(self, state: tuple[Tensor, Tensor], index: int) -> tuple[Tensor, Tensor]:
         hidden, cell = state
