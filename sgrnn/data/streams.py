@@ -167,15 +167,19 @@ def cut_span(
         begins: (S + lookahead + 1, B) bool, where sequences begin within the rows, the step after all included; None
             for nowhere.
     """
-    if begins is None:
-        begins = torch.zeros(inputs.shape[0] + 1, inputs.shape[1], dtype=torch.bool)
-    begins[0] |= is_first
-    last = begins[steps] | is_last
-    future = None
+    rows = inputs.shape[1]
+    if begins is None and is_first:
+        begins = torch.zeros(inputs.shape[0] + 1, rows, dtype=torch.bool)
+    first = last = first_of_future = future = None
+    if begins is not None:
+        begins[0] |= is_first
+        first, last, first_of_future = _marked(begins[:steps]), _marked(begins[steps]), _marked(begins[steps:-1])
+    if is_last:
+        last = torch.ones(rows, dtype=torch.bool)
     if inputs.shape[0] > steps:
-        all_rows = torch.ones(inputs.shape[1], dtype=torch.bool)
-        future = Span(inputs[steps:], targets[steps:], _marked(begins[steps:-1]), all_rows if future_ends else None)
-    return Span(inputs[:steps], targets[:steps], _marked(begins[:steps]), _marked(last), future)
+        ends = torch.ones(rows, dtype=torch.bool) if future_ends else None
+        future = Span(inputs[steps:], targets[steps:], first_of_future, ends)
+    return Span(inputs[:steps], targets[:steps], first, last, future)
 
 
 def _marked(marks: Tensor) -> Tensor | None:

@@ -107,9 +107,9 @@ def constant_part(model: nn.Module, targets: Steps, gradients: Tensor, mask: Ten
     Returns:
         (output_size + 1,).
     """
-    rest, counted = gradients - _of_targets(model, targets), finite_steps(gradients, mask)
-    rest = rest.flatten(0, 1) if counted is None else rest[counted]
-    return torch.cat([rest.sum(dim=0), rest.new_full((1,), len(rest))])
+    both, counted = [gradients, _of_targets(model, targets)], finite_steps(gradients, mask)
+    all_of, told = (each.flatten(0, 1) if counted is None else each[counted] for each in both)
+    return torch.cat([all_of.sum(dim=0) - told.sum(dim=0), all_of.new_full((1,), len(all_of))])
 
 
 @torch.no_grad()

@@ -196,7 +196,7 @@ def gradients(state: State) -> list[Tensor]:
 def output_gradients(outputs: Any) -> Tensor:
     """Return the gradient that the loss left at the model's outputs, (time, batch, output_size), float32 at least."""
     parts = [at_least_float32(gradient).reshape(*gradient.shape[:2], -1) for gradient in gradients(outputs)]
-    return torch.cat(parts, dim=2)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 def norms(state: State) -> dict[str, Tensor]:
@@ -204,4 +204,5 @@ def norms(state: State) -> dict[str, Tensor]:
     cell = next(reversed(leaves(state)), None)
     if cell is None or not cell.is_floating_point():
         return {}
-    return {"cell_norm": at_least_float32(cell).movedim(-2, 0).flatten(1).norm(dim=1).mean()}
+    of_a_row = [axis for axis in range(cell.dim()) if axis != cell.dim() - 2]
+    return {"cell_norm": torch.linalg.vector_norm(at_least_float32(cell), dim=of_a_row).mean()}
