@@ -1,6 +1,7 @@
 """Gradients reach what learns, through the model's state and its inputs, or the model is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -215,6 +216,17 @@ def test_a_model_that_is_held_fixed_under_a_head_that_learns_needs_no_reach() ->
 
     TruncatedBPTT(core, loss, 6, every=4).backward(make_span(4), make_state(core))
     assert all(bool(gradient.any()) for gradient in gradients(head).values())
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_spans_of_inputs_with_one_graph_are_refused_and_the_loss_is_not_blamed(name: str) -> None:
+    core, span = LSTM(SIZE, SIZE).double(), make_span(2 * STEPS)
+    coded = replace(span, inputs=nn.Linear(SIZE, SIZE).double()(span.inputs))
+    estimator, state = make_estimator(name, core), make_state(core)
+    first, second = (coded.slice(start, start + STEPS, 3) for start in (0, STEPS - 3))
+    estimator.backward(first, state)
+    with pytest.raises(ValueError, match=r"^the inputs hang on a graph that has been gone through already, "):
+        estimator.backward(second, state)
 
 
 class OfSteps(nn.Module):
