@@ -150,6 +150,8 @@ def time_first(name: str, steps: Any, batch_first: bool = False) -> Steps:
     """
     if isinstance(steps, PackedSequence):
         raise TypeError(f"{name} must not be packed: give the padded tensor, and lengths=")
+    if np.ma.is_masked(steps):
+        raise TypeError(f"{name} must not be masked, whose numbers behind the mask would count: fill them (filled)")
     if isinstance(steps, dict):
         return rebuilt(steps, [time_first(f"{name}[{key!r}]", each, batch_first) for key, each in steps.items()])
     if isinstance(steps, tuple | list):
@@ -164,6 +166,11 @@ def time_first(name: str, steps: Any, batch_first: bool = False) -> Steps:
         raise TypeError(
             f"{name} must be a tensor or an array of numbers, got a {type(steps).__name__}: {error}"
         ) from None
+    if tensor.is_nested or tensor.layout != torch.strided:
+        kind = "nested" if tensor.is_nested else "sparse"
+        raise TypeError(
+            f"{name} must not be {kind}: give the padded or dense tensor, and lengths= where rows have fewer"
+        )
     if tensor.dim() < 2:
         order = "(batch, time, ...)" if batch_first else "(time, batch, ...)"
         raise ValueError(f"{name} must be {order}, got {tuple(tensor.shape)}")
@@ -177,12 +184,14 @@ def _padded(span: Span, lengths: Any) -> Span:
 
     Rows with fewer than all steps end.
     """
-    counts = torch.as_tensor(lengths, device=span.device)
-    if counts.shape != (span.batch_size,) or counts.is_floating_point():
-        raise ValueError(
-            f"lengths must be one whole number for each of {span.batch_size} rows, got {tuple(counts.shape)} in "
-            f"{counts.dtype}"
-        )
+    each = f"lengths must be one whole number for each of {span.batch_size} rows, got"
+    try:
+        counts = torch.as_tensor(lengths, device=span.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{each} a {type(lengths).__name__}: {error}") from None
+    if counts.shape != (span.batch_size,) or counts.is_floating_point() or counts.dtype == torch.bool:
+        raise ValueError(f"{each} {tuple(counts.shape)} in {counts.dtype}")
+    counts = counts.long()  # torch does little with unsigned types
     if bool((counts < 1).any()) or bool((counts > span.steps).any()):
         raise ValueError(f"lengths must be between 1 and {span.steps}, the steps there are, got {counts.tolist()}")
     longest = int(counts.max())

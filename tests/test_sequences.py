@@ -117,6 +117,11 @@ def test_padding_is_marked_blank_and_cut_off_beyond_the_longest_row() -> None:
     assert_identical(short.is_last, torch.tensor([True, True]))
 
 
+def test_lengths_may_be_of_an_unsigned_type() -> None:
+    (span,) = spans(torch.zeros(6, 2), torch.zeros(6, 2), steps=6, lengths=np.array([3, 4], dtype=np.uint16))
+    assert (span.steps, span.size) == (4, 7)
+
+
 def batches(sizes: list[int], lengths: Any = None) -> Iterator[Any]:
     start = 0
     for place, steps in enumerate(sizes):
@@ -203,6 +208,10 @@ def wrong(*shapes: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
     return [tuple(torch.zeros(shape) for shape in shapes)]
 
 
+def nested() -> Tensor:
+    return torch.nested.nested_tensor([torch.zeros(3, 1), torch.zeros(2, 1)], layout=torch.jagged)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "kind", "message"),
     [
@@ -227,6 +236,12 @@ def wrong(*shapes: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
         (([[[0.0]], [[1.0]]], torch.zeros(2, 1)), {}, TypeError, r"inputs\[0\]\[0\] must be .* a list of num.*"),
         ((torch.zeros(2, 1, device="meta"), torch.zeros(2, 1)), {}, ValueError, "inputs lies on the device meta, .*"),
         ((pack_sequence([torch.zeros(2, 1)]), torch.zeros(2, 1)), {}, TypeError, "inputs must not .* lengths="),
+        ((np.ma.masked_less(np.eye(3), 1), torch.zeros(3, 3)), {}, TypeError, r"inputs must not be masked, .*"),
+        ((torch.zeros(2, 1).to_sparse(), torch.zeros(2, 1)), {}, TypeError, "inputs must not be sparse: .*"),
+        ((nested(), torch.zeros(2, 3)), {"batch_first": True}, TypeError, "inputs must not be nested: .* lengths= .*"),
+        (numbered(), {"lengths": {"a": 1}}, TypeError, "lengths must be one whole number .* 3 rows, got a dict: .*"),
+        (([(*numbered(), ["a", "b", "c"])],), {}, TypeError, "batch 1: lengths must be .* got a list: .*"),
+        (numbered(), {"lengths": [True] * 3}, ValueError, r"lengths must be .* got \(3,\) in torch.bool"),
         (numbered(), {"steps": 2.5}, ValueError, "steps must be a whole number, got 2.5"),
         (([(1, 2, 3, 4)],), {}, TypeError, "batch 1: a batch must be .*, got a tuple of 4"),
         ((wrong((4, 2), (3, 2)),), {}, ValueError, r"batch 1: targets must begin with \(4, 2\) .* \(3, 2\)"),

@@ -112,20 +112,22 @@ def equal_but_for_rounding(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, equal_nan=True)
 
 
-def initial_state_or_zeros(model: nn.Module, like: State, batch_size: int) -> State:
-    """Return the state in which a model's sequences begin: its own initial state, or else zeros.
+def initial_state_or_zeros(model: nn.Module, like: State, inputs: Any) -> State:
+    """Return the state in which a model's sequences begin: its own initial or first state, or else zeros.
 
     Args:
         model: any model.
         like: a state of it, for structure and sizes of the zeros.
-        batch_size: number of rows.
+        inputs: (time, batch, ...), or a nest of such tensors, of as many rows.
 
     Raises:
         ValueError: the model has no method ``initial_state``, and a module in it has one that does not give zeros: a
             wrapper must hand it on.
     """
     if has_initial_state(model):
-        return initial_state(model, batch_size)
+        return initial_state(model, leaves(inputs)[0].shape[1])
+    if (method := method_of(model, "first_state")) is not None:
+        return method(inputs)
     for name, module in model.named_modules():
         if name and _has_method(module):
             try:

@@ -153,7 +153,8 @@ def forward_and_back(model: nn.Module, loss: Loss, span: Span, future: Span, sta
             losses = losses_of(loss, outputs, future.targets)
             if (regularization := activation_regularization(model)) is not None:
                 losses = losses + regularization(outputs, None, future.is_first, span.steps)
-    torch.autograd.backward(losses, torch.ones_like(losses), inputs=floating_leaves(outputs))
+            # In here, too: what is checkpointed runs again on the way back, and must find the model as it was.
+            torch.autograd.backward(losses, torch.ones_like(losses), inputs=floating_leaves(outputs))
     return outputs
 
 

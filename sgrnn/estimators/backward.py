@@ -59,11 +59,19 @@ def carry_back(windows: Windows, outputs: Any, injected: Tensor | None, carried:
 
 
 def differentiate_inputs(origin: Steps, inputs: Steps) -> None:
-    """Back-propagate through the graph of a span's inputs, from what arrived at the leaves that stood for them."""
+    """Back-propagate through the graph of a span's inputs, from what arrived at the leaves that stood for them.
+
+    Raises:
+        ValueError: another span has gone through that graph.
+    """
     both = zip(leaves(origin), leaves(inputs), strict=True)
     roots = [(given, leaf.grad) for given, leaf in both if given is not leaf and leaf.grad is not None]
     if roots:
-        differentiate(roots)
+        differentiate(
+            roots,
+            "the inputs hang on a graph that has been gone through already, by another span for instance: compute the "
+            "inputs of each span by themselves, or detach them",
+        )
 
 
 def _output_roots(windows: Windows, outputs: Any) -> list[list[tuple[Tensor, Tensor]]]:

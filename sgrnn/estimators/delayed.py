@@ -63,7 +63,7 @@ class Delayed(GradientEstimator):
         self.window = self.steps = synthetic.window
         self.windows = -(-at_least("delay", delay, 1, "step") // self.steps)
         self.synthetic, self.waiting = synthetic, Waiting()
-        self.register_buffer("observed", torch.zeros(()))
+        self.register_buffer("observed", at_least_float32(torch.zeros(())))
 
     def backward(self, span: Span, state: State = None) -> Step:
         """Run a span, and add to the gradients of model and synthesizer; see `GradientEstimator.backward`.

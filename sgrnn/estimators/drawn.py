@@ -59,7 +59,9 @@ class DrawnRows:
             leaf.grad = gradient[:, self._rows]
         alone = injected.unflatten(0, (-1, self._batch_size))[:, self._rows]
         alone[:-1] = 0
-        carry_back(self._windows, own, alone.flatten(0, 1), [1.0] * (len(alone) - 1))
+        # Held constant as above: what is checkpointed runs again on the way back, and must find the model as it was.
+        with kept_buffers(self._windows.model), held_constant(self._windows.model):
+            carry_back(self._windows, own, alone.flatten(0, 1), [1.0] * (len(alone) - 1))
         return initial_gradients(self._windows).unflatten(0, (len(alone), -1))
 
     def correct(self, injected: Tensor, outputs: Any) -> tuple[Tensor, Tensor, Tensor]:

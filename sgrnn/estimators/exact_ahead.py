@@ -126,13 +126,15 @@ def _carried_back(model: nn.Module, inputs: Steps, arriving: Tensor, state: Stat
     first = cut(state)
     with forked_random(arriving.device), kept_buffers(model), torch.enable_grad(), held_constant(model):
         outputs, _ = Caller(model)(inputs, first)
-    reached = floating_leaves(outputs)
-    parts = arriving.split([leaf[0, 0].numel() for leaf in reached], dim=2)
-    arrived = [part.reshape_as(leaf).to(leaf) for part, leaf in zip(parts, reached, strict=True) if leaf.requires_grad]
-    reached = [leaf for leaf in reached if leaf.requires_grad]
-    if not reached:
-        return torch.zeros_like(to_matrix(first))
-    carried = torch.autograd.grad(
-        reached, floating_leaves(first), arrived, allow_unused=True, materialize_grads=True
-    )  # fmt: skip
+        reached = floating_leaves(outputs)
+        parts = arriving.split([leaf[0, 0].numel() for leaf in reached], dim=2)
+        arrived = [part.reshape_as(leaf).to(leaf) for part, leaf in zip(parts, reached, strict=True)]
+        pairs = [pair for pair in zip(reached, arrived, strict=True) if pair[0].requires_grad]
+        if not pairs:
+            return torch.zeros_like(to_matrix(first))
+        # In here, too: what is checkpointed runs again on the way back, and must find the model as it was.
+        attached, gradients = zip(*pairs, strict=True)
+        carried = torch.autograd.grad(
+            attached, floating_leaves(first), gradients, allow_unused=True, materialize_grads=True
+        )  # fmt: skip
     return to_matrix(list(carried))

@@ -38,7 +38,7 @@ class BoundaryReader(RunningMeans):
     def __init__(self, lookahead: int, run: int) -> None:
         super().__init__()
         self.lookahead, self.run = lookahead, run
-        self.register_buffer("output_square", torch.zeros(()))
+        self.begin_mean("output_square")
 
     def read(self, predictor: GradientPredictor, loss: Loss, span: Span, windows: Windows, outputs: Any) -> Boundaries:
         """Gather states and lookahead at the boundaries; rows in which they are not finite count as ended.

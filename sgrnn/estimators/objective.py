@@ -18,6 +18,10 @@ from sgrnn.state import State, at_least_float32, cut, floating_leaves, leaves, m
 # The loss that each estimator was seen to have: once is enough, and costs nothing later.
 _judges_apart: WeakKeyDictionary[object, Callable[[Any, Tensor], Tensor]] = WeakKeyDictionary()
 
+_PAST_OUTPUTS = (
+    "the loss reaches into the model's graph past its outputs: return what it needs among the model's outputs"
+)
+
 Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
 
 
@@ -160,11 +164,15 @@ def _mean(losses: Tensor, span: Span) -> Tensor:
     return losses.mean() if span.mask is None else losses.where(span.mask, 0).sum() / span.size
 
 
-def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
+def differentiate(roots: Iterable[tuple[Tensor, Tensor]], again: str = _PAST_OUTPUTS) -> None:
     """Back-propagate from tensors, given the gradient at each.
 
+    Args:
+        roots: tensors and gradients.
+        again: the message where the graph has been gone through already.
+
     Raises:
-        ValueError: the graph has been gone through already, by a loss that reaches into it.
+        ValueError: it has.
     """
     pairs = list(roots)
     try:
@@ -172,9 +180,7 @@ def differentiate(roots: Iterable[tuple[Tensor, Tensor]]) -> None:
     except RuntimeError as error:
         if "second time" not in str(error):
             raise
-        raise ValueError(
-            "the loss reaches into the model's graph past its outputs: return what it needs among the model's outputs"
-        ) from error
+        raise ValueError(again) from error
 
 
 def roots(attached: State, leaves: State) -> list[tuple[Tensor, Tensor]]:

@@ -11,11 +11,12 @@ from sgrnn.contract.buffers import buffers_of, kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.errors import at_least
+from sgrnn.estimators.backward import differentiate_inputs
 from sgrnn.estimators.estimator import Step
 from sgrnn.estimators.objective import Loss, differentiate, norms, objective_of, roots
 from sgrnn.estimators.past import Joined, Past
 from sgrnn.estimators.reach import require_attached
-from sgrnn.estimators.unroll import run
+from sgrnn.estimators.unroll import run, with_leaves
 from sgrnn.span import Span, between
 from sgrnn.state import State, cut, detach, map_state
 
@@ -39,6 +40,7 @@ def go_back(model: nn.Module, loss: Loss, past: Past, span: Span, state: State) 
     Raises:
         ValueError: the model cuts its state off.
     """
+    given, span = span, with_leaves(span)
     joined = past.join(span, state)
     start = max(joined.kept + span.steps - past.steps, 0)
     attached, before, after = _run(model, span, joined, start)
@@ -46,6 +48,7 @@ def go_back(model: nn.Module, loss: Loss, past: Past, span: Span, state: State) 
     objective = objective_of(model, loss, outputs, span)
     objective.trained.backward()
     differentiate(roots(attached, outputs))
+    differentiate_inputs(given.inputs, span.inputs)
     final_state = map_state(Tensor.contiguous, detach(after))  # as cuDNN wants it
     if bool(objective.loss.isfinite()):
         past.keep(joined, start, before, final_state, span.is_last)

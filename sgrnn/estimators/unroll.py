@@ -138,11 +138,10 @@ def run(model: nn.Module | Caller, inputs: Steps, state: State, is_first: Tensor
     caller = model if isinstance(model, Caller) else Caller(model)
     if is_first is None or not (begin := is_first.any(dim=1)).any():
         return caller(inputs, state)
-    steps, batch_size = is_first.shape
-    initial = initial_state_or_zeros(caller.model, state, batch_size)
+    initial = initial_state_or_zeros(caller.model, state, inputs)
     resets = set(begin.nonzero().flatten().tolist())
     outputs: list[Any] = []
-    for start, stop in pairwise(sorted({0, *resets, steps})):
+    for start, stop in pairwise(sorted({0, *resets, len(is_first)})):
         if start in resets:
             state = where_rows(is_first[start], initial, state)
         out, state = caller(between(inputs, start, stop), state)

@@ -32,7 +32,7 @@ class Shrinkage(RunningMeans):
         super().__init__()
         self.ema_decay = ema_decay
         for name in ("dot", "square", "power"):
-            self.register_buffer(name, torch.zeros(()))
+            self.begin_mean(name)
 
     def forward(self) -> Tensor:
         """Return alpha, a scalar in [0, 1]."""
@@ -109,8 +109,8 @@ class GradientPredictor(RunningMeans):
             raise ValueError(f"ema_decay must be in (0, 1), got {ema_decay}")
         self.synthesizer, self.shrinkage, self.shrinks = synthesizer, Shrinkage(ema_decay), shrinkage
         self.ema_decay, self.all_reduce = ema_decay, all_reduce
-        self.register_buffer("mean_square", torch.ones(()))
-        self.register_buffer("updates", torch.zeros(()))
+        self.begin_mean("mean_square", 1.0)
+        self.begin_mean("updates")
 
     @property
     def scale(self) -> Tensor:

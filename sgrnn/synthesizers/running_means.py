@@ -6,12 +6,18 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from sgrnn.state import at_least_float32
+
 
 class RunningMeans(nn.Module):
     """Module with running means in buffers that stay float32 at least, whatever precision the module is moved to.
 
     What is done with them is done with numbers: an operation on a tensor of one takes as long as one on thousands.
     """
+
+    def begin_mean(self, name: str, value: float = 0.0) -> None:
+        """Register a running mean that begins with a value, also where torch's default precision is half."""
+        self.register_buffer(name, at_least_float32(torch.tensor(value)))
 
     def take_in(self, name: str, value: float, weight: float) -> None:
         """Update a running mean by a value, unless that is not finite in the mean's precision.

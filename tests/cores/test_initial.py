@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from models import ROWS, SIZE, OwnCore, make_core, make_span, squared_error
-from tolerances import assert_identical
+from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from sgrnn.cores import first_state, initial_state
-from sgrnn.estimators import BPTT
+from sgrnn.estimators import BPTT, GradientEstimator
+from sgrnn.estimators.online import RTRL
 from sgrnn.state import leaves
 
 
@@ -155,6 +156,28 @@ def test_a_method_goes_before_the_zeros_of_torchs_own() -> None:
     assert_identical(initial_state(core, 4), torch.ones(1, 4, SIZE).double())
     BPTT(core, squared_error).backward(make_span(4))
     assert core.beginning.grad is not None
+
+
+class First(nn.Module):
+    """A model that reads off its inputs for how many rows to begin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = nn.GRU(SIZE, SIZE)
+
+    def first_state(self, inputs: Tensor) -> Tensor:
+        return inputs.new_ones(1, inputs.shape[1], SIZE)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> Any:
+        return self.core(inputs, state)
+
+
+@pytest.mark.parametrize("make", [BPTT, RTRL])
+def test_sequences_begin_in_the_first_state_of_a_model_that_has_one(make: Callable[..., GradientEstimator]) -> None:
+    model, span = First().double(), make_span(4)
+    outputs, _ = model(span.inputs, model.first_state(span.inputs))
+    expected = squared_error(outputs, span.targets).mean()
+    assert_close(make(model, squared_error).backward(span).loss, expected.detach())
 
 
 class Around(nn.Module):

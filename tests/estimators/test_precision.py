@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from models import SIZE, gradients, make_language_model, make_state, make_text
+from models import SIZE, gradients, make_language_model, make_state, make_text, squared_error
 from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
-from sgrnn.estimators import ExactAhead, GradientEstimator, SyntheticGradients
+from sgrnn.estimators import Delayed, ExactAhead, GradientEstimator, SyntheticGradients
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.synthesizers import ErrorSynthesizer
@@ -53,6 +53,17 @@ def test_half_precision_spoils_no_running_mean(precision: torch.dtype, scale: fl
         metrics.append(step.metrics)
     assert float(metrics[1]["target_rms"]) == pytest.approx(float(metrics[0]["target_rms"]), rel=0.1)
     assert float(metrics[1]["target_cosine"]) == pytest.approx(float(metrics[0]["target_cosine"]), abs=0.1)
+
+
+def test_a_default_precision_of_half_is_none_for_running_means() -> None:
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        estimator = Delayed(SyntheticGradients(nn.GRU(SIZE, SIZE), squared_error, 2))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    numbers = {name: buffer.dtype for name, buffer in estimator.named_buffers() if buffer.numel()}
+    assert len(numbers) == 7
+    assert set(numbers.values()) == {torch.float32}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Gradients reach what learns, through the model's state and its inputs, or the model is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from models import ROWS, SIZE, gradients, make_span, make_state, squared_error
 from tolerances import assert_close
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sgrnn.cores import LSTM
 from sgrnn.estimators import (
@@ -214,3 +216,50 @@ def test_a_model_that_is_held_fixed_under_a_head_that_learns_needs_no_reach() ->
 
     TruncatedBPTT(core, loss, 6, every=4).backward(make_span(4), make_state(core))
     assert all(bool(gradient.any()) for gradient in gradients(head).values())
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_spans_of_inputs_with_one_graph_are_refused_and_the_loss_is_not_blamed(name: str) -> None:
+    core, span = LSTM(SIZE, SIZE).double(), make_span(2 * STEPS)
+    coded = replace(span, inputs=nn.Linear(SIZE, SIZE).double()(span.inputs))
+    estimator, state = make_estimator(name, core), make_state(core)
+    first, second = (coded.slice(start, start + STEPS, 3) for start in (0, STEPS - 3))
+    estimator.backward(first, state)
+    with pytest.raises(ValueError, match=r"^the inputs hang on a graph that has been gone through already, "):
+        estimator.backward(second, state)
+
+
+class OfSteps(nn.Module):
+    """A core of one layer, with an output layer in its loss; both may be checkpointed."""
+
+    def __init__(self, *, checkpointed: bool) -> None:
+        super().__init__()
+        self.core, self.output, self.checkpointed = nn.RNN(SIZE, SIZE), nn.Linear(SIZE, SIZE), checkpointed
+        self.input_size = self.hidden_size = SIZE
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return checkpoint(function, *arguments, use_reentrant=False) if self.checkpointed else function(*arguments)
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        return self.call(self.core, inputs, state)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.call(lambda outputs: squared_error(self.output(outputs).tanh(), targets), outputs)
+
+
+@pytest.mark.parametrize("kind", ["exact", "synthetic", "control variate"])
+def test_models_and_losses_may_checkpoint_what_is_run_with_their_parameters_held_constant(kind: str) -> None:
+    found = []
+    for checkpointed in (False, True):
+        torch.manual_seed(0)
+        model = OfSteps(checkpointed=checkpointed).double()
+        synthesizer = trained(ErrorSynthesizer(SIZE, SIZE, SIZE, lookahead=3)).double()
+        synthetic = SyntheticGradients(model, model.loss, 2, synthesizer=synthesizer, shrinkage=False)
+        estimators = {
+            "exact": ExactAhead(model, model.loss, 2, 3),
+            "synthetic": synthetic,
+            "control variate": ControlVariate(synthetic, 0.5),
+        }
+        estimators[kind].backward(make_whole(), torch.zeros(1, ROWS, SIZE).double())
+        found.append(gradients(model))
+    assert_close(*found)

@@ -1,6 +1,7 @@
 """A step as a pure function is the model's step, whatever kernels the model has."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ from models import (
 )
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from wrapped import WithReadout
 
+from sgrnn.estimators import GradientEstimator
+from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.estimators.online.at_state import gradient_at_state, outputs_from_state
 from sgrnn.estimators.online.row_step import RowStep, counters, plain_operations, state_step
 from sgrnn.estimators.online.unrolled_steps import unroll_steps
@@ -156,3 +160,27 @@ def test_a_span_run_step_by_step_is_the_span() -> None:
     assert_close(run.final_state, tuple(tensor.detach() for tensor in after))
     squared_error(run.outputs, span.targets).sum().backward()
     assert_close(run.output_gradients(), 2 * (outputs.detach() - span.targets))
+
+
+class Hooked(nn.RNN):
+    """A core that does what cannot be transformed."""
+
+    def __init__(self, does: str) -> None:
+        super().__init__(SIZE, SIZE)
+        self.does = does
+        if does == "hook":
+            self.register_full_backward_hook(lambda *_: None)
+
+    def forward(self, *arguments: Any) -> Any:
+        if self.does == "checkpoint":
+            return checkpoint(super().forward, *arguments, use_reentrant=False)
+        if self.does == "decision" and arguments[1].sum() > 0:
+            return super().forward(arguments[0].relu(), arguments[1])
+        return super().forward(*arguments)
+
+
+@pytest.mark.parametrize("does", ["hook", "checkpoint", "decision"])
+@pytest.mark.parametrize("make", [RTRL, SnAp1, UORO, partial(BPLambda, learning_rate=0.1)])
+def test_what_cannot_be_transformed_is_refused(make: Callable[..., GradientEstimator], does: str) -> None:
+    with pytest.raises(ValueError, match=r"^an online estimator runs a step by torch.func, .* must do without check"):
+        make(Hooked(does).double(), squared_error).backward(make_span(3))

@@ -14,6 +14,7 @@ from torch.func import functional_call, jacrev, vjp, vmap
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import arranged_like
 from sgrnn.cores import HierarchicalCore, has_initial_state, initial_state
+from sgrnn.estimators.online.transformable import transformable
 from sgrnn.state import State, detach, floating_leaves, from_matrix, leaves, map_state, rows, to_matrix
 
 
@@ -145,7 +146,8 @@ class RowStep:
         """
         named = self.named(theta)
         values = {prefix + place: named[name] for place, name in self._places.items()}
-        return functional_call(module, values, arguments, tie_weights=False)
+        with transformable():
+            return functional_call(module, values, arguments, tie_weights=False)
 
     def _next(self, theta: Tensor, state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> Tensor:
         return self.function(theta, state, counters, inputs)[0]

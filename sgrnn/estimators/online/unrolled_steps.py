@@ -111,7 +111,7 @@ def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
         is_first = [rows if rows.any() else None for rows in span.is_first]
     beginning = None
     if any(rows is not None for rows in is_first):
-        beginning = initial_state_or_zeros(model, state, span.batch_size)
+        beginning = initial_state_or_zeros(model, state, span.inputs)
     initial_states: list[State] = []
     final_states: list[State] = []
     outputs: list[Any] = []
