@@ -60,6 +60,8 @@ def cautions(runs: list[Run]) -> list[str]:
             f"whether the validation texts are the same is not known, since fingerprint.json is missing in {unknown}: "
             "`sgrnn resume` writes it, of a run that is complete too"
         )
+    elif len({run.texts().get("test") for run in texts if best_test(run) is not None} - {None}) > 1:
+        notes.append("the test texts of the runs differ: no score on them compares models on different texts")
     if len({run.tokenizer.digest for run in texts if run.tokenizer is not None}) > 1:
         notes.append(
             "loss and perplexity are per token, and the tokens of the runs differ: compare bits per character, in "

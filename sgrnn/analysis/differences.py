@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, final
 
 from sgrnn.analysis.comparison import SCORES, best_test, estimator_name, headline, is_plain
 from sgrnn.analysis.standing import standing_of
+from sgrnn.config.changes import changes
 from sgrnn.training.best import best_record
 from sgrnn.training.run import Run
 
@@ -94,9 +95,8 @@ def _difference(one: _Group, other: _Group) -> Iterator[str]:
     spread = "" if min(few) > 1 else ("; with one seed each" if max(few) == 1 else "; with one seed of one of them")
     unlike = [
         field
-        for field, value in one.recipe.fields_by_name()
-        if value != dict(other.recipe.fields_by_name()).get(field, value)
-        and not field.startswith(_OF_AN_ESTIMATOR)
+        for field in changes(one.recipe, other.recipe)
+        if not field.startswith(_OF_AN_ESTIMATOR)
         and field.removeprefix("training.") not in _OF_A_REPETITION
         and field.removeprefix("data.") not in _PLACES
     ]

@@ -4,7 +4,10 @@ from pathlib import Path
 
 from made_up import make_records, make_run
 
-from sgrnn.analysis.comparison import SCORES, table_of
+from sgrnn.analysis.comparison import SCORES, cautions, table_of
+from sgrnn.config.files import load_recipe
+from sgrnn.training.about import keep_score
+from sgrnn.training.run import Run
 
 
 def test_cells_are_those_of_the_best_evaluation_and_of_the_end(tmp_path: Path) -> None:
@@ -37,3 +40,17 @@ def test_cells_are_those_of_the_best_evaluation_and_of_the_end(tmp_path: Path) -
         "run": str(tmp_path / "new"),
         "estimator": "truncated 2",
     }
+
+
+def test_scores_on_different_test_texts_are_not_compared_without_a_word(tmp_path: Path) -> None:
+    record = {"update": 4, "epoch": 2.0, "seconds": 1.0, "valid_loss": 1.0}
+    runs = [
+        Run(make_run(tmp_path / name, [record]).folder, load_recipe("quickstart"), None) for name in ("one", "other")
+    ]
+    for run in runs:
+        run.keep_fingerprint({"valid": "sha256:0", "test": f"sha256:{run.folder.name}"}, {"time": "now"})
+    keep_score(runs[0], "test", 4, {"loss": 2.0, "perplexity": 7.4})
+    assert cautions(runs) == [], "one score alone is not compared"
+    keep_score(runs[1], "test", 4, {"loss": 3.0, "perplexity": 20.1})
+    (caution,) = cautions(runs)
+    assert caution.startswith("the test texts of the runs differ: ")

@@ -59,6 +59,16 @@ def test_one_seed_gives_none_and_what_else_differs_is_named(tmp_path: Path) -> N
     assert text.endswith(f"0.00% lower; with one seed of one of them the spread is not known{unlike}")
 
 
+def test_a_section_that_one_of_them_lacks_is_named(tmp_path: Path) -> None:
+    one = scored(tmp_path, 0, 0.5)
+    other = scored(tmp_path, 0, 0.625, "--average.kind=exponential", "--average.decay=0.9", kind="truncated")
+    (text,) = differences([one, other])
+    assert text.endswith("; they differ in average too")
+    assert differences([scored(tmp_path, 0, 0.5, "--average.kind=triggered"), other])[0].endswith(
+        "; they differ in average.kind too"
+    )
+
+
 def test_what_cannot_be_compared_is_not(tmp_path: Path) -> None:
     one = scored(tmp_path, 0, 0.5)
     for number, override in enumerate(("--task.bits=3", "--training.span=2", "--task.episodes_per_epoch=7")):
