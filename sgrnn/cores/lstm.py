@@ -50,7 +50,7 @@ class LSTM(StackedCore):
         hidden, cell = (tensor[0] for tensor in state)
         if torch.is_autocast_enabled("cpu"):
             has_kernel = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-            if has_kernel and self._by_products():
+            if has_kernel and self._by_products(inputs, hidden, cell, *weights):
                 with without_autocast(inputs.device):
                     outputs, hidden, cell = lstm_by_products(inputs, hidden, cell, weights, torch.bfloat16)
                 return outputs, (hidden.unsqueeze(0), cell.unsqueeze(0))
@@ -65,10 +65,15 @@ class LSTM(StackedCore):
             outputs.append(hidden)
         return torch.stack(outputs), (hidden.unsqueeze(0), cell.unsqueeze(0))
 
-    def _by_products(self) -> bool:
-        """True for wide layers in training in bfloat16, graph or none, so that all windows have the same numbers."""
-        low = self.training and self.precision == torch.bfloat16 and self.hidden_size >= _WIDE
-        return low and torch.backends.mkldnn.enabled and not torch.compiler.is_compiling()
+    def _by_products(self, *tensors: Tensor) -> bool:
+        """True for wide layers in training in bfloat16, graph or none, so that all windows have the same numbers.
+
+        False where a tensor is no float32, which torch refuses or takes as it is.
+        """
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+            return False
+        low = self.training and self.precision == torch.bfloat16 and torch.backends.mkldnn.enabled
+        return low and self.hidden_size >= _WIDE and all(tensor.dtype == torch.float32 for tensor in tensors)
 
     def _of_layer(self, state: tuple[Tensor, Tensor], index: int) -> tuple[Tensor, Tensor]:
         hidden, cell = state

@@ -173,7 +173,11 @@ def cut_span(
     first = last = first_of_future = future = None
     if begins is not None:
         begins[0] |= is_first
-        first, last, first_of_future = _marked(begins[:steps]), _marked(begins[steps]), _marked(begins[steps:-1])
+        first, last, first_of_future = (
+            _marked(begins[:steps]),
+            _marked(begins[steps].clone()),
+            _marked(begins[steps:-1]),
+        )
     if is_last:
         last = torch.ones(rows, dtype=torch.bool)
     if inputs.shape[0] > steps:

@@ -80,6 +80,38 @@ def test_products_in_bfloat16_round_by_no_more_than_a_hundredth() -> None:
         assert (one - other).norm() < 0.01 * other.norm()
 
 
+def test_a_gradient_is_differentiated_itself_as_torchs_is() -> None:
+    layer, given, arriving = problem(torch.float64)
+    found, expected = (second_order(run, layer, given, arriving) for run in (by_products(torch.float64), by_torch))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
+
+
+def second_order(
+    run: Callable[..., tuple[Tensor, Tensor, Tensor]], layer: nn.LSTM, given: list[Tensor], arriving: list[Tensor]
+) -> tuple[Tensor, ...]:
+    results = run(layer, *given)
+    (gradient,) = torch.autograd.grad(results, given[0], arriving, create_graph=True)
+    penalized = results[0].square().sum() + gradient.square().sum()
+    return torch.autograd.grad(penalized, [*given, *layer.parameters()])
+
+
+def test_a_backward_pass_inside_a_users_autocast_is_not_rounded_further() -> None:
+    layer, given, arriving = problem(torch.float32)
+    results, again = (by_products(torch.bfloat16)(layer, *given) for _ in range(2))
+    expected = torch.autograd.grad(results, [*given, *layer.parameters()], arriving)
+    with torch.autocast("cpu", torch.float16):
+        found = torch.autograd.grad(again, [*given, *layer.parameters()], arriving)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_no_rows_have_no_gradient() -> None:
+    layer, given, arriving = problem(torch.float64)
+    nobody = [tensor[..., :0, :].detach().requires_grad_() for tensor in given]
+    for gradient in differentiated(by_products(torch.float64), layer, nobody, [each[..., :0, :] for each in arriving]):
+        assert not gradient.count_nonzero()
+
+
 def gradients_of(module: nn.Module) -> list[Tensor]:
     return [torch.zeros(()) if each.grad is None else each.grad.clone() for each in module.parameters()]
 
@@ -130,6 +162,27 @@ def test_a_dropped_recurrent_matrix_is_the_one_that_is_multiplied_with(monkeypat
         "layers.0.weight_hh_l0",
         "layers.1.weight_hh_l0",
     }
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_precision_than_float32_keeps_torchs_call(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    core, ran = wide(monkeypatch)
+    outputs, _ = core.to(dtype)(torch.randn(STEPS, ROWS, READ, dtype=dtype))
+    assert outputs.dtype == dtype
+    assert not ran
+
+
+def test_torch_func_keeps_torchs_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    core, ran = wide(monkeypatch)
+    inputs = torch.randn(STEPS, ROWS, READ)
+
+    def total(parameters: dict[str, Tensor]) -> Tensor:
+        outputs, _ = torch.func.functional_call(core, parameters, (inputs,))
+        return outputs.sum()
+
+    gradients = torch.func.grad(total)(dict(core.named_parameters()))
+    assert all(gradient.count_nonzero() for gradient in gradients.values())
+    assert not ran
 
 
 def test_layers_with_hooks_keep_their_own_call(monkeypatch: pytest.MonkeyPatch) -> None:
