@@ -171,12 +171,12 @@ class Hooked(nn.RNN):
         if does == "hook":
             self.register_full_backward_hook(lambda *_: None)
 
-    def forward(self, *arguments: Any) -> Any:
+    def forward(self, input: Any, hx: Any = None) -> Any:
         if self.does == "checkpoint":
-            return checkpoint(super().forward, *arguments, use_reentrant=False)
-        if self.does == "decision" and arguments[1].sum() > 0:
-            return super().forward(arguments[0].relu(), arguments[1])
-        return super().forward(*arguments)
+            return checkpoint(super().forward, input, hx, use_reentrant=False)
+        if self.does == "decision" and hx.sum() > 0:
+            return super().forward(input.relu(), hx)
+        return super().forward(input, hx)
 
 
 @pytest.mark.parametrize("does", ["hook", "checkpoint", "decision"])
