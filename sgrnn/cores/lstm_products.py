@@ -15,8 +15,8 @@ def lstm_by_products(
     """Run a layer of an LSTM over all steps, its matrix products in a precision of their own.
 
     oneDNN adds up the gradient of the weights step by step, which for wide layers of few rows takes longer than all
-    products; here it is one product over all steps at once. Differentiated
-    with a graph of the gradient (``create_graph``), the gradient is that of torch's layer, without rounding.
+    products; here it is one product over all steps at once. Differentiated with a graph of the gradient
+    (``create_graph``), the gradient is that of torch's layer, without rounding.
 
     Args:
         inputs: (time, batch, input_size).
