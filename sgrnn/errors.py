@@ -58,6 +58,21 @@ def at_least(name: str, value: int, least: int, unit: str = "", *, kind: type[Ex
     return value
 
 
+def require_share(name: str, value: float, *, kind: type[Exception] = ValueError) -> None:
+    """Refuse what is no number from 0 to 1.
+
+    Args:
+        name: of the argument.
+        value: the number.
+        kind: of the exception.
+
+    Raises:
+        ValueError: it is not; names the argument. An `InputError` where `kind` asks for that.
+    """
+    if not 0 <= value <= 1:
+        raise kind(f"{name} must be in [0, 1], got {value}")
+
+
 def require_kind(name: str, given: object, kind: type) -> None:
     """Refuse what is of another class.
 

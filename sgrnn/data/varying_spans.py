@@ -6,7 +6,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from sgrnn.errors import InputError, at_least
+from sgrnn.errors import InputError, at_least, require_share
 
 WIDEST = 100
 """The largest standard deviation, in base lengths."""
@@ -41,8 +41,7 @@ class VaryingSpans:
         at_least("least", least, 1, kind=InputError)
         if least > base:
             raise InputError(f"least must be at most base, {base}, got {least}")
-        if not 0 <= base_probability <= 1:
-            raise InputError(f"base_probability must be in [0, 1], got {base_probability}")
+        require_share("base_probability", base_probability, kind=InputError)
         if not 0 < deviation <= WIDEST * base:  # the mean adds up the chances of all lengths that may be drawn
             raise InputError(f"deviation must be above 0 and at most {WIDEST} times base, {base}, got {deviation}")
         self.base, self.base_probability, self.deviation, self.least, self.seed = (

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, floor, pi
 
+from sgrnn.errors import require_share
+
 Schedule = Callable[[float], float]
 _ROUNDING = 1e-9  # that a cycle of 0.1 ends at 0.3 where 3 x 0.1 does not
 
@@ -65,7 +67,7 @@ class Constant:
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        _check("share", self.share)
+        require_share("share", self.share)
 
     def __call__(self, time: float) -> float:
         """Return the share at a time."""
@@ -89,7 +91,7 @@ class Alternate:
     first: float = 0.0
 
     def __post_init__(self) -> None:
-        _check("first", self.first)
+        require_share("first", self.first)
 
     def __call__(self, time: float) -> float:
         """Return the share at a time."""
@@ -119,8 +121,8 @@ class Ramp:
     shape: str = "linear"
 
     def __post_init__(self) -> None:
-        _check("before", self.before)
-        _check("after", self.after)
+        require_share("before", self.before)
+        require_share("after", self.after)
         if self.stop <= self.start:
             raise ValueError(f"stop must be above start, {self.start}, got {self.stop}")
         if self.shape not in ("linear", "cosine"):
@@ -149,7 +151,7 @@ class Bernoulli:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check("probability", self.probability)
+        require_share("probability", self.probability)
 
     def __call__(self, time: float) -> float:
         """Return the share at a time, 0 or 1."""
@@ -159,8 +161,3 @@ class Bernoulli:
 def half_cosine(passed: float) -> float:
     """Return half a cosine of the share that has passed, which falls from 1 at 0 to 0 at 1."""
     return (1 + cos(pi * passed)) / 2
-
-
-def _check(name: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ValueError(f"{name} must be in [0, 1], got {share}")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
 from sgrnn.contract.buffers import kept_buffers
-from sgrnn.errors import at_least
+from sgrnn.errors import at_least, require_share
 from sgrnn.estimators import drift
 from sgrnn.estimators.ahead import steps_to_run
 from sgrnn.estimators.backward import backpropagate, entering, final_gradients, initial_gradients, injected_share
@@ -126,9 +126,8 @@ class SyntheticGradients(GradientEstimator):
             raise TypeError(f"synthesizer must be a sgrnn.Synthesizer, got a {type(synthesizer).__name__}")
         elif lookahead is not None or example is not None:
             raise ValueError("lookahead and example are for the synthesizer that is made where none is given")
-        for name, factor in (("discount", discount), ("trace_decay", trace_decay)):
-            if not 0 <= factor <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {factor}")
+        require_share("discount", discount)
+        require_share("trace_decay", trace_decay)
         self.window = at_least("window", window, 1, "step")
         self.predictor = GradientPredictor(
             synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce

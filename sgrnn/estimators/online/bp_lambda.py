@@ -6,6 +6,7 @@ Letters in shapes: S steps, B rows, N features of a row's state, M of its output
 import torch
 from torch import Tensor, nn
 
+from sgrnn.errors import require_share
 from sgrnn.estimators.estimator import Step
 from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.estimators.objective import Loss, norms, objective_of
@@ -75,9 +76,8 @@ class BPLambda(CarryingEstimator):
         super().__init__(model, loss)
         if not learning_rate >= 0:  # not a number, too
             raise ValueError(f"learning_rate must be at least 0, got {learning_rate}")
-        for name, value in (("discount", discount), ("trace_decay", trace_decay)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {value}")
+        require_share("discount", discount)
+        require_share("trace_decay", trace_decay)
         if injection_scale < 0:
             raise ValueError(f"injection_scale must be at least 0, got {injection_scale}")
         self.learning_rate = learning_rate
