@@ -9,10 +9,11 @@ the same numbers, so that each is trained once. Everybody takes one update per s
 
 Rivals: `truncated` at each window; `longer`, truncated at 28 with spans as long; `exact ahead`, TBPTT(20, 28);
 `checkpointed`, the exact gradient of the span of 20, and of 28 (`longer`), at the memory of a window: their numbers are
-those of truncation at 20 and of `longer`. Synthetic gradients: `synthetic`, the default; `targets`, with output
-gradients beyond the span from its targets alone; `small`, so and with a smaller network; `diagonal`, so and without
-one; and the control `shuffled`, what noise alone does. A stream takes an update every step, and its longer window is
-TBPTT(1, k). Estimators that a recipe has no words for are left out, and named.
+those of truncation at 20 and of `longer`. Synthetic gradients: `synthetic`, the default; `large`, with a larger network
+and the model run ahead, and so with output gradients beyond the span from its `targets` alone; `diagonal`, without a
+network; those that learn in one of eight updates (`every 8th`); and the control `shuffled`, what noise alone does. A
+stream takes an update every step, and its longer window is TBPTT(1, k). Estimators that a recipe has no words for are
+left out, and named.
 
 Measured are, each by itself with --only, all but the first in one go:
 
@@ -44,7 +45,7 @@ from frame import Condition, Record, add_training_options, benchmark, score_of, 
 from rivals import RIVALS, SHAPES, Place, fields_of, places, recipe_of, reference
 from shown import print_by_column, print_table, quartiles, spread, write_quartiles
 from texts import TASKS
-from updates import seconds_by_round, weigh
+from updates import round_of, seconds_by_round, weigh
 
 PARTS = ("calls", "memory", "seconds", "quality")
 MILLISECONDS, MEMORY, CALLS = "milliseconds per update", "peak memory of an update, MiB", "operator calls per update"
@@ -68,7 +69,9 @@ def seconds(lines: Sequence[Place], rounds: int) -> Iterator[Record]:
     unit, updates = reference(lines[0].shape), SHAPES[lines[0].shape].updates
     for window in dict.fromkeys(place.window for place in lines):
         group = {place: recipe_of(place) for place in (unit, *lines) if place.window == window or place == unit}
-        times = seconds_by_round({place: recipe for place, (recipe, _) in group.items()}, rounds, updates)
+        recipes = {place: recipe for place, (recipe, _) in group.items()}
+        whole_rounds = math.lcm(*map(round_of, recipes.values()))
+        times = seconds_by_round(recipes, rounds, -(-updates // whole_rounds) * whole_rounds)
         per_token = {place: [value / (group[place][0].span or 1) for value in found] for place, found in times.items()}
         for place in group:
             if place == unit and window != unit.window:

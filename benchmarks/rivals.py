@@ -31,6 +31,8 @@ class Rival(NamedTuple):
     weighed: bool = True
 
 
+DIAGONAL = [*ESTIMATORS["synthetic"], f"{OF}kind=diagonal"]
+RARELY = ["--gradient.learn_every=8"]
 RIVALS = {
     "truncated": Rival(ESTIMATORS["truncated"]),
     "longer": Rival(ESTIMATORS["truncated"], ("any",), (LONGER,)),
@@ -42,11 +44,14 @@ RIVALS = {
     "synthetic": Rival(ESTIMATORS["synthetic"]),
     "large": Rival(LARGER),
     "large, targets": Rival([*LARGER, "--gradient.ahead=targets"]),
-    "diagonal": Rival([*ESTIMATORS["synthetic"], f"{OF}kind=diagonal"]),
+    "diagonal": Rival(DIAGONAL),
+    "synthetic, every 8th": Rival([*ESTIMATORS["synthetic"], *RARELY]),
+    "diagonal, every 8th": Rival([*DIAGONAL, *RARELY]),
     "shuffled": Rival(ESTIMATORS["shuffled"], ("any",), weighed=False),
 }  # fmt: skip
+_OF_SPANS = ("longer", "exact ahead", "checkpointed", "checkpointed, longer", "shuffled")
 OF_STREAMS = {
-    **{name: RIVALS[name] for name in ("truncated", "synthetic", "large", "large, targets", "diagonal")},
+    **{name: RIVALS[name] for name in RIVALS if name not in _OF_SPANS},
     **{
         f"TBPTT(1, {steps})": Rival(["--gradient.kind=truncated", f"--gradient.window={steps}", "--gradient.every=1"])
         for steps in (8, 32)

@@ -21,6 +21,7 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.data import data_folder
 from sgrnn.estimators import GradientEstimator, Step
 from sgrnn.span import Span
+from sgrnn.synthesizers.predictor import FIRST
 from sgrnn.training.problems.opening import new_problem
 from sgrnn.training.train_all import prepare_process
 
@@ -58,12 +59,18 @@ class Updates:
 
 
 class RecipeUpdates:
-    """The training of a recipe, update by update, without what a run records."""
+    """The training of a recipe, update by update, without what a run records.
+
+    A synthesizer learns from the first on as rarely as it does in an ordinary run later.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.problem, _ = new_problem(recipe, data_folder())
         self.model = self.problem.build_model()
         estimator = build_estimator(recipe, self.model, self.problem.updates_per_epoch)
+        for name, buffer in estimator.named_buffers():
+            if name.endswith("predictor.begun"):
+                buffer.fill_(FIRST)
         optimizers = [
             build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, estimator)
         ]  # fmt: skip
@@ -123,12 +130,21 @@ def calls_and_bytes(call: Callable[[], object]) -> tuple[int, int]:
     return calls, most
 
 
-def weigh(recipe: Recipe, before: int = 2) -> tuple[int, int]:
-    """Return `calls_and_bytes` of an update after so many others: activations, gradients and what is in between."""
-    update = RecipeUpdates(recipe)
+def round_of(recipe: Recipe) -> int:
+    """Return the number of updates after which a recipe's begin anew to cost the same."""
+    return getattr(recipe.gradient, "learn_every", 1)
+
+
+def weigh(recipe: Recipe, before: int = 2) -> tuple[float, int]:
+    """Return `calls_and_bytes` of an update after so many others: activations, gradients and what is in between.
+
+    Where the synthesizer learns in one of several, calls are their mean.
+    """
+    update, updates = RecipeUpdates(recipe), round_of(recipe)
     for _ in range(before):
         update()
-    return calls_and_bytes(update)
+    calls, size = calls_and_bytes(lambda: [update() for _ in range(updates)])
+    return calls / updates, size
 
 
 class _Operations(TorchDispatchMode):

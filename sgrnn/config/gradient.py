@@ -94,7 +94,9 @@ class SyntheticGradientsConfig(Section):
     """In one of so many spans with synthetic gradients these are those of a longer window, `ground_window`."""
     ground_window: PositiveInt | None = None
     """Steps back-propagated together in those spans, at least `window`; goes together with `ground_every`."""
-
+    learn_every: PositiveInt = 1
+    """Let the synthesizer learn in all of the first 1,000 updates, and in one of so many of the later ones, which takes
+    less time."""
     true_share: PositiveShare | None = None
     """Share of rows, drawn for every span, by whose true gradient through the span all is corrected, so that it is
     unbiased (control variates); null for none. Only where all gradients are synthetic, and none grounded."""

@@ -10,11 +10,11 @@ from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate, entering, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.features import require_fit
-from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.known import squares
 from sgrnn.estimators.objective import norms, objective_of, output_gradients
 from sgrnn.estimators.reach import injectable
 from sgrnn.estimators.synthetic import SyntheticGradients
+from sgrnn.estimators.targets import training_pairs
 from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
 from sgrnn.estimators.waiting import Waiting, Window
 from sgrnn.span import Span
@@ -139,10 +139,11 @@ class Delayed(GradientEstimator):
             seen = torch.cat([each.output_gradients for each in [*self.waiting.windows, newest]]) / unit
         continuing = span.continuing(boundaries)
         known = synthetic.reader.gather(predictor, self.model, span, boundaries, states, continuing, seen)
-        tokens = oldest.size
+        tokens, learns = oldest.size, predictor.begin()
         with without_autocast(steps.device):
             scale = predictor.scale
-            predictions = predictor.predict(known, synthetic._inject)
+            with torch.set_grad_enabled(learns):
+                predictions = predictor.predict(known, synthetic._inject)
             injected = predictions.injected[:count]
             both = torch.cat([torch.zeros_like(injected), injected / tokens])
             if (mask := injectable(windows)) is not None:
@@ -150,14 +151,12 @@ class Delayed(GradientEstimator):
             backpropagate(windows, outputs, both)
             own, carried = initial_gradients(windows).split(count)
             newest.own = own * newest.size
-            arrived = None
+            if not learns:
+                return {}
+            ends, target = None, oldest.own + carried * tokens
             if synthetic.synthesizer.window is not None:
-                arrived = predictor.readable(finite_rows(predictions.injected, None)[0])
-            trainable = synthetic.synthesizer.trainable(predictions, known, scale, arrived)
-            predicted = at_least_float32(trainable[:count])
-            target, alive = finite_rows((oldest.own + carried * tokens).to(predicted), known.continuing)
-            alive = None if alive is None else alive[:count]
-            metrics = predictor.learn(predicted, target, alive, predictions.after[:count])
+                ends = predictions.injected
+            metrics = predictor.learn(*training_pairs(predictor, predictions, known, scale, target, ends))
             return {**metrics, "injected_share": injected_share(entering(both, outputs), predictor.all_reduce)}
 
     def _require_same_when_run_again(self, span: Span) -> None:

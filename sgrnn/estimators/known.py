@@ -40,7 +40,9 @@ class BoundaryReader(RunningMeans):
         self.lookahead, self.run = lookahead, run
         self.begin_mean("output_square")
 
-    def read(self, predictor: GradientPredictor, loss: Loss, span: Span, windows: Windows, outputs: Any) -> Boundaries:
+    def read(
+        self, predictor: GradientPredictor, loss: Loss, span: Span, windows: Windows, outputs: Any, learns: bool = True
+    ) -> Boundaries:
         """Gather states and lookahead at the boundaries; rows in which they are not finite count as ended.
 
         Args:
@@ -49,6 +51,7 @@ class BoundaryReader(RunningMeans):
             span: the data.
             windows: the span's forward pass.
             outputs: the leaves that the loss was computed from, with its gradient.
+            learns: False for a span that nothing is learned from, the unit neither, once there is one.
 
         Raises:
             ValueError: the span has no future.
@@ -57,7 +60,9 @@ class BoundaryReader(RunningMeans):
         gradients = None
         if predictor.synthesizer.sees_output_gradients:
             own = output_gradients(outputs) * span.size
-            square = self.mean_square(*squares(own, span.mask), predictor.all_reduce)
+            square = nan
+            if learns or not float(self.output_square):
+                square = self.mean_square(*squares(own, span.mask), predictor.all_reduce)
             rest = constant_part(windows.model, span.targets, own, span.mask) if self.run < self.lookahead else None
             beyond = self.beyond(loss, span, windows, rest, predictor.all_reduce)
             gradients = torch.cat([own, *beyond]) / self.unit(square)

@@ -21,14 +21,14 @@ from sgrnn.estimators.backward import (
     injected_share,
 )
 from sgrnn.estimators.estimator import GradientEstimator, Step
-from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.in_order import WindowRun, divided, run_windows
 from sgrnn.estimators.known import BoundaryReader, squares
 from sgrnn.estimators.objective import norms, objective_of, output_gradients, penalizes_changes
 from sgrnn.estimators.reach import injectable
+from sgrnn.estimators.targets import training_pairs
 from sgrnn.estimators.unroll import unroll, with_leaves
 from sgrnn.span import Span
-from sgrnn.state import State, at_least_float32, cut, floating_leaves, without_autocast
+from sgrnn.state import State, cut, floating_leaves, without_autocast
 from sgrnn.synthesizers import GradientPredictor, Inject, Regression, Synthesizer
 
 
@@ -86,7 +86,7 @@ class _Backward:
         self._scale = predictor.scale
         self._waiting: deque[tuple[WindowRun, Tensor]] = deque()  # for what follows them, with their output gradients
         self._gone = 0  # windows that have gone backwards
-        self._regression = Regression(predictor)
+        self._regression = Regression(predictor) if predictor.begin() else None
         self._squares: list[tuple[float, int]] = []
         self._entered: list[Tensor] = []
         self.rest: Tensor | None = None  # what targets do not tell of output gradients so far
@@ -94,7 +94,8 @@ class _Backward:
     def add(self, run: WindowRun) -> None:
         """Take in the next window, and go backwards through those of which enough is known now."""
         own = output_gradients(run.outputs) * self._size
-        self._squares.append(squares(own, run.span.mask))
+        if self._regression is not None:
+            self._squares.append(squares(own, run.span.mask))
         if self.sees and self._reader.run < self._reader.lookahead:
             rest = constant_part(run.windows.model, run.span.targets, own, run.span.mask)
             self.rest = rest if self.rest is None else self.rest + rest
@@ -112,6 +113,8 @@ class _Backward:
         """
         while self._waiting:
             self._go_back(beyond)
+        if self._regression is None:
+            return {}
         if self.sees:
             square = self._reader.mean_square(*_sums(self._squares), self._predictor.all_reduce)
             self._reader.take_in_square(square, self._predictor)
@@ -130,16 +133,16 @@ class _Backward:
         at, states = run.windows.boundaries, run.windows.boundary_states
         known = self._reader.gather(self._predictor, run.windows.model, run.span, at, states, continuing, gradients)
         with without_autocast(self._device):
-            predictions = self._predictor.predict(known, self._inject)
+            with torch.set_grad_enabled(self._regression is not None):
+                predictions = self._predictor.predict(known, self._inject)
             injected = predictions.injected / self._size
             if (mask := injectable(run.windows)) is not None:
                 injected = injected * mask
             backpropagate(run.windows, run.outputs, injected)
-            target = initial_gradients(run.windows) * self._size
-            predicted = at_least_float32(self.synthesizer.trainable(predictions, known, self._scale, None))
-            target, counted = finite_rows(target.to(predicted), known.continuing)
-            self._regression.add(predicted, target, None if counted is None else counted[:rows], predictions.after)
-            self._entered.append(entering(injected, run.outputs))
+            if self._regression is not None:
+                target = initial_gradients(run.windows) * self._size
+                self._regression.add(*training_pairs(self._predictor, predictions, known, self._scale, target))
+                self._entered.append(entering(injected, run.outputs))
         self._waiting.popleft()
         self._gone += 1
 

@@ -15,7 +15,6 @@ from sgrnn.estimators.backward import backpropagate, entering, final_gradients, 
 from sgrnn.estimators.drawn import DrawnRows
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, looking, within_span
 from sgrnn.estimators.features import require_fit
-from sgrnn.estimators.finite import finite_rows
 from sgrnn.estimators.fitting import fitting_synthesizer
 from sgrnn.estimators.in_order import require_in_order
 from sgrnn.estimators.known import BoundaryReader
@@ -23,9 +22,10 @@ from sgrnn.estimators.low_memory import synthetic_in_order
 from sgrnn.estimators.mixture import SYNTHETIC, Mixture
 from sgrnn.estimators.objective import Loss, norms, objective_of
 from sgrnn.estimators.reach import injectable
+from sgrnn.estimators.targets import training_pairs
 from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
-from sgrnn.state import State, at_least_float32, cut, floating_leaves, without_autocast
+from sgrnn.state import State, cut, floating_leaves, without_autocast
 from sgrnn.synthesizers import GradientPredictor, Synthesizer
 
 
@@ -48,7 +48,7 @@ class SyntheticGradients(GradientEstimator):
     them: the targets hold predictions themselves, so that agreement with them is no agreement with the true gradient,
     which `sgrnn.diagnostics` measures; ``shrinkage``, ``target_rms``, ``injected_share``, the norm of what is injected
     over that of all that enters the core backwards, and ``cell_norm``, that of the last state tensor: an LSTM's cell,
-    another core's hidden state.
+    another core's hidden state. All but the last are of the updates in which the synthesizer learns (`learn_every`).
 
     Precision: the synthesizer works in that of its own parameters, whatever the core's and with autocast off; running
     means and what is computed of them are float32 at least. A boundary at which the state, the steps ahead or the
@@ -89,6 +89,8 @@ class SyntheticGradients(GradientEstimator):
             are known, so that ceil(n/T) + 1 windows have a graph at a time, however long the span: the same numbers.
             The loss is called window by window, which takes longer where its output layer is large.
         ema_decay: decay of the running means (target scale and shrinkage), per update.
+        learn_every: let the synthesizer learn in all of the first 1,000 updates, and in one of so many of the later
+            ones, which takes less time; what it predicts is injected in all.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): running means, shrinkage,
             the mean that is removed and the metrics above are then those of all rows, and the mean over the processes
             of the synthesizer's gradients is its gradient, as that of the model's is the model's. `shuffle` stays
@@ -117,6 +119,7 @@ class SyntheticGradients(GradientEstimator):
         parallel: bool | None = False,
         low_memory: bool = False,
         ema_decay: float = 0.99,
+        learn_every: int = 1,
         all_reduce: AllReduce | None = None,
     ) -> None:
         super().__init__(model, loss)
@@ -130,8 +133,8 @@ class SyntheticGradients(GradientEstimator):
         require_share("trace_decay", trace_decay)
         self.window = at_least("window", window, 1, "step")
         self.predictor = GradientPredictor(
-            synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce
-        )  # fmt: skip
+            synthesizer, shrinkage=shrinkage, ema_decay=ema_decay, all_reduce=all_reduce, learn_every=learn_every
+        )
         synthesizer.require_window(window)
         if low_memory:
             require_in_order(
@@ -184,11 +187,13 @@ class SyntheticGradients(GradientEstimator):
         outputs = cut(windows.outputs)
         objective = objective_of(self.model, self.loss, outputs, span)
         objective.trained.backward()
-        known = self.reader.read(self.predictor, self.loss, span, windows, outputs)
+        learns = self.predictor.begin()
+        known = self.reader.read(self.predictor, self.loss, span, windows, outputs, learns)
         drawn = DrawnRows(self.model, span, state, window, mixture.drawn) if mixture.drawn else None
         with without_autocast(span.device):
             scale = self.predictor.scale
-            predictions = self.predictor.predict(known, self._inject)
+            with torch.set_grad_enabled(learns):
+                predictions = self.predictor.predict(known, self._inject)
             injected, true, metrics = predictions.injected / tokens, None, {}
             if drawn is not None:
                 injected, true, metrics["drawn_r2"] = drawn.correct(injected, outputs)
@@ -197,17 +202,15 @@ class SyntheticGradients(GradientEstimator):
             injected = mixture.weigh(injected, span.batch_size, self.trace_decay)
             carried = mixture.carried(windows.boundaries, self.trace_decay) if carries else ()
             backpropagate(windows, outputs, injected, carried)
+            if not learns:
+                return Step(objective.loss, windows.final_state, {**metrics, **norms(windows.final_state)})
             target = initial_gradients(windows) * tokens
-            arrived = None
             if true is not None:
                 target.unflatten(0, (-1, span.batch_size))[:, list(mixture.drawn)] = true.to(target) * tokens
+            ends = None
             if self.synthesizer.window is not None:
                 ends = final_gradients(injected * tokens, target, carried, span.batch_size, mixture.drawn)
-                arrived = self.predictor.readable(finite_rows(ends, None)[0])
-            predicted = at_least_float32(self.synthesizer.trainable(predictions, known, scale, arrived))
-            target, rows = finite_rows(target.to(predicted), known.continuing)
-            rows = None if rows is None else rows[: len(target)]
-            metrics |= self.predictor.learn(predicted, target, rows, predictions.after)
+            metrics |= self.predictor.learn(*training_pairs(self.predictor, predictions, known, scale, target, ends))
             metrics["injected_share"] = injected_share(entering(injected, outputs), self.predictor.all_reduce)
         return Step(objective.loss, windows.final_state, {**metrics, **norms(windows.final_state)})
 
@@ -244,5 +247,4 @@ class SyntheticGradients(GradientEstimator):
         return gradient if continuing is None else gradient * continuing.unsqueeze(1)
 
     def extra_repr(self) -> str:
-        names = ("window", "discount", "remove_mean", "remove_radial")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return f"window={self.window}, discount={self.discount}, learn_every={self.predictor.learn_every}"

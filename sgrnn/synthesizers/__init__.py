@@ -9,8 +9,9 @@ from sgrnn.synthesizers.error import ErrorSynthesizer
 from sgrnn.synthesizers.interface import Interface
 from sgrnn.synthesizers.lookahead import Lookahead
 from sgrnn.synthesizers.mlp import MLPSynthesizer
-from sgrnn.synthesizers.predictor import GradientPredictor, Shrinkage
+from sgrnn.synthesizers.predictor import GradientPredictor
 from sgrnn.synthesizers.regression import Regression
+from sgrnn.synthesizers.shrinkage import Shrinkage
 from sgrnn.synthesizers.synthesizer import Boundaries, Inject, Synthesizer
 
 __all__ = [

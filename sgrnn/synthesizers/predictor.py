@@ -8,48 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce
+from sgrnn.errors import at_least
 from sgrnn.state import State, leaves, map_state, without_autocast
 from sgrnn.synthesizers.running_means import RunningMeans
+from sgrnn.synthesizers.shrinkage import Shrinkage
 from sgrnn.synthesizers.synthesizer import Boundaries, Inject, Predictions, Synthesizer
 
-
-@final
-class Shrinkage(RunningMeans):
-    """Factor in [0, 1] with which predictions are closest to their targets in the mean square.
-
-    alpha = clip(E<prediction, target> / E|prediction|^2, 0, 1), from running means over past updates, of
-    predictions made before they were trained on. Predictions of an untrained predictor are so shrunk to nothing.
-
-    Args:
-        ema_decay: decay of the running means, per update.
-    """
-
-    dot: Tensor
-    square: Tensor
-    power: Tensor
-
-    def __init__(self, ema_decay: float = 0.99) -> None:
-        super().__init__()
-        self.ema_decay = ema_decay
-        for name in ("dot", "square", "power"):
-            self.begin_mean(name)
-
-    def forward(self) -> Tensor:
-        """Return alpha, a scalar in [0, 1]."""
-        return (self.dot / self.square.clamp(min=1e-30)).clamp(0, 1)
-
-    def r2(self) -> Tensor:
-        """Return the R² of predictions with their targets, 1 - |prediction - target|² / |target|², from the means."""
-        return (2 * self.dot - self.square) / self.power.clamp(min=1e-30)
-
-    def update(self, dot: float | Tensor, square: float | Tensor, power: float | Tensor) -> None:
-        """Update the running means of <prediction, target>, |prediction|² and |target|², each summed over rows.
-
-        Nothing is updated where one of them is not finite.
-        """
-        if isfinite(dot + square + power):
-            for name, value in (("dot", dot), ("square", square), ("power", power)):
-                self.take_in(name, float(value), 1 - self.ema_decay)
+FIRST = 1000
+"""Updates in all of which a synthesizer learns, however rarely it does later."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +54,15 @@ class GradientPredictor(RunningMeans):
         ema_decay: decay of the running means, per update.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): means and metrics are
             then those of all rows.
+        learn_every: learn in all of the first 1,000 updates, and in one of so many of the later ones.
 
     Raises:
-        ValueError: `ema_decay` is out of range.
+        ValueError: `ema_decay` or `learn_every` is out of range.
     """
 
     mean_square: Tensor
     updates: Tensor
+    begun: Tensor
 
     def __init__(
         self,
@@ -103,14 +71,26 @@ class GradientPredictor(RunningMeans):
         shrinkage: bool = True,
         ema_decay: float = 0.99,
         all_reduce: AllReduce | None = None,
+        learn_every: int = 1,
     ) -> None:
         super().__init__()
         if not 0 < ema_decay < 1:
             raise ValueError(f"ema_decay must be in (0, 1), got {ema_decay}")
         self.synthesizer, self.shrinkage, self.shrinks = synthesizer, Shrinkage(ema_decay), shrinkage
         self.ema_decay, self.all_reduce = ema_decay, all_reduce
+        self.learn_every = at_least("learn_every", learn_every, 1, "update")
         self.begin_mean("mean_square", 1.0)
         self.begin_mean("updates")
+        if learn_every > 1:
+            self.register_buffer("begun", torch.zeros((), dtype=torch.long))
+
+    def begin(self) -> bool:
+        """Begin an update, and return whether its predictions are to be learned from."""
+        if self.learn_every == 1:
+            return True
+        self.begun += 1
+        later = int(self.begun) - FIRST
+        return later <= 0 or later % self.learn_every == 0
 
     @property
     def scale(self) -> Tensor:

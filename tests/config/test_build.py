@@ -106,9 +106,12 @@ def test_estimators() -> None:
     for switched in (True, False):
         names = ("remove_mean", "remove_radial", "shrinkage", "parallel", "shuffle")
         switches = [f"--gradient.{name}={str(switched).lower()}" for name in names]
-        built = estimator("--gradient.discount=0.9", "--gradient.trace_decay=0.3", *switches)
+        built = estimator(
+            "--gradient.discount=0.9", "--gradient.trace_decay=0.3", "--gradient.learn_every=6", *switches
+        )  # fmt: skip
         assert isinstance(built, estimators.SyntheticGradients)
         assert (built.window, built.discount, built.trace_decay) == (3, 0.9, 0.3)
+        assert built.predictor.learn_every == 6
         assert (built.remove_mean, built.remove_radial, built.predictor.shrinks, built.parallel, built.shuffle) == (
             switched,
         ) * 5
@@ -163,6 +166,7 @@ def test_an_estimator_is_by_default_as_the_library_has_it(synthesizer: str) -> N
         assert getattr(built, name) == getattr(library, name), name
     assert isinstance(built, estimators.SyntheticGradients)
     assert built.predictor.shrinks == library.predictor.shrinks
+    assert built.predictor.learn_every == library.predictor.learn_every
     assert (built.parallel, library.parallel) == (None, False)  # a user's own model may draw masks of its own
     assert [(name, one.shape) for name, one in built.state_dict().items()] == [
         (name, one.shape) for name, one in library.state_dict().items()

@@ -53,6 +53,7 @@ trainin: {epochs: 1}
         ("kind: synthetic, ", "", "gradient.kind is missing; expected one of bptt, checkpointed, truncated, "),
         ("window: 5", "window: 2.5", "gradient.window must be a valid integer, got 2.5"),
         ("window: 5", "window: 5, discount: 1.5", "gradient.discount must be less than or equal to 1, got 1.5"),
+        ("window: 5", "window: 5, learn_every: 0", "gradient.learn_every must be greater than 0, got 0"),
         ("window: 5", "window: 5, discount: .nan", "gradient.discount must be a finite number, got nan"),
         ("window: 5", f"window: {1 << 63}", "gradient.window must be below 9,223,372,036,854,775,808, got 92233720368"),
         ("size: 16", "size: 16, num_layers: 100000", "model.num_layers must be less than or equal to 1024, got 100000"),

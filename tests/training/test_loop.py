@@ -41,6 +41,9 @@ STATEFUL = {
     "synthetic, dropout, windows one by one": (
         "--gradient.synthesizer.lookahead=4", "--gradient.low_memory=true",
     ),
+    "learning in one of three updates": (
+        "--gradient.learn_every=3",
+    ),
     "by turns, at restarts": (
         "--gradient.source.kind=restarts", "--schedule.kind=restarts", "--schedule.period=0.4", "--schedule.growth=1.5",
     ),
