@@ -27,6 +27,8 @@ calls: of torch's operators in that update, those inside others too.
 
 Quality at equal seconds is that which a run had when the time was up that the reference takes for all its tokens, from
 the curve, straight in the logarithm of time between its points. What is faster and was at its end by then has a star.
+What learns in one of eight updates is timed as it does that; its first 1,000, in all of which it learns, count as long
+as those of what always learns, and without a time of that as long as its own.
 Records of several files count together, of the same thing the last.
 
 Every run lies in a folder of its own under --out, --jobs of them at a time: stopped, the benchmark goes on where it was
@@ -46,6 +48,8 @@ from rivals import RIVALS, SHAPES, Place, fields_of, places, recipe_of, referenc
 from shown import print_by_column, print_table, quartiles, spread, write_quartiles
 from texts import TASKS
 from updates import round_of, seconds_by_round, weigh
+
+from sgrnn.synthesizers.predictor import FIRST
 
 PARTS = ("calls", "memory", "seconds", "quality")
 MILLISECONDS, MEMORY, CALLS = "milliseconds per update", "peak memory of an update, MiB", "operator calls per update"
@@ -103,7 +107,7 @@ def score(condition: Condition, rows: list[Record]) -> Record:
     return score_of(rows, task.name, task.figure, best=False)
 
 
-def at_equal_seconds(record: Record, ratio: float) -> float | None:
+def at_equal_seconds(record: Record, ratio: float, first: float | None = None) -> float | None:
     """Return what a run was at when the time was up in which the reference learns from as many tokens.
 
     None before its first evaluation. What is faster than the reference has what it was at in its end.
@@ -111,11 +115,15 @@ def at_equal_seconds(record: Record, ratio: float) -> float | None:
     Args:
         record: of the run.
         ratio: its time over the reference's, per token.
+        first: this ratio in the first updates, in all of which a synthesizer learns; None for the same.
     """
-    if ratio <= 1 or record["value"] is None:
+    updates = record["updates"]
+    longer = 0.0 if first is None else (first - ratio) * min(FIRST, updates / first)
+    in_time = (updates - longer) / ratio
+    if in_time >= updates or record["value"] is None:
         return record["value"]
     curve = [[math.log(update), value] for update, value in record["curve"]]
-    return value_at(curve, math.log(record["updates"] / ratio))
+    return value_at(curve, math.log(in_time))
 
 
 def show(records: list[Record]) -> None:
@@ -137,16 +145,18 @@ def _print_lines(
     task, rows = TASKS[SHAPES[shape].task], []
     for place in lines:
         own = [run for (*which, _), run in runs.items() if which == [place.trained.estimator, place.trained.window]]
-        ratio = measured.get((place, OVER_REFERENCE), {}).get("value")
+        ratio, first = (
+            measured.get((each, OVER_REFERENCE), {}).get("value") for each in (place, place.while_learning)
+        )  # fmt: skip
         cells = [spread([run["value"] for run in own], task.digits) if own else ""]
-        equal = [value for run in own if ratio and (value := at_equal_seconds(run, ratio)) is not None]
+        equal = [value for run in own if ratio and (value := at_equal_seconds(run, ratio, first)) is not None]
         cells.append(spread(equal, task.digits) + "*" * bool(ratio and ratio < 1) if equal else "")
         for metric, form in (
             (OVER_REFERENCE, ""),
             (OVER_TRUNCATED, ""),
             (MILLISECONDS, ""),
             (MEMORY, ".1f"),
-            (CALLS, ","),
+            (CALLS, ",.0f"),
         ):
             record = measured.get((place, metric))
             cells.append("" if record is None else format(record["value"], form) if form else write_quartiles(record))

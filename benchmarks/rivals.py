@@ -21,6 +21,7 @@ class Rival(NamedTuple):
         budgets: of memory with which it is weighed (`WAYS`).
         windows: at which alone it is weighed; none for all that are asked for.
         numbers: (rival, window) that is trained in its place, its numbers being the same.
+        learning: what it takes as long as while its synthesizer learns in every update; "" for itself.
         weighed: False for a control, which is trained alone.
     """
 
@@ -28,6 +29,7 @@ class Rival(NamedTuple):
     budgets: tuple[str, ...] = ("any", "window")
     windows: tuple[int, ...] = ()
     numbers: tuple[str, int] | None = None
+    learning: str = ""
     weighed: bool = True
 
 
@@ -45,8 +47,8 @@ RIVALS = {
     "large": Rival(LARGER),
     "large, targets": Rival([*LARGER, "--gradient.ahead=targets"]),
     "diagonal": Rival(DIAGONAL),
-    "synthetic, every 8th": Rival([*ESTIMATORS["synthetic"], *RARELY]),
-    "diagonal, every 8th": Rival([*DIAGONAL, *RARELY]),
+    "synthetic, every 8th": Rival([*ESTIMATORS["synthetic"], *RARELY], learning="synthetic"),
+    "diagonal, every 8th": Rival([*DIAGONAL, *RARELY], learning="diagonal"),
     "shuffled": Rival(ESTIMATORS["shuffled"], ("any",), weighed=False),
 }  # fmt: skip
 _OF_SPANS = ("longer", "exact ahead", "checkpointed", "checkpointed, longer", "shuffled")
@@ -133,6 +135,11 @@ class Place(NamedTuple):
         """The place whose training this one's would repeat, budgets of memory changing no number."""
         estimator, window = self.rival.numbers or (self.estimator, self.window)
         return Place(self.shape, estimator, window, "any")
+
+    @property
+    def while_learning(self) -> "Place":
+        """The place that takes as long as this one while its synthesizer learns in every update."""
+        return self._replace(estimator=self.rival.learning or self.estimator)
 
 
 def reference(shape: str) -> Place:

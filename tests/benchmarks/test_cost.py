@@ -1,6 +1,7 @@
 """What `benchmarks/cost.py` weighs and joins, and what its counts of memory and operators are."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,22 @@ def test_quality_at_equal_seconds_is_read_off_the_curve() -> None:
     for ratio, expected in ratios.items():
         assert cost.at_equal_seconds(make_run(), ratio) == (expected and pytest.approx(expected))
     assert cost.at_equal_seconds(make_run(value=None, curve=[]), 2.0) is None
+
+
+def test_updates_that_are_learned_from_take_as_long_as_those_of_what_always_learns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """400 seconds, of which the first 100 updates take 2 each and all others 1: 300 updates."""
+    rarely = Place("2x200", "synthetic, every 8th", 5, "any")
+    assert rarely.while_learning == Place("2x200", "synthetic", 5, "any")
+    assert rarely.while_learning.while_learning == rarely.while_learning
+    monkeypatch.setattr(cost, "FIRST", 100)
+    between = 40 - 4 * math.log(1.5) / math.log(2)
+    assert cost.at_equal_seconds(make_run(), 1.0, 2.0) == pytest.approx(between)
+    monkeypatch.setattr(cost, "FIRST", 1000)
+    assert cost.at_equal_seconds(make_run(), 1.0, 2.0) == pytest.approx(40)
+    assert cost.at_equal_seconds(make_run(), 2.0, 2.0) == pytest.approx(40)
+    assert cost.at_equal_seconds(make_run(), 1.0, 1.0) == 36
 
 
 def test_a_table_joins_what_was_measured_apart_and_the_last_counts(capsys: pytest.CaptureFixture[str]) -> None:
