@@ -65,13 +65,15 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder that takes its name only once everything in it is written and on the disk.
+    """Make a folder that takes its name, or is filled, only once everything in it is written and on the disk.
 
     Yields:
-        A folder beside it, to be filled inside this context. After an exception nothing is left behind.
+        A folder beside it, or in it where it is there, to be filled inside this context. After an exception nothing is
+        left behind.
 
     Args:
-        folder: to be made, and those above it; nothing but an empty folder may be there.
+        folder: to be made, and those above it; nothing but an empty folder may be there, or a link to one. That is
+            filled and not replaced, since it may be where somebody works, or a disk of its own.
 
     Raises:
         InputError: there is something, or it cannot be written.
@@ -79,14 +81,21 @@ def new_folder(folder: Path) -> Iterator[Path]:
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder} already exists: name another folder, or remove it")
     place = folder.absolute()
-    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    is_there = place.is_dir()
+    aside = (place if is_there else place.parent) / f".{place.name}.{uuid.uuid4().hex}"
     try:
         aside.mkdir(parents=True)
         yield aside
         for path in (*aside.rglob("*"), aside):
             flush(path)
-        aside.rename(place)
-        flush(place.parent)
+        if is_there:
+            for path in [*aside.iterdir()]:
+                path.rename(place / path.name)
+            aside.rmdir()
+            flush(place)
+        else:
+            aside.rename(place)
+            flush(place.parent)
     except OSError as error:
         raise InputError(
             f"cannot write {folder}: {error.strerror or error}; {remedy(error)}, or name another folder"

@@ -102,6 +102,17 @@ def test_an_empty_folder_and_those_above_a_new_one_are_taken(tmp_path: Path) -> 
     assert (tmp_path / "empty" / "model.safetensors").stat().st_mode == mode
 
 
+def test_an_empty_folder_stays_the_one_that_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("current", "linked"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("linked")
+    sgrnn.export(words(), tmp_path / "link")
+    monkeypatch.chdir(tmp_path / "current")
+    sgrnn.export(words(), Path())
+    assert (tmp_path / "link").is_symlink()
+    assert set(os.listdir()) == set(os.listdir(tmp_path / "linked")) == {"config.json", "model.safetensors"}
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot write .*file/new: Not a directory; .*, or name another folder"):
