@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from sgrnn.cli.options import at_home
 from sgrnn.cli.tables import print_table
 from sgrnn.training.console import PlainConsole
 
@@ -56,7 +57,7 @@ def fetch_data(
     ],
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FOLDER", help="Import the files from this folder instead."),
+        typer.Option("--from", metavar="FOLDER", help="Import the files from this folder instead.", callback=at_home),
     ] = None,
     data: _Data = None,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sgrnn.cli.adapted import Adaptation
-from sgrnn.cli.options import DataOption, RunArgument
+from sgrnn.cli.options import DataOption, RunArgument, at_home
 from sgrnn.errors import InputError, quoted
 from sgrnn.training.console import PlainConsole
 
@@ -30,7 +30,9 @@ def evaluate(
     ] = None,
     text: Annotated[
         Path | None,
-        typer.Option(help="Score this text file instead, by the run folder alone; - for standard input."),
+        typer.Option(
+            help="Score this text file instead, by the run folder alone; - for standard input.", callback=at_home
+        ),
     ] = None,
     lines: Annotated[bool, typer.Option("--lines", help="With --text: print the score of every line too.")] = False,
     dynamic: Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sgrnn.cli.options import RunArgument
+from sgrnn.cli.options import RunArgument, at_home
 from sgrnn.cli.tables import numbers_table, print_table
 from sgrnn.errors import InputError, quoted
 from sgrnn.training.console import PlainConsole
@@ -65,7 +65,7 @@ def generate(
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="The folders of two or more runs.")],
-    output: Annotated[Path, typer.Option(help="Where the overlaid curves go.")] = Path("compare.png"),
+    output: Annotated[Path, typer.Option(help="Where the overlaid curves go.", callback=at_home)] = Path("compare.png"),
 ) -> None:
     """Print a table of runs, and draw their learning curves over each other.
 

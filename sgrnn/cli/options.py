@@ -1,6 +1,7 @@
 """Arguments and options that several commands share."""
 
 from difflib import get_close_matches
+from os.path import expanduser  # which leaves what it does not know as it is
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,11 @@ from sgrnn.errors import InputError
 
 TAKES_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 """For typer: unknown options are the recipe's, such as --gradient.window=5, and are checked there."""
+
+
+def at_home(path: Path | None) -> Path | None:
+    """Return a path with `~` for the home folder, which shells leave as it is in `--run=~/runs/mine`."""
+    return None if path is None else Path(expanduser(path))
 
 
 def _names(incomplete: str) -> list[str]:
@@ -22,7 +28,7 @@ def _names(incomplete: str) -> list[str]:
 RecipeArgument = Annotated[
     str, typer.Argument(help="Name of a shipped recipe, or path of a .yaml file.", autocompletion=_names)
 ]
-RunArgument = Annotated[Path, typer.Argument(help="The run's folder.")]
+RunArgument = Annotated[Path, typer.Argument(help="The run's folder.", callback=at_home)]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder; else $SGRNN_DATA, else ./data.")]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sgrnn.cli.inspect import open_runs
+from sgrnn.cli.options import at_home
 from sgrnn.errors import InputError, quoted
 from sgrnn.training.console import PlainConsole
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="The folders of one run or more.")],
-    output: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option(help="The HTML file to write.", callback=at_home)] = Path("report.html"),
 ) -> None:
     """Write one HTML page on runs, with all its figures inside: curves, diagnosis, samples, recipes.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from sgrnn.cli.options import DataOption, RecipeArgument, overrides_of
+from sgrnn.cli.options import DataOption, RecipeArgument, at_home, overrides_of
 from sgrnn.cli.tables import numbers_table, print_table
 from sgrnn.errors import InputError, quoted
 from sgrnn.training.console import PlainConsole
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 def sweep(
     context: typer.Context,
     recipe: RecipeArgument,
-    space: Annotated[Path, typer.Option(help="YAML file: recipe fields, and what each may be.")],
+    space: Annotated[Path, typer.Option(help="YAML file: recipe fields, and what each may be.", callback=at_home)],
     study: Annotated[
-        Path | None, typer.Option(help="Folder of the sweep, made or joined; else sweeps/RECIPE-1, -2, ...")
+        Path | None,
+        typer.Option(help="Folder of the sweep, made or joined; else sweeps/RECIPE-1, -2, ...", callback=at_home),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials in all, those of other processes among them.")] = 20,
     prune: Annotated[bool, typer.Option(help="Stop trials that do worse than the median of the others.")] = True,

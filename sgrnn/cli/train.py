@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sgrnn.cli.options import DataOption, RecipeArgument, RunArgument, overrides_of
+from sgrnn.cli.options import DataOption, RecipeArgument, RunArgument, at_home, overrides_of
 
 if TYPE_CHECKING:
     from sgrnn.config.recipe import Recipe
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     recipe: RecipeArgument,
-    run: Annotated[Path | None, typer.Option(help="Folder of the run; else runs/RECIPE-1, -2, ...")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run; else runs/RECIPE-1, -2, ...", callback=at_home)
+    ] = None,
     data: DataOption = None,
 ) -> None:
     """Train a model from a recipe, on a text or on a task; every field can be overridden.

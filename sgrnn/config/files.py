@@ -36,7 +36,7 @@ def find_recipe(name: str) -> tuple[str, Path | None]:
     shipped = shipped_recipes()
     if name in shipped:  # first, so that it is found whatever lies in the current folder
         return shipped[name], None
-    path = Path(name)
+    path = Path(expanduser(name))
     if path.suffix in (".yaml", ".yml") or path.exists():
         try:
             return path.read_text("utf-8"), path

@@ -348,3 +348,15 @@ def test_a_logger_that_is_not_installed_is_refused_before_a_folder_is_made(
         ("[wandb, wandb]", "must name each logger once, got wandb, wandb"),
     ):
         assert sgrnn.refused("train", "tiny.yaml", f"--training.loggers={value}").endswith(expected)
+
+
+def test_a_path_at_home_that_the_shell_leaves_alone_is_found_there(
+    sgrnn: Commands, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path.cwd()
+    monkeypatch.setenv("HOME", str(here))
+    assert sgrnn.refused("train", "~/tiny.yaml", f"--run=~/{tiny}").startswith(f"{here}/{tiny} already holds a run")
+    assert sgrnn.well("evaluate", f"~/{tiny}", "--text=~/texts/test.txt").startswith(f"{here}/texts/test.txt: ")
+    space = sgrnn.refused("sweep", "tiny.yaml", "--space=~/space.yaml", "--study=~/study")
+    assert space.startswith(f"cannot read the space {here}/space.yaml")
+    assert not Path("~").exists()
