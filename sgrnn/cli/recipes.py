@@ -1,6 +1,7 @@
 """``sgrnn recipes``: the recipes that come with the package."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -61,7 +62,7 @@ def copy(
 
     Example: sgrnn recipes copy quickstart mine.yaml
     """
-    from sgrnn.config.files import find_recipe
+    from sgrnn.config.files import find_recipe, shipped_recipes
     from sgrnn.data.atomic import atomic_write
 
     text = find_recipe(name)[0]
@@ -73,7 +74,8 @@ def copy(
             file.write(text.encode())
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
-    print(f"{path}; train it with: sgrnn train {path}")
+    its_name = f"./{path}" if str(path) in shipped_recipes() else str(path)  # or that of the package would be trained
+    print(f"{path}; train it with: sgrnn train {quote(its_name)}")
 
 
 @app.command(context_settings=TAKES_OVERRIDES)

@@ -65,8 +65,8 @@ def test_show_prints_the_file_or_the_resolved_recipe(sgrnn: Commands) -> None:
 
 
 def test_a_copy_is_equal_and_never_overwrites(sgrnn: Commands) -> None:
-    assert sgrnn.well("recipes", "copy", "quickstart", "my own.yaml").startswith(
-        "my own.yaml; train it with: sgrnn train"
+    assert sgrnn.well("recipes", "copy", "quickstart", "my own.yaml") == (
+        "my own.yaml; train it with: sgrnn train 'my own.yaml'\n"
     )
     assert Path("my own.yaml").read_text("utf-8") == shipped_recipes()["quickstart"]
     sgrnn.well("recipes", "copy", "quickstart")
@@ -78,6 +78,12 @@ def test_a_copy_is_equal_and_never_overwrites(sgrnn: Commands) -> None:
     assert sgrnn.refused("recipes", "copy", "quickstart", "nowhere/mine.yaml") == (
         "cannot write nowhere/mine.yaml: No such file or directory"
     )
+
+
+def test_a_copy_under_the_name_of_a_shipped_recipe_is_the_one_that_is_trained(sgrnn: Commands) -> None:
+    said = sgrnn.well("recipes", "copy", "ptb-word-small", "quickstart")
+    assert said == "quickstart; train it with: sgrnn train ./quickstart\n"
+    assert load_recipe("./quickstart") == load_recipe("ptb-word-small")
 
 
 def test_an_unknown_recipe_is_refused_with_a_guess(sgrnn: Commands) -> None:
