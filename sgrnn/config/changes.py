@@ -7,6 +7,7 @@ from typing import Any
 from sgrnn.config.gradient import SyntheticGradientsConfig
 from sgrnn.config.recipe import Recipe
 from sgrnn.config.source import AtRestartsConfig
+from sgrnn.errors import quoted
 
 _NEW_RUN = "begin a new run"
 _FROM_WEIGHTS = "begin a new run, from these weights with --model.start_from"
@@ -64,7 +65,7 @@ def refusals(before: Recipe, now: Recipe, run: Path) -> Iterator[str]:
         if place is not None and field not in _MAY_CHANGE:
             reason, remedy = kept[place]
             if remedy == _FROM_WEIGHTS:
-                remedy = _NEW_RUN if before.data is None else f"{remedy}={run}"  # a task has no start_from
+                remedy = _NEW_RUN if before.data is None else f"{remedy}={quoted(run)}"  # a task has no start_from
             yield f"{field} must stay {_written(old)} in a run that goes on, got {_written(new)}: {reason}; {remedy}"
 
 

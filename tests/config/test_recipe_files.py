@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from recipe_texts import TEXT, mistakes, task_recipe, text_recipe
 
+from sgrnn.config.changes import refusals
 from sgrnn.config.data import TokenizerConfig
 from sgrnn.config.files import dump_recipe, find_recipe, load_recipe, parse_recipe, shipped_recipes
 from sgrnn.config.gradient import BPTTConfig, SyntheticGradientsConfig, TruncatedBPTTConfig
@@ -277,3 +278,9 @@ def test_a_section_given_without_fields_from_python_is_there_and_keeps_those_it_
     assert recipe.model == load_recipe("quickstart").model
     with pytest.raises(InputError, match=r"^override: training\.epochs: epochs is no section but 4$"):
         load_recipe("quickstart", {"training": {"epochs": {}}})
+
+
+def test_the_run_that_a_remedy_begins_from_is_written_as_a_shell_reads_it() -> None:
+    before, now = load_recipe("quickstart"), load_recipe("quickstart", ["--training.seed=1"])
+    (message,) = refusals(before, now, Path("my runs/one"))
+    assert message.endswith("from these weights with --model.start_from='my runs/one'")
