@@ -45,9 +45,9 @@ def _label(name: str) -> str:
 
 
 def plot_curves(runs: Sequence[Run], path: Path) -> None:
-    """Write the learning curves of one run or more as PNG."""
+    """Write the learning curves of one run or more in the form that the name ends in, PNG where it has no end."""
     with atomic_write(path) as file:
-        curves(runs).savefig(file, format="png", dpi=120)
+        curves(runs).savefig(file, format=path.suffix.removeprefix(".").lower() or "png", dpi=120)
 
 
 @final

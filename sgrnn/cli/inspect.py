@@ -15,6 +15,8 @@ from sgrnn.training.console import PlainConsole
 if TYPE_CHECKING:
     from sgrnn.training.run import Run
 
+_FORMS = ("", ".png", ".svg", ".pdf")  # of figures, by the end of a name
+
 
 def generate(
     run: RunArgument,
@@ -65,12 +67,16 @@ def generate(
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="The folders of two or more runs.")],
-    output: Annotated[Path, typer.Option(help="Where the overlaid curves go.", callback=at_home)] = Path("compare.png"),
+    output: Annotated[
+        Path, typer.Option(help="Where the overlaid curves go: .png, .svg or .pdf.", callback=at_home)
+    ] = Path("compare.png"),
 ) -> None:
     """Print a table of runs, and draw their learning curves over each other.
 
     Example: sgrnn compare runs/truncated runs/synthetic --output compare.png
     """
+    if output.suffix.lower() not in _FORMS:
+        raise InputError(f"--output must end in .png, .svg or .pdf, got {output}")
     opened = open_runs(runs)
     from sgrnn.analysis.comparison import cautions, table_of, without_evaluation
     from sgrnn.analysis.curves import plot_curves

@@ -53,8 +53,15 @@ def test_curves_hold_what_was_logged(tmp_path: Path) -> None:
     assert [line.get_linestyle() for line in synthesizer.lines] == ["-", "--"]
     assert synthesizer.get_ylim()[0] < -0.5 < 1 < synthesizer.get_ylim()[1], "all of it is in sight, and up to 1"
     assert [y for _, y, _, _ in lines(length)] == [[5.0, 6.0, 7.0, 8.0]] * 2
-    plot_curves(runs, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    forms = {
+        "curves.png": b"\x89PNG\r\n\x1a\n",
+        "curves": b"\x89PNG\r\n\x1a\n",
+        "curves.SVG": b"<?xml",
+        "curves.pdf": b"%PDF",
+    }
+    for name, begins in forms.items():
+        plot_curves(runs, tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(begins), name
 
 
 def test_the_loss_of_a_task_is_that_of_its_targets_and_a_run_without_record_has_no_curve(tmp_path: Path) -> None:

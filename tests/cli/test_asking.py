@@ -245,3 +245,5 @@ def test_a_text_without_blanks_has_no_perplexity_per_word_and_more_bytes_than_ch
 def test_a_figure_that_cannot_be_written_is_refused(sgrnn: Commands, mine: str) -> None:
     message = sgrnn.refused("compare", mine, "--output", "nowhere/both.png")
     assert message == "cannot write nowhere/both.png: No such file or directory; name another file with --output"
+    message = sgrnn.refused("compare", mine, "--output", "both.jpg")
+    assert message == "--output must end in .png, .svg or .pdf, got both.jpg"
