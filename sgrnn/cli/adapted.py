@@ -155,6 +155,17 @@ class Adaptation:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
+def settings_of(dynamic: "DynamicEvaluation | None", cache: "NeuralCache | None") -> dict[str, float]:
+    """Return the settings of an adaptation by name, which are kept beside its score; nothing where there is none."""
+    settings: dict[str, float] = {}
+    if dynamic is not None:
+        settings |= {name: getattr(dynamic, name) for name in ("learning_rate", "decay", "window")}
+        settings |= {"sgd": 1} if dynamic.rms is None else {}
+    if cache is not None:
+        settings |= {name: getattr(cache, name) for name in ("weight", "flatness", "size")}
+    return settings
+
+
 _FOR_DYNAMIC = 10_000  # tokens: every few of them take an update of all weights
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sgrnn.cli.adapted import Adaptation
+from sgrnn.cli.adapted import Adaptation, settings_of
 from sgrnn.cli.options import DataOption, RunArgument, at_home
 from sgrnn.errors import InputError, quoted
 from sgrnn.training.console import PlainConsole
@@ -138,7 +138,7 @@ def _evaluate_split(run: "Run", split: str, adaptation: Adaptation, data: Path |
             _ = files[split]  # refused before anything takes long
             dynamic, cache = adaptation.settle(model, lambda: files, console)
             score = problem.exact_score(model, split, dynamic=dynamic, cache=cache)
-        _keep_score(run, f"{split}{adaptation.name}", update, score.metrics())
+        _keep_score(run, f"{split}{adaptation.name}", update, score.metrics() | settings_of(dynamic, cache))
         for line in _score_lines(score, f"{problem.name} {split}{adaptation.name}"):
             console.print(line)
         return

@@ -80,7 +80,11 @@ def test_a_plain_score_stays_beside_that_of_an_adapted_model(sgrnn: Commands, mi
     scores = json.loads(Path(mine, "scores.json").read_text())
     assert scores["test"]["loss"] == pytest.approx(plain, abs=1e-4)
     assert scores["test with dynamic evaluation"]["loss"] == pytest.approx(adapted, abs=1e-4)
+    settings = {"learning_rate": 0.5, "decay": 0.01, "window": 5, "sgd": 1}
+    assert settings.items() <= scores["test with dynamic evaluation"].items()
+    assert not settings.keys() & scores["test"].keys()
     shown = dict(facts(Run.open(Path(mine))))
+    assert ", learning rate 0.5, decay 0.01, window 5, sgd 1; update" in shown["test with dynamic evaluation score"]
     assert shown["test score"].startswith(f"loss {plain:.4f}, ")
     assert shown["test with dynamic evaluation score"].startswith(f"loss {adapted:.4f}, ")
 

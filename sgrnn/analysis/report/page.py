@@ -24,6 +24,7 @@ from sgrnn.training.generalization import TRAIN_PART, best_train_part
 from sgrnn.training.run import Run
 
 FIGURES = "figures"
+_SETTINGS = ("learning_rate", "decay", "window", "sgd", "weight", "flatness", "size")  # of an adapted score
 _TEMPLATES = Environment(
     loader=PackageLoader("sgrnn.analysis.report", ""),
     autoescape=True,
@@ -152,7 +153,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 
 def _measured(score: Mapping[str, Any]) -> str:
-    return f"{score_text(score)}; update {score['update']:,}, evaluated {_date(score['evaluated'])}"
+    by = "".join(f", {name.replace('_', ' ')} {score[name]:g}" for name in _SETTINGS if name in score)
+    return f"{score_text(score)}{by}; update {score['update']:,}, evaluated {_date(score['evaluated'])}"
 
 
 def _generalization(run: Run) -> str:
