@@ -111,7 +111,7 @@ def final_gradients(
     ends = (torch.zeros_like(initial) + injected).unflatten(0, (-1, batch_size))
     for place, factor in enumerate(carried):
         ends[place] += factor * firsts[place + 1]
-    ends[:-1, list(drawn)] = firsts[1:, list(drawn)]
+    ends[:-1, list(drawn)] = firsts[1:, list(drawn)].to(ends)
     return ends.flatten(0, 1)
 
 

@@ -68,8 +68,11 @@ def test_a_default_precision_of_half_is_none_for_running_means() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "own"),
-    [("synthesizer", torch.float64), ("adjoint_synthesizer", torch.float32), ("mlp_synthesizer", torch.float64)],
-)
+    [
+        ("synthesizer", torch.float64), ("adjoint_synthesizer", torch.float32), ("adjoint_synthesizer", torch.float64),
+        ("mlp_synthesizer", torch.float64),
+    ],
+)  # fmt: skip
 def test_a_synthesizer_works_in_its_own_precision(kind: str, own: torch.dtype) -> None:
     other = torch.float32 if own == torch.float64 else torch.float64
     model = make_language_model(LSTM(SIZE, SIZE), dtype=other)
