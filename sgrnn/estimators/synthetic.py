@@ -197,11 +197,10 @@ class SyntheticGradients(GradientEstimator):
             injected, true, metrics = predictions.injected / tokens, None, {}
             if drawn is not None:
                 injected, true, metrics["drawn_r2"] = drawn.correct(injected, outputs)
-            if (mask := injectable(windows)) is not None:
-                injected = injected * mask
             injected = mixture.weigh(injected, span.batch_size, self.trace_decay)
+            entered = injected if (mask := injectable(windows)) is None else injected * mask
             carried = mixture.carried(windows.boundaries, self.trace_decay) if carries else ()
-            backpropagate(windows, outputs, injected, carried)
+            backpropagate(windows, outputs, entered, carried)
             if not learns:
                 return Step(objective.loss, windows.final_state, {**metrics, **norms(windows.final_state)})
             target = initial_gradients(windows) * tokens
@@ -211,7 +210,7 @@ class SyntheticGradients(GradientEstimator):
             if self.synthesizer.window is not None:
                 ends = final_gradients(injected * tokens, target, carried, span.batch_size, mixture.drawn)
             metrics |= self.predictor.learn(*training_pairs(self.predictor, predictions, known, scale, target, ends))
-            metrics["injected_share"] = injected_share(entering(injected, outputs), self.predictor.all_reduce)
+            metrics["injected_share"] = injected_share(entering(entered, outputs), self.predictor.all_reduce)
         return Step(objective.loss, windows.final_state, {**metrics, **norms(windows.final_state)})
 
     @looking

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from models import SIZE, LinearCore, gradients, half_squared_error, mark
+from models import (
+    SIZE,
+    LinearCore,
+    as_if_trained,
+    gradients,
+    half_squared_error,
+    make_hierarchy,
+    make_span,
+    mark,
+    squared_error,
+)
 from tolerances import assert_close
 from torch import Tensor, nn
 
@@ -17,7 +27,8 @@ from sgrnn.estimators.mixed import Mixed
 from sgrnn.estimators.mixture import Mixture
 from sgrnn.estimators.schedules import Constant
 from sgrnn.span import Span
-from sgrnn.synthesizers import AdjointSynthesizer, Lookahead
+from sgrnn.state import state_size
+from sgrnn.synthesizers import AdjointSynthesizer, GradientPredictor, Lookahead
 
 ROWS = 4
 ENDS = torch.ones(ROWS, dtype=torch.bool)
@@ -109,6 +120,25 @@ def test_its_target_is_what_the_core_makes_of_what_did_arrive(share: float, trac
     estimator.zero_grad()
     step = estimator.backward_mixed(span, state, Mixture(share))
     assert_close(step.metrics["target_r2"], torch.ones((), dtype=torch.float64))
+
+
+def test_it_is_trained_at_the_predictions_that_it_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a state of which a part crosses no boundary: a hierarchy's sums, which are read and then zero again."""
+    core, compared = make_hierarchy(1, 2), list[tuple[Tensor, Tensor]]()
+    size = state_size(core.initial_state(1))
+    synthesizer = AdjointSynthesizer(size, SIZE, SIZE, window=2, hidden_size=4, rank=3)
+    estimator = as_if_trained(SyntheticGradients(core, squared_error, 2, synthesizer=synthesizer))
+    learn = GradientPredictor.learn
+
+    def seen(self: GradientPredictor, predicted: Tensor, target: Tensor, rows: Any, after: Tensor) -> dict[str, Tensor]:
+        compared.append((predicted[ROWS:, 0].detach(), after[:-ROWS]))
+        return learn(self, predicted, target, rows, after)
+
+    monkeypatch.setattr(GradientPredictor, "learn", seen)
+    estimator.backward(make_span(6, ROWS, future=make_span(2, ROWS)), core.initial_state(ROWS))
+    for trained, made in compared:
+        assert_close(trained, made)
+    assert compared
 
 
 def test_it_learns_the_jacobians_from_windows_of_one_step() -> None:
