@@ -11,7 +11,7 @@ from sgrnn.contract.modules import require_no_ddp
 from sgrnn.estimators.objective import differentiate, gradients
 from sgrnn.estimators.reach import require_reach
 from sgrnn.estimators.unroll import Windows
-from sgrnn.span import Steps
+from sgrnn.span import Span, Steps
 from sgrnn.state import at_least_float32, batch_size, floating_leaves, from_matrix, leaves, to_matrix
 
 
@@ -58,6 +58,11 @@ def carry_back(windows: Windows, outputs: Any, injected: Tensor | None, carried:
             differentiate(roots[place])
 
 
+def differentiate_data(origin: Span, span: Span) -> None:
+    """Back-propagate through the graph of a span's inputs and targets, where `with_leaves` cut them off."""
+    differentiate_inputs([origin.inputs, origin.targets], [span.inputs, span.targets])
+
+
 def differentiate_inputs(origin: Steps, inputs: Steps) -> None:
     """Back-propagate through the graph of a span's inputs, from what arrived at the leaves that stood for them.
 
@@ -69,8 +74,8 @@ def differentiate_inputs(origin: Steps, inputs: Steps) -> None:
     if roots:
         differentiate(
             roots,
-            "the inputs hang on a graph that has been gone through already, by another span for instance: compute the "
-            "inputs of each span by themselves, or detach them",
+            "the inputs hang on a graph that has been gone through already, by another span or the targets for "
+            "instance: compute the inputs of each span by themselves, or detach one of them",
         )
 
 

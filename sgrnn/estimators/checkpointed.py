@@ -10,7 +10,7 @@ from sgrnn.contract.again import Moment
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.errors import at_least
-from sgrnn.estimators.backward import differentiate_inputs
+from sgrnn.estimators.backward import differentiate_data
 from sgrnn.estimators.estimator import GradientEstimator, Step, within_span
 from sgrnn.estimators.objective import Loss, differentiate, norms, objective_of, penalizes_changes, require_apart, roots
 from sgrnn.estimators.unroll import run, with_leaves
@@ -81,7 +81,7 @@ class Checkpointed(GradientEstimator):
                 _require_alike(after, following)
             objective, following = objective + loss, first
         self._runs_alike = self._runs_alike or len(parts) > 1
-        differentiate_inputs(given.inputs, span.inputs)
+        differentiate_data(given, span)
         return Step(objective, final_state, norms(final_state))
 
     def _run_back(

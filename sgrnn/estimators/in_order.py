@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sgrnn.contract.modules import require_no_ddp
 from sgrnn.estimators.ahead import first_steps
-from sgrnn.estimators.backward import backpropagate, differentiate_inputs
+from sgrnn.estimators.backward import backpropagate, differentiate_data
 from sgrnn.estimators.estimator import GradientEstimator, Step
 from sgrnn.estimators.objective import norms, objective_of, penalizes_changes, require_apart
 from sgrnn.estimators.unroll import Windows, unroll, with_leaves
@@ -41,7 +41,7 @@ def truncated_in_order(estimator: GradientEstimator, span: Span, state: State, w
     for run in run_windows(estimator, whole, state, window, 0):
         backpropagate(run.windows, run.outputs)
         objective, state = objective + run.objective, run.windows.final_state
-    differentiate_inputs(span.inputs, whole.inputs)
+    differentiate_data(span, whole)
     return Step(objective, state, norms(state))
 
 

@@ -15,7 +15,7 @@ from sgrnn.contract.modules import forked_random
 from sgrnn.estimators.ahead import constant_part, held_constant
 from sgrnn.estimators.backward import (
     backpropagate,
-    differentiate_inputs,
+    differentiate_data,
     entering,
     initial_gradients,
     injected_share,
@@ -60,7 +60,7 @@ def synthetic_in_order(
     assert windows is not None, "a span has a window"
     beyond = reader.beyond(estimator.loss, whole, windows, backward.rest, predictor.all_reduce) if backward.sees else []
     metrics = backward.finish(beyond)
-    differentiate_inputs(span.inputs, whole.inputs)
+    differentiate_data(span, whole)
     return Step(objective, windows.final_state, {**metrics, **norms(windows.final_state)})
 
 

@@ -11,7 +11,7 @@ from sgrnn.contract.buffers import buffers_of, kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.errors import at_least
-from sgrnn.estimators.backward import differentiate_inputs
+from sgrnn.estimators.backward import differentiate_data
 from sgrnn.estimators.estimator import Step
 from sgrnn.estimators.objective import Loss, differentiate, norms, objective_of, roots
 from sgrnn.estimators.past import Joined, Past
@@ -48,7 +48,7 @@ def go_back(model: nn.Module, loss: Loss, past: Past, span: Span, state: State) 
     objective = objective_of(model, loss, outputs, span)
     objective.trained.backward()
     differentiate(roots(attached, outputs))
-    differentiate_inputs(given.inputs, span.inputs)
+    differentiate_data(given, span)
     final_state = map_state(Tensor.contiguous, detach(after))  # as cuDNN wants it
     if bool(objective.loss.isfinite()):
         past.keep(joined, start, before, final_state, span.is_last)

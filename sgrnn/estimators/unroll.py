@@ -155,8 +155,11 @@ def _run(caller: Caller, span: Span, start: int, stop: int, state: State) -> tup
 
 
 def with_leaves(span: Span) -> Span:
-    """Return a span whose inputs have no graph: several windows may share it, and it is gone through once."""
-    return replace(span, inputs=map_state(lambda each: each if each.grad_fn is None else cut(each), span.inputs))
+    """Return a span whose inputs and targets have no graph: windows may share it, and it is gone through once."""
+    inputs, targets = map_state(
+        lambda each: each if each.grad_fn is None else cut(each), [span.inputs, span.targets]
+    )  # fmt: skip
+    return replace(span, inputs=inputs, targets=targets)
 
 
 def batch_statistics(model: nn.Module) -> str | None:

@@ -229,6 +229,29 @@ def test_spans_of_inputs_with_one_graph_are_refused_and_the_loss_is_not_blamed(n
         estimator.backward(second, state)
 
 
+@pytest.mark.parametrize("name", ["checkpointed", "overlapping", "in order", "synthetic in order"])
+def test_what_makes_inputs_and_targets_learns_from_both_at_once(name: str) -> None:
+    """As where a model predicts what an encoder will make of the next step."""
+    in_order = {
+        "in order": TruncatedBPTT(core := LSTM(SIZE, SIZE).double(), squared_error, 2, low_memory=True),
+        "synthetic in order": synthetic(core, 2 * SIZE, low_memory=True).double(),
+    }
+    estimator = in_order[name] if name in in_order else make_estimator(name, core)
+    at_once = {
+        "in order": TruncatedBPTT(core, squared_error, 2),
+        "synthetic in order": synthetic(core, 2 * SIZE).double(),
+    }
+    reference = at_once.get(name) or BPTT(core, squared_error)
+    encoder, data, found = nn.Linear(SIZE, SIZE).double(), make_span(STEPS + 4).inputs, list[Any]()
+    for made, apart in ((estimator, False), (reference, True)):
+        core.zero_grad()
+        encoder.zero_grad()
+        inputs, targets = (encoder(data) for _ in range(2)) if apart else [encoder(data)] * 2
+        made.backward(Span(inputs[:-1], targets[1:]).slice(0, STEPS, 3), make_state(core))
+        found.append((gradients(core), gradients(encoder)))
+    assert_close(*found)
+
+
 class OfSteps(nn.Module):
     """A core of one layer, with an output layer in its loss; both may be checkpointed."""
 
