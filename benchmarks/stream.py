@@ -12,10 +12,10 @@ stream and of its tenths.
 
 Methods. `truncated T`, a window of T steps; `averaged T`, with slow averages of gradients (Adam's first decay 0.99);
 `tbptt k1 k2`, an update every k1 steps through k2; `synthetic T n`, synthetic gradients n steps late (n is 8 if it is
-left out); `constants T n`, with gains for a synthesizer and no network; `adjoint T n`, with the adjoint one; `future T
-n`, run ahead into a known future in the place of waiting; `shuffled T n`, across rows; `state T`, a perceptron that
-sees the state alone; `diagonal`, a linear recurrent core of as many units that do not meet, with exact RTRL, not for
-texts; for few units `snap-1`, `rtrl`.
+left out); `rarely T n`, learning in one of eight updates; `constants T n`, with gains for a synthesizer and no network;
+`adjoint T n`, with the adjoint one; `future T n`, run ahead into a known future in the place of waiting; `shuffled T
+n`, across rows; `state T`, a perceptron that sees the state alone; `diagonal`, a linear recurrent core of as many units
+that do not meet, with exact RTRL, not for texts; for few units `snap-1`, `rtrl`.
 
 Every run leaves a file under --out: stopped, the benchmark goes on when called again. --quick takes gaps of 2 and 3,
 one seed, and 2,000 steps.

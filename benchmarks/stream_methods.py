@@ -50,5 +50,8 @@ def build_estimator(method: str, core: nn.Module, loss: Loss, sizes: tuple[int, 
         sgrnn.DiagonalSynthesizer(state, outputs, lookahead=late) if kind == "constants"
         else sgrnn.ErrorSynthesizer(state, outputs, inputs, lookahead=late)
     )  # fmt: skip
-    synthetic = sgrnn.SyntheticGradients(core, loss, window, synthesizer=synthesizer, shuffle=kind == "shuffled")
+    synthetic = sgrnn.SyntheticGradients(
+        core, loss, window, synthesizer=synthesizer, shuffle=kind == "shuffled",
+        learn_every=8 if kind == "rarely" else 1,
+    )  # fmt: skip
     return synthetic if kind == "future" else sgrnn.Delayed(synthetic)
