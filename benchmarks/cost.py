@@ -117,13 +117,17 @@ def at_equal_seconds(record: Record, ratio: float, first: float | None = None) -
         ratio: its time over the reference's, per token.
         first: this ratio in the first updates, in all of which a synthesizer learns; None for the same.
     """
-    updates = record["updates"]
-    longer = 0.0 if first is None else (first - ratio) * min(FIRST, updates / first)
-    in_time = (updates - longer) / ratio
-    if in_time >= updates or record["value"] is None:
+    in_time = updates_in_time(record["updates"], ratio, first)
+    if in_time >= record["updates"] or record["value"] is None:
         return record["value"]
     curve = [[math.log(update), value] for update, value in record["curve"]]
     return value_at(curve, math.log(in_time))
+
+
+def updates_in_time(updates: int, ratio: float, first: float | None) -> float:
+    """Return how many updates of a run take the time of so many of the reference; see `at_equal_seconds`."""
+    longer = 0.0 if first is None else (first - ratio) * min(FIRST, updates / first)
+    return (updates - longer) / ratio
 
 
 def show(records: list[Record]) -> None:
@@ -150,7 +154,8 @@ def _print_lines(
         )  # fmt: skip
         cells = [spread([run["value"] for run in own], task.digits) if own else ""]
         equal = [value for run in own if ratio and (value := at_equal_seconds(run, ratio, first)) is not None]
-        cells.append(spread(equal, task.digits) + "*" * bool(ratio and ratio < 1) if equal else "")
+        faster = ratio and any(updates_in_time(run["updates"], ratio, first) > run["updates"] for run in own)
+        cells.append(spread(equal, task.digits) + "*" * bool(faster) if equal else "")
         for metric, form in (
             (OVER_REFERENCE, ""),
             (OVER_TRUNCATED, ""),

@@ -181,7 +181,8 @@ def score_of(rows: list[Record], metric: str, figure: str, best: bool = True) ->
     if scores:
         record |= {"updates": scores[-1]["update"], "epochs": scores[-1]["epoch"], "seconds": scores[-1]["seconds"]}
     late = [row for row in rows if "loss" in row][-5:]
-    return record | {name: statistics.fmean(row[name] for row in late) for name in LATE if late and name in late[-1]}
+    found = {name: [row[name] for row in late if name in row] for name in LATE}
+    return record | {name: statistics.fmean(values) for name, values in found.items() if values}
 
 
 def value_at(curve: list[list[float]], update: float) -> float | None:

@@ -61,7 +61,7 @@ class Updates:
 class RecipeUpdates:
     """The training of a recipe, update by update, without what a run records.
 
-    A synthesizer learns from the first on as rarely as it does in an ordinary run later.
+    A synthesizer learns in the first, and then as rarely as it does in an ordinary run later.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -70,7 +70,7 @@ class RecipeUpdates:
         estimator = build_estimator(recipe, self.model, self.problem.updates_per_epoch)
         for name, buffer in estimator.named_buffers():
             if name.endswith("predictor.begun"):
-                buffer.fill_(FIRST)
+                buffer.fill_(FIRST - 1)
         optimizers = [
             build_optimizer(recipe.optimizer, self.model), build_optimizer(recipe.synthesizer_optimizer, estimator)
         ]  # fmt: skip

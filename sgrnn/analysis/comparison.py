@@ -129,11 +129,11 @@ def _metrics(run: Run) -> dict[str, float]:
     best = best_record(run) or {}
     records = list(run.records())
     latest = next((record for record in reversed(records) if "valid_loss" in record), records[-1] if records else {})
-    last = next((record for record in reversed(records) if "loss" in record), {})
     metrics = {name: best.get(f"valid_{name}") for name in SCORES}
     if best and (part := best_train_part(run)) is not None:
         metrics |= {"train_part_loss": part["loss"], "gap": best["valid_loss"] - part["loss"]}
     metrics[f"test_{headline([run])}"] = (best_test(run) or {}).get(headline([run]))
     metrics |= {name: latest.get(name) for name in ("epoch", "seconds")}
-    metrics |= {name: last.get(name) for name in ("target_r2", "shrinkage")}
+    for name in ("target_r2", "shrinkage"):  # which a short line may lack
+        metrics[name] = next((record[name] for record in reversed(records) if name in record), None)
     return {name: value for name, value in metrics.items() if value is not None}

@@ -95,8 +95,8 @@ class SyntheticGradientsConfig(Section):
     ground_window: PositiveInt | None = None
     """Steps back-propagated together in those spans, at least `window`; goes together with `ground_every`."""
     learn_every: PositiveInt = 1
-    """Let the synthesizer learn in all of the first 1,000 updates, and in one of so many of the later ones, which takes
-    less time."""
+    """Let the synthesizer learn in all of the first 1,000 updates, and later in one of so many, drawn by their number,
+    which takes less time."""
     true_share: PositiveShare | None = None
     """Share of rows, drawn for every span, by whose true gradient through the span all is corrected, so that it is
     unbiased (control variates); null for none. Only where all gradients are synthetic, and none grounded."""

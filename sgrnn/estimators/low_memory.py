@@ -87,6 +87,7 @@ class _Backward:
         self._waiting: deque[tuple[WindowRun, Tensor]] = deque()  # for what follows them, with their output gradients
         self._gone = 0  # windows that have gone backwards
         self._regression = Regression(predictor) if predictor.begin() else None
+        self._measures = self._regression is not None or not float(reader.output_square)
         self._squares: list[tuple[float, int]] = []
         self._entered: list[Tensor] = []
         self.rest: Tensor | None = None  # what targets do not tell of output gradients so far
@@ -94,7 +95,7 @@ class _Backward:
     def add(self, run: WindowRun) -> None:
         """Take in the next window, and go backwards through those of which enough is known now."""
         own = output_gradients(run.outputs) * self._size
-        if self._regression is not None:
+        if self._measures:
             self._squares.append(squares(own, run.span.mask))
         if self.sees and self._reader.run < self._reader.lookahead:
             rest = constant_part(run.windows.model, run.span.targets, own, run.span.mask)
@@ -113,11 +114,11 @@ class _Backward:
         """
         while self._waiting:
             self._go_back(beyond)
-        if self._regression is None:
-            return {}
-        if self.sees:
+        if self.sees and self._measures:
             square = self._reader.mean_square(*_sums(self._squares), self._predictor.all_reduce)
             self._reader.take_in_square(square, self._predictor)
+        if self._regression is None:
+            return {}
         metrics, entered = self._regression.finish(), torch.stack(self._entered).sum(dim=0)
         return {**metrics, "injected_share": injected_share(entered, self._predictor.all_reduce)}
 

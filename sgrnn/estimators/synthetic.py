@@ -89,8 +89,8 @@ class SyntheticGradients(GradientEstimator):
             are known, so that ceil(n/T) + 1 windows have a graph at a time, however long the span: the same numbers.
             The loss is called window by window, which takes longer where its output layer is large.
         ema_decay: decay of the running means (target scale and shrinkage), per update.
-        learn_every: let the synthesizer learn in all of the first 1,000 updates, and in one of so many of the later
-            ones, which takes less time; what it predicts is injected in all.
+        learn_every: let the synthesizer learn in all of the first 1,000 updates, and later in one of so many, drawn by
+            their number, which takes less time; what it predicts is injected in all.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): running means, shrinkage,
             the mean that is removed and the metrics above are then those of all rows, and the mean over the processes
             of the synthesizer's gradients is its gradient, as that of the model's is the model's. `shuffle` stays

@@ -1,5 +1,6 @@
 """Scale, shrinkage and training of a synthesizer's predictions, at boundaries and at interfaces between modules."""
 
+import random
 from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import final
@@ -54,7 +55,7 @@ class GradientPredictor(RunningMeans):
         ema_decay: decay of the running means, per update.
         all_reduce: sums over the processes, where several share a batch (`sgrnn.all_reduce`): means and metrics are
             then those of all rows.
-        learn_every: learn in all of the first 1,000 updates, and in one of so many of the later ones.
+        learn_every: learn in all of the first 1,000 updates, and later in one of so many, drawn by their number.
 
     Raises:
         ValueError: `ema_decay` or `learn_every` is out of range.
@@ -81,16 +82,18 @@ class GradientPredictor(RunningMeans):
         self.learn_every = at_least("learn_every", learn_every, 1, "update")
         self.begin_mean("mean_square", 1.0)
         self.begin_mean("updates")
-        if learn_every > 1:
+        if self.learn_every > 1:
             self.register_buffer("begun", torch.zeros((), dtype=torch.long))
 
     def begin(self) -> bool:
         """Begin an update, and return whether its predictions are to be learned from."""
         if self.learn_every == 1:
             return True
+        number = int(self.begun) - FIRST
         self.begun += 1
-        later = int(self.begun) - FIRST
-        return later <= 0 or later % self.learn_every == 0
+        # Drawn within each round: a beat could meet that of episodes or of grounding for ever.
+        turn, place = divmod(number, self.learn_every)
+        return turn < 0 or place == random.Random(turn).randrange(self.learn_every)
 
     @property
     def scale(self) -> Tensor:

@@ -135,7 +135,7 @@ class Start:
             if ours.synthesizer == theirs.synthesizer and (any_window or ours.window == theirs.window):
                 parts += ["predictor.", "reader."]
         for name in _plain_names(estimator.state_dict()):
-            if name.startswith(tuple(parts)):
+            if name.startswith(tuple(parts)) and name != "predictor.begun":  # updates are those of this run
                 yield name, saved[name].clone()
 
 

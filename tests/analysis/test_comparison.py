@@ -20,6 +20,7 @@ def test_cells_are_those_of_the_best_evaluation_and_of_the_end(tmp_path: Path) -
         *make_records(),
         {"update": 5, "epoch": 2.5, "seconds": 50.0, **{f"valid_{name}": value for name, value in best.items()}},
         {"update": 6, "epoch": 3.0, "seconds": 64.0, "valid_loss": 9.0, "valid_length": 16.0},
+        {"update": 7, "epoch": 3.5, "seconds": 65.0, "loss": 1.0},  # too few updates for the synthesizer to learn
     ]
     runs = [
         make_run(tmp_path / "one", records),

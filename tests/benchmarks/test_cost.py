@@ -109,6 +109,7 @@ def test_updates_that_are_learned_from_take_as_long_as_those_of_what_always_lear
     monkeypatch.setattr(cost, "FIRST", 100)
     between = 40 - 4 * math.log(1.5) / math.log(2)
     assert cost.at_equal_seconds(make_run(), 1.0, 2.0) == pytest.approx(between)
+    assert cost.updates_in_time(400, 1.0, 2.0) == 300
     monkeypatch.setattr(cost, "FIRST", 1000)
     assert cost.at_equal_seconds(make_run(), 1.0, 2.0) == pytest.approx(40)
     assert cost.at_equal_seconds(make_run(), 2.0, 2.0) == pytest.approx(40)

@@ -93,6 +93,8 @@ def test_a_score_is_the_best_or_the_last_evaluation_and_settings_are_those_with_
     assert (best["value"], last["value"]) == (2.0, 2.5)
     assert (best["updates"], best["seconds"], best["curve"]) == (2, 4.0, [[0, 3.0], [1, 2.0], [2, 2.5]])
     assert best["target_r2"] == pytest.approx(0.5), "of the last five lines"
+    short: Record = {"update": 8, "loss": 1.0}
+    assert score_of([*rows, short], "m", "valid")["target_r2"] == pytest.approx(0.55), "of those that have it"
     monkeypatch.setattr(frame, "train_all", lambda recipes, out, jobs: iter([("one", rows), ("two", [])]))
     asked = Namespace(out=Path("out"), jobs=1)
     conditions = [Condition({"seed": seed}) for seed in (5, 6)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from models import SIZE, divide, gradients, make_core, make_language_model, make_span, make_state, squared_error
-from tolerances import assert_identical
+from tolerances import assert_close, assert_identical
 from torch import nn
 
 from sgrnn.estimators import ControlVariate, Delayed, GradientEstimator, SyntheticGradients
@@ -23,7 +23,6 @@ from sgrnn.synthesizers import (
 )
 
 FIRST, EVERY, UPDATES = 2, 3, 9
-LEARNS = [True, True, False, False, True, False, False, True, False]
 LEARNED = {"target_r2", "target_cosine", "shrinkage", "target_rms", "injected_share"}
 
 
@@ -31,6 +30,12 @@ LEARNED = {"target_r2", "target_cosine", "shrinkage", "target_rms", "injected_sh
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let it be the first updates for a short time."""
     monkeypatch.setattr(predictor, "FIRST", FIRST)
+
+
+def turns(updates: int, learn_every: int = EVERY) -> list[bool]:
+    """In which updates is learned."""
+    counted = predictor.GradientPredictor(nn.Identity(), learn_every=learn_every)
+    return [counted.begin() for _ in range(updates)]
 
 
 def make_synthesizer(kind: str, core: nn.Module, window: int) -> Synthesizer:
@@ -93,7 +98,7 @@ def test_the_model_is_given_what_a_synthesizer_predicts_that_stands_still_in_bet
     rarely, always = (make_estimator(case, every, kind, **options) for every in (EVERY, 1))
     optimizers = [torch.optim.Adam(each.parameters(), 0.05) for each in (rarely, always)]
     states: list[Any] = [make_state(rarely.model)] * 2
-    learned = 0
+    learned, learns = 0, turns(UPDATES)
     for span in make_spans(case):
         kept = [deepcopy(each.state_dict()) for each in standing(always)]
         steps = []
@@ -106,7 +111,7 @@ def test_the_model_is_given_what_a_synthesizer_predicts_that_stands_still_in_bet
         assert_identical(steps[0].loss, steps[1].loss)
         if not set(steps[1].metrics) >= LEARNED:
             continue  # what comes late has seen nothing yet
-        if LEARNS[learned]:
+        if learns[learned]:
             assert_identical(gradients(rarely), gradients(always))
             assert_identical(steps[0].metrics, steps[1].metrics)
             for optimizer in optimizers:
@@ -133,7 +138,7 @@ def test_where_it_is_in_its_round_is_saved() -> None:
     for each in (whole, later):
         each.zero_grad()
         found.append(["target_r2" in each.backward(span, state).metrics for span in given[2:]])
-    assert found[0] == found[1] == LEARNS[2:]
+    assert found[0] == found[1] == turns(UPDATES)[2:]
 
 
 def test_looking_is_no_update() -> None:
@@ -147,7 +152,32 @@ def test_looking_is_no_update() -> None:
     assert int(estimator.state_dict()["predictor.begun"]) == UPDATES
 
 
-def test_one_that_always_learns_saves_no_count_and_has_all_metrics() -> None:
+def test_after_the_first_one_of_so_many_is_learned_from_at_changing_places() -> None:
+    found = turns(FIRST + 50 * 8, 8)
+    assert all(found[:FIRST])
+    rounds = [found[start : start + 8] for start in range(FIRST, len(found), 8)]
+    assert all(sum(each) == 1 for each in rounds)
+    assert {each.index(True) for each in rounds} == set(range(8))
+    assert found == turns(FIRST + 50 * 8, 8)
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_a_unit_that_was_not_there_in_the_updates_that_are_learned_from_is_taken_in_later(low_memory: bool) -> None:
+    """The same, whichever way a span is gone through."""
+    estimators = [make_estimator("plain", 1000, low_memory=each) for each in (low_memory, False)]
+    found = []
+    for estimator in estimators:
+        assert isinstance(estimator, SyntheticGradients)
+        estimator.predictor.begun.fill_(FIRST)
+        for span in make_spans("plain")[:2]:
+            estimator.model.zero_grad()
+            estimator.backward(span, make_state(estimator.model))
+        assert float(estimator.reader.output_square) > 0
+        found.append([gradients(estimator.model), estimator.reader.output_square])
+    assert_close(*found)
+
+
+def test_one_that_always_learns_saves_no_count() -> None:
     model = make_language_model()
     estimator = SyntheticGradients(model, model.loss, 3)
     assert "predictor.begun" not in estimator.state_dict()

@@ -21,6 +21,7 @@ from sgrnn.models.evaluation import evaluate
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.state import State, batch_size, concatenate, rows
 from sgrnn.synthesizers import Synthesizer
+from sgrnn.synthesizers.predictor import FIRST
 
 ROWS = 6
 WINDOW = 3
@@ -50,6 +51,13 @@ def from_targets(model: LanguageModel, all_reduce: AllReduce | None) -> Syntheti
     return learned(model, synthesizer, all_reduce, ahead="targets", run_ahead=1)
 
 
+def learning_later(model: LanguageModel, all_reduce: AllReduce | None) -> SyntheticGradients:
+    """In the second of three spans, drawn by its number, and not in the others."""
+    estimator = output_gradients_ahead(model, all_reduce, learn_every=2)
+    estimator.predictor.begun.fill_(FIRST)
+    return estimator
+
+
 def adjoint(model: LanguageModel, all_reduce: AllReduce | None) -> SyntheticGradients:
     synthesizer = model.adjoint_synthesizer(WINDOW, hidden_size=8, rank=4, projection=3)
     return learned(model, synthesizer, all_reduce, remove_mean=True)
@@ -69,6 +77,7 @@ ESTIMATORS: dict[str, MakeEstimator] = {
     "weighted targets": partial(output_gradients_ahead, trace_decay=0.5, remove_mean=True),
     "from targets": from_targets,
     "low memory": partial(output_gradients_ahead, low_memory=True),
+    "learning later": learning_later,
     "adjoint": adjoint,
     "perceptron, two heads": perceptron,
     "mixed, grounded": mixed,
@@ -103,6 +112,7 @@ def train(
         ("from targets", 3, "some"),
         ("low memory", 2, "all"),
         ("low memory", 3, "some"),
+        ("learning later", 3, "some"),
         ("adjoint", 2, "some"),
         ("adjoint", 3, "all"),
         ("perceptron, two heads", 2, "none"),

@@ -34,9 +34,6 @@ TEXTS = {
         "--gradient.remove_mean=true", "--average.kind=exponential", "--average.decay=0.7",
         "--training.diagnosis={every: 5, horizon: 4, spans: 3}", "--data.reset=line",
     ),
-    "learning in one of two updates": (
-        "--gradient.learn_every=2",
-    ),
     "a hierarchy with an interface": (
         "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]",
     ),

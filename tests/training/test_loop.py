@@ -14,6 +14,7 @@ from sgrnn.config.build.gradient import build_estimator
 from sgrnn.config.build.model import build_model
 from sgrnn.errors import InputError
 from sgrnn.state import map_state
+from sgrnn.synthesizers import predictor
 from sgrnn.training import loop, progress
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import best_checkpoint, latest_checkpoint
@@ -160,7 +161,10 @@ def test_the_clock_stands_still_but_for_training(start: Start, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("place", "name"), list(enumerate(STATEFUL)))
-def test_ten_updates_equal_some_a_save_and_the_rest(start: Start, place: int, name: str) -> None:
+def test_ten_updates_equal_some_a_save_and_the_rest(
+    start: Start, monkeypatch: pytest.MonkeyPatch, place: int, name: str
+) -> None:
+    monkeypatch.setattr(predictor, "FIRST", 2)
     overrides, stop_after = STATEFUL[name], (2, 5, 9)[place % 3]  # early, inside an epoch, at the end of one
     whole, parts = start("whole", *overrides), start("parts", *overrides)
     whole()

@@ -109,6 +109,7 @@ def test_with_its_tokenizer_texts_are_charged_by_the_train_text_of_the_run_itsel
     ("overrides", "taken"),
     [
         (("--gradient.window=2",), True),
+        (("--gradient.learn_every=4",), True),
         (("--gradient.source={kind: ramp, start: 2, stop: 8, unit: updates}",), True),
         (("--gradient.synthesizer.rank=3",), False),
         (("--gradient.synthesizer.kind=adjoint",), False),
@@ -126,6 +127,16 @@ def test_a_synthesizer_of_the_same_settings_is_taken_over(
     fit = [name for name in state.keys() & theirs.keys() if state[name].shape == theirs[name].shape]
     assert taken is None or all(torch.equal(state[name], theirs[name]) for name in fit) == taken
     assert state.get("_extra_state", {"update": 0})["update"] == 0, "the schedule begins at its beginning"
+
+
+def test_the_updates_in_all_of_which_a_synthesizer_learns_are_those_of_the_run_itself(start: Start) -> None:
+    rarely = ("--gradient.learn_every=4", "--training.max_updates=3")
+    old = start("old", *rarely)
+    old()
+    new = start("new", *rarely, f"--model.start_from={old.run.folder}")
+    assert keep_start(new.run).endswith("; the synthesizer taken over")
+    assert best_of(old.run.folder)[1]["predictor.begun"] > 0
+    assert beginning(new)[1]["predictor.begun"] == 0
 
 
 def test_one_matrix_for_both_ends_and_interfaces_are_taken_over_too(start: Start, folder: Path) -> None:
