@@ -141,6 +141,20 @@ def test_where_it_is_in_its_round_is_saved() -> None:
     assert found[0] == found[1] == turns(UPDATES)[2:]
 
 
+@pytest.mark.parametrize("options", [{}, {"low_memory": True}])
+def test_no_graph_of_predictions_is_kept_where_nothing_is_learned(options: dict[str, Any]) -> None:
+    estimator, kept = make_estimator("plain", EVERY, **options), list[bool]()
+    assert isinstance(estimator, SyntheticGradients)
+    estimator.synthesizer.register_forward_hook(lambda module, inputs, predicted: kept.append(predicted.requires_grad))
+    found = []
+    for span in make_spans("plain"):
+        estimator.backward(span, make_state(estimator.model))
+        (graph,) = set(kept)
+        found.append(graph)
+        kept.clear()
+    assert found == turns(UPDATES)
+
+
 def test_looking_is_no_update() -> None:
     given, estimator = make_spans("plain"), make_estimator("plain", EVERY)
     state = make_state(estimator.model)
