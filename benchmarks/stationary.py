@@ -1,0 +1,148 @@
+"""What is learning the feedback worth? One fixed diagonal in the place of every Jacobian, against gains that learn.
+
+    python benchmarks/stationary.py [--quick] [--json FILE] [--tasks words ...] [--decays 0.5 1] [--seeds 0 1]
+
+Caillon et al. 2025 (arXiv 2503.23104) go back through a recurrent layer as if the derivative of a state by the one
+before it were the same diagonal at every step and in every row: its entries are drawn once and never learned. The core
+is a GRU of one layer, whose state is its output. Everybody takes one update per span of 20 steps, for an epoch.
+
+truncated: windows of one step, and nothing injected; `longer`, of 20 steps: the exact gradient of a span.
+stationary: entries drawn between 0 and each of --decays; with those of the next row's steps for the control `shuffled`.
+inside: a `DiagonalSynthesizer` that sees the same, the output gradients of the span's later steps, its gains learned.
+diagonal: the same synthesizer with the eight steps after each, past the span too, by their targets.
+synthetic: the default.
+
+Every run leaves a file under --out: stopped, the benchmark goes on when called again. --quick takes 40 updates of one
+seed.
+
+Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text: sgrnn data list)
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from statistics import fmean
+from typing import final
+
+import torch
+from frame import Condition, Record, add_training_options, benchmark, positive, run_all
+from shown import print_table
+from texts import SPAN, TASKS, WORDS
+from torch import Tensor, nn
+from updates import RecipeUpdates
+
+from sgrnn.config.files import parse_recipe
+from sgrnn.estimators import GradientEstimator, Loss, Step
+from sgrnn.estimators.objective import mean_loss, norms
+from sgrnn.estimators.unroll import unroll
+from sgrnn.span import Span
+from sgrnn.state import State, cut
+
+OF = "--gradient.synthesizer."
+DIAGONAL = ["--gradient.kind=synthetic", f"{OF}kind=diagonal"]
+METHODS = {
+    "truncated": ["--gradient.kind=truncated"],
+    "longer": ["--gradient.kind=truncated", f"--gradient.window={SPAN}"],
+    "stationary": ["--gradient.kind=truncated"],
+    "stationary, shuffled": ["--gradient.kind=truncated"],
+    "inside": [*DIAGONAL, "--gradient.run_ahead=0", f"{OF}lookahead={SPAN - 1}"],
+    "diagonal": DIAGONAL,
+    "synthetic": ["--gradient.kind=synthetic"],
+}
+
+
+@final
+class StationaryFeedback(GradientEstimator):
+    """Back-propagation through a core as if every state's derivative by the one before it were the same diagonal.
+
+    The gradient at the outputs of step t is d_t + entries * that of step t + 1, and goes into a step without going on
+    to the one before. The core's state is its output.
+
+    Args:
+        model, loss: as `GradientEstimator`.
+        entries: (output_size,), of the diagonal.
+        shuffled: take what comes from later steps from the next row: a control.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss, entries: Tensor, shuffled: bool = False) -> None:
+        super().__init__(model, loss)
+        self.entries, self.shuffled = entries, shuffled
+
+    def backward(self, span: Span, state: State = None) -> Step:
+        """Run a span step by step; see `GradientEstimator.backward`."""
+        span, state = self.begin(span, state)
+        windows = unroll(self.model, span, state, 1, parallel=None)
+        outputs = cut(windows.outputs)
+        objective = mean_loss(self.loss, outputs, span)
+        objective.backward()
+        later, gradients = torch.zeros_like(outputs[0]), []
+        for gradient in reversed(outputs.grad.unbind()):
+            gradients.append(gradient + (later.roll(1, 0) if self.shuffled else later))
+            later = self.entries * (gradient + later)
+        torch.autograd.backward(windows.outputs, torch.stack(gradients[::-1]))
+        return Step(objective.detach(), windows.final_state, norms(windows.final_state))
+
+
+def train(task: str, method: str, decay: float, seed: int, updates: int) -> Record:
+    """Train a GRU for so many updates, 0 for an epoch, and return its score on the validation text.
+
+    Args:
+        task: of `texts.TASKS`.
+        method: of `METHODS`.
+        decay: the largest entry of a fixed diagonal; 0 where there is none.
+        seed: of weights and diagonal.
+        updates: of the training.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    overrides = [*TASKS[task].overrides, f"--optimizer.learning_rate={TASKS[task].rate}", "--model.core=gru"]
+    overrides += ["--gradient.window=1", *METHODS[method], "--gradient.parallel=null"]
+    run = RecipeUpdates(parse_recipe(WORDS, method, overrides=overrides))
+    if method.startswith("stationary"):
+        entries = decay * torch.rand(run.state.shape[-1])
+        run.update.estimator = StationaryFeedback(run.model, run.model.loss, entries, method.endswith("shuffled"))
+    updates, began = updates or run.problem.updates_per_epoch, time.perf_counter()
+    for _ in range(updates):
+        run()
+    seconds, score = time.perf_counter() - began, run.problem.score(run.model, "valid")
+    value = score["perplexity" if task == "words" else "bits_per_character"]
+    return {"metric": TASKS[task].name, "value": value, "updates": updates, "seconds": seconds}
+
+
+def run(asked: argparse.Namespace) -> Iterator[Record]:
+    """Train all that is asked for."""
+    fields = [
+        {"task": task, "method": method, "decay": decay, "seed": seed, "updates": 40 if asked.quick else 0}
+        for seed in (asked.seeds[:1] if asked.quick else asked.seeds)
+        for task in asked.tasks
+        for method in asked.methods
+        for decay in (asked.decays if method.startswith("stationary") else [0.0])
+    ]
+    conditions = [Condition(each) for each in fields]
+    for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
+        print(f"{condition.name}: {result['value']:.4f} in {result['seconds']:.0f} s", flush=True)
+        yield {**condition.fields, **result}
+
+
+def show(records: list[Record]) -> None:
+    """Print a table for each text: the mean, and the value of each seed."""
+    for task in dict.fromkeys(record["task"] for record in records):
+        of_task, digits, lines = [record for record in records if record["task"] == task], TASKS[task].digits, []
+        for place in dict.fromkeys((record["method"], record["decay"]) for record in of_task):
+            values = [record["value"] for record in of_task if (record["method"], record["decay"]) == place]
+            each = ", ".join(f"{value:.{digits}f}" for value in values)
+            lines.append([place[0], f"{place[1]:g}" if place[1] else "", f"{fmean(values):.{digits}f}", each])
+        print_table(["method", "entries up to", "mean", "by seed"], lines, f"{task}, GRU: {TASKS[task].name}")
+
+
+def options(made: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_training_options(made, seeds=2)
+    tasks = ["words", "characters"]
+    made.add_argument("--tasks", nargs="+", choices=tasks, default=tasks)
+    made.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    made.add_argument("--decays", type=positive, nargs="+", default=[0.5, 1.0], help="largest entries of the diagonal")
+
+
+if __name__ == "__main__":
+    benchmark(__doc__, options, run, show)
