@@ -26,7 +26,6 @@ PUBLISHED = {"ptb_folder": ("ptb", "the Penn Treebank"), "mnist_folder": ("mnist
 
 _DATA = pytest.StashKey[Path]()  # a data folder with all published files that were found
 _FOUND = pytest.StashKey[set[str]]()  # their names in the catalog
-_SKIPPED = pytest.StashKey[set[str]]()  # the tests that need others
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     holder = TemporaryDirectory(prefix="sgrnn-test-data-")
     config.add_cleanup(holder.cleanup)
-    config.stash[_DATA], config.stash[_FOUND], config.stash[_SKIPPED] = Path(holder.name), set(), set()
+    config.stash[_DATA], config.stash[_FOUND] = Path(holder.name), set()
     named = os.environ.get("SGRNN_TEST_DATA")
     places = [Path(named)] if named else [ROOT.parent / "shared" / "data", ROOT / data_folder()]
     for name, _ in PUBLISHED.values():
@@ -60,13 +59,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.skip(reason=f"needs {spoken}"))
-                config.stash[_SKIPPED].add(item.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    skipped = [report.nodeid for report in terminalreporter.stats.get("skipped", [])]
-    wanting = len(config.stash[_SKIPPED].intersection(skipped))
-    if wanting:
+    skipped = terminalreporter.stats.get("skipped", [])
+    needs = tuple(f"needs {spoken}" for _, spoken in PUBLISHED.values())
+    if wanting := sum(report.longrepr[2].endswith(needs) for report in skipped):
         terminalreporter.write_line(
             f"{wanting} tests were skipped for want of data: run `sgrnn data fetch ptb mnist`, or set SGRNN_TEST_DATA "
             "to a folder that holds it"
