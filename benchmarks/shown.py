@@ -17,7 +17,8 @@ STYLES = {
     # real gradients, cut off
     "truncated": (BLUE, "o", "-"), "waiting": (BLUE, "o", "-"),
     # synthetic ones
-    "synthetic": (GREEN, "o", "-"), "grounded": (GREEN, "v", "--"), "adjoint": (GREEN, "D", "-."),
+    "synthetic": (GREEN, "o", "-"), "synthetic, large": (GREEN, "s", ":"),
+    "grounded": (GREEN, "v", "--"), "adjoint": (GREEN, "D", "-."),
     "lambda 0.5": (GREEN, "^", ":"), "light": (GREEN, "P", "--"), "light, one ahead": (GREEN, "p", ":"),
     "synthetic, light": (GREEN, "P", "--"), "default": (GREEN, "D", "-."), "state": (GREEN, "v", ":"),
     "literature": (GREEN, "p", ":"), "literature, auxiliary": (GREEN, "P", ":"),

@@ -59,7 +59,7 @@ RATIOS = [
     ("synthetic", "full"),
     ("mixed while real", "truncated"),
 ]  # fmt: skip
-DRAWN = {"plain": ["truncated"], "truncated": ["synthetic", "synthetic, light"]}
+DRAWN = {"plain": ["truncated"], "truncated": ["synthetic", "synthetic, large", "synthetic, light"]}
 MILLISECONDS, PROCESSORS = "milliseconds per update", "processor milliseconds per update"
 PLACE = ("contender", "threads", "waiting", "busy")
 ROUND_SECONDS = 0.4

@@ -89,8 +89,11 @@ def test_tables_and_figure_show_the_best_rate_of_each(capsys: pytest.CaptureFixt
     assert printed["synthetic"] == ["12.25 (11.25 to 15.25)", "16.25 (15.25 to 19.25)", "inf"]
     assert printed["synthetic, rate 0.5"] == ["12.50 (11.50 to 15.50)", "16.50 (15.50 to 19.50)", ""]
     assert printed["zero"] == ["", "3.00 ± 1.08", ""]
+    others = set(ESTIMATORS) - {record["estimator"] for record in records}
+    records += [make_record(estimator=other, window=5) for other in others]
     (axes,) = quality.draw(records).axes
     drawn = lines(axes)
+    assert set(drawn) == set(ESTIMATORS)
     assert drawn["truncated"] == ([0, 1], [2.25, 6.25], BLUE)
     assert drawn["synthetic"] == ([0, 1], [12.25, 16.25], GREEN)
     assert (drawn["zero"], drawn["shuffled"][2], drawn["exact ahead"][2]) == (([1], [3.0], RED), RED, BLACK)

@@ -117,6 +117,7 @@ def test_figure_and_table_show_ratios_of_times(capsys: pytest.CaptureFixture[str
     for one, other, base in (
         ("truncated", "plain", 1),
         ("synthetic", "truncated", 5),
+        ("synthetic, large", "truncated", 7),
         ("synthetic, light", "truncated", 3),
     ):
         for vocabulary in (50, 100):
@@ -133,6 +134,7 @@ def test_figure_and_table_show_ratios_of_times(capsys: pytest.CaptureFixture[str
     assert lines(above) == {"truncated, 1x64": ([0, 1], [2.5, 6.5], BLUE)}
     assert lines(above_too)["truncated, 1x64"][1] == [3, 7]
     assert lines(below)["synthetic, 1x64"] == ([0, 1], [6.5, 10.5], GREEN)
+    assert lines(below_too)["synthetic, large, 1x64"][1] == [9, 13]
     assert lines(below_too)["synthetic, light, 1x64"][1] == [5, 9]
     assert [axes.get_title() for axes in (above, above_too)] == ["V = 50", "V = 100"]
 
