@@ -1,4 +1,4 @@
-"""Truncated back-propagation through time with synthetic gradients, for recurrent language models.
+"""Truncated back-propagation through time with synthetic gradients, for recurrent networks.
 
 estimator = sgrnn.SyntheticGradients(core, loss, window=5)
 state = None

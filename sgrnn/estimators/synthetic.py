@@ -40,9 +40,9 @@ class SyntheticGradients(GradientEstimator):
         target_k = dL_k/ds_k + (ds_{k+1}/ds_k)^T g_{k+1}
         minimize |M(s_k, lookahead) - target_k|^2        over M's parameters only
 
-    Gradients are per row, of the row's summed loss, whatever the objective's reduction. The prediction is divided
-    by a running root mean square of the targets, and injected through drift control (`remove_mean`, `remove_radial`), a
-    discount and a shrinkage (`sgrnn.Shrinkage`).
+    Gradients are per row, of the row's summed loss, whatever the objective's reduction. M works in units of a running
+    root mean square of the targets, and is injected through drift control (`remove_mean`, `remove_radial`), a discount
+    and a shrinkage (`sgrnn.Shrinkage`).
 
     Metrics: ``target_r2`` and ``target_cosine`` of the predictions with their targets, before they were trained on
     them: the targets hold predictions themselves, so that agreement with them is no agreement with the true gradient,

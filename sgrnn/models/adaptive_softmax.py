@@ -13,7 +13,8 @@ class AdaptiveSoftmax(nn.Module):
     """Output layer that gives frequent tokens chances of their own, and rare ones a share of their cluster's.
 
     Tokens are to be ordered by frequency, the frequent ones first: then most losses need the first `cutoffs[0]` rows
-    and one for each cluster alone. Chances are exact and add up to 1 in any order. The layers are torch's.
+    and one for each cluster alone. Chances are exact and add up to 1 in any order. The layers are those of
+    `torch.nn.AdaptiveLogSoftmaxWithLoss` (Grave et al. 2017).
 
     >>> layer = AdaptiveSoftmax(16, 50, cutoffs=[10, 25])
     >>> layer(torch.randn(7, 4, 16)).shape, layer.losses(torch.randn(7, 4, 16), torch.full((7, 4), 49)).shape

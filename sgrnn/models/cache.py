@@ -2,9 +2,7 @@
 
 Grave, Joulin and Usunier (2017), "Improving neural language models with a continuous cache". Beside each of the last
 `size` outputs h_i stands the token y_i that followed it. A token is as likely as the outputs that it followed are like
-the present one, and a share λ of the probability is given by that:
-
-    p(w) = (1 - λ) p_model(w) + λ p_cache(w),   p_cache(w) ∝ Σ_i exp(θ h_t · h_i) [y_i = w]
+the present one, and a share λ of the probability is given by that (`NeuralCache` has the equation).
 """
 
 from dataclasses import dataclass
@@ -22,7 +20,11 @@ _BLOCK = 256  # steps whose likeness to the memory is computed at once
 @final
 @dataclass(frozen=True)
 class NeuralCache:
-    """Settings of a neural cache; the defaults are those that were published for AWD-LSTM on Penn Treebank.
+    """Settings of a neural cache (Grave et al. 2017); the defaults are those published for AWD-LSTM on Penn Treebank.
+
+        p(w) = (1 - λ) p_model(w) + λ p_cache(w),   p_cache(w) ∝ Σ_i exp(θ h_t · h_i) [y_i = w]
+
+    with h_t the present outputs, h_i those of the last `size` steps, and y_i the token that followed h_i.
 
     Args:
         weight: λ, the part of the probability that is the cache's; 0 for none.

@@ -1,15 +1,8 @@
 """Dynamic evaluation: a language model that goes on learning from the text that it is scored on.
 
 Krause et al. (2018), "Dynamic evaluation of neural sequence models". A text is read window by window. The tokens of a
-window are scored by the weights that have learned from all windows before it, and then these learn from it:
-
-    θ <- θ - η g / (RMS + ε) + λ R (θ_trained - θ),   R = min(RMS / mean RMS, 1 / λ)      RMS form
-    θ <- θ - η g             + λ   (θ_trained - θ)                                        SGD form
-
-g is the gradient of the window's mean loss, by back-propagation through the window alone. RMS is the root mean square
-of such gradients over the train text, for the trained weights: a weight that training moved little moves little here,
-and goes back to where it was more slowly. The mean of it is over the parameter tensors, of the mean of each, as in the
-authors' own program.
+window are scored by the weights that have learned from all windows before it, and then these learn from it
+(`DynamicEvaluation` has the equations).
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +27,15 @@ from sgrnn.state import detach
 @final
 @dataclass(frozen=True)
 class DynamicEvaluation:
-    """Settings of dynamic evaluation.
+    """Settings of dynamic evaluation (Krause et al. 2018).
+
+        θ <- θ - η g / (RMS + ε) + λ R (θ_trained - θ),   R = min(RMS / mean RMS, 1 / λ)      RMS form
+        θ <- θ - η g             + λ   (θ_trained - θ)                                        SGD form
+
+    g is the gradient of the window's mean loss, by back-propagation through the window alone. RMS is the root mean
+    square of such gradients over the train text, for the trained weights: a weight that training moved little moves
+    little here, and goes back to where it was more slowly. The mean of it is over the parameter tensors, of the mean of
+    each, as in the authors' own program.
 
     Args:
         learning_rate: η. Settings of the authors' first program, 0.002, 0.02 and 0.001 for η, λ and ε, are in other

@@ -103,7 +103,21 @@ def evaluate(
     world_size: int = 1,
     all_reduce: AllReduce | None = None,
 ) -> float:
-    """Return the negative log-probability of a text, in nats; `over_tokens` has the arguments."""
+    """Return the negative log-probability of a text, in nats, each token given all that came before it.
+
+    Args:
+        model: in any mode; it is evaluated without dropout, and every module of it left in the mode it was in.
+        tokens: (N,) the text.
+        first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
+        begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
+        batch_size: rows run side by side, by each process; the result does not depend on it but for rounding.
+        chunk: steps run at once; bounds the memory.
+        rank, world_size, all_reduce: the number of this process, from 0, how many share the text, and the sum over them
+            (`sgrnn.all_reduce`).
+
+    Raises:
+        ValueError: no tokens, a batch_size or chunk below 1, or other numbers of tokens and of `begins`.
+    """
     nats = token_nats(
         model, tokens, first, begins=begins, batch_size=batch_size, chunk=chunk,
         rank=rank, world_size=world_size, all_reduce=all_reduce,
