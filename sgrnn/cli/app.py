@@ -47,7 +47,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Train recurrent language models beyond their back-propagation window with synthetic gradients.
+    """Train recurrent networks beyond their back-propagation window with synthetic gradients.
 
     Example: sgrnn train quickstart
     """
