@@ -136,7 +136,7 @@ class AdjointSynthesizer(JacobianSynthesizer):
                 if continuing is not None:
                     after[-1] = after[-1] * continuing.unsqueeze(1)
                 injected.append(inject(scale * after[-1], rows(at.states, start, stop), continuing))
-                following = injected[-1] / scale.clamp(min=1e-30)
+                following = (injected[-1] / scale.clamp(min=1e-30)).to(following)
         return Predictions(torch.cat(injected[::-1]), torch.cat(after[::-1]), jacobians.rows(0, windows * size))
 
     def trainable(self, predictions: Predictions, at: Boundaries, scale: Tensor, arrived: Tensor | None) -> Tensor:

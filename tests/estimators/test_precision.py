@@ -87,6 +87,18 @@ def test_a_synthesizer_works_in_its_own_precision(kind: str, own: torch.dtype) -
     assert_close(gradients(model), gradients(reference), torch.float32)
 
 
+@pytest.mark.parametrize("kind", ["synthesizer", "adjoint_synthesizer", "mlp_synthesizer", "diagonal_synthesizer"])
+def test_a_synthesizer_may_work_in_half_precision(kind: str) -> None:
+    model = make_language_model(LSTM(SIZE, SIZE), dtype=torch.float32)
+    synthesizer = trained(getattr(model, kind)(3))
+    estimator = SyntheticGradients(model, model.loss, 3, synthesizer=synthesizer).bfloat16()
+    estimator.backward(make_text(6), make_state(model))
+    assert all(gradient.isfinite().all() for gradient in gradients(model).values())
+    found = gradients(estimator).values()
+    assert all(gradient.dtype == torch.bfloat16 and gradient.isfinite().all() for gradient in found)
+    assert any(gradient.any() for gradient in found)
+
+
 @pytest.mark.parametrize(
     ("kind", "inside"),
     [
