@@ -100,14 +100,17 @@ def constant_part(model: nn.Module, targets: Steps, gradients: Tensor, mask: Ten
 
     Args:
         model: the model; its method ``target_gradients(targets)`` computes what they do tell.
-        targets: (S, B, ...) of the steps.
+        targets: (S, B, ...) of the steps; those without a target take no part.
         gradients: (S, B, output_size) their output gradients; those that are not finite take no part.
         mask: (S, B) bool, False at padding; None where there is none.
 
     Returns:
         (output_size + 1,).
     """
-    both, counted = [gradients, _of_targets(model, targets)], finite_steps(gradients, mask)
+    of_targets = _of_targets(model, targets)
+    if (without := _without_target(of_targets)) is not None:
+        mask = ~without if mask is None else mask & ~without
+    both, counted = [gradients, of_targets], finite_steps(gradients, mask)
     all_of, told = (each.flatten(0, 1) if counted is None else each[counted] for each in both)
     return torch.cat([all_of.sum(dim=0) - told.sum(dim=0), all_of.new_full((1,), len(all_of))])
 
@@ -117,7 +120,8 @@ def from_targets(model: nn.Module, targets: Steps, rest: Tensor, all_reduce: All
     """Return the output gradients of steps from their targets alone, as far as other steps' gradients tell them.
 
     The gradient of a cross-entropy at the outputs that are read by a layer W is Wᵀp - W[y]. The second term is known of
-    any step; the first, which depends on the outputs, is taken to be what it is in the mean over the other steps.
+    any step; the first, which depends on the outputs, is taken to be what it is in the mean over the other steps. A
+    step without a target has neither.
 
     Args:
         model: the model; its method ``target_gradients(targets)`` computes the second term.
@@ -128,7 +132,15 @@ def from_targets(model: nn.Module, targets: Steps, rest: Tensor, all_reduce: All
     Returns:
         (steps, B, output_size); exact where the model predicts the same at every step.
     """
-    return column_means(rest, all_reduce) + _of_targets(model, targets)
+    of_targets = _of_targets(model, targets)
+    gradients, without = column_means(rest, all_reduce) + of_targets, _without_target(of_targets)
+    return gradients if without is None else gradients.masked_fill(without.unsqueeze(-1), 0)
+
+
+def _without_target(of_targets: Tensor) -> Tensor | None:
+    """True (steps, B) where a step has no target, as ``target_gradients`` tells by zeros; None where all have one."""
+    without = ~of_targets.any(dim=-1)
+    return without if bool(without.any()) else None
 
 
 def _of_targets(model: nn.Module, targets: Steps) -> Tensor:

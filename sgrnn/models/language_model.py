@@ -165,7 +165,7 @@ class LanguageModel(SequenceModel):
             targets: tokens (steps, rows).
 
         Returns:
-            (steps, rows, output_size).
+            (steps, rows, output_size); zeros where there is no target.
         """
         absent = targets == _ABSENT
         if not absent.any():
@@ -190,7 +190,7 @@ class LanguageModel(SequenceModel):
     def step_features(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the standardized embeddings of inputs and targets side by side, the latter from a plain output layer.
 
-        An adaptive softmax has no row for each token: the embedding tells of both there.
+        An adaptive softmax has no row for each token: the embedding tells of both there. A target of -100 is zeros.
 
         Args:
             inputs, targets: tokens (steps, rows).
@@ -199,7 +199,11 @@ class LanguageModel(SequenceModel):
             (steps, rows, step_size).
         """
         compared = self.output if isinstance(self.output, nn.Linear) else self.embedding
-        return torch.cat([_standardized(self.embedding, inputs), _standardized(compared, targets)], dim=-1)
+        absent = targets == _ABSENT
+        if not absent.any():
+            return torch.cat([_standardized(self.embedding, inputs), _standardized(compared, targets)], dim=-1)
+        of_targets = _standardized(compared, targets.masked_fill(absent, 0)).masked_fill(absent.unsqueeze(-1), 0)
+        return torch.cat([_standardized(self.embedding, inputs), of_targets], dim=-1)
 
 
 def _require_fit(output: AdaptiveSoftmax, vocabulary_size: int, output_size: int, tied: bool) -> None:

@@ -108,6 +108,20 @@ def test_synthetic_gradients_take_targets_of_minus_100_that_a_mask_leaves_out() 
     assert_identical(*found)
 
 
+def test_a_synthesizer_that_reads_targets_reads_zeros_for_one_of_minus_100() -> None:
+    text, model = make_text(STEPS), make_language_model()
+    assert text.future is not None
+    absent = text.future.targets.clone()
+    absent[1] = -100
+    read = model.step_features(text.future.inputs, absent)
+    assert not read[1, :, SIZE:].any()
+    here = torch.arange(len(absent)) != 1
+    assert_identical(read[here], model.step_features(text.future.inputs, text.future.targets)[here])
+    estimator = SyntheticGradients(model, model.loss, window=2, synthesizer=model.mlp_synthesizer(3).double())
+    estimator.backward(replace(text, future=replace(text.future, targets=absent)), make_state(model))
+    assert gradients(estimator)["predictor.synthesizer.last.bias"].any()
+
+
 def test_the_core_reads_embeddings_and_what_it_gives_is_the_output() -> None:
     model = make_language_model()
     text, state = make_text(STEPS), make_state(model)

@@ -1,5 +1,6 @@
 """Output gradients from targets alone: exact where the model predicts the same everywhere, else of the mean chances."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,6 +116,20 @@ def test_padding_and_what_is_not_finite_take_no_part_in_the_mean() -> None:
         assert seen.output_gradients is not None
         unit = expected[:STEPS][real].square().mean().sqrt()
         assert_close(seen.output_gradients[:, -ROWS:] * unit, expected[STEPS : STEPS + known.lookahead])
+
+
+def test_a_step_without_a_target_has_no_gradient_and_takes_no_part_in_the_mean() -> None:
+    model, known = make_constant_model(), LAYOUTS["several windows"]
+    full, state = make_data("language model", known.future), zero_state(model)
+    assert full.future is not None
+    parts = [replace(part, targets=part.targets.clone()) for part in (full, full.future)]
+    for part in parts:
+        part.targets[1] = part.targets[3, 1] = part.targets[2, 0] = -100
+    span = parts[0].with_future(parts[1])
+    expected, _ = gradients_step_by_step(model, model.loss, [span, span.future], state)
+    for run_ahead in (0, 2):
+        seen, _ = asked(model, span, known, run_ahead, state=state)
+        assert_handed_over(seen, span, known, expected, expected[:STEPS].square().mean().sqrt())
 
 
 def test_the_steps_after_a_span_must_be_known_as_they_must_be_to_be_run() -> None:
