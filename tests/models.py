@@ -46,6 +46,22 @@ class OwnCore(nn.Module):
         return torch.stack(outputs), {"fast": fast, "slow": (slow,), "count": count}
 
 
+class PlacedCore(nn.Module):
+    """A core that reads its place in the sequence, and has a vector for so many places and no more."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__()
+        self.places, self.core = nn.Embedding(places, SIZE), nn.GRU(SIZE, SIZE)
+
+    def initial_state(self, batch_size: int) -> State:
+        return {"hidden": initial_state(self.core, batch_size), "place": torch.zeros(batch_size, 1, dtype=torch.long)}
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        places = state["place"].T + torch.arange(len(inputs)).unsqueeze(1)
+        outputs, hidden = self.core(inputs + self.places(places), state["hidden"])
+        return outputs, {"hidden": hidden, "place": state["place"] + len(inputs)}
+
+
 def make_hierarchy(*periods: int, kind: Any = LSTM, seed: int = 0, **options: Any) -> HierarchicalCore:
     """Levels of all sizes in float64, with inputs and outputs of SIZE."""
     torch.manual_seed(seed)

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from sgrnn.all_reduce import AllReduce, column_means
 from sgrnn.contract.buffers import kept_buffers
-from sgrnn.contract.caller import Caller
 from sgrnn.contract.modules import forked_random, method_of
 from sgrnn.cores.activation import activation_regularization
 from sgrnn.errors import at_least
 from sgrnn.estimators.finite import finite_steps
 from sgrnn.estimators.objective import Loss, losses_of, output_gradients
-from sgrnn.estimators.unroll import Windows
+from sgrnn.estimators.unroll import Windows, run
 from sgrnn.span import Span, Steps, between
 from sgrnn.state import State, at_least_float32, cut, floating_leaves
 from sgrnn.synthesizers import Synthesizer
@@ -158,8 +157,8 @@ def forward_and_back(model: nn.Module, loss: Loss, span: Span, future: Span, sta
     head = of_loss if isinstance(of_loss, nn.Module) else nn.Module()
     # What the next span draws at random, and what it makes of statistics, stays what it was.
     with forked_random(future.device), kept_buffers(model), kept_buffers(head):
-        with torch.no_grad():  # on across starts of sequences: what lies behind one is not looked at
-            outputs, _ = Caller(model)(future.inputs, state)
+        with torch.no_grad():  # anew where sequences begin: a model may count no further than one is long
+            outputs, _ = run(model, future.inputs, state, _beginning(span, future))
         outputs = cut(outputs)
         with held_constant(model):  # or the output layer's own gradient would be computed, to be thrown away
             losses = losses_of(loss, outputs, future.targets)
@@ -168,6 +167,15 @@ def forward_and_back(model: nn.Module, loss: Loss, span: Span, future: Span, sta
             # In here, too: what is checkpointed runs again on the way back, and must find the model as it was.
             torch.autograd.backward(losses, torch.ones_like(losses), inputs=floating_leaves(outputs))
     return outputs
+
+
+def _beginning(span: Span, future: Span) -> Tensor | None:
+    """Return where rows begin anew in the steps after a span, (steps, B) bool; None for nowhere."""
+    if span.is_last is None:
+        return future.is_first
+    is_first = future.marked_first().clone()
+    is_first[0] |= span.is_last
+    return is_first
 
 
 @contextmanager

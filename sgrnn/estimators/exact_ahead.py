@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
-from sgrnn.contract.caller import Caller
 from sgrnn.contract.modules import forked_random
 from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.errors import at_least
@@ -16,7 +15,7 @@ from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Ste
 from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, norms, objective_of, output_gradients
-from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
+from sgrnn.estimators.unroll import Windows, batch_statistics, run, unroll
 from sgrnn.span import Span, Steps
 from sgrnn.state import State, cut, floating_leaves, leaves, rows, to_matrix
 from sgrnn.synthesizers.lookahead import Lookahead, steps_after
@@ -102,7 +101,7 @@ class ExactAhead(GradientEstimator):
             arriving = arriving * seen.valid.unsqueeze(-1)
         states, continuing = finite_states(rows(windows.boundary_states, first * span.batch_size, None), continuing)
         # In the units of the mean loss, in which an interface between levels adds its own.
-        exact = _carried_back(self.model, inputs, arriving / tokens, states) * tokens
+        exact = _carried_back(self.model, inputs, arriving / tokens, states, _ended(seen.valid)) * tokens
         return exact if continuing is None else exact * continuing.unsqueeze(1)
 
     def extra_repr(self) -> str:
@@ -121,11 +120,21 @@ def _require_same_when_run_again(model: nn.Module) -> None:
                          "batch statistics")  # fmt: skip
 
 
-def _carried_back(model: nn.Module, inputs: Steps, arriving: Tensor, state: State) -> Tensor:
-    """Carry what arrives at the outputs of some steps, (steps, R, output_size), back to the state before them."""
+def _ended(valid: Tensor | None) -> Tensor | None:
+    """True (n, R) at the first step ahead that is beyond the end of a row's sequence, or of what is known."""
+    if valid is None:
+        return None
+    return ~valid & torch.cat([torch.ones_like(valid[:1]), valid[:-1]])
+
+
+def _carried_back(model: nn.Module, inputs: Steps, arriving: Tensor, state: State, is_first: Tensor | None) -> Tensor:
+    """Carry what arrives at the outputs of some steps, (steps, R, output_size), back to the state before them.
+
+    Rows begin anew where `is_first` is True (steps, R): a model may count no further than a sequence is long.
+    """
     first = cut(state)
     with forked_random(arriving.device), kept_buffers(model), torch.enable_grad(), held_constant(model):
-        outputs, _ = Caller(model)(inputs, first)
+        outputs, _ = run(model, inputs, first, is_first)
         reached = floating_leaves(outputs)
         parts = arriving.split([leaf[0, 0].numel() for leaf in reached], dim=2)
         arrived = [part.reshape_as(leaf).to(leaf) for part, leaf in zip(parts, reached, strict=True)]

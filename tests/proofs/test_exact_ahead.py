@@ -5,12 +5,14 @@ import torch
 from models import (
     ROWS,
     SIZE,
+    PlacedCore,
     gradients,
     make_core,
     make_language_model,
     make_span,
     make_state,
     make_text,
+    mark,
     run_by_hand,
     squared_error,
 )
@@ -76,6 +78,21 @@ def test_with_all_steps_that_follow_it_is_the_whole_spans_gradient() -> None:
     core.zero_grad()
     ExactAhead(core, squared_error, 1, STEPS).backward(span, state)
     assert_close(gradients(core), expected)
+
+
+def test_rows_count_no_further_than_their_sequence_is_long() -> None:
+    """Every gradient that crosses is that of the steps which the row still has, a row of five and rows of nine."""
+    torch.manual_seed(0)
+    model = PlacedCore(9).double()
+    state = model.initial_state(ROWS)
+    state["place"][0] = 4
+    whole, found = make_span(9), []
+    for window, ahead in ((1, 8), (9, 1)):
+        span = Span(whole.inputs, whole.targets, mark(9, ROWS, [(5, 0)]), is_last=ENDED)
+        model.zero_grad()
+        ExactAhead(model, squared_error, window, ahead).backward(span, state)
+        found.append(gradients(model))
+    assert_close(*found)
 
 
 def test_a_token_model_is_credited_with_its_future() -> None:

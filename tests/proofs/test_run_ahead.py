@@ -1,10 +1,22 @@
 """The model is run beyond a span as far as is wanted, and nothing that trains is changed by it."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from models import ROWS, SIZE, gradients, make_language_model, make_state, make_text
+from models import (
+    ROWS,
+    SIZE,
+    PlacedCore,
+    gradients,
+    make_language_model,
+    make_span,
+    make_state,
+    make_text,
+    mark,
+    squared_error,
+)
 from output_gradients import (
     BOUNDS,
     STEPS,
@@ -15,7 +27,7 @@ from output_gradients import (
     make,
     make_data,
 )
-from tolerances import assert_identical
+from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores import LSTM
@@ -157,3 +169,31 @@ def test_statistics_of_a_head_in_the_loss_are_of_the_span_alone() -> None:
         span = Span(steps, steps, future=Span(later, later))
         SyntheticGradients(core, head if is_module else head.loss, 2).backward(span, make_state(core))
         assert dict(head.named_buffers())["norm.num_batches_tracked"] == 1
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+@pytest.mark.parametrize("marked", ["by the first step", "by the last step"])
+def test_rows_begin_anew_ahead_where_a_model_counts_no_further_than_a_sequence_is_long(
+    marked: str, low_memory: bool
+) -> None:
+    """A row's sequence has five steps and ends with the span, or after the first step ahead."""
+    torch.manual_seed(0)
+    model, recorder = PlacedCore(5).double(), Recorder(4)
+    ending = torch.tensor([True, *[False] * (ROWS - 1)])
+    first = [(0, 0), *((1, row) for row in range(1, ROWS))]
+    by_last, known = marked == "by the last step", make_span(8)
+    span = Span(known.inputs[:4], known.targets[:4], is_last=ending if by_last else None)
+    future = Span(known.inputs[4:], known.targets[4:], mark(4, ROWS, first[by_last:]))
+    state = model.initial_state(ROWS)
+    state["place"][0] = 1
+    estimator = SyntheticGradients(model, squared_error, 2, synthesizer=recorder, low_memory=low_memory).double()
+    estimator.backward(span.with_future(future), state)
+    begun = replace(future, is_first=mark(4, ROWS, first))
+    expected, _ = gradients_step_by_step(model, squared_error, [span, begun], state)
+    unit = expected[:4].square().mean().sqrt()
+    last = recorder.seen[-1].rows(-ROWS, None)
+    assert last.valid is not None
+    assert last.valid[:, 0].sum() == 0
+    assert (last.valid[:, 1:].sum(dim=0) == 1).all()
+    assert last.output_gradients is not None
+    assert_close(last.output_gradients[0, 1:] * unit, expected[4, 1:])
