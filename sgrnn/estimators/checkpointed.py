@@ -124,7 +124,8 @@ class Checkpointed(GradientEstimator):
         injected = [] if following is None else roots(last, following)
         of_joint = [] if joint is None else roots(attached[-1:], joint)
         differentiate([*roots(attached, outputs), *of_joint, *injected])
-        if following is not None and not (injected and any(leaf.grad is not None for leaf in floating_leaves(first))):
+        carries = following is not None and bool(floating_leaves(following))
+        if carries and not (injected and any(leaf.grad is not None for leaf in floating_leaves(first))):
             raise ValueError(
                 "the model cuts its state off, so that no gradient goes from one window back to the one before: it "
                 "must hand the state back attached to the graph of the one that it is given (no detach(), no no_grad())"

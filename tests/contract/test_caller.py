@@ -318,7 +318,7 @@ def test_one_tensor_in_a_tuple_is_the_tensor() -> None:
     assert step.state.shape == (ROWS, SIZE)
 
 
-@pytest.mark.parametrize(("name", "state"), [("full", ()), ("truncated, one batch", {})])
+@pytest.mark.parametrize(("name", "state"), [("full", ()), ("truncated, one batch", {}), ("checkpointed", ())])
 def test_a_model_without_a_state_is_trained(name: str, state: Any) -> None:
     class FeedForward(nn.Module):
         def __init__(self) -> None:

@@ -184,3 +184,16 @@ class Hooked(nn.RNN):
 def test_what_cannot_be_transformed_is_refused(make: Callable[..., GradientEstimator], does: str) -> None:
     with pytest.raises(ValueError, match=r"^an online estimator runs a step by torch.func, .* must do without check"):
         make(Hooked(does).double(), squared_error).backward(make_span(3))
+
+
+@pytest.mark.parametrize("make", [RTRL, SnAp1, UORO, partial(BPLambda, learning_rate=0.1)])
+def test_a_model_without_a_state_is_refused(make: Callable[..., GradientEstimator]) -> None:
+    class FeedForward(nn.Linear):
+        def forward(self, input: Any, state: Any = None) -> Any:
+            return super().forward(input), state
+
+    model = FeedForward(SIZE, SIZE).double()
+    for learned in (True, False):
+        model.requires_grad_(learned)
+        with pytest.raises(ValueError, match=r"^the model must carry a floating-point state"):
+            make(model, squared_error).backward(make_span(3), ())

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.errors import require_share
 from sgrnn.estimators.estimator import Step
+from sgrnn.estimators.features import require_size
 from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.estimators.objective import Loss, norms, objective_of
 from sgrnn.estimators.online.carrying import CarryingEstimator
@@ -94,10 +95,12 @@ class BPLambda(CarryingEstimator):
         """Run a span, add to the gradients of the model's parameters and update g; see `GradientEstimator.backward`.
 
         Raises:
-            ValueError: besides, the model drops out or cannot be run step by step, its state has changed its size,
-                or the rows are not those of the span before, whose sequences have not ended.
+            ValueError: besides, the model drops out or cannot be run step by step, its state holds no floating-point
+                tensor or has changed its size, or the rows are not those of the span before, whose sequences have not
+                ended.
         """
         span, state = self.begin(span, state)
+        require_size(None, state)
         size = to_matrix(state).shape[1]
         if not self.bias.numel():
             like = to_matrix(state)

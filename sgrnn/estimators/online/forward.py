@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.estimators.estimator import Step
+from sgrnn.estimators.features import require_size
 from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.estimators.objective import gradients, norms, objective_of
 from sgrnn.estimators.online.carrying import CarryingEstimator
@@ -43,10 +44,11 @@ class ForwardEstimator(CarryingEstimator, ABC):
         """Run a span and add to the gradients of the model's parameters; see `GradientEstimator.backward`.
 
         Raises:
-            ValueError: besides, the model drops out or cannot be run step by step, or the rows are not those of the
-                span before, whose sequences have not ended.
+            ValueError: besides, the model drops out, cannot be run step by step or carries no floating-point state, or
+                the rows are not those of the span before, whose sequences have not ended.
         """
         span, state = self.begin(span, state)
+        require_size(None, state)
         run = unroll_steps(self.model, span, state)
         step = state_step(self.model, span.inputs[:1], run.initial_states[0])
         features = to_matrix(step.like).shape[1]
