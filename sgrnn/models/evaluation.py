@@ -112,8 +112,9 @@ def evaluate(
         begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
         batch_size: rows run side by side, by each process; the result does not depend on it but for rounding.
         chunk: steps run at once; bounds the memory.
-        rank, world_size, all_reduce: the number of this process, from 0, how many share the text, and the sum over them
-            (`sgrnn.all_reduce`).
+        rank: the number of this process, from 0, where several share the text.
+        world_size: number of processes; all of them call this at once, and get the same result.
+        all_reduce: sums over them (`sgrnn.all_reduce`).
 
     Raises:
         ValueError: no tokens, a batch_size or chunk below 1, or other numbers of tokens and of `begins`.
@@ -158,23 +159,15 @@ def over_tokens(
     network does. The result therefore does not depend on `batch_size` but for rounding.
 
     Args:
-        model: in any mode; it is evaluated without dropout, and every module of it left in the mode it was in.
-        tokens: (N,) the text.
-        first: the token read before the text begins, from which tokens[0] is predicted: the end of a line.
+        model, tokens, first, begins, batch_size, chunk, rank, world_size, all_reduce: as in `evaluate`.
         measure: makes of outputs (time, batch, features) and targets (time, batch) a tensor (time, batch, ...), or
             a tuple of several.
-        begins: (N,) bool, the tokens before which the state is reset; None for one sequence from first to last.
-        batch_size: rows run side by side, by each process.
-        chunk: steps run at once; bounds the memory.
-        rank: the number of this process, from 0, where several share the text.
-        world_size: number of processes; all of them call this at once, and get the same result.
-        all_reduce: sums over them (`sgrnn.all_reduce`).
 
     Returns:
         What `measure` gives, (N, ...).
 
     Raises:
-        ValueError: no tokens, a batch_size or chunk below 1, or other numbers of tokens and of `begins`.
+        ValueError: as `evaluate`.
     """
     for name, value in (("tokens", len(tokens)), ("batch_size", batch_size), ("chunk", chunk)):
         at_least(name, value, 1)

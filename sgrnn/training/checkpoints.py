@@ -193,10 +193,7 @@ def best_update(folder: Path) -> int | None:
 
 
 def require_best(folder: Path) -> Checkpoint:
-    """Return the best checkpoint of a run that must have one.
-
-    Args:
-        folder: of the run's checkpoints.
+    """Return the best checkpoint of a run, in the folder of its checkpoints, which must have one.
 
     Raises:
         InputError: there is none, or as `latest_checkpoint`.
