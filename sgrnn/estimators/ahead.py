@@ -20,6 +20,7 @@ from sgrnn.state import State, at_least_float32, cut, floating_leaves
 from sgrnn.synthesizers import Synthesizer
 
 AHEAD = ("model", "targets")
+_ABSENT = -100  # the target of a step that has none, as torch's losses know it
 
 
 def steps_to_run(
@@ -106,9 +107,9 @@ def constant_part(model: nn.Module, targets: Steps, gradients: Tensor, mask: Ten
     Returns:
         (output_size + 1,).
     """
-    of_targets = _of_targets(model, targets)
-    if (without := _without_target(of_targets)) is not None:
-        mask = ~without if mask is None else mask & ~without
+    of_targets, absent = _of_targets(model, targets)
+    if absent is not None:
+        mask = ~absent if mask is None else mask & ~absent
     both, counted = [gradients, of_targets], finite_steps(gradients, mask)
     all_of, told = (each.flatten(0, 1) if counted is None else each[counted] for each in both)
     return torch.cat([all_of.sum(dim=0) - told.sum(dim=0), all_of.new_full((1,), len(all_of))])
@@ -131,21 +132,20 @@ def from_targets(model: nn.Module, targets: Steps, rest: Tensor, all_reduce: All
     Returns:
         (steps, B, output_size); exact where the model predicts the same at every step.
     """
-    of_targets = _of_targets(model, targets)
-    gradients, without = column_means(rest, all_reduce) + of_targets, _without_target(of_targets)
-    return gradients if without is None else gradients.masked_fill(without.unsqueeze(-1), 0)
+    of_targets, absent = _of_targets(model, targets)
+    gradients = column_means(rest, all_reduce) + of_targets
+    return gradients if absent is None else gradients.masked_fill(absent.unsqueeze(-1), 0)
 
 
-def _without_target(of_targets: Tensor) -> Tensor | None:
-    """True (steps, B) where a step has no target, as ``target_gradients`` tells by zeros; None where all have one."""
-    without = ~of_targets.any(dim=-1)
-    return without if bool(without.any()) else None
-
-
-def _of_targets(model: nn.Module, targets: Steps) -> Tensor:
-    of_targets = method_of(model, "target_gradients")
+def _of_targets(model: nn.Module, targets: Steps) -> tuple[Tensor, Tensor | None]:
+    """Return what targets tell of output gradients, and where (steps, B) there is no target; None for nowhere."""
+    of_targets, absent = method_of(model, "target_gradients"), None
     assert of_targets is not None, "checked when the estimator was made"
-    return at_least_float32(of_targets(targets))
+    if isinstance(targets, Tensor) and targets.dim() == 2 and not targets.is_floating_point():
+        marked = targets == _ABSENT
+        if marked.any():
+            targets, absent = targets.masked_fill(marked, 0), marked
+    return at_least_float32(of_targets(targets)), absent
 
 
 def forward_and_back(model: nn.Module, loss: Loss, span: Span, future: Span, state: State) -> Any:

@@ -162,16 +162,12 @@ class LanguageModel(SequenceModel):
         `logits` or a `loss` of its own has its own; one with an adaptive softmax has none.
 
         Args:
-            targets: tokens (steps, rows).
+            targets: tokens (steps, rows); of steps without a target, any token.
 
         Returns:
-            (steps, rows, output_size); zeros where there is no target.
+            (steps, rows, output_size).
         """
-        absent = targets == _ABSENT
-        if not absent.any():
-            return self._dropped(-F.embedding(targets, self.output.weight))
-        vectors = F.embedding(targets.masked_fill(absent, 0), self.output.weight)
-        return self._dropped(-vectors).masked_fill(absent.unsqueeze(-1), 0)
+        return self._dropped(-F.embedding(targets, self.output.weight))
 
     def input_features(self, inputs: Tensor) -> Tensor:
         """Return the standardized embeddings of the input tokens, without a graph, for a synthesizer to read.
