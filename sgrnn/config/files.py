@@ -18,6 +18,8 @@ from sgrnn.config.recipe import Recipe
 from sgrnn.config.schema import find, kinds, meant
 from sgrnn.errors import InputError
 
+_ANY = 1 << 30  # columns
+
 
 def shipped_recipes() -> dict[str, str]:
     """Return the recipes that come with the package, name to text."""
@@ -131,6 +133,7 @@ def dump_recipe(recipe: Recipe) -> str:
     yaml = YAML(typ="rt", pure=True)  # keeps the order of the sections
     # Written as it is, U+0085 would be read as a line break: a blank. Only all of Unicode together can be escaped.
     yaml.allow_unicode = not any("\x85" in value for _, value in recipe.fields_by_name())
+    yaml.width = _ANY  # a line is broken so that blanks beside others are lost, and one behind a tab is added
     yaml.dump(recipe.model_dump(mode="json"), stream)
     return stream.getvalue()
 

@@ -48,6 +48,7 @@ TEXTS = [
     "The # sign", "#v.txt", "1984", "3e-4", "true", "null", "", " ", "a: b", "- a", "[", "'", '"quoted"', "it's",
     "*star", "!bang", "|", "---", "...", "tab\there", "two\nlines\n", "12:30:00", "<<", "?", "  two ", "\\n",
     "é 中文", "\x07 bell", "\u2028", "next\x85line", "a " * 200,
+    "words\tand tabs " * 20, *("x" * length + "  two blanks" * 20 for length in range(12)),
 ]  # fmt: skip
 
 
