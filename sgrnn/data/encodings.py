@@ -14,6 +14,7 @@ _WIDE = ("UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE")
 _SAMPLE = 1 << 16  # bytes that are looked at
 _OF_TEXTS = "\t\n\v\f\r\x1b\x85\ufeff"  # control characters that a text may hold; the escape colors a terminal
 _WRONG = {"Cc", "Cn", "Co", "Cs"}  # categories: control, unassigned, private, half a pair
+_OF_WINDOWS = frozenset(range(0x80, 0xA0))  # bytes
 _FEW = 0.02  # of the bytes of a text of 8 bits a character are control characters, at most
 _MANY = 0.05  # of the characters of a text are wrong, at most
 _WESTERN = 0.3  # of the bytes of a text in Latin letters are not ASCII, at most
@@ -32,7 +33,9 @@ def conversion(content: bytes) -> str:
         return f"`iconv -f {wide} -t UTF-8`"
     sample = content[:_SAMPLE]
     if sum(byte >= 0x80 for byte in sample) <= _WESTERN * len(sample):
-        return "`iconv -f LATIN1 -t UTF-8` if its language is a Western European one"
+        # Windows has quotation marks and dashes where Latin-1 has control characters, into which they would be turned.
+        name = "LATIN1" if _OF_WINDOWS.isdisjoint(content) else "WINDOWS-1252"
+        return f"`iconv -f {name} -t UTF-8` if its language is a Western European one"
     return (
         "`iconv -f ENCODING -t UTF-8`, where ENCODING is the one that it was written in, such as GB18030, SHIFT_JIS, "
         "EUC-KR, WINDOWS-1251 or UTF-16LE"

@@ -31,6 +31,7 @@ def test_what_is_not_text_is_refused_with_its_place(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf\n", "text.txt is empty; expected UTF-8 text"),
         (b"one\ntwo\0", r"text.txt is not text: a NUL byte at byte 7 \(line 2\).*iconv -f UTF-16"),
         (b"one\ntwo\ncaf\xe9\n", r"not UTF-8: byte 0xe9 at byte 11 \(line 3\).*iconv -f LATIN1"),
+        (b"\x93so\x94, he said \x97 caf\xe9\n", r"byte 0x93 at byte 0 .*`iconv -f WINDOWS-1252 -t UTF-8` if its"),
         ("one\n".encode("utf-16-be"), r"a NUL byte at byte 0 .*it looks like UTF-16BE: .*`iconv -f UTF-16BE -t UTF-8`"),
         ("one\n".encode("utf-32"), r"a NUL byte .*`iconv -f UTF-32 -t UTF-8`"),
         (
