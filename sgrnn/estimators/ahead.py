@@ -21,6 +21,7 @@ from sgrnn.synthesizers import Synthesizer
 
 AHEAD = ("model", "targets")
 _ABSENT = -100  # the target of a step that has none, as torch's losses know it
+_SIGNED = (torch.int8, torch.int16, torch.int32, torch.int64)  # in uint8 it would be compared as 156
 
 
 def steps_to_run(
@@ -141,7 +142,7 @@ def _of_targets(model: nn.Module, targets: Steps) -> tuple[Tensor, Tensor | None
     """Return what targets tell of output gradients, and where (steps, B) there is no target; None for nowhere."""
     of_targets, absent = method_of(model, "target_gradients"), None
     assert of_targets is not None, "checked when the estimator was made"
-    if isinstance(targets, Tensor) and targets.dim() == 2 and not targets.is_floating_point():
+    if isinstance(targets, Tensor) and targets.dim() == 2 and targets.dtype in _SIGNED:
         marked = targets == _ABSENT
         if marked.any():
             targets, absent = targets.masked_fill(marked, 0), marked

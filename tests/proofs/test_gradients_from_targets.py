@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from sgrnn.contract.modules import method_of
 from sgrnn.cores import LSTM
 from sgrnn.estimators import Loss, SyntheticGradients
+from sgrnn.estimators.ahead import constant_part, from_targets
 from sgrnn.models.language_model import LanguageModel
 from sgrnn.span import Span
 from sgrnn.state import State, map_state
@@ -130,6 +131,19 @@ def test_a_step_without_a_target_has_no_gradient_and_takes_no_part_in_the_mean()
     for run_ahead in (0, 2):
         seen, _ = asked(model, span, known, run_ahead, state=state)
         assert_handed_over(seen, span, known, expected, expected[:STEPS].square().mean().sqrt())
+
+
+def test_bytes_have_a_target_at_every_step() -> None:
+    """In uint8, which holds no number below 0, -100 would be 156."""
+
+    class OfBytes(nn.Module):
+        def target_gradients(self, targets: Tensor) -> Tensor:
+            return -targets.unsqueeze(-1).double()
+
+    targets = torch.full((STEPS, ROWS), 156, dtype=torch.uint8)
+    rest = constant_part(OfBytes(), targets, torch.zeros(STEPS, ROWS, 1).double(), None)
+    assert rest.tolist() == [156.0 * STEPS * ROWS, STEPS * ROWS]
+    assert (from_targets(OfBytes(), targets, torch.tensor([0.0, 1.0])) == -156).all()
 
 
 def test_the_steps_after_a_span_must_be_known_as_they_must_be_to_be_run() -> None:
