@@ -7,7 +7,7 @@ before it were the same diagonal at every step and in every row: its entries are
 is a GRU of one layer, whose state is its output. Everybody takes one update per span of 20 steps, for an epoch.
 
 truncated: windows of one step, and nothing injected; `longer`, of 20 steps: the exact gradient of a span.
-stationary: entries drawn between 0 and each of --decays; with those of the next row's steps for the control `shuffled`.
+stationary: entries drawn between 0 and each of --decays; for the control `shuffled` with another row's later steps.
 inside: a `DiagonalSynthesizer` that sees the same, the output gradients of the span's later steps, its gains learned.
 diagonal: the same synthesizer with the eight steps after each, past the span too, by their targets.
 synthetic: the default.
@@ -61,7 +61,7 @@ class StationaryFeedback(GradientEstimator):
     Args:
         model, loss: as `GradientEstimator`.
         entries: (output_size,), of the diagonal.
-        shuffled: take what comes from later steps from the next row: a control.
+        shuffled: take what comes from later steps from the row before: a control.
     """
 
     def __init__(self, model: nn.Module, loss: Loss, entries: Tensor, shuffled: bool = False) -> None:

@@ -60,7 +60,7 @@ def test_it_is_truncation_where_the_diagonal_is_zero(span: Span) -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
-def test_shuffled_takes_what_is_later_from_the_next_row(span: Span) -> None:
+def test_shuffled_takes_what_is_later_from_the_row_before(span: Span) -> None:
     decay = torch.rand(5).double()
     core = Decaying(decay).double()
     same = Span(span.inputs[:, :1].repeat(1, 2, 1), span.targets[:, :1].repeat(1, 2, 1))
