@@ -13,14 +13,13 @@ from sgrnn.contract.modules import forked_random, method_of
 from sgrnn.cores.activation import activation_regularization
 from sgrnn.errors import at_least
 from sgrnn.estimators.finite import finite_steps
-from sgrnn.estimators.objective import Loss, losses_of, output_gradients
+from sgrnn.estimators.objective import ABSENT, Loss, losses_of, output_gradients
 from sgrnn.estimators.unroll import Windows, run
 from sgrnn.span import Span, Steps, between
 from sgrnn.state import State, at_least_float32, cut, floating_leaves
 from sgrnn.synthesizers import Synthesizer
 
 AHEAD = ("model", "targets")
-_ABSENT = -100  # the target of a step that has none, as torch's losses know it
 _SIGNED = (torch.int8, torch.int16, torch.int32, torch.int64)  # in uint8 it would be compared as 156
 
 
@@ -143,7 +142,7 @@ def _of_targets(model: nn.Module, targets: Steps) -> tuple[Tensor, Tensor | None
     of_targets, absent = method_of(model, "target_gradients"), None
     assert of_targets is not None, "checked when the estimator was made"
     if isinstance(targets, Tensor) and targets.dim() == 2 and targets.dtype in _SIGNED:
-        marked = targets == _ABSENT
+        marked = targets == ABSENT
         if marked.any():
             targets, absent = targets.masked_fill(marked, 0), marked
     return at_least_float32(of_targets(targets)), absent

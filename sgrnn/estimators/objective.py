@@ -23,6 +23,7 @@ _PAST_OUTPUTS = (
 )
 
 Loss = Callable[[Any, Tensor], Tensor]  # outputs, targets -> (time, batch)
+ABSENT = -100  # the target of a step that has none, by torch's convention
 
 
 @dataclass(frozen=True)

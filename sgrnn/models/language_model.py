@@ -8,13 +8,11 @@ from sgrnn.contract.modules import is_plain
 from sgrnn.cores.activation import ActivationRegularization
 from sgrnn.cores.dropout import Dropout
 from sgrnn.cores.locked import LockedDropout, WordDropout, dropout_rate
+from sgrnn.estimators.objective import ABSENT
 from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
 from sgrnn.models.cross_entropy import output_loss
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.state import State, at_least_float32
-
-_ABSENT = -100
-"""Where there is no target, by torch's convention."""
 
 
 class LanguageModel(SequenceModel):
@@ -142,7 +140,7 @@ class LanguageModel(SequenceModel):
         if not adaptive and not (own and is_plain(self.output, nn.Linear, ("weight", "bias"))):
             logits = at_least_float32(self.logits(outputs))
             return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view_as(targets)
-        absent = targets == _ABSENT
+        absent = targets == ABSENT
         some = bool(absent.any())
         tokens = targets.masked_fill(absent, 0) if some else targets
         features = self._dropped(outputs)
@@ -195,7 +193,7 @@ class LanguageModel(SequenceModel):
             (steps, rows, step_size).
         """
         compared = self.output if isinstance(self.output, nn.Linear) else self.embedding
-        absent = targets == _ABSENT
+        absent = targets == ABSENT
         if not absent.any():
             return torch.cat([_standardized(self.embedding, inputs), _standardized(compared, targets)], dim=-1)
         of_targets = _standardized(compared, targets.masked_fill(absent, 0)).masked_fill(absent.unsqueeze(-1), 0)
