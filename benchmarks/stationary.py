@@ -1,16 +1,21 @@
 """What is learning the feedback worth? One fixed diagonal in the place of every Jacobian, against gains that learn.
 
-    python benchmarks/stationary.py [--quick] [--json FILE] [--tasks words ...] [--decays 0.5 1] [--seeds 0 1]
+    python benchmarks/stationary.py [--quick] [--json FILE] [--tasks words ...] [--methods truncated ...]
+        [--cores gru lstm] [--windows 1 5] [--decays 0.5 1] [--seeds 0 1]
 
 Caillon et al. 2025 (arXiv 2503.23104) go back through a recurrent layer as if the derivative of a state by the one
 before it were the same diagonal at every step and in every row: its entries are drawn once and never learned. The core
-is a GRU of one layer, whose state is its output. Everybody takes one update per span of 20 steps, for an epoch.
+has one layer; a GRU's state is its output. Everybody takes one update per span of 20 steps, for an epoch.
 
-truncated: windows of one step, and nothing injected; `longer`, of 20 steps: the exact gradient of a span.
-stationary: entries drawn between 0 and each of --decays; for the control `shuffled` with another row's later steps.
+truncated: windows of each of --windows, and nothing injected; `longer`, of 20 steps: the exact gradient of a span.
+stationary: windows of one step of a GRU, entries drawn between 0 and each of --decays; for the control `shuffled` with
+another row's later steps.
 inside: a `DiagonalSynthesizer` that sees the same, the output gradients of the span's later steps, its gains learned.
 diagonal: the same synthesizer with the eight steps after each, past the span too, by their targets.
-synthetic: the default.
+synthetic: the default; `synthetic, inside` by the eight steps after each as far as they lie in the span.
+
+Where a method ends in a rate, 1e-2, it is the synthesizer's, in the place of 1e-3; `whole` injects what lies along the
+state too, and `turned` does not, whatever the core; `shuffled` takes the prediction for another row.
 
 Every run leaves a file under --out: stopped, the benchmark goes on when called again. --quick takes 40 updates of one
 seed.
@@ -25,7 +30,7 @@ from statistics import fmean
 from typing import final
 
 import torch
-from frame import Condition, Record, add_training_options, benchmark, positive, run_all
+from frame import Condition, Record, add_training_options, benchmark, positive, run_all, whole
 from shown import print_table
 from texts import SPAN, TASKS, WORDS
 from torch import Tensor, nn
@@ -40,14 +45,28 @@ from sgrnn.state import State, cut
 
 OF = "--gradient.synthesizer."
 DIAGONAL = ["--gradient.kind=synthetic", f"{OF}kind=diagonal"]
+SYNTHETIC = ["--gradient.kind=synthetic"]
+INSIDE = [*DIAGONAL, "--gradient.run_ahead=0", f"{OF}lookahead={SPAN - 1}"]
+FASTER = ["--synthesizer_optimizer.learning_rate=1e-2"]
+WHOLE, TURNED = ["--gradient.remove_radial=false"], ["--gradient.remove_radial=true"]
 METHODS = {
     "truncated": ["--gradient.kind=truncated"],
     "longer": ["--gradient.kind=truncated", f"--gradient.window={SPAN}"],
     "stationary": ["--gradient.kind=truncated"],
     "stationary, shuffled": ["--gradient.kind=truncated"],
-    "inside": [*DIAGONAL, "--gradient.run_ahead=0", f"{OF}lookahead={SPAN - 1}"],
+    "inside": INSIDE,
+    "inside, turned": [*INSIDE, *TURNED],
+    "inside, 1e-2": [*INSIDE, *FASTER],
+    "inside, whole, 1e-2": [*INSIDE, *FASTER, *WHOLE],
+    "inside, turned, 1e-2": [*INSIDE, *FASTER, *TURNED],
+    "inside, shuffled, 1e-2": [*INSIDE, *FASTER, "--gradient.shuffle=true"],
     "diagonal": DIAGONAL,
-    "synthetic": ["--gradient.kind=synthetic"],
+    "diagonal, 1e-2": [*DIAGONAL, *FASTER],
+    "synthetic": SYNTHETIC,
+    "synthetic, whole": [*SYNTHETIC, *WHOLE],
+    "synthetic, turned": [*SYNTHETIC, *TURNED],
+    "synthetic, inside": [*SYNTHETIC, "--gradient.run_ahead=0"],
+    "synthetic, shuffled": [*SYNTHETIC, "--gradient.shuffle=true"],
 }
 
 
@@ -83,20 +102,22 @@ class StationaryFeedback(GradientEstimator):
         return Step(objective.detach(), windows.final_state, norms(windows.final_state))
 
 
-def train(task: str, method: str, decay: float, seed: int, updates: int) -> Record:
-    """Train a GRU for so many updates, 0 for an epoch, and return its score on the validation text.
+def train(task: str, core: str, method: str, window: int, decay: float, seed: int, updates: int) -> Record:
+    """Train a core for so many updates, 0 for an epoch, and return its score on the validation text.
 
     Args:
         task: of `texts.TASKS`.
+        core: of a recipe.
         method: of `METHODS`.
+        window: T.
         decay: the largest entry of a fixed diagonal; 0 where there is none.
         seed: of weights and diagonal.
         updates: of the training.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    overrides = [*TASKS[task].overrides, f"--optimizer.learning_rate={TASKS[task].rate}", "--model.core=gru"]
-    overrides += ["--gradient.window=1", *METHODS[method], "--gradient.parallel=null"]
+    overrides = [*TASKS[task].overrides, f"--optimizer.learning_rate={TASKS[task].rate}", f"--model.core={core}"]
+    overrides += [f"--gradient.window={window}", *METHODS[method], "--gradient.parallel=null"]
     run = RecipeUpdates(parse_recipe(WORDS, method, overrides=overrides))
     if method.startswith("stationary"):
         entries = decay * torch.rand(run.state.shape[-1])
@@ -109,15 +130,29 @@ def train(task: str, method: str, decay: float, seed: int, updates: int) -> Reco
     return {"metric": TASKS[task].name, "value": value, "updates": updates, "seconds": seconds}
 
 
+def windows_of(method: str, core: str, windows: list[int]) -> list[int]:
+    """Return those of some windows that a method is trained with: a fixed diagonal one step, `longer` its own."""
+    if method == "longer":
+        return [SPAN]
+    if method.startswith("stationary"):
+        return [window for window in windows if window == 1 and core == "gru"]
+    return windows
+
+
 def run(asked: argparse.Namespace) -> Iterator[Record]:
     """Train all that is asked for."""
     fields = [
-        {"task": task, "method": method, "decay": decay, "seed": seed, "updates": 40 if asked.quick else 0}
+        {
+            "task": task, "core": core, "method": method, "window": window, "decay": decay, "seed": seed,
+            "updates": 40 if asked.quick else 0,
+        }
         for seed in (asked.seeds[:1] if asked.quick else asked.seeds)
         for task in asked.tasks
+        for core in asked.cores
         for method in asked.methods
+        for window in windows_of(method, core, asked.windows)
         for decay in (asked.decays if method.startswith("stationary") else [0.0])
-    ]
+    ]  # fmt: skip
     conditions = [Condition(each) for each in fields]
     for condition, result in zip(conditions, run_all(train, conditions, asked.out, asked.jobs), strict=True):
         print(f"{condition.name}: {result['value']:.4f} in {result['seconds']:.0f} s", flush=True)
@@ -125,14 +160,17 @@ def run(asked: argparse.Namespace) -> Iterator[Record]:
 
 
 def show(records: list[Record]) -> None:
-    """Print a table for each text: the mean, and the value of each seed."""
-    for task in dict.fromkeys(record["task"] for record in records):
-        of_task, digits, lines = [record for record in records if record["task"] == task], TASKS[task].digits, []
-        for place in dict.fromkeys((record["method"], record["decay"]) for record in of_task):
-            values = [record["value"] for record in of_task if (record["method"], record["decay"]) == place]
-            each = ", ".join(f"{value:.{digits}f}" for value in values)
-            lines.append([place[0], f"{place[1]:g}" if place[1] else "", f"{fmean(values):.{digits}f}", each])
-        print_table(["method", "entries up to", "mean", "by seed"], lines, f"{task}, GRU: {TASKS[task].name}")
+    """Print a table for each text and core: the mean, and the value of each seed."""
+    for task, core in dict.fromkeys((record["task"], record["core"]) for record in records):
+        of_both = [record for record in records if (record["task"], record["core"]) == (task, core)]
+        digits, lines = TASKS[task].digits, []
+        for place in dict.fromkeys((record["window"], record["method"], record["decay"]) for record in of_both):
+            window, method, decay = place
+            values = [each["value"] for each in of_both if (each["window"], each["method"], each["decay"]) == place]
+            by_seed = ", ".join(f"{value:.{digits}f}" for value in values)
+            lines.append([f"{window}", method, f"{decay:g}" if decay else "", f"{fmean(values):.{digits}f}", by_seed])
+        heads = ["window", "method", "entries up to", "mean", "by seed"]
+        print_table(heads, lines, f"{task}, {core.upper()}: {TASKS[task].name}")
 
 
 def options(made: argparse.ArgumentParser) -> None:
@@ -141,6 +179,8 @@ def options(made: argparse.ArgumentParser) -> None:
     tasks = ["words", "characters"]
     made.add_argument("--tasks", nargs="+", choices=tasks, default=tasks)
     made.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    made.add_argument("--cores", nargs="+", choices=["gru", "lstm", "rnn"], default=["gru"])
+    made.add_argument("--windows", type=whole(1), nargs="+", default=[1], help="T of all but `longer`")
     made.add_argument("--decays", type=positive, nargs="+", default=[0.5, 1.0], help="largest entries of the diagonal")
 
 

@@ -12,6 +12,7 @@ from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.modules import forked_random, method_of
 from sgrnn.cores.activation import activation_regularization
 from sgrnn.errors import at_least
+from sgrnn.estimators.drift import is_output, without_along
 from sgrnn.estimators.finite import finite_steps
 from sgrnn.estimators.objective import ABSENT, Loss, losses_of, output_gradients
 from sgrnn.estimators.unroll import Windows, run
@@ -76,6 +77,9 @@ def gradients_ahead(
 ) -> list[Tensor]:
     """Return the output gradients of the steps after a span, in consecutive parts (steps, B, output_size).
 
+    Along the outputs a gradient says how sure the model is and should be, and of that targets alone tell one half: what
+    they tell is without its part along the last known outputs where these are the state, as a GRU's.
+
     Args:
         windows: those before these steps.
         loss: as in `GradientEstimator`.
@@ -85,12 +89,17 @@ def gradients_ahead(
         rest: the `constant_part` of the span's output gradients, where it is run over less than all.
         all_reduce: sums over the processes, where several share a batch.
     """
-    parts = []
+    parts, outputs = [], windows.blocks[-1]
     if (first := first_steps(future, run)) is not None:
-        parts.append(output_gradients(forward_and_back(windows.model, loss, span, first, windows.final_state)))
+        outputs = forward_and_back(windows.model, loss, span, first, windows.final_state)
+        parts.append(output_gradients(outputs))
     if future.steps > run:
         assert rest is not None, "given where the model is run over less than all"
-        parts.append(from_targets(windows.model, between(future.targets, run, future.steps), rest, all_reduce))
+        ahead = from_targets(windows.model, between(future.targets, run, future.steps), rest, all_reduce)
+        if is_output(windows.final_state):  # in another, nothing along it is injected
+            last = [at_least_float32(steps[-1].detach()).flatten(1) for steps in floating_leaves(outputs)]
+            ahead = without_along(ahead, torch.cat(last, dim=1))
+        parts.append(ahead)
     return parts
 
 

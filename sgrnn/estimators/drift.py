@@ -3,8 +3,8 @@
 A bootstrapped predictor learns from targets that it takes part in, so that any direction which the core's own
 Jacobian hands back unchanged can feed on itself: above all one common to all rows, and the direction of the state
 itself, along which the open gates of an LSTM carry a gradient through any number of steps. A predictor free in its
-form needs `remove_mean` and `remove_radial` against the two; `ErrorSynthesizer` needs the second alone
-(docs/algorithm.md).
+form needs `remove_mean` and `remove_radial` against the two; `ErrorSynthesizer` needs the second alone, and where the
+state is no more than what its core outputs, neither (docs/algorithm.md).
 """
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sgrnn.all_reduce import AllReduce
 from sgrnn.state import State, at_least_float32, floating_leaves, from_matrix, join, to_matrix
+from sgrnn.synthesizers import Synthesizer
 
 
 def remove_mean(gradient: Tensor, rows: Tensor | None = None, all_reduce: AllReduce | None = None) -> Tensor:
@@ -30,6 +31,28 @@ def remove_mean(gradient: Tensor, rows: Tensor | None = None, all_reduce: AllRed
     return gradient - sums[:-1] / count.clamp(min=1) * (count > 1)
 
 
+def is_output(state: State) -> bool:
+    """True for a state of one tensor, which a GRU or an Elman core outputs: bounded, and seen by the loss."""
+    return len(floating_leaves(state)) == 1
+
+
+def removes_radial(asked: bool | None, state: State, synthesizer: Synthesizer) -> bool:
+    """Return whether what is injected along a state is to be removed: as asked, or else where it could feed on itself.
+
+    What lies along a state that is output says how sure the model is, which the loss holds in place. Nothing holds an
+    LSTM's cells; and a predictor that is no sum over the output gradients of the steps ahead, free in its form or a
+    recursion, was not measured without.
+
+    Args:
+        asked: True or False, or None for where it could.
+        state: that gradients are injected at.
+        synthesizer: that predicts them.
+    """
+    if asked is not None:
+        return asked
+    return not (is_output(state) and synthesizer.sees_output_gradients and synthesizer.window is None)
+
+
 def remove_radial(gradient: Tensor, state: State) -> Tensor:
     """Subtract from a gradient its component along each row's state, tensor by tensor and layer by layer.
 
@@ -42,12 +65,13 @@ def remove_radial(gradient: Tensor, state: State) -> Tensor:
     sizes = {tensor.shape[-1] for tensor in floating_leaves(state)}
     if len(sizes) == 1:  # all vectors at once
         matrix = at_least_float32(to_matrix(state)).view(len(gradient), -1, *sizes)
-        return _turned(gradient.reshape(matrix.shape), matrix).flatten(1)
+        return without_along(gradient.reshape(matrix.shape), matrix).flatten(1)
     parts = zip(from_matrix(gradient, state), map(at_least_float32, floating_leaves(state)), strict=True)
-    return join(_turned(part, vectors).movedim(-2, 0) for part, vectors in parts)
+    return join(without_along(part, vectors).movedim(-2, 0) for part, vectors in parts)
 
 
-def _turned(gradient: Tensor, vectors: Tensor) -> Tensor:
+def without_along(gradient: Tensor, vectors: Tensor) -> Tensor:
+    """Subtract from gradients (..., features) their components along as many vectors, float32 at least."""
     along = (gradient * vectors).sum(dim=-1, keepdim=True)
     square = (vectors * vectors).sum(dim=-1, keepdim=True)
     return torch.addcmul(gradient, vectors, along / square.clamp(min=1e-12), value=-1)

@@ -78,7 +78,8 @@ class SyntheticGradients(GradientEstimator):
             bootstrap and the injection scale (0.1 in public implementations) at once.
         remove_mean: remove the mean, over all boundaries and rows of the span together, of what is injected; with an
             `AdjointSynthesizer`, which predicts at one boundary after the other, over the rows at each by itself.
-        remove_radial: remove what is injected along the state itself.
+        remove_radial: remove what is injected along the state itself; None for where that could feed on itself:
+            everywhere but in a state of one tensor, as a GRU's, with a synthesizer that is a sum over output gradients.
         shrinkage: multiply by `sgrnn.Shrinkage`; without, predictions are trusted from the first update.
         shuffle: give every row the prediction made for another one, at any boundary; with an `AdjointSynthesizer` at
             the same. A control, for asking whether the predictions help or merely the noise they bring; never of use
@@ -113,7 +114,7 @@ class SyntheticGradients(GradientEstimator):
         trace_decay: float = 0.0,
         discount: float = 1.0,
         remove_mean: bool = False,
-        remove_radial: bool = True,
+        remove_radial: bool | None = None,
         shrinkage: bool = True,
         shuffle: bool = False,
         parallel: bool | None = False,
@@ -238,7 +239,7 @@ class SyntheticGradients(GradientEstimator):
             gradient = gradient[torch.randperm(gradient.shape[0], device=gradient.device)]
         if self.remove_mean:
             gradient = drift.remove_mean(gradient, continuing, self.predictor.all_reduce)
-        if self.remove_radial:
+        if drift.removes_radial(self.remove_radial, states, self.synthesizer):
             gradient = drift.remove_radial(gradient, states)
         gradient = gradient * self.predictor.trust
         if (factor := self.discount * share) != 1:

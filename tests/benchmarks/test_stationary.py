@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from stationary import METHODS, StationaryFeedback, show, train
+from stationary import METHODS, StationaryFeedback, show, train, windows_of
 from torch import Tensor, nn
 
 from sgrnn import BPTT, Span, TruncatedBPTT
@@ -78,12 +78,20 @@ def test_shuffled_takes_what_is_later_from_the_row_before(row: int, arrives: boo
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains(method: str, stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SGRNN_DATA", str(stand_ins))
-    result = train("words", method, 0.5 if method.startswith("stationary") else 0.0, seed=0, updates=2)
+    decay = 0.5 if method.startswith("stationary") else 0.0
+    result = train("words", "gru", method, window=1, decay=decay, seed=0, updates=2)
     assert (result["metric"], result["updates"]) == ("validation perplexity", 2)
     assert 1 < result["value"] < 20_000
 
 
 def test_the_table_has_means_and_seeds(capsys: pytest.CaptureFixture[str]) -> None:
-    fields = {"task": "words", "method": "stationary", "metric": "validation perplexity"}
+    fields = {"task": "words", "core": "gru", "window": 1, "method": "stationary", "metric": "validation perplexity"}
     show([{**fields, "decay": 0.5, "seed": seed, "value": value} for seed, value in ((0, 150.0), (1, 152.0))])
-    assert "| stationary | 0.5           | 151.00 | 150.00, 152.00 |" in capsys.readouterr().out
+    assert "| 1      | stationary | 0.5           | 151.00 | 150.00, 152.00 |" in capsys.readouterr().out
+
+
+def test_a_fixed_diagonal_is_of_one_step_of_a_gru_and_longer_has_its_own_window() -> None:
+    assert windows_of("truncated", "lstm", [1, 5]) == windows_of("inside, 1e-2", "gru", [1, 5]) == [1, 5]
+    assert windows_of("longer", "lstm", [1, 5]) == [20]
+    assert windows_of("stationary, shuffled", "gru", [1, 5]) == [1]
+    assert windows_of("stationary", "lstm", [1, 5]) == windows_of("stationary", "gru", [5]) == []

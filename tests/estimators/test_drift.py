@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from models import ROWS, SIZE, make_core, make_state
+from models import ROWS, SIZE, make_core, make_state, squared_error
 from tolerances import assert_close, assert_identical
 from torch import Tensor
 
-from sgrnn.estimators.drift import remove_mean, remove_radial
+from sgrnn.estimators import SyntheticGradients
+from sgrnn.estimators.drift import remove_mean, remove_radial, removes_radial
 from sgrnn.state import floating_leaves, from_matrix, map_state, state_size, to_matrix
+from sgrnn.synthesizers import AdjointSynthesizer, DiagonalSynthesizer, MLPSynthesizer, Synthesizer
 
 MASK = torch.tensor([True, False, True, True, False, True])
 
@@ -81,3 +83,35 @@ def test_counters_take_no_part() -> None:
     state = make_state(make_core("own"))
     assert len(floating_leaves(state)) == 2
     assert remove_radial(random_gradient(ROWS, 2 * SIZE), state).shape == (ROWS, 2 * SIZE)
+
+
+def diagonal(core: str) -> Synthesizer:
+    return DiagonalSynthesizer(state_size(make_state(make_core(core))), SIZE, lookahead=2, aligned_size=SIZE)
+
+
+@pytest.mark.parametrize(
+    ("core", "removed"),
+    [("GRU-2", False), ("nn.RNN-1", False), ("LSTM-1", True), ("nn.LSTM-2", True), ("hierarchy 1, 2, 3", True)],
+)
+def test_unasked_it_is_removed_where_the_state_is_more_than_what_the_core_outputs(core: str, removed: bool) -> None:
+    state = make_state(make_core(core))
+    assert removes_radial(None, state, diagonal(core)) == removed
+    assert removes_radial(True, state, diagonal(core))
+    assert not removes_radial(False, state, MLPSynthesizer(state_size(state)))
+
+
+@pytest.mark.parametrize(
+    ("core", "synthesizer", "removed"),
+    [
+        ("GRU-1", diagonal("GRU-1"), False),
+        ("GRU-1", MLPSynthesizer(SIZE), True),
+        ("GRU-1", AdjointSynthesizer(SIZE, SIZE, SIZE, window=2), True),
+        ("LSTM-1", diagonal("LSTM-1"), True),
+    ],
+)
+def test_what_is_injected_unasked(core: str, synthesizer: Synthesizer, removed: bool) -> None:
+    model = make_core(core)
+    state, gradient = make_state(model), random_gradient(ROWS, synthesizer.state_size)
+    estimator = SyntheticGradients(model, squared_error, 2, synthesizer=synthesizer, run_ahead=0, shrinkage=False)
+    expected = remove_radial(gradient, state) if removed else gradient
+    assert_identical(estimator._inject(gradient, state, None), expected)
