@@ -111,7 +111,8 @@ def test_unasked_it_is_removed_where_the_state_is_more_than_what_the_core_output
 )
 def test_what_is_injected_unasked(core: str, synthesizer: Synthesizer, removed: bool) -> None:
     model = make_core(core)
-    state, gradient = make_state(model), random_gradient(ROWS, synthesizer.state_size)
+    state = make_state(model)
+    gradient = random_gradient(ROWS, state_size(state))
     estimator = SyntheticGradients(model, squared_error, 2, synthesizer=synthesizer, run_ahead=0, shrinkage=False)
     expected = remove_radial(gradient, state) if removed else gradient
     assert_identical(estimator._inject(gradient, state, None), expected)
