@@ -1,7 +1,7 @@
 """What is learning the feedback worth? One fixed diagonal in the place of every Jacobian, against gains that learn.
 
     python benchmarks/stationary.py [--quick] [--json FILE] [--tasks words ...] [--methods truncated ...]
-        [--cores gru lstm] [--windows 1 5] [--decays 0.5 1] [--seeds 0 1]
+        [--cores gru lstm] [--windows 1 5] [--decays 0.5 1] [--seeds 0 1] [--updates 2000] [--seconds]
 
 Caillon et al. 2025 (arXiv 2503.23104) go back through a recurrent layer as if the derivative of a state by the one
 before it were the same diagonal at every step and in every row: its entries are drawn once and never learned. The core
@@ -17,8 +17,9 @@ synthetic: the default; `synthetic, inside` by the eight steps after each as far
 Where a method ends in a rate, 1e-2, it is the synthesizer's, in the place of 1e-3; `whole` injects what lies along the
 state too, and `turned` does not, whatever the core; `shuffled` takes the prediction for another row.
 
-Every run leaves a file under --out: stopped, the benchmark goes on when called again. --quick takes 40 updates of one
-seed.
+--seconds times updates in the place of training, side by side on one thread; --updates trains for fewer than an epoch
+has, to compare at equal seconds. Every run leaves a file under --out: stopped, the benchmark goes on when called again.
+--quick takes 40 updates of one seed.
 
 Needs the corpus: sgrnn data fetch ptb (characters are made from its words' text: sgrnn data list)
 """
@@ -34,9 +35,10 @@ from frame import Condition, Record, add_training_options, benchmark, positive, 
 from shown import print_table
 from texts import SPAN, TASKS, WORDS
 from torch import Tensor, nn
-from updates import RecipeUpdates
+from updates import RecipeUpdates, seconds_per_update
 
 from sgrnn.config.files import parse_recipe
+from sgrnn.config.recipe import Recipe
 from sgrnn.estimators import GradientEstimator, Loss, Step
 from sgrnn.estimators.objective import mean_loss, norms
 from sgrnn.estimators.unroll import unroll
@@ -102,6 +104,13 @@ class StationaryFeedback(GradientEstimator):
         return Step(objective.detach(), windows.final_state, norms(windows.final_state))
 
 
+def recipe_of(task: str, core: str, method: str, window: int) -> Recipe:
+    """Return the recipe of a text by a core and a method; a fixed diagonal takes the place of its estimator."""
+    overrides = [*TASKS[task].overrides, f"--optimizer.learning_rate={TASKS[task].rate}", f"--model.core={core}"]
+    overrides += [f"--gradient.window={window}", *METHODS[method], "--gradient.parallel=null"]
+    return parse_recipe(WORDS, method, overrides=overrides)
+
+
 def train(task: str, core: str, method: str, window: int, decay: float, seed: int, updates: int) -> Record:
     """Train a core for so many updates, 0 for an epoch, and return its score on the validation text.
 
@@ -116,9 +125,7 @@ def train(task: str, core: str, method: str, window: int, decay: float, seed: in
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    overrides = [*TASKS[task].overrides, f"--optimizer.learning_rate={TASKS[task].rate}", f"--model.core={core}"]
-    overrides += [f"--gradient.window={window}", *METHODS[method], "--gradient.parallel=null"]
-    run = RecipeUpdates(parse_recipe(WORDS, method, overrides=overrides))
+    run = RecipeUpdates(recipe_of(task, core, method, window))
     if method.startswith("stationary"):
         entries = decay * torch.rand(run.state.shape[-1])
         run.update.estimator = StationaryFeedback(run.model, run.model.loss, entries, method.endswith("shuffled"))
@@ -139,12 +146,31 @@ def windows_of(method: str, core: str, windows: list[int]) -> list[int]:
     return windows
 
 
+def time_updates(asked: argparse.Namespace) -> Iterator[Record]:
+    """Time an update of all that is asked for but fixed diagonals, in the place of training."""
+    for task in asked.tasks:
+        for core in asked.cores:
+            places = [
+                (method, window)
+                for method in asked.methods
+                if not method.startswith("stationary")
+                for window in windows_of(method, core, asked.windows)
+            ]
+            times = seconds_per_update({place: recipe_of(task, core, *place) for place in places})
+            for (method, window), seconds in times.items():
+                fields = {"task": task, "core": core, "method": method, "window": window, "decay": 0.0}
+                yield {**fields, "metric": "seconds per update", "value": seconds, "seed": 0, "updates": 96}
+
+
 def run(asked: argparse.Namespace) -> Iterator[Record]:
-    """Train all that is asked for."""
+    """Train all that is asked for, or time its updates."""
+    if asked.seconds:
+        yield from time_updates(asked)
+        return
     fields = [
         {
             "task": task, "core": core, "method": method, "window": window, "decay": decay, "seed": seed,
-            "updates": 40 if asked.quick else 0,
+            "updates": 40 if asked.quick else asked.updates,
         }
         for seed in (asked.seeds[:1] if asked.quick else asked.seeds)
         for task in asked.tasks
@@ -160,17 +186,21 @@ def run(asked: argparse.Namespace) -> Iterator[Record]:
 
 
 def show(records: list[Record]) -> None:
-    """Print a table for each text and core: the mean, and the value of each seed."""
-    for task, core in dict.fromkeys((record["task"], record["core"]) for record in records):
-        of_both = [record for record in records if (record["task"], record["core"]) == (task, core)]
-        digits, lines = TASKS[task].digits, []
-        for place in dict.fromkeys((record["window"], record["method"], record["decay"]) for record in of_both):
-            window, method, decay = place
-            values = [each["value"] for each in of_both if (each["window"], each["method"], each["decay"]) == place]
+    """Print a table for each text, core and metric: the mean, and the value of each seed."""
+    kinds = dict.fromkeys((record["task"], record["core"], record["metric"]) for record in records)
+    for task, core, metric in kinds:
+        of_kind = [each for each in records if (each["task"], each["core"], each["metric"]) == (task, core, metric)]
+        digits, lines = 4 if metric == "seconds per update" else TASKS[task].digits, []
+        runs = dict[tuple[int, str, float, int], list[float]]()
+        for each in of_kind:
+            place = (each["window"], each["method"], each["decay"], each["updates"])
+            runs.setdefault(place, []).append(each["value"])
+        for (window, method, decay, updates), values in runs.items():
             by_seed = ", ".join(f"{value:.{digits}f}" for value in values)
-            lines.append([f"{window}", method, f"{decay:g}" if decay else "", f"{fmean(values):.{digits}f}", by_seed])
-        heads = ["window", "method", "entries up to", "mean", "by seed"]
-        print_table(heads, lines, f"{task}, {core.upper()}: {TASKS[task].name}")
+            entries = f"{decay:g}" if decay else ""
+            lines.append([f"{window}", method, entries, f"{updates}", f"{fmean(values):.{digits}f}", by_seed])
+        heads = ["window", "method", "entries up to", "updates", "mean", "by seed"]
+        print_table(heads, lines, f"{task}, {core.upper()}: {metric}")
 
 
 def options(made: argparse.ArgumentParser) -> None:
@@ -181,6 +211,8 @@ def options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     made.add_argument("--cores", nargs="+", choices=["gru", "lstm", "rnn"], default=["gru"])
     made.add_argument("--windows", type=whole(1), nargs="+", default=[1], help="T of all but `longer`")
+    made.add_argument("--updates", type=whole(0), default=0, help="of a training; 0 for an epoch")
+    made.add_argument("--seconds", action="store_true", help="time updates in the place of training")
     made.add_argument("--decays", type=positive, nargs="+", default=[0.5, 1.0], help="largest entries of the diagonal")
 
 

@@ -1,11 +1,12 @@
 """The fixed diagonal of `benchmarks/stationary.py`: exact for a core that is one, truncation where it is 0."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from stationary import METHODS, StationaryFeedback, show, train, windows_of
+from stationary import METHODS, StationaryFeedback, run, show, train, windows_of
 from torch import Tensor, nn
 
 from sgrnn import BPTT, Span, TruncatedBPTT
@@ -85,9 +86,16 @@ def test_every_method_trains(method: str, stand_ins: Path, monkeypatch: pytest.M
 
 
 def test_the_table_has_means_and_seeds(capsys: pytest.CaptureFixture[str]) -> None:
-    fields = {"task": "words", "core": "gru", "window": 1, "method": "stationary", "metric": "validation perplexity"}
+    fields = {
+        "task": "words",
+        "core": "gru",
+        "window": 1,
+        "updates": 9,
+        "method": "stationary",
+        "metric": "validation perplexity",
+    }
     show([{**fields, "decay": 0.5, "seed": seed, "value": value} for seed, value in ((0, 150.0), (1, 152.0))])
-    assert "| 1      | stationary | 0.5           | 151.00 | 150.00, 152.00 |" in capsys.readouterr().out
+    assert "| 1      | stationary | 0.5           | 9       | 151.00 | 150.00, 152.00 |" in capsys.readouterr().out
 
 
 def test_a_fixed_diagonal_is_of_one_step_of_a_gru_and_longer_has_its_own_window() -> None:
@@ -95,3 +103,13 @@ def test_a_fixed_diagonal_is_of_one_step_of_a_gru_and_longer_has_its_own_window(
     assert windows_of("longer", "lstm", [1, 5]) == [20]
     assert windows_of("stationary, shuffled", "gru", [1, 5]) == [1]
     assert windows_of("stationary", "lstm", [1, 5]) == windows_of("stationary", "gru", [5]) == []
+
+
+def test_updates_are_timed_side_by_side(stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGRNN_DATA", str(stand_ins))
+    asked = argparse.Namespace(
+        seconds=True, tasks=["words"], cores=["gru"], methods=["truncated", "stationary", "longer"], windows=[1]
+    )
+    records = list(run(asked))
+    assert [(record["method"], record["window"]) for record in records] == [("truncated", 1), ("longer", 20)]
+    assert all(record["metric"] == "seconds per update" and record["value"] > 0 for record in records)
