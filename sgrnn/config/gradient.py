@@ -76,8 +76,8 @@ class SyntheticGradientsConfig(Section):
     remove_mean: bool = False
     """Remove the mean over rows and boundaries from the injected gradient."""
     remove_radial: bool | None = None
-    """Remove the part along the state from the injected gradient; null for everywhere but in a state of one tensor, as
-    a GRU's, with an error or a diagonal synthesizer."""
+    """Remove the part along the state from the injected gradient; null for everywhere but in a state of one tensor as
+    wide as the outputs, as a GRU's, with an error or a diagonal synthesizer."""
     shrinkage: bool = True
     """Multiply predictions by the factor in [0, 1] that brings them closest to their targets."""
     shuffle: bool = False

@@ -78,7 +78,7 @@ def gradients_ahead(
     """Return the output gradients of the steps after a span, in consecutive parts (steps, B, output_size).
 
     Along the outputs a gradient says how sure the model is and should be, and of that targets alone tell one half: what
-    they tell is without its part along the last known outputs where these are the state, as a GRU's.
+    they tell is without its part along the state where its core outputs it, whatever is removed elsewhere.
 
     Args:
         windows: those before these steps.
@@ -89,17 +89,15 @@ def gradients_ahead(
         rest: the `constant_part` of the span's output gradients, where it is run over less than all.
         all_reduce: sums over the processes, where several share a batch.
     """
-    parts, outputs = [], windows.blocks[-1]
+    parts = []
     if (first := first_steps(future, run)) is not None:
-        outputs = forward_and_back(windows.model, loss, span, first, windows.final_state)
-        parts.append(output_gradients(outputs))
+        parts.append(output_gradients(forward_and_back(windows.model, loss, span, first, windows.final_state)))
     if future.steps > run:
         assert rest is not None, "given where the model is run over less than all"
-        ahead = from_targets(windows.model, between(future.targets, run, future.steps), rest, all_reduce)
-        if is_output(windows.final_state):  # in another, nothing along it is injected
-            last = [at_least_float32(steps[-1].detach()).flatten(1) for steps in floating_leaves(outputs)]
-            ahead = without_along(ahead, torch.cat(last, dim=1))
-        parts.append(ahead)
+        targets, along, state = between(future.targets, run, future.steps), None, windows.final_state
+        if is_output(state, output_size := len(rest) - 1):
+            along = at_least_float32(floating_leaves(state)[0]).reshape(-1, span.batch_size, output_size)[-1]
+        parts.append(from_targets(windows.model, targets, rest, along, all_reduce))
     return parts
 
 
@@ -125,7 +123,9 @@ def constant_part(model: nn.Module, targets: Steps, gradients: Tensor, mask: Ten
 
 
 @torch.no_grad()
-def from_targets(model: nn.Module, targets: Steps, rest: Tensor, all_reduce: AllReduce | None = None) -> Tensor:
+def from_targets(
+    model: nn.Module, targets: Steps, rest: Tensor, along: Tensor | None = None, all_reduce: AllReduce | None = None
+) -> Tensor:
     """Return the output gradients of steps from their targets alone, as far as other steps' gradients tell them.
 
     The gradient of a cross-entropy at the outputs that are read by a layer W is Wᵀp - W[y]. The second term is known of
@@ -136,6 +136,7 @@ def from_targets(model: nn.Module, targets: Steps, rest: Tensor, all_reduce: All
         model: the model; its method ``target_gradients(targets)`` computes the second term.
         targets: (steps, B, ...) of the steps.
         rest: the `constant_part` of the others' output gradients.
+        along: (B, output_size), what lies along which is left out; None for nothing.
         all_reduce: sums over the processes, where several share a batch.
 
     Returns:
@@ -143,6 +144,8 @@ def from_targets(model: nn.Module, targets: Steps, rest: Tensor, all_reduce: All
     """
     of_targets, absent = _of_targets(model, targets)
     gradients = column_means(rest, all_reduce) + of_targets
+    if along is not None:  # units that a locked dropout leaves out have no part in it
+        gradients = without_along(gradients, along * (of_targets != 0))
     return gradients if absent is None else gradients.masked_fill(absent.unsqueeze(-1), 0)
 
 

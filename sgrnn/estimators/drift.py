@@ -4,7 +4,7 @@ A bootstrapped predictor learns from targets that it takes part in, so that any 
 Jacobian hands back unchanged can feed on itself: above all one common to all rows, and the direction of the state
 itself, along which the open gates of an LSTM carry a gradient through any number of steps. A predictor free in its
 form needs `remove_mean` and `remove_radial` against the two; `ErrorSynthesizer` needs the second alone, and where the
-state is no more than what its core outputs, neither (docs/algorithm.md).
+state is what its core outputs, neither (docs/algorithm.md).
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sgrnn.all_reduce import AllReduce
 from sgrnn.state import State, at_least_float32, floating_leaves, from_matrix, join, to_matrix
-from sgrnn.synthesizers import Synthesizer
+from sgrnn.synthesizers import DiagonalSynthesizer, ErrorSynthesizer, Synthesizer
 
 
 def remove_mean(gradient: Tensor, rows: Tensor | None = None, all_reduce: AllReduce | None = None) -> Tensor:
@@ -31,17 +31,18 @@ def remove_mean(gradient: Tensor, rows: Tensor | None = None, all_reduce: AllRed
     return gradient - sums[:-1] / count.clamp(min=1) * (count > 1)
 
 
-def is_output(state: State) -> bool:
-    """True for a state of one tensor, which a GRU or an Elman core outputs: bounded, and seen by the loss."""
-    return len(floating_leaves(state)) == 1
+def is_output(state: State, output_size: int) -> bool:
+    """True for a state of one tensor as wide as the outputs, as a GRU's or an Elman core's: its core outputs it."""
+    held = floating_leaves(state)
+    return len(held) == 1 and held[0].shape[-1] == output_size
 
 
 def removes_radial(asked: bool | None, state: State, synthesizer: Synthesizer) -> bool:
     """Return whether what is injected along a state is to be removed: as asked, or else where it could feed on itself.
 
-    What lies along a state that is output says how sure the model is, which the loss holds in place. Nothing holds an
-    LSTM's cells; and a predictor that is no sum over the output gradients of the steps ahead, free in its form or a
-    recursion, was not measured without.
+    What lies along a state that is output says how sure the model is, which the loss sees and an LSTM's cells do not. A
+    synthesizer that is no sum over the output gradients of the steps ahead, free in its form or a recursion, was not
+    measured without.
 
     Args:
         asked: True or False, or None for where it could.
@@ -50,7 +51,8 @@ def removes_radial(asked: bool | None, state: State, synthesizer: Synthesizer) -
     """
     if asked is not None:
         return asked
-    return not (is_output(state) and synthesizer.sees_output_gradients and synthesizer.window is None)
+    sums = isinstance(synthesizer, ErrorSynthesizer | DiagonalSynthesizer)
+    return not (sums and is_output(state, synthesizer.output_size))
 
 
 def remove_radial(gradient: Tensor, state: State) -> Tensor:

@@ -78,8 +78,8 @@ class SyntheticGradients(GradientEstimator):
             bootstrap and the injection scale (0.1 in public implementations) at once.
         remove_mean: remove the mean, over all boundaries and rows of the span together, of what is injected; with an
             `AdjointSynthesizer`, which predicts at one boundary after the other, over the rows at each by itself.
-        remove_radial: remove what is injected along the state itself; None for where that could feed on itself:
-            everywhere but in a state of one tensor, as a GRU's, with a synthesizer that is a sum over output gradients.
+        remove_radial: remove what is injected along the state itself; None for everywhere but in a state of one tensor
+            as wide as the outputs, as a GRU's, with an `ErrorSynthesizer` or a `DiagonalSynthesizer`.
         shrinkage: multiply by `sgrnn.Shrinkage`; without, predictions are trusted from the first update.
         shuffle: give every row the prediction made for another one, at any boundary; with an `AdjointSynthesizer` at
             the same. A control, for asking whether the predictions help or merely the noise they bring; never of use

@@ -63,7 +63,8 @@ class JacobianSynthesizer(Synthesizer, ABC):
             raise ValueError(f"lookahead must be at least 1 step, got {lookahead}: it sees nothing but what is ahead")
         at_least("near", near, 1, "step")
         self.reads = near = min(near, lookahead)
-        self.state_size, self.feature_size, self.lookahead = state_size, feature_size, lookahead
+        self.state_size, self.output_size = state_size, output_size
+        self.feature_size, self.lookahead = feature_size, lookahead
         self.state_projection = nn.Linear(state_size, hidden_size)
         self.input_projection = drawn(near, feature_size, projection)
         self.input_weight = drawn(near, projection, hidden_size)

@@ -117,6 +117,13 @@ def test_estimators() -> None:
         ) * 5
 
 
+def test_what_lies_along_a_state_is_left_to_the_estimator_unless_it_is_asked_for() -> None:
+    for override in ((), ("--gradient.remove_radial=null",)):
+        built = estimator(*override)
+        assert isinstance(built, estimators.SyntheticGradients)
+        assert built.remove_radial is None
+
+
 def test_how_far_the_model_is_run_ahead() -> None:
     lookaheads = {
         ahead: estimator(f"--gradient.run_ahead={ahead}", "--gradient.synthesizer.lookahead=4").lookahead

@@ -100,6 +100,11 @@ def test_unasked_it_is_removed_where_the_state_is_more_than_what_the_core_output
     assert not removes_radial(False, state, MLPSynthesizer(state_size(state)))
 
 
+def test_an_lstm_whose_state_is_one_tensor_is_none_that_outputs_its_state() -> None:
+    packed = torch.cat(floating_leaves(make_state(make_core("LSTM-1"))), dim=-1)
+    assert removes_radial(None, packed, diagonal("LSTM-1"))
+
+
 @pytest.mark.parametrize(
     ("core", "synthesizer", "removed"),
     [

@@ -1,4 +1,4 @@
-"""Output gradients from targets alone: exact where the model predicts the same everywhere, else of mean chances."""
+"""Output gradients from targets alone: exact where outputs are zero, else of mean chances, and not along a state."""
 
 from dataclasses import replace
 from typing import Any
@@ -90,19 +90,16 @@ def test_they_are_exact_where_the_model_predicts_the_same_at_every_step(
 def test_beyond_what_is_run_they_are_the_mean_of_the_part_without_targets_and_their_own_part(
     run_ahead: int, core: str
 ) -> None:
-    """Where the state is what the core outputs, without what lies along the last outputs that are known."""
+    """Where its core outputs the state, without what lies along it."""
     model, known = make_language_model(make_core(core), tied=True), LAYOUTS["several windows"]
     span, state = make_data("language model", known.future, is_first=[(3, 1)]), make_state(model)
     assert span.future is not None
-    outputs = list[Tensor]()
-    handle = model.register_forward_hook(lambda model, arguments, results: outputs.append(results[0][0].detach()))
-    expected, _ = gradients_step_by_step(model, model.loss, [span, span.future], state)
-    handle.remove()
+    expected, final = gradients_step_by_step(model, model.loss, [span, span.future], state)
     weight = model.output.weight.detach()
     mean = (expected[:STEPS] + weight[span.targets]).mean(dim=(0, 1))
     guessed = (mean - weight[span.future.targets])[run_ahead:]
     if core == "GRU-2":
-        along = nn.functional.normalize(outputs[STEPS + run_ahead - 1], dim=-1)
+        along = nn.functional.normalize(final[-1], dim=-1)
         guessed = guessed - (guessed * along).sum(dim=-1, keepdim=True) * along
     expected[STEPS + run_ahead :] = guessed
     seen, _ = asked(model, span, known, run_ahead, state=state)
@@ -142,6 +139,42 @@ def test_a_step_without_a_target_has_no_gradient_and_takes_no_part_in_the_mean()
     for run_ahead in (0, 2):
         seen, _ = asked(model, span, known, run_ahead, state=state)
         assert_handed_over(seen, span, known, expected, expected[:STEPS].square().mean().sqrt())
+
+
+@pytest.mark.parametrize("run_ahead", [0, 2])
+def test_they_are_the_same_in_order_as_one_batch_and_in_low_memory(run_ahead: int) -> None:
+    found = []
+    for options in ({}, {"parallel": True}, {"low_memory": True}):
+        model = make_language_model(make_core("GRU-2"))
+        span, state = make_data("language model", 4), make_state(model)
+        synthesizer = model.diagonal_synthesizer(4).double()
+        nn.init.constant_(synthesizer.gain, 0.5)
+        estimator = SyntheticGradients(
+            model,
+            model.loss,
+            2,
+            synthesizer=synthesizer,
+            run_ahead=run_ahead,
+            ahead="targets",
+            shrinkage=False,
+            **options,
+        ).double()
+        estimator.backward(span, state)
+        found.append([parameter.grad for parameter in [*model.parameters(), synthesizer.gain]])
+    for other in found[1:]:
+        assert_close(other, found[0])
+
+
+def test_units_that_targets_tell_nothing_of_take_no_part_in_what_is_left_out() -> None:
+    """Those that a locked dropout leaves out."""
+
+    class Dropped(nn.Module):
+        def target_gradients(self, targets: Tensor) -> Tensor:
+            return torch.tensor([1.0, 0.0, 2.0]).expand(*targets.shape, 3)
+
+    targets, along = torch.zeros(4, 1, dtype=torch.long), torch.tensor([[1.0, 5.0, 1.0]])
+    guessed = from_targets(Dropped(), targets, torch.tensor([0.0, 0.0, 0.0, 1.0]), along)
+    assert_close(guessed, torch.tensor([-0.5, 0.0, 0.5]).expand(4, 1, 3))
 
 
 def test_bytes_have_a_target_at_every_step() -> None:
