@@ -143,8 +143,8 @@ def test_a_step_without_a_target_has_no_gradient_and_takes_no_part_in_the_mean()
 
 @pytest.mark.parametrize("run_ahead", [0, 2])
 def test_they_are_the_same_in_order_as_one_batch_and_in_low_memory(run_ahead: int) -> None:
-    found = []
-    for options in ({}, {"parallel": True}, {"low_memory": True}):
+    found, orders = [], [dict[str, Any](), {"parallel": True}, {"low_memory": True}]
+    for options in orders:
         model = make_language_model(make_core("GRU-2"))
         span, state = make_data("language model", 4), make_state(model)
         synthesizer = model.diagonal_synthesizer(4).double()
