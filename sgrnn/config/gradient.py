@@ -65,7 +65,8 @@ class SyntheticGradientsConfig(Section):
     for its lookahead, or for none where their targets do."""
     ahead: Literal["model", "targets"] | None = None
     """Source of the output gradients beyond a span: the model, run there; or the targets alone of the steps that it is
-    not run over; null for the targets of a text, if `run_ahead` is null and the synthesizer is none of one window."""
+    not run over; null for the targets of a text, if `run_ahead` is null, the core is no GRU or RNN, and the synthesizer
+    none of one window."""
     delay: PositiveInt | None = None
     """Steps after which the gradient comes, of output gradients that have been seen by then, in the place of running
     ahead: for spans of one window, which `training.span` is where it is null; null for running ahead."""

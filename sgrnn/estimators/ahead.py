@@ -62,14 +62,18 @@ def steps_to_run(
 
 
 def _tells(of_targets: Callable[..., Any] | None, loss: Loss) -> bool:
-    """True where a loss is that of the class whose method computes gradients from targets, unchanged in a subclass."""
+    """True where targets tell a loss: that of the class whose method says what they do, unchanged in a subclass."""
     owner = getattr(of_targets, "__self__", None)
     if owner is None or getattr(loss, "__self__", None) is not owner:
         return False
     defining = next(each for each in type(owner).__mro__ if "target_gradients" in vars(each))
     unchanged = all(getattr(type(owner), name, None) is getattr(defining, name, None) for name in ("loss", "logits"))
-    plain = isinstance(getattr(owner, "output", None), nn.Linear)
-    return unchanged and plain and getattr(loss, "__func__", None) is getattr(defining, "loss", None)
+    output, initial = getattr(owner, "output", None), getattr(owner, "initial_state", None)
+    if not (unchanged and isinstance(output, nn.Linear)):
+        return False
+    if callable(initial) and is_output(initial(1), output.in_features):
+        return False  # as a GRU's, which what targets tell was found to harm
+    return getattr(loss, "__func__", None) is getattr(defining, "loss", None)
 
 
 def gradients_ahead(

@@ -68,8 +68,8 @@ class SyntheticGradients(GradientEstimator):
             concerned. Random generators and the model's buffers (batch statistics) are put back afterwards.
         ahead: "targets" to take the output gradients of the steps that the model is not run over from their targets
             alone, by its method ``target_gradients`` (`sgrnn.estimators.ahead.from_targets`); "model" for none beyond
-            those. None for targets where the loss is the model's own, `run_ahead` is None, and the synthesizer has no
-            window of its own.
+            those. None for targets where the loss is the model's own, its state more than its core's outputs, as a
+            GRU's is not, `run_ahead` is None, and the synthesizer has no window of its own.
         trace_decay: lambda of TD(lambda). Inside a span what crosses a boundary is (1 - lambda) x the prediction +
             lambda x the gradient that arrives there from the next window, and so are the targets weighted over the
             windows of the span: 0 bootstraps at every boundary, 1 at the span's end alone. Above 0 the windows run one

@@ -243,6 +243,14 @@ def test_targets_are_taken_by_default_where_the_loss_is_the_models_own() -> None
         assert (estimator.reader.run, estimator.lookahead) == (ran, max(ran, 8) if ran in (0, 8) else ran)
 
 
+@pytest.mark.parametrize(("core", "ran"), [("GRU-2", 8), ("nn.RNN-1", 8), ("LSTM-1", 0), ("hierarchy 1, 2, 3", 0)])
+def test_a_model_that_outputs_its_state_is_run_ahead_unless_targets_are_asked_for(core: str, ran: int) -> None:
+    model = make_language_model(make_core(core))
+    assert SyntheticGradients(model, model.loss, 3).reader.run == ran
+    assert SyntheticGradients(model, model.loss, 3, ahead="targets").reader.run == 0
+    assert SyntheticGradients(model, model.loss, 3, run_ahead=0).lookahead == 0
+
+
 class Smoothed(LanguageModel):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return 0.5 * super().loss(outputs, targets)
