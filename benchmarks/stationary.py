@@ -11,8 +11,9 @@ truncated: windows of each of --windows, and nothing injected; `longer`, of 20 s
 stationary: windows of one step of a GRU, entries drawn between 0 and each of --decays; for the control `shuffled` with
 another row's later steps.
 inside: a `DiagonalSynthesizer` that sees the same, the output gradients of the span's later steps, its gains learned.
-diagonal: the same synthesizer with the eight steps after each, past the span too, by their targets.
-synthetic: the default; `synthetic, inside` by the eight steps after each as far as they lie in the span.
+diagonal: the same synthesizer with the eight steps after each, past the span too, as the default knows them.
+synthetic: the default; `targets` where targets alone tell what lies beyond the span, the default of an LSTM; `inside`
+by the eight steps after each as far as they lie in the span.
 
 Where a method ends in a rate, 1e-2, it is the synthesizer's, in the place of 1e-3; `whole` injects what lies along the
 state too, and `turned` does not, whatever the core; `shuffled` takes the prediction for another row.
@@ -65,8 +66,8 @@ METHODS = {
     "diagonal": DIAGONAL,
     "diagonal, 1e-2": [*DIAGONAL, *FASTER],
     "synthetic": SYNTHETIC,
-    "synthetic, whole": [*SYNTHETIC, *WHOLE],
-    "synthetic, turned": [*SYNTHETIC, *TURNED],
+    "synthetic, targets": [*SYNTHETIC, "--gradient.ahead=targets"],
+    "synthetic, targets, turned": [*SYNTHETIC, "--gradient.ahead=targets", *TURNED],
     "synthetic, inside": [*SYNTHETIC, "--gradient.run_ahead=0"],
     "synthetic, shuffled": [*SYNTHETIC, "--gradient.shuffle=true"],
 }
