@@ -46,6 +46,7 @@ from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
 from sgrnn.state import State, cut
 
+ROUNDS, UPDATES = 12, 8  # of what is timed
 OF = "--gradient.synthesizer."
 DIAGONAL = ["--gradient.kind=synthetic", f"{OF}kind=diagonal"]
 SYNTHETIC = ["--gradient.kind=synthetic"]
@@ -157,10 +158,11 @@ def time_updates(asked: argparse.Namespace) -> Iterator[Record]:
                 if not method.startswith("stationary")
                 for window in windows_of(method, core, asked.windows)
             ]
-            times = seconds_per_update({place: recipe_of(task, core, *place) for place in places})
+            recipes = {place: recipe_of(task, core, *place) for place in places}
+            times = seconds_per_update(recipes, ROUNDS, UPDATES)
             for (method, window), seconds in times.items():
                 fields = {"task": task, "core": core, "method": method, "window": window, "decay": 0.0}
-                yield {**fields, "metric": "seconds per update", "value": seconds, "seed": 0, "updates": 96}
+                yield {**fields, "metric": "seconds per update", "value": seconds, "seed": 0, "updates": ROUNDS * UPDATES}
 
 
 def run(asked: argparse.Namespace) -> Iterator[Record]:
