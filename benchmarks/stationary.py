@@ -161,8 +161,9 @@ def time_updates(asked: argparse.Namespace) -> Iterator[Record]:
             recipes = {place: recipe_of(task, core, *place) for place in places}
             times = seconds_per_update(recipes, ROUNDS, UPDATES)
             for (method, window), seconds in times.items():
-                fields = {"task": task, "core": core, "method": method, "window": window, "decay": 0.0}
-                yield {**fields, "metric": "seconds per update", "value": seconds, "seed": 0, "updates": ROUNDS * UPDATES}
+                fields = {"task": task, "core": core, "method": method, "window": window, "decay": 0.0, "seed": 0}
+                timed = {"metric": "seconds per update", "value": seconds, "updates": ROUNDS * UPDATES}
+                yield {**fields, **timed}
 
 
 def run(asked: argparse.Namespace) -> Iterator[Record]:
