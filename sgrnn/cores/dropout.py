@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores.locked import dropout_rate
+from sgrnn.cores.locked import dropout_mask, dropout_rate
 
 
 class Dropout(nn.Module):
@@ -36,7 +36,7 @@ class Dropout(nn.Module):
                     f"{tuple(inputs.shape)} for masks {tuple(mask.shape)}: run them in order (parallel=False)"
                 )
             return inputs * mask
-        mask = torch.empty_like(inputs).bernoulli_(1 - self.p).div_(1 - self.p)
+        mask = dropout_mask(inputs.shape, self.p, inputs)
         if self.recording is not None:
             self.recording.append(mask)
         return inputs * mask

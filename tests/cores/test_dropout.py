@@ -9,6 +9,7 @@ from tolerances import assert_identical
 from torch import Tensor, nn
 
 from sgrnn.cores.dropout import Dropout, recorded_masks, replayed_masks
+from sgrnn.cores.locked import dropout_mask
 from sgrnn.cores.regularization import require_no_dropout, without_regularization
 from sgrnn.estimators import SyntheticGradients
 from sgrnn.span import Span
@@ -20,6 +21,15 @@ def test_a_share_p_is_zeroed_and_the_mean_kept() -> None:
     assert (out == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
     assert_identical(out[out != 0].unique(), torch.tensor([1 / 0.7]))
     assert out.mean().item() == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_a_small_probability_is_kept_in_every_precision(precision: torch.dtype) -> None:
+    torch.manual_seed(0)
+    mask = dropout_mask((1000, 1000), 1e-3, torch.ones((), dtype=precision))
+    assert mask.dtype == precision
+    assert set(mask.unique().tolist()) == {0.0, torch.tensor(1 / (1 - 1e-3), dtype=precision).item()}
+    assert 850 <= int((mask == 0).sum()) <= 1150  # 1,000 expected, five standard deviations on both sides
 
 
 def test_every_call_draws_anew_and_a_seed_fixes_it() -> None:
