@@ -60,9 +60,16 @@ def benchmark(
             records.append(record)
             if asked.json is not None:
                 write(asked.json, (json.dumps(records, indent=1) + "\n").encode())
-        show(records)
-        if draw is not None and asked.figure is not None:
-            draw(records).savefig(asked.figure, format="png", dpi=110)
+        if not records:
+            raise InputError("nothing to show: no condition is left by these options, or no record is in these files")
+        try:
+            show(records)
+            if draw is not None and asked.figure is not None:
+                draw(records).savefig(asked.figure, format="png", dpi=110)
+        except KeyError as missing:
+            if asked.source is None:
+                raise
+            raise InputError(f"a record lacks the field {missing}: expected the records of {parser.prog}") from missing
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

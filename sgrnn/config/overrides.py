@@ -68,8 +68,9 @@ def _split(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
                 f"command line: expected an override like --gradient.window=5, got {item!r}{_guess(name, value)}"
             )
         if not equals:
-            if not items:
-                raise InputError(f"command line: {name} needs a value, like {name}=5")
+            if not items or items[0].startswith("--"):
+                after = f", got {items[0]!r} after it" if items else ""
+                raise InputError(f"command line: {name} needs a value, like {name}=5{after}")
             value = items.pop(0)
         yield tuple(name[2:].split(".")), value
 

@@ -97,15 +97,15 @@ class Mixed(GradientEstimator):
         share = self.schedule(self.update / self.updates_per_unit)
         if not 0 <= share <= 1:
             raise ValueError(f"a schedule must give shares in [0, 1], got {share} at update {self.update}")
-        self.update += 1
-        self.synthetic_spans += share > 0
+        synthetic_spans = self.synthetic_spans + (share > 0)
         if share == 0:
             step = self.real.backward(span, state)
         else:
             mixture = Mixture(share, None, self.real_window)
-            if self.ground_every is not None and self.synthetic_spans % self.ground_every == 0:
+            if self.ground_every is not None and synthetic_spans % self.ground_every == 0:
                 mixture = self._grounded(share)
             step = self.synthetic.backward_mixed(span, state, mixture)
+        self.update, self.synthetic_spans = self.update + 1, synthetic_spans  # a span that is refused is none
         return Step(step.loss, step.state, {**step.metrics, "share": torch.full_like(step.loss, share)})
 
     def look(self, span: Span, state: State = None) -> BoundaryGradients:

@@ -12,6 +12,9 @@ import frame
 import pytest
 from frame import Condition, Record, benchmark, best_settings, grid, run_all, score_of, train_recipes
 from matplotlib.figure import Figure
+from shown import new_figure
+
+from sgrnn.errors import InputError
 
 REFUSED = [
     ("digits", "--clips -1", "argument --clips: must be a number above 0, got -1"),
@@ -23,8 +26,10 @@ REFUSED = [
     ("speed", "--models 2x", "argument --models: must be a whole number from 1 on, got "),
     ("quality", "--from nowhere.json", "cannot read the records in nowhere.json: [Errno 2] No such file"),
     ("hierarchy", "--from other.json", "other.json must hold a list of records, each with a metric"),
+    ("stationary", "--methods stationary --windows 5", "nothing to show: no condition is left by these options"),
     ("schedules", "--quick", "sgrnn data fetch ptb"),
-    ("speed", "--from none.json --figure none.png", "there is nothing to draw"),
+    ("speed", "--from none.json", "or no record is in these files"),
+    ("speed", "--from of_another.json", "a record lacks the field 'setting': expected the records of speed.py"),
 ]
 
 
@@ -33,6 +38,7 @@ def test_what_means_nothing_or_is_missing_is_refused(
 ) -> None:
     (tmp_path / "other.json").write_text('{"metric": 1}')
     (tmp_path / "none.json").write_text("[]")
+    (tmp_path / "of_another.json").write_text('[{"metric": "length", "value": 1}]')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SGRNN_DATA", str(tmp_path))
     for script, arguments, message in REFUSED:
@@ -41,6 +47,11 @@ def test_what_means_nothing_or_is_missing_is_refused(
         with pytest.raises(SystemExit, match="2"):
             benchmark(module.__doc__, module.options, module.run, module.show, getattr(module, "draw", None))
         assert message in capsys.readouterr().err
+
+
+def test_a_figure_without_panels_is_refused() -> None:
+    with pytest.raises(InputError, match="^there is nothing to draw: "):
+        new_figure(0)
 
 
 def test_records_that_were_written_give_the_same_table_and_figure_again(

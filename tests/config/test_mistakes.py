@@ -348,6 +348,13 @@ def test_a_wrong_override_is_blamed_on_the_command_line(override: str, expected:
     assert mistakes(TEXT, override)[0].startswith(f"command line: {expected}")
 
 
+def test_an_option_is_not_taken_for_the_value_of_the_one_before() -> None:
+    assert mistakes(TEXT, "--sample.prompt", "--training.epochs=3") == [
+        "command line: --sample.prompt needs a value, like --sample.prompt=5, got '--training.epochs=3' after it"
+    ]
+    assert text_recipe("--sample.prompt=--a", "--training.epochs", "3").sample.prompt == "--a"
+
+
 def test_a_path_is_no_list() -> None:
     found, *_ = mistakes("data: {corpus: text, train: [a, b]}\nmodel: {hidden_size: 8}\ngradient: {kind: bptt}")
     assert found.endswith("data.train must be a path, got ['a', 'b']")

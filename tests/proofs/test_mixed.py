@@ -145,6 +145,16 @@ def test_grounding_counts_the_spans_that_are_not_real() -> None:
     assert_turns(mixed, [Mixture(), BPTT, Mixture(window=6), BPTT])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_span_that_is_refused_is_not_counted(share: float) -> None:
+    mixed = Mixed(make_synthetic(make_model()), Constant(share), ground_every=2, ground_window=6)
+    with pytest.raises(ValueError, match="rows"):
+        mixed.backward(SPANS[0], make_state(mixed.model, 2))
+    assert (mixed.update, mixed.synthetic_spans) == (0, 0)
+    mixed.backward(SPANS[0], make_state(mixed.model))
+    assert (mixed.update, mixed.synthetic_spans) == (1, int(share > 0))
+
+
 def test_a_grounded_span_of_a_blend_rounds_its_real_window_up() -> None:
     mixed = Mixed(
         make_synthetic(make_model()), Constant(0.4), real_window=6, ground_every=1, ground_window=4
