@@ -50,7 +50,7 @@ def test_what_means_nothing_or_is_missing_is_refused(
 
 
 def test_a_figure_without_panels_is_refused() -> None:
-    with pytest.raises(InputError, match="^there is nothing to draw: "):
+    with pytest.raises(InputError, match=r"^there is nothing to draw: "):
         new_figure(0)
 
 
