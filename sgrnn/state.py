@@ -75,6 +75,12 @@ def filled(like: Any, tensors: Iterator[Tensor]) -> Any:
     return rebuilt(like, [filled(part, tensors) for part in like])
 
 
+def refilled(like: State, tensors: Iterable[Tensor]) -> State:
+    """Undo `leaves`: return a state like another, of other tensors."""
+    following = iter(tensors)
+    return map_state(lambda _: next(following), like)
+
+
 def _no_state(found: Any) -> TypeError:
     return TypeError(f"states and outputs are tensors, or tuples, lists or dicts of them, got {type(found).__name__}")
 

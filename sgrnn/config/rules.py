@@ -47,7 +47,7 @@ def contradictions(recipe: "Recipe", new: bool) -> Iterator[str]:
     if isinstance(gradient, ExactAheadConfig | OnlineConfig):
         yield from _steps_run_again(recipe)
     if isinstance(gradient, TruncatedBPTTConfig) and gradient.every is not None:
-        yield from _windows_overlap(recipe, gradient, gradient.every)
+        yield from _windows_overlap(recipe, gradient.every)
     if isinstance(gradient, SyntheticGradientsConfig):
         yield from _true_share_stands_alone(recipe, gradient)
         yield from _source_takes_turns(recipe, gradient)
@@ -141,7 +141,7 @@ def _steps_run_again(recipe: "Recipe") -> Iterator[str]:
             )
 
 
-def _windows_overlap(recipe: "Recipe", gradient: TruncatedBPTTConfig, every: int) -> Iterator[str]:
+def _windows_overlap(recipe: "Recipe", every: int) -> Iterator[str]:
     """Yield a message for each field that does not fit windows of which the next begins before the last has ended."""
     if recipe.span != every:
         span = "a whole episode" if recipe.span is None else recipe.span

@@ -11,7 +11,8 @@ from sgrnn.contract.modules import hidden_size, input_size, tensor_of
 from sgrnn.cores.dropout import Dropout
 from sgrnn.cores.initial import initial_state
 from sgrnn.cores.locked import LockedDropout
-from sgrnn.cores.ticks import Chunks, check_periods, chunks, require_whole, single_steps, ticks_below
+from sgrnn.cores.ticks import Chunks, check_periods, chunks, single_steps, ticks_below
+from sgrnn.errors import at_least
 from sgrnn.state import State, put_rows, take_rows
 from sgrnn.synthesizers.interface import Interface, alongside
 
@@ -199,7 +200,7 @@ def _check_sizes(levels: Sequence[nn.Module], message_sizes: Sequence[int], summ
         ValueError: a message has no features, or a level reads other features than it is given.
     """
     for level, size in enumerate(message_sizes):
-        require_whole(f"message_sizes[{level}]", size, 1, "feature")
+        at_least(f"message_sizes[{level}]", size, 1, "feature")
     reads = input_size(levels[0], "levels[0]")
     if reads <= message_sizes[0]:
         raise ValueError(

@@ -37,24 +37,13 @@ def check_periods(levels: int, periods: Sequence[int]) -> None:
     if len(periods) != levels:
         raise ValueError(f"periods must be one for each of the {levels} levels, got {len(periods)}")
     for level, period in enumerate(periods):
-        require_whole(f"periods[{level}]", period, 1, "step")
+        at_least(f"periods[{level}]", period, 1, "step")
         if level and period < periods[level - 1]:
             raise ValueError(
                 f"periods[{level}] must be at least that of the level below, {periods[level - 1]}, got {period}"
             )
     if periods[0] != 1:
         raise ValueError(f"periods[0] must be 1, since the fastest level reads every step, got {periods[0]}")
-
-
-def require_whole(name: str, value: object, least: int, unit: str) -> None:
-    """Refuse a value that is no whole number, or is too small.
-
-    Raises:
-        ValueError: it is; names the argument.
-    """
-    if not isinstance(value, int):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
-    at_least(name, value, least, unit)
 
 
 def chunks(periods: Sequence[int], phase: Tensor, steps: int) -> Chunks:

@@ -56,14 +56,12 @@ class TokenFiles:
         splits: `TokenFile` by split.
         vocabulary_size: of the tokenizer.
         eos_id: of the tokenizer.
-        tokenizer_digest: of the tokenizer.
     """
 
     folder: Path
     splits: Mapping[str, TokenFile]
     vocabulary_size: int
     eos_id: int
-    tokenizer_digest: str
 
     def __getitem__(self, split: str) -> TokenFile:
         """Return the split of that name.
@@ -104,7 +102,7 @@ def prepare(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> TokenFiles:
             file.write(json.dumps(header, indent=2).encode())
         splits = _open(target, header)
         assert splits is not None
-    return TokenFiles(target, splits, tokenizer.vocabulary_size, tokenizer.eos_id, tokenizer.digest)
+    return TokenFiles(target, splits, tokenizer.vocabulary_size, tokenizer.eos_id)
 
 
 def _key(corpus: Corpus, tokenizer: Tokenizer) -> str:

@@ -122,21 +122,5 @@ class Tokenizer(ABC):
         with atomic_write(folder / TOKENIZER_FILE) as file:
             file.write(json.dumps(form, ensure_ascii=False, indent=0).encode())
 
-    def require(self, digest: str, source: str) -> None:
-        """Raise an error if a digest is not that of this vocabulary.
-
-        Args:
-            digest: of the tokenizer that `source` was made with.
-            source: what was made with it, such as a path.
-
-        Raises:
-            InputError: the digests differ.
-        """
-        if digest != self.digest:
-            raise InputError(
-                f"{source} was made with another vocabulary: expected {self.digest} ({self.kind}, "
-                f"{self.vocabulary_size:,} tokens), got {digest}; use the tokenizer saved beside it"
-            )
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}(vocabulary_size={self.vocabulary_size})"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
+from sgrnn.contract.graph import leaf_of, nodes_behind
 from sgrnn.cores import HierarchicalCore
 from sgrnn.cores.regularization import without_regularization
 from sgrnn.estimators.objective import Loss, mean_loss
@@ -94,15 +95,5 @@ def leaves_of(tensor: Tensor) -> list[Tensor]:
     >>> leaves_of((weight * 3).sum())
     [tensor([1., 1.], requires_grad=True)]
     """
-    leaves: list[Tensor] = []
-    waiting = [tensor.grad_fn]
-    seen = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(leaf := getattr(node, "variable", None), Tensor):  # of a node that accumulates gradients
-            leaves.append(leaf)
-        waiting.extend(before for before, _ in node.next_functions)
-    return leaves
+    found = map(leaf_of, nodes_behind([tensor]))
+    return list({id(leaf): leaf for leaf in found if leaf is not None}.values())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sgrnn.cores.regularization import without_regularization
+from sgrnn.diagnostics.isolation import undisturbed
 from sgrnn.state import State, to_matrix
 
 _CLASSES = 50  # the most frequent ones; what is rarer is a class of its own
@@ -51,7 +51,7 @@ def probe_memory(model: nn.Module, tokens: Tensor, state: State, lags: Sequence[
     if len(tokens) < 6 * (longest + 1):
         raise ValueError(f"tokens must be at least {6 * (longest + 1)} steps for a lag of {longest}, got {len(tokens)}")
     states = []
-    with without_regularization(model):
+    with undisturbed(model):
         for step in tokens.split(1):
             _, state = model(step, state)
             states.append(to_matrix(state).double())

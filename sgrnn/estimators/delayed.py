@@ -5,7 +5,6 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate, entering, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
@@ -15,10 +14,21 @@ from sgrnn.estimators.objective import norms, objective_of, output_gradients
 from sgrnn.estimators.reach import injectable
 from sgrnn.estimators.synthetic import SyntheticGradients
 from sgrnn.estimators.targets import training_pairs
-from sgrnn.estimators.unroll import Windows, batch_statistics, unroll
+from sgrnn.estimators.unroll import Windows, require_same_again, unroll
 from sgrnn.estimators.waiting import Waiting, Window
 from sgrnn.span import Span
-from sgrnn.state import State, at_least_float32, concatenate, cut, filled, leaves, map_state, rows, without_autocast
+from sgrnn.state import (
+    State,
+    at_least_float32,
+    concatenate,
+    cut,
+    filled,
+    leaves,
+    map_state,
+    refilled,
+    rows,
+    without_autocast,
+)
 
 
 @final
@@ -160,9 +170,7 @@ class Delayed(GradientEstimator):
             return {**metrics, "injected_share": injected_share(entering(both, outputs), predictor.all_reduce)}
 
     def _require_same_when_run_again(self, span: Span) -> None:
-        require_no_dropout(self.model, "a window runs again after its delay")
-        if (name := batch_statistics(self.model)) is not None:
-            raise ValueError(f"a window runs again after its delay, beside another, and {name} takes batch statistics")
+        require_same_again(self.model, "a window runs again after its delay, beside another")
         if any(steps.requires_grad for steps in leaves(span.inputs)):
             raise ValueError("inputs must have no graph, since their window runs again after its delay: detach them")
 
@@ -180,11 +188,11 @@ def undelayed(estimator: GradientEstimator) -> GradientEstimator:
 
 def _side_by_side(span: Span, state: State, oldest: Window) -> tuple[Span, State]:
     """Return a span and the state before it, with a window and the state before that as further rows."""
-    theirs, before = filled(span.inputs, iter(oldest.inputs)), iter(oldest.state)
+    theirs = filled(span.inputs, iter(oldest.inputs))
     inputs = map_state(lambda *both: torch.cat(both, dim=1), span.inputs, theirs)
     marks = None
     if span.is_first is not None or oldest.is_first is not None:
         first = torch.zeros_like(span.marked_first()) if oldest.is_first is None else oldest.is_first
         marks = torch.cat([span.marked_first(), first], dim=1)
-    both = concatenate([state, map_state(lambda _: next(before), state)])
+    both = concatenate([state, refilled(state, oldest.state)])
     return Span(inputs, inputs, marks), both  # targets are of no concern to a forward pass

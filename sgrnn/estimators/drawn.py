@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.modules import forked_random
-from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.estimators.ahead import held_constant
 from sgrnn.estimators.backward import carry_back, initial_gradients
 from sgrnn.estimators.objective import gradients
-from sgrnn.estimators.unroll import batch_statistics, unroll
+from sgrnn.estimators.unroll import require_same_again, unroll
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, floating_leaves, map_state, take_rows
 
@@ -34,10 +33,7 @@ class DrawnRows:
     """
 
     def __init__(self, model: nn.Module, span: Span, state: State, window: int, drawn: Sequence[int]) -> None:
-        reason = "rows whose true gradient is sought are run again by themselves"
-        require_no_dropout(model, reason)
-        if (name := batch_statistics(model)) is not None:
-            raise ValueError(f"{reason}, and {name} takes batch statistics")
+        require_same_again(model, "rows whose true gradient is sought are run again by themselves")
         rows = torch.tensor(drawn, device=span.device)
         inputs, targets = (
             map_state(lambda steps: steps.detach()[:, rows], each) for each in (span.inputs, span.targets)

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.modules import forked_random
-from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.errors import at_least
 from sgrnn.estimators.ahead import first_steps, forward_and_back, held_constant, require_future
 from sgrnn.estimators.backward import backpropagate
@@ -15,10 +14,12 @@ from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Ste
 from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
 from sgrnn.estimators.objective import Loss, norms, objective_of, output_gradients
-from sgrnn.estimators.unroll import Windows, batch_statistics, run, unroll
+from sgrnn.estimators.unroll import Windows, require_same_again, run, unroll
 from sgrnn.span import Span, Steps
 from sgrnn.state import State, cut, floating_leaves, leaves, rows, to_matrix
 from sgrnn.synthesizers.lookahead import Lookahead, steps_after
+
+_AGAIN = "exact gradients ahead run the model again, all boundaries as one batch"
 
 
 @final
@@ -56,7 +57,7 @@ class ExactAhead(GradientEstimator):
         Raises:
             ValueError: besides, the span has no future, or the model has dropout.
         """
-        _require_same_when_run_again(self.model)
+        require_same_again(self.model, _AGAIN, of_a_call=True)
         span, state = self.begin(span, state)
         require_size(None, state)
         windows = unroll(self.model, span, state, self.window, self.parallel)
@@ -70,7 +71,7 @@ class ExactAhead(GradientEstimator):
     @looking
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
-        _require_same_when_run_again(self.model)
+        require_same_again(self.model, _AGAIN, of_a_call=True)
         span, state = self.begin(span, state)
         with torch.no_grad():
             windows = unroll(self.model, span, state, self.window)
@@ -106,18 +107,6 @@ class ExactAhead(GradientEstimator):
 
     def extra_repr(self) -> str:
         return f"window={self.window}, lookahead={self.lookahead}"
-
-
-def _require_same_when_run_again(model: nn.Module) -> None:
-    """Refuse a model that gives other results when it runs again, all boundaries as one batch.
-
-    Raises:
-        ValueError: it drops out, or normalizes by statistics of its batch.
-    """
-    require_no_dropout(model, "exact gradients ahead run the model again", of_a_call=True)
-    if (name := batch_statistics(model)) is not None:
-        raise ValueError(f"exact gradients ahead run the model again, all boundaries as one batch, and {name} takes "
-                         "batch statistics")  # fmt: skip
 
 
 def _ended(valid: Tensor | None) -> Tensor | None:

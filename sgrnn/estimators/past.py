@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.span import Span, Steps
-from sgrnn.state import State, detach, filled, leaves, map_state, moved, sorted_leaves
+from sgrnn.state import State, detach, filled, leaves, moved, refilled, sorted_leaves
 
 
 class Joined(NamedTuple):
@@ -60,14 +60,13 @@ class Past(nn.Module):
         kept = len(self._kept["inputs"][0])
         pairs = zip(self._kept["inputs"], sorted_leaves(span.inputs), strict=True)
         inputs = filled(span.inputs, map(torch.cat, pairs))
-        before = iter(self._kept["before"])
         marks, ended = self._kept["is_first"], self._kept["ended"]
         if marks is not None or ended is not None or span.is_first is not None:
             blank = torch.zeros(kept, span.batch_size, dtype=torch.bool, device=span.device)
             marks = torch.cat([blank if marks is None else marks, span.marked_first()])
             if ended is not None:
                 marks[kept] |= ended
-        return Joined(inputs, marks, map_state(lambda _: next(before), state), kept)
+        return Joined(inputs, marks, refilled(state, self._kept["before"]), kept)
 
     def keep(self, joined: Joined, start: int, before: State, after: State, ended: Tensor | None) -> None:
         """Keep the steps from one on, of those that were run last.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
+from sgrnn.contract.graph import leaf_of, nodes_behind
 from sgrnn.estimators.unroll import Windows
 from sgrnn.state import State, floating_leaves, to_matrix
 
@@ -74,18 +75,6 @@ def injectable(windows: Windows) -> Tensor | None:
 
 def _leads_on(last: list[Tensor], first: State) -> bool:
     """True where the graph behind some tensors holds a leaf that is none of the window's first state."""
-    own = {id(tensor) for tensor in floating_leaves(first)}
-    waiting = [tensor.grad_fn for tensor in last]
-    seen = set(waiting)
-    while waiting:
-        node = waiting.pop()
-        leaf = getattr(node, "variable", None)
-        if leaf is not None and id(leaf) not in own:
-            return True
-        # A function written in Python may hold a graph of its own, as torch.utils.checkpoint does.
-        if isinstance(node, BackwardCFunction):
-            return True
-        following = {child for child, _ in getattr(node, "next_functions", ()) if child is not None} - seen
-        seen |= following
-        waiting += following
-    return False
+    own = {id(None), *(id(tensor) for tensor in floating_leaves(first))}
+    # A function written in Python may hold a graph of its own, as torch.utils.checkpoint does.
+    return any(isinstance(node, BackwardCFunction) or id(leaf_of(node)) not in own for node in nodes_behind(last))

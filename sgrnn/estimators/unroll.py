@@ -12,6 +12,7 @@ from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.cores import initial_state_or_zeros
 from sgrnn.cores.dropout import own_masks, recorded_masks, replayed_masks
+from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.span import Span, Steps, between
 from sgrnn.state import State, concatenate, cut, detach, leaves, map_state, rows, where_rows
 
@@ -168,6 +169,22 @@ def batch_statistics(model: nn.Module) -> str | None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
             return name or "the model"
     return None
+
+
+def require_same_again(model: nn.Module, reason: str, *, of_a_call: bool = False) -> None:
+    """Refuse a model that gives other results when it runs again: one that drops out or takes batch statistics.
+
+    Args:
+        model: the model.
+        reason: beginning of the message.
+        of_a_call: as `require_no_dropout`.
+
+    Raises:
+        ValueError: it does; the message names the module.
+    """
+    require_no_dropout(model, reason, of_a_call=of_a_call)
+    if (name := batch_statistics(model)) is not None:
+        raise ValueError(f"{reason}, and {name} takes batch statistics")
 
 
 def _starts_inside(is_first: Tensor | None, window: int) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgrnn.estimators.handed_out import HandedOut
 from sgrnn.span import Span
-from sgrnn.state import State, filled, leaves, map_state, moved, sorted_leaves
+from sgrnn.state import State, filled, leaves, moved, refilled, sorted_leaves
 
 
 @final
@@ -106,8 +106,7 @@ class Waiting(nn.Module):
 
     def states(self, newest: Window, count: int, like: State) -> State:
         """Return the states before the first windows, one below the other, as a nest like another."""
-        joined = _joined([window.state for window in [*self.windows, newest][:count]], -2)
-        return map_state(lambda _: next(joined), like)
+        return refilled(like, _joined([window.state for window in [*self.windows, newest][:count]], -2))
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the windows as nests of tensors."""

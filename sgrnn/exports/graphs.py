@@ -16,9 +16,9 @@ from sgrnn.contract.modules import evaluating
 from sgrnn.cores import HierarchicalCore
 from sgrnn.errors import InputError
 from sgrnn.exports.description import rebuilt, state_names
-from sgrnn.exports.layers import Cell, Operator, Scan, filled, replace_layers
+from sgrnn.exports.layers import Cell, Operator, Scan, replace_layers
 from sgrnn.models.language_model import LanguageModel
-from sgrnn.state import State, leaves
+from sgrnn.state import State, leaves, refilled
 
 _STEPS, _ROWS = 3, 2  # of the example that is traced; the graphs hold for any
 _CHECKED = 32  # steps that are run beside the model that is exported
@@ -53,7 +53,7 @@ class Graph(nn.Module):
 
     def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Read inputs (time, batch, ...) from a state, and return predictions and the state after them."""
-        return _run(self.model, inputs, filled(self.like, state))
+        return _run(self.model, inputs, refilled(self.like, state))
 
     @torch.no_grad()
     def _require_same(self, model: nn.Module) -> None:
@@ -62,7 +62,7 @@ class Graph(nn.Module):
         plain = all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in model.parameters())
         own = model if plain else copy.deepcopy(model).to("cpu", torch.float32)
         with evaluating(own), kept_buffers(own):
-            answers = _run(own, inputs, filled(self.like, state))
+            answers = _run(own, inputs, refilled(self.like, state))
         for name, wanted, found in zip(self.output_names, answers, self(inputs, *state), strict=True):
             if not torch.allclose(wanted, found, rtol=1e-4, atol=1e-4):
                 raise InputError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.cores import HierarchicalCore, initial_state
-from sgrnn.state import State, leaves, map_state
+from sgrnn.state import State, leaves, refilled
 
 _GATES = {nn.LSTM: (0, 3, 1, 2), nn.GRU: (1, 0, 2), nn.RNN: (0,)}
 """Places of torch's gates in ONNX's order: input, output, forget, cell; update, reset, hidden."""
@@ -49,7 +49,7 @@ class Operator(nn.Module):
             dtypes=[inputs.dtype] * (1 + len(before)),
             shapes=[(inputs.shape[0], *size)] + [size] * len(before),
         )
-        return outputs.squeeze(1), filled(state, after)
+        return outputs.squeeze(1), refilled(state, after)
 
 
 class Cell(nn.Module):
@@ -66,7 +66,7 @@ class Cell(nn.Module):
             after = _CELLS[self.kind](inputs[0], before, *self.weights)
         else:
             after = (_CELLS[self.kind](inputs[0], before[0], *self.weights),)
-        return after[0].unsqueeze(0), filled(state, [tensor.unsqueeze(0) for tensor in after])
+        return after[0].unsqueeze(0), refilled(state, [tensor.unsqueeze(0) for tensor in after])
 
 
 class Scan(nn.Module):
@@ -85,12 +85,12 @@ class Scan(nn.Module):
         from torch._higher_order_ops.scan import scan
 
         def step(before: tuple[Tensor, ...], now: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-            outputs, after = self.core(now.unsqueeze(0), filled(self.like, before))
+            outputs, after = self.core(now.unsqueeze(0), refilled(self.like, before))
             # Copies: the results of a step may share no memory.
             return tuple(tensor.clone() for tensor in leaves(after)), outputs[0].clone()
 
         after, outputs = scan(step, tuple(leaves(state)), inputs)
-        return outputs, filled(self.like, after)
+        return outputs, refilled(self.like, after)
 
 
 def replace_layers(module: nn.Module, form: type[Operator] | type[Cell]) -> None:
@@ -102,9 +102,3 @@ def replace_layers(module: nn.Module, form: type[Operator] | type[Cell]) -> None
             setattr(module, name, form(part))
         else:
             replace_layers(part, form)
-
-
-def filled(like: State, tensors: "list[Tensor] | tuple[Tensor, ...]") -> State:
-    """Return a state of the structure of another with these tensors, in order."""
-    following = iter(tensors)
-    return map_state(lambda _: next(following), like)

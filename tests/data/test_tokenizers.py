@@ -210,13 +210,6 @@ def test_different_vocabularies_have_different_digests() -> None:
     assert len({tokenizer.digest for tokenizer in tokenizers}) == len(tokenizers)
 
 
-def test_another_vocabulary_is_refused_by_name() -> None:
-    words, fewer = WordTokenizer.from_text(TEXT), WordTokenizer.from_text(TEXT, max_size=5)
-    words.require(words.digest, "runs/first")
-    with pytest.raises(InputError, match=rf"runs/first was made with another vocabulary: .* got {fewer.digest}"):
-        words.require(fewer.digest, "runs/first")
-
-
 def test_arguments_that_do_not_fit_the_kind_are_refused() -> None:
     with pytest.raises(InputError, match="no tokenizer named 'words'; expected one of word, character, bpe, uni"):
         train_tokenizer("words", TEXT)

@@ -4,6 +4,7 @@ from math import isnan
 
 import pytest
 import torch
+from tolerances import assert_identical
 from torch import Tensor, nn
 
 from sgrnn.diagnostics import agreement, dissimilarities, probe_memory
@@ -33,6 +34,23 @@ def test_probes_find_what_the_state_holds_and_no_more() -> None:
     assert probes.error[:3].tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match="tokens must be at least 12 steps for a lag of 1, got 11"):
         probe_memory(Shift(4, 3), tokens[:11], torch.zeros(20, 12).double(), [1])
+
+
+def test_a_model_is_left_as_it_was_by_probing() -> None:
+    class Normalized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.norm, self.core = nn.Embedding(5, 4), nn.BatchNorm1d(4), nn.GRU(4, 4)
+
+        def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            read = self.norm(self.embedding(inputs).flatten(0, 1)).unflatten(0, inputs.shape)
+            return self.core(read, state)
+
+    torch.manual_seed(0)
+    model = Normalized()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    probe_memory(model, torch.randint(5, (24, 6)), torch.zeros(1, 6, 4), [0, 1])
+    assert_identical(dict(model.named_buffers()), before)
 
 
 def test_a_representation_agrees_with_any_rotation_of_itself_and_not_with_another() -> None:

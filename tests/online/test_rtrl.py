@@ -329,11 +329,12 @@ def test_what_cannot_be_run_again_step_by_step_is_refused() -> None:
             super().__init__()
             self.norm = nn.BatchNorm1d(SIZE)
 
-    with pytest.raises(ValueError, match=r"^the model is run again, row by row, and norm takes batch statistics$"):
+    again = "the model is run again, step by step, row by row, "
+    with pytest.raises(ValueError, match=rf"^{again}and norm takes batch statistics$"):
         RTRL(Normalized().double(), squared_error).backward(make_span(STEPS))
     model = WithReadout(nn.LSTM(SIZE, SIZE, 2, dropout=0.2).double())
     span, state = make_span(STEPS), make_state(model)
-    message = r"^the model is run again, step by step, so that it must be without dropout, got 0\.2 in core$"
+    message = rf"^{again}so that it must be without dropout, got 0\.2 in core$"
     for estimator in (RTRL(model, squared_error), BPLambda(model, squared_error, learning_rate=0.1).double()):
         model.train()
         with pytest.raises(ValueError, match=message):

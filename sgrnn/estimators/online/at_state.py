@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.graph import leaf_of, nodes_behind
 from sgrnn.cores.stacked import StackedCore
 from sgrnn.state import State, floating_leaves, to_matrix
 
@@ -27,7 +28,8 @@ def gradient_at_state(outputs: State, after: State, before: State, output_gradie
     attached = [tensor for tensor in state if tensor.requires_grad]
     roots = [(tensor, gradient) for tensor, gradient in zip(floating_leaves(outputs), output_gradients, strict=True)
              if tensor.requires_grad]  # fmt: skip
-    if _reaches([root for root, _ in roots], floating_leaves(before), past=attached):
+    own = {id(tensor) for tensor in floating_leaves(before)}
+    if any(id(leaf_of(node)) in own for node in nodes_behind((root for root, _ in roots), past=attached)):
         return None
     arrived = {id(tensor): torch.zeros_like(tensor) for tensor in state}
 
@@ -78,21 +80,3 @@ def outputs_from_state(model: nn.Module) -> Iterator[None]:
     finally:
         for module in changed:
             del vars(module)["forward"]
-
-
-def _reaches(roots: list[Tensor], leaves: list[Tensor], past: list[Tensor]) -> bool:
-    """True where the graph leads from any of the roots to any of the leaves by a way around the tensors `past`."""
-    stops = {(tensor.grad_fn, tensor.output_nr) for tensor in past}
-    targets = {id(leaf) for leaf in leaves}
-    todo = [(tensor.grad_fn, tensor.output_nr) for tensor in roots]
-    seen = set(stops)
-    while todo:
-        edge = todo.pop()
-        node = edge[0]
-        if node is None or edge in seen:
-            continue
-        seen.add(edge)
-        if id(getattr(node, "variable", None)) in targets:  # of the node that accumulates a leaf's gradient
-            return True
-        todo += node.next_functions
-    return False

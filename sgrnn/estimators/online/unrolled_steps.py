@@ -10,12 +10,11 @@ from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_fit
 from sgrnn.contract.modules import require_no_ddp
 from sgrnn.cores import AdaptedCore, initial_state_or_zeros
-from sgrnn.cores.regularization import require_no_dropout
-from sgrnn.estimators.objective import differentiate, gradients, output_gradients
+from sgrnn.estimators.objective import differentiate, gradients, output_gradients, roots
 from sgrnn.estimators.reach import require_attached
-from sgrnn.estimators.unroll import batch_statistics
+from sgrnn.estimators.unroll import require_same_again
 from sgrnn.span import Span
-from sgrnn.state import State, cut, detach, floating_leaves, map_state, to_matrix, where_rows
+from sgrnn.state import State, cut, detach, map_state, to_matrix, where_rows
 
 
 @dataclass(frozen=True)
@@ -60,16 +59,9 @@ class UnrolledSteps:
         Raises:
             ValueError: the loss has gone through the model's graph.
         """
-        roots = [
-            (tensor, leaf.grad)
-            for tensor, leaf in zip(floating_leaves(self.attached), floating_leaves(self.outputs), strict=True)
-            if tensor.requires_grad and leaf.grad is not None
-        ]
-        for after, gradient in zip(self.final_states, injected or [], strict=False):
-            matrix = to_matrix(after)
-            if matrix.requires_grad:
-                roots.append((matrix, gradient))
-        differentiate(roots)
+        both = zip(map(to_matrix, self.final_states), injected or [], strict=False)
+        at_states = [(matrix, gradient) for matrix, gradient in both if matrix.requires_grad]
+        differentiate([*roots(self.attached, self.outputs), *at_states])
 
     def arrived(self) -> list[Tensor]:
         """Return for every step the gradient (B, features) that `differentiate` left at the state before it."""
@@ -140,7 +132,5 @@ def _refuse_unfit(model: nn.Module) -> None:
                 raise ValueError(
                     f"{option} must be False where a model is run step by step, got True in {name or 'the model'}"
                 )
-    if (name := batch_statistics(model)) is not None:
-        raise ValueError(f"the model is run again, row by row, and {name} takes batch statistics")
-    require_no_dropout(model, "the model is run again, step by step")
+    require_same_again(model, "the model is run again, step by step, row by row")
     require_no_ddp(model, "the model is run again, row by row, in no process but this")
