@@ -285,7 +285,7 @@ def test_refusals() -> None:
         Delayed(make_synthetic(core, 1), 0)
     span, state = make_span(1), make_state(core)
     dropping = LSTM(SIZE, SIZE, 2, dropout=0.5).double()
-    with pytest.raises(ValueError, match="a window runs again after its delay, beside another, so that it must be with"):
+    with pytest.raises(ValueError, match="a window runs again after its delay, beside another, so that it must be"):
         Delayed(make_synthetic(dropping, 1)).backward(span, state)
     with pytest.raises(ValueError, match="inputs must have no graph, since their window runs again"):
         Delayed(make_synthetic(core, 1)).backward(Span(span.inputs.requires_grad_() * 1, span.targets), state)
