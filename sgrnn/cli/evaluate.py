@@ -173,6 +173,8 @@ def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, 
     from sgrnn.training.threads import threads_for
 
     piped = str(file) == "-"
+    if piped and sys.stdin is None:
+        raise InputError("standard input is closed: expected a UTF-8 text there")
     name = "standard input" if piped else str(file)
     text = decode_text(sys.stdin.buffer.read(), name) if piped else read_text(file)
     model, tokenizer = load(run)

@@ -62,13 +62,21 @@ def copy(
 
     Example: sgrnn recipes copy quickstart mine.yaml
     """
-    from sgrnn.config.files import find_recipe, shipped_recipes
+    from sgrnn.config.files import find_recipe, read_mapping, shipped_recipes
+    from sgrnn.config.paths import relative_paths
     from sgrnn.data.atomic import atomic_write
 
-    text = find_recipe(name)[0]
+    text, source = find_recipe(name)
     path = target or Path(f"{Path(name).stem}.yaml")
     if path.exists():
         raise InputError(f"{path} exists already: remove it, or name another file")
+    if source is not None and source.resolve().parent != path.resolve().parent:
+        fields = relative_paths(read_mapping(text, str(source), "a recipe is a mapping of sections"))
+        if fields:
+            raise InputError(
+                f"{source}: {', '.join(fields)} would mean other files in {path.parent}, being relative to the recipe: "
+                "make them absolute, or copy it within its folder"
+            )
     try:
         with atomic_write(path) as file:
             file.write(text.encode())

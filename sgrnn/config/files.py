@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError
 
 from sgrnn.config.overrides import Lines, Overrides, apply_overrides
+from sgrnn.config.paths import resolve_paths
 from sgrnn.config.recipe import Recipe
 from sgrnn.config.schema import find, kinds, meant
 from sgrnn.errors import InputError
@@ -93,9 +94,9 @@ def parse_recipe(
 
 def _checked(plain: dict[str, Any], lines: Lines, source: str, folder: Path, overrides: Overrides, new: bool) -> Recipe:
     """Return the recipe of nested mappings, paths made absolute and overrides applied."""
-    _resolve_paths(plain, folder)
+    resolve_paths(plain, folder)
     apply_overrides(plain, lines, overrides)
-    _resolve_paths(plain, Path())
+    resolve_paths(plain, Path())
     try:
         return Recipe.model_validate(plain, context={"new": new})
     except ValidationError as error:
@@ -220,20 +221,6 @@ def _plain(node: Any) -> Any:
     if isinstance(node, list):
         return [_plain(value) for value in node]
     return node
-
-
-def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
-    """Make the paths in a recipe absolute, so that a run can be resumed from any folder."""
-    for name, keys in (("data", ("train", "valid", "test")), ("model", ("start_from",))):
-        section = tree.get(name)
-        for key in keys:
-            if isinstance(section, dict) and isinstance(section.get(key), str | Path):
-                try:
-                    section[key] = str((folder / expanduser(section[key])).resolve())
-                except (ValueError, RuntimeError, OSError) as error:  # a NUL byte, a loop of links
-                    raise InputError(
-                        f"{name}.{key} must be the path of a file, got {section[key]!r}: {error}"
-                    ) from None
 
 
 def _lines(tree: CommentedMap, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int | str]]:

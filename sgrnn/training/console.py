@@ -7,6 +7,8 @@ from typing import final
 
 from rich.console import Console
 
+from sgrnn.errors import InputError
+
 
 @final
 class PlainConsole(Console):
@@ -26,11 +28,24 @@ class PlainConsole(Console):
         super().__init__(markup=False, emoji=False, highlight=highlight, soft_wrap=soft_wrap, width=width)
         self.is_lost = False
 
+    def _check_buffer(self) -> None:
+        """Write what is to be printed; a disk that is full under standard output is said to be that one."""
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            self._print_no_more()
+            raise InputError(f"cannot write to standard output: {error.strerror}") from None
+
     def on_broken_pipe(self) -> None:
-        """Print no more, and leave what stands in the stream's buffer to nobody; rich would end the process."""
-        self.quiet = self.is_lost = True
+        """Print no more; rich would end the process."""
+        self.is_lost = True
+        self._print_no_more()
+
+    def _print_no_more(self) -> None:
+        """Leave what stands in the stream's buffer, and what comes, to nobody."""
+        self.quiet = True
         with open(os.devnull, "wb") as nobody:
-            os.dup2(nobody.fileno(), sys.stdout.fileno())
+            os.dup2(nobody.fileno(), self.file.fileno())
 
     def print_last(self, text: str) -> None:
         """Print how a command that was stopped goes on, where nobody reads the console on standard error."""

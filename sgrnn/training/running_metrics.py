@@ -56,7 +56,7 @@ class RunningMetrics:
             fields = "synthesizer_optimizer.learning_rate or training.synthesizer_clip"
         return Diverged(
             f"{what} at update {update}: training has diverged; lower {fields} in a new run; "
-            "the checkpoints of this one are from before"
+            "the checkpoints of this one, if any, are from before"
         )
 
     def means(self, update: int, seconds: float) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """The score of a text, as a whole and line by line, by a model and its tokenizer alone."""
 
 from collections.abc import Callable
+from math import isfinite
 from os.path import isfile
 from pathlib import Path
 from typing import NamedTuple
@@ -139,7 +140,7 @@ def score_tokens(
         nats, outputs = nats_and_outputs(model, text, eos_id, marks, dynamic)
         if cache is not None:
             nats = mixed_nats(nats, cache_log_chances(outputs, text, cache.flatness, cache.size, marks), cache.weight)
-        if dynamic is not None and not bool(nats.isfinite().all()):
+        if dynamic is not None and not isfinite(perplexity(float(nats.mean()))):
             raise InputError(
                 f"dynamic evaluation diverges by learning_rate {dynamic.learning_rate:g} and decay {dynamic.decay:g}: "
                 "choose a smaller learning rate"

@@ -161,6 +161,9 @@ def test_what_diverges_is_not_chosen_and_no_score(sgrnn: Commands, mine: str) ->
     assert sgrnn.refused("evaluate", mine, *steep).endswith(
         "dynamic evaluation diverges by all that was tried: choose a smaller --learning-rate"
     )
+    assert sgrnn.refused("evaluate", mine, "--dynamic", "--learning-rate", 1e30, "--decay", 0.1).startswith(
+        "dynamic evaluation diverges by learning_rate 1e+30 and decay 0.1"
+    ), "finite nats of a perplexity that is not"
     assert Path(mine, "scores.json").read_text() == kept
 
 

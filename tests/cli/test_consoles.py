@@ -6,10 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sgrnn.errors import InputError
 from sgrnn.training.checkpoints import latest_checkpoint
+from sgrnn.training.console import PlainConsole
+from sgrnn.training.views import Views
 
 from .commands import Commands, table_in
 from .terminal import seen
@@ -96,6 +100,29 @@ def test_training_that_nobody_reads_any_more_is_saved_and_stops(folder: Path, co
     assert re.search(r"^nobody reads standard output any more: stopped.*; go on with: sgrnn ", said, re.MULTILINE)
     (checkpoints,) = (folder / "mine").rglob("checkpoints")
     assert latest_checkpoint(checkpoints) is not None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_a_disk_that_is_full_under_standard_output_is_said_to_be_that_one(folder: Path) -> None:
+    program = "import sys; from sgrnn.cli import main; sys.argv = ['sgrnn', 'train', 'tiny.yaml']; main()"
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run([sys.executable, "-c", program], cwd=folder, stdout=full, stderr=subprocess.PIPE,
+                               check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+    assert ended.stderr.decode() == "sgrnn: cannot write to standard output: No space left on device\n"
+    assert ended.returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_a_view_that_cannot_be_printed_fails_alone(folder: Path) -> None:
+    console, seen_by_others = PlainConsole(), list[dict[str, Any]]()
+    with open("/dev/full", "w") as full:
+        console.file = full
+        views = Views([lambda record: console.print(record), seen_by_others.append])
+        for update in range(3):
+            views({"update": update})
+        with pytest.raises(InputError, match=r"^cannot write to standard output: No space left on device$"):
+            views.require_none_failed()
+    assert len(seen_by_others) == 3
 
 
 def test_names_between_colons_are_no_emoji(sgrnn: Commands, foreign: Path) -> None:

@@ -80,6 +80,19 @@ def test_a_copy_is_equal_and_never_overwrites(sgrnn: Commands) -> None:
     )
 
 
+def test_a_copy_elsewhere_of_paths_relative_to_the_recipe_is_refused(sgrnn: Commands) -> None:
+    Path("sub").mkdir()
+    assert sgrnn.refused("recipes", "copy", "tiny.yaml", "sub/mine.yaml") == (
+        "tiny.yaml: data.train, data.valid, data.test would mean other files in sub, being relative to the recipe: "
+        "make them absolute, or copy it within its folder"
+    )
+    assert not Path("sub/mine.yaml").exists()
+    sgrnn.well("recipes", "copy", "tiny.yaml", "mine.yaml")
+    Path("far.yaml").write_text(Path("tiny.yaml").read_text().replace("texts/", f"{Path.cwd()}/texts/"))
+    sgrnn.well("recipes", "copy", "far.yaml", "sub/mine.yaml")
+    assert load_recipe("sub/mine.yaml") == load_recipe("tiny.yaml")
+
+
 def test_a_copy_under_the_name_of_a_shipped_recipe_is_the_one_that_is_trained(sgrnn: Commands) -> None:
     said = sgrnn.well("recipes", "copy", "ptb-word-small", "quickstart")
     assert said == "quickstart; train it with: sgrnn train ./quickstart\n"
