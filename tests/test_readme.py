@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from socket import socket
+from textwrap import dedent
 
 import pytest
 import torch
@@ -57,6 +58,9 @@ def test_every_gradient_section_on_a_page_is_one_of_a_recipe(page: str) -> None:
     rest = "data: {corpus: python-docs}\nmodel: {hidden_size: 4}\noptimizer: {kind: adam}\ntraining: {epochs: 9}\n"
     for section in re.findall(r"`(gradient: \{.+?\})`", PAGES[page], re.DOTALL):
         parse_recipe(rest + section, section)
+    for lines in re.findall(r"(?:^    \w+: \{.+\}\n)+", PAGES[page], re.MULTILINE):
+        if "gradient: " in lines:
+            parse_recipe(rest + dedent(lines), lines)
 
 
 @pytest.mark.parametrize("page", PAGES)
