@@ -30,11 +30,13 @@ def diagnose(
     opened = Run.open(run)
     from sgrnn.analysis.diagnosis import diagnose as measure
     from sgrnn.analysis.diagnosis import own_window, write_diagnosis
+    from sgrnn.analysis.verdict import worth
 
     console = PlainConsole(soft_wrap=True)
     with console.status(Text(f"measuring {run}")):  # a plain string would be read as markup, whatever the console
         metrics = measure(opened, data_folder(data), horizon=horizon, spans=spans)
     print_diagnosis(console, metrics, own_window(opened))
+    console.print(f"in short: {worth(opened, metrics)}")
     path = write_diagnosis(opened, metrics)  # last, so that a folder that may not be written to costs no measurement
     console.print(f"metrics: {path}")
 

@@ -12,8 +12,10 @@ import torch
 from made_up import make_diagnosis
 from rich.console import Console
 
+from sgrnn.analysis.verdict import worth
 from sgrnn.cli.diagnose import print_diagnosis
 from sgrnn.training.checkpoints import Checkpoint
+from sgrnn.training.run import Run
 
 from .commands import Commands, table_in
 
@@ -90,7 +92,8 @@ def test_it_prints_and_keeps_the_same_metrics_again_and_touches_nothing_else(sgr
     output = sgrnn.well("diagnose", "mine", *SHORT)
     kept = Path("mine", "diagnosis.json").read_text()
     metrics = json.loads(kept)
-    assert output == f"{printed(metrics, window=3)}metrics: mine/diagnosis.json\n"
+    in_short = f"in short: {worth(Run.open(Path('mine')), metrics)}\n"
+    assert output == f"{printed(metrics, window=3)}{in_short}metrics: mine/diagnosis.json\n"
     assert (metrics["update"], metrics["horizon"], metrics["spans"]) == (10, 8, 12)
     assert metrics["alignment"]["lags"] == [1, 2, 3, 5, 8]
     assert metrics["alignment"]["parts"] == metrics["health"]["parts"] == ["all", "hidden", "cell"]
