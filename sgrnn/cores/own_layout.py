@@ -85,14 +85,15 @@ class _Part:
         return self.dtype.is_floating_point or self.dtype.is_complex
 
     def ours(self, tensor: Tensor) -> Tensor:
-        tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+        if tensor.is_complex():  # a view as real numbers is not for rows of odd length under vmap, here or below
+            tensor = torch.stack([tensor.real, tensor.imag], dim=-1)
         return tensor.movedim(self.axis, -2) if tensor.dim() > 1 else tensor.unsqueeze(1)
 
     def own(self, tensor: Tensor) -> Tensor:
         if len(self.shape) == 1 and not self.dtype.is_complex:
             return tensor.squeeze(1)
         moved = tensor.movedim(-2, self.axis).contiguous()
-        return torch.view_as_complex(moved) if self.dtype.is_complex else moved
+        return torch.complex(moved[..., 0], moved[..., 1]) if self.dtype.is_complex else moved
 
 
 def map_own(function: Callable[[Tensor], Any], own: Any, name: str) -> Any:

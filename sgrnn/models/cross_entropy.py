@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sgrnn.state import without_autocast
+
 
 def output_loss(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, precision: torch.dtype) -> Tensor:
     """Return the cross-entropy of each target under softmax(features weightᵀ + bias), in nats.
@@ -28,7 +30,8 @@ def output_loss(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor,
     >>> output_loss(features, weight, torch.zeros(9), torch.tensor([1, 0, 8, 1]), torch.float32).shape
     torch.Size([4])
     """
-    return _OutputLoss.apply(features, weight, bias, targets, precision)
+    with without_autocast(features.device):  # the precision is that which was asked for
+        return _OutputLoss.apply(features, weight, bias, targets, precision)
 
 
 class _OutputLoss(torch.autograd.Function):
@@ -40,9 +43,13 @@ class _OutputLoss(torch.autograd.Function):
         logits = torch.addmm(bias.to(precision), features_low, weight_low.t())
         targets = targets.unsqueeze(1)
         chances = torch.softmax(logits, dim=1)
-        ctx.save_for_backward(features_low, weight_low, chances, targets)
         chance = chances.gather(1, targets)
         kept = torch.promote_types(features.dtype, torch.float32)
+        if any(ctx.needs_input_grad):
+            # d loss / d logits = probabilities - one-hot target. The loss's own gradient, one number a row, is left to
+            # what is smaller than this buffer. Indexed: scatter_add_ makes a float32 copy.
+            chances[torch.arange(len(targets), device=targets.device), targets.squeeze(1)] -= 1
+            ctx.save_for_backward(features_low, weight_low, chances)
         if chance.min() < torch.finfo(chance.dtype).tiny:  # too small to have a logarithm
             return -torch.log_softmax(logits, dim=1).gather(1, targets).squeeze(1).to(kept)
         return -chance.squeeze(1).to(kept).log()
@@ -52,17 +59,14 @@ class _OutputLoss(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  (the decorator makes ctx positional)
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
-        features, weight, for_logits, targets = ctx.saved_tensors
+        features, weight, for_logits = ctx.saved_tensors
         gradient = gradients[0].unsqueeze(1)
-        # d loss / d logits = probabilities - one-hot target. The loss's own gradient, one number a row, is left to what
-        # is smaller than this buffer. Indexed, and summed by a product: scatter_add_ and sum make float32 copies.
-        for_logits[torch.arange(len(targets), device=targets.device), targets.squeeze(1)] -= 1
         low = gradient.to(for_logits.dtype)
         wanted = ctx.needs_input_grad
         return (
             (for_logits @ weight).to(gradient.dtype) * gradient if wanted[0] else None,
             (for_logits.t() @ (features * low)).to(gradient.dtype) if wanted[1] else None,
-            (low.t() @ for_logits).squeeze(0).to(gradient.dtype) if wanted[2] else None,
+            (low.t() @ for_logits).squeeze(0).to(gradient.dtype) if wanted[2] else None,  # sum makes a float32 copy
             None,
             None,
         )

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sgrnn.cores import initial_state
+from sgrnn.contract.modules import tensor_of
+from sgrnn.cores import first_state
 from sgrnn.state import State, state_size, trailing_size
 from sgrnn.synthesizers import AdjointSynthesizer, DiagonalSynthesizer, ErrorSynthesizer, MLPSynthesizer
 
@@ -52,7 +53,7 @@ class SequenceModel(nn.Module, ABC):
 
     def initial_state(self, batch_size: int) -> State:
         """Return the core's state before its first step."""
-        return initial_state(self.core, batch_size)
+        return first_state(self.core, tensor_of(self.core).new_zeros(1, batch_size, self.input_size))
 
     def synthesizer(self, lookahead: int = 8, **options: Any) -> ErrorSynthesizer:
         """Make an `ErrorSynthesizer` that fits this model.

@@ -39,6 +39,24 @@ def test_bfloat16_products_stay_near_and_give_gradients_in_float32() -> None:
         assert (ours - theirs).norm() < 0.02 * theirs.norm()
 
 
+def test_losses_can_be_gone_through_part_by_part() -> None:
+    tensors, targets, weighting = arguments(torch.float64)
+    losses = output_loss(*tensors, targets, torch.float64)
+    parts = [torch.autograd.grad(half.sum(), tensors, retain_graph=True) for half in (losses * weighting).split(4)]
+    expected = torch.autograd.grad(two_steps(*tensors, targets) @ weighting, tensors)
+    for whole, halves in zip(expected, zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(sum(halves), whole, rtol=1e-12, atol=1e-12)
+
+
+def test_its_precision_is_its_own_where_autocast_is_on_forwards_alone() -> None:
+    tensors, targets, weighting = arguments(torch.float32)
+    expected = torch.autograd.grad(output_loss(*tensors, targets, torch.float32) @ weighting, tensors)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = output_loss(*tensors, targets, torch.float32)
+    for ours, theirs in zip(torch.autograd.grad(losses @ weighting, tensors), expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_it_refuses_to_be_differentiated_twice() -> None:
     (features, weight, bias), targets, weighting = arguments(torch.float64)
     losses = output_loss(features, weight, bias, targets, torch.float64)

@@ -12,7 +12,7 @@ from models import ROWS, SIZE, VOCABULARY, OwnCore, gradients, make_language_mod
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
-from sgrnn.cores import GRU, LSTM
+from sgrnn.cores import GRU, LSTM, AdaptedCore
 from sgrnn.cores.dropout import recorded_masks
 from sgrnn.estimators import SyntheticGradients
 from sgrnn.models.adaptive_softmax import AdaptiveSoftmax
@@ -21,6 +21,15 @@ from sgrnn.state import leaves, state_size
 from sgrnn.synthesizers import Lookahead
 
 STEPS = 5
+
+
+def test_an_adapted_core_that_has_not_run_yet_tells_its_state() -> None:
+    core = AdaptedCore(nn.GRU(SIZE, 7, batch_first=True), batch_first=True)
+    model = LanguageModel(VOCABULARY, SIZE, core, 7)
+    state = model.initial_state(3)
+    assert_identical(state, torch.zeros(1, 3, 7))
+    step = SyntheticGradients(model, model.loss, 2).backward(make_text(4), None)
+    assert step.loss.isfinite()
 
 
 @pytest.mark.parametrize(("tied", "training"), [(True, False), (False, True)])

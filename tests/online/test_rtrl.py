@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from wrapped import WithReadout
 
 from sgrnn.cores import LSTM, AdaptedCore
-from sgrnn.estimators import BPTT, GradientEstimator, TruncatedBPTT
+from sgrnn.estimators import BPTT, ExactAhead, GradientEstimator, TruncatedBPTT
 from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.estimators.online.unrolled_steps import unroll_steps
 from sgrnn.span import Span
@@ -314,6 +314,81 @@ def test_other_rows_are_refused_unless_all_begin_a_sequence(kind: type[GradientE
     found, _ = train_on(estimator, [span], state)
     if kind is RTRL:
         assert_close(found, train_on(BPTT(model, squared_error), [span], state)[0])
+
+
+@pytest.mark.parametrize("kind", FORWARD)
+def test_other_parameters_that_learn_are_refused_unless_all_begin_a_sequence(kind: type[GradientEstimator]) -> None:
+    model = nn.RNN(SIZE, SIZE, bias=False).double()
+    first, second = model.get_parameter("weight_ih_l0"), model.get_parameter("weight_hh_l0").requires_grad_(False)
+    estimator, state = kind(model, squared_error), torch.zeros(1, ROWS, SIZE).double()
+    state = estimator.backward(make_span(3), state).state
+    first.requires_grad_(False)
+    second.requires_grad_(True)
+    message = r"^the parameters that learn must be those of the span before .*: weight_hh_l0, weight_ih_l0 changed$"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=message):
+            estimator.backward(make_span(3), state)
+    assert second.grad is None
+    model.zero_grad()
+    estimator.backward(make_span(3, is_first=[(0, row) for row in range(ROWS)]), state)
+    if kind is RTRL:
+        found = gradients(model)
+        model.zero_grad()
+        BPTT(model, squared_error).backward(make_span(3, is_first=[(0, row) for row in range(ROWS)]), state)
+        assert_close(found, gradients(model))
+
+
+def test_a_complex_state_of_rows_of_odd_length_is_carried_forwards() -> None:
+    class Diagonal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read, self.write = nn.Linear(SIZE, 4), nn.Linear(8, SIZE)
+            self.rates = nn.Parameter(torch.linspace(-1, 1, 8).view(4, 2))
+
+        def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Any]:
+            memory, clock = inputs.new_zeros(len(inputs), 4, dtype=torch.complex128), inputs.new_zeros(len(inputs))
+            memory, clock = (memory, clock) if state is None else state
+            decay, outputs = torch.exp(torch.complex(-self.rates[:, 0].exp(), self.rates[:, 1])), []
+            for step in inputs.unbind(1):
+                clock = 0.9 * clock + 1
+                memory = decay * memory + self.read(step) / clock[:, None]
+                outputs.append(self.write(torch.cat([memory.real, memory.imag], dim=1)).tanh())
+            return torch.stack(outputs, dim=1), (memory, clock)
+
+    torch.manual_seed(0)
+    model = AdaptedCore(Diagonal().double(), batch_first=True)
+    span = make_span(STEPS)
+    expected, _ = train_on(BPTT(model, squared_error), [span], None)
+    assert_close(train_on(RTRL(model, squared_error), [span], None)[0], expected)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's, as it compiles
+def test_a_compiled_core_whose_buffers_are_given_away_is_carried_forwards() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.new = nn.Linear(2 * SIZE, SIZE), nn.Linear(2 * SIZE, SIZE)
+
+        def initial_state(self, batch_size: int) -> Tensor:
+            return torch.zeros(batch_size, SIZE, dtype=torch.float64)
+
+        def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            outputs = []
+            for step in inputs:
+                both = torch.cat([step, state], dim=-1)
+                gate = self.gate(both).sigmoid()
+                state = gate * state + (1 - gate) * self.new(both).tanh()
+                outputs.append(state)
+            return torch.stack(outputs), state
+
+    torch.manual_seed(0)
+    core, span = Gated().double(), make_span(4)
+    compiled: Any = torch.compile(core, backend="aot_eager")
+    ExactAhead(compiled, squared_error, 1, 2).backward(span.slice(0, 2), None)  # of other lengths
+    core.zero_grad()
+    expected, _ = train_on(RTRL(core, squared_error), [span], None)
+    found, _ = train_on(RTRL(compiled, squared_error), [span], None)
+    assert_close([*found.values()], [*expected.values()])
 
 
 def test_what_cannot_be_run_again_step_by_step_is_refused() -> None:

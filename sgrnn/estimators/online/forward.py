@@ -40,18 +40,21 @@ class ForwardEstimator(CarryingEstimator, ABC):
     learned of the initial state must be the same for all rows.
     """
 
+    _learned: tuple[str, ...] | None = None  # names of theta's parameters in the span before, as far as they are known
+
     def backward(self, span: Span, state: State = None) -> Step:
         """Run a span and add to the gradients of the model's parameters; see `GradientEstimator.backward`.
 
         Raises:
             ValueError: besides, the model drops out, cannot be run step by step or carries no floating-point state, or
-                the rows are not those of the span before, whose sequences have not ended.
+                the rows or the parameters that learn are not those of the span before, whose sequences go on.
         """
         span, state = self.begin(span, state)
         require_size(None, state)
         run = unroll_steps(self.model, span, state)
         step = state_step(self.model, span.inputs[:1], run.initial_states[0])
         features = to_matrix(step.like).shape[1]
+        self._require_same_parameters(step, run.all_begin)
         self.fit(self._shapes(span.batch_size, features, step.theta.numel()), step.theta, run.all_begin)
         if (anew := self.handed_out.other_rows(state)) is not None:
             self._begin(anew, None)
@@ -63,8 +66,16 @@ class ForwardEstimator(CarryingEstimator, ABC):
         # Backwards, from the parameters themselves, so that their hooks see this part as well.
         carried = {self.model.get_parameter(name): part for name, part in step.named(gradient).items()}
         torch.autograd.backward([*carried], [*carried.values()])
-        self.handed_out = HandedOut.of(run.final_state)
+        self.handed_out, self._learned = HandedOut.of(run.final_state), tuple(step.shapes)
         return Step(objective.loss, run.final_state, norms(run.final_state))
+
+    def _require_same_parameters(self, step: RowStep, all_begin: bool) -> None:
+        if self._learned is not None and self._learned != tuple(step.shapes) and not all_begin:
+            changed = ", ".join(sorted({*self._learned} ^ {*step.shapes}))
+            raise ValueError(
+                "the parameters that learn must be those of the span before unless all rows begin a sequence, for the "
+                f"influence of these is what is carried: {changed} changed"
+            )
 
     def _carried_part(self, run: UnrolledSteps, step: RowStep, span: Span) -> Tensor:
         """Return (P,), the sum over steps and rows of P_{t-1}^T (do_t/ds_{t-1})^T d_t."""

@@ -181,8 +181,8 @@ def state_step(model: nn.Module, inputs: Tensor, state: State) -> RowStep:
     Raises:
         ValueError: one of these parameters is complex, or in another precision than the state.
     """
-    # Of plain operations, since a hierarchy's other forward leaves out the levels that do not tick at this step.
-    with plain_operations(model), kept_buffers(model):
+    # Plain, since a hierarchy's other forward leaves out what does not tick, and compiled one can go back but once.
+    with plain_operations(model), kept_buffers(model), torch.compiler.set_stance("force_eager"):
         _, after = model(inputs, map_state(Tensor.clone, state))  # a model may count in place
     roots = floating_leaves(after)
     if has_initial_state(model):
