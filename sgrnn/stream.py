@@ -97,7 +97,8 @@ class Stream:
 
         Args:
             inputs: (rows, ...), or a nest of such tensors.
-            targets: (rows, ...) likewise; None where no row has an answer.
+            targets: (rows, ...) likewise; None where no row has an answer. Until the first answer of
+                all such a step is predicted and no more; to be credited later it takes targets of zeros and `answered`.
             is_first: (rows,) bool, rows that begin anew with this step. With the first step all do.
             present: (rows,) bool, False for rows that are away, whose readings mean nothing. A row that comes back
                 begins anew.
@@ -187,6 +188,9 @@ class Stream:
 
     def _learn(self) -> dict[str, Tensor]:
         """Learn from the steps that wait, and return the estimator's metrics."""
+        optimizers = [each for each in (self.optimizer, self.synthesizer_optimizer) if each is not None]
+        for optimizer in optimizers:
+            optimizer.zero_grad()  # of what somebody else left there
         try:
             step = self.estimator.backward(Span.join(self._waiting), self._before)
         finally:
@@ -195,10 +199,9 @@ class Stream:
         if self.clip is not None:
             learned = [each for group in self.optimizer.param_groups for each in group["params"]]
             nn.utils.clip_grad_norm_(learned, self.clip)
-        for optimizer in (self.optimizer, self.synthesizer_optimizer):
-            if optimizer is not None:
-                optimizer.step()
-                optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         return step.metrics
 
     def _run(self, inputs: Steps, is_first: Tensor | None) -> tuple[Any, State]:

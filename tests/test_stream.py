@@ -124,6 +124,17 @@ def test_a_prediction_changes_nothing_and_is_what_the_next_step_begins_with() ->
     assert_identical(made.all(), other.all())
 
 
+def test_gradients_that_lie_there_are_no_part_of_a_step() -> None:
+    made, other, data = Made(), Made(), readings()
+    for inputs, targets in data:
+        made.stream.predict(inputs)
+        for parameter in made.stream.core.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        made.stream.step(inputs, targets)
+    run(other, data)
+    assert_identical(made.all(), other.all())
+
+
 def test_a_reading_that_is_not_finite_is_refused_by_name_and_does_no_harm() -> None:
     made, other, data = Made(), Made(), readings()
     for place, (inputs, targets) in enumerate(data):

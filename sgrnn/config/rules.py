@@ -106,6 +106,8 @@ def _feedforward_goes_together(recipe: "Recipe") -> Iterator[str]:
             f"gradient.update_probability must be 1 for gradient.feedback.kind {gradient.feedback.kind}, which waits "
             f"for the next layer's gradient, got {gradient.update_probability:g}"
         )
+    if recipe.training.batch_size < 2:
+        yield "training.batch_size must be at least 2 for model.core feedforward, whose batch norms need it, got 1"
     for field, is_set in (
         ("model.slower_levels", bool(model.slower_levels)),
         ("model.initial_range", model.initial_range is not None),

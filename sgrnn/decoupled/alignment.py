@@ -5,7 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from sgrnn.decoupled.feedback import Exchange, Feedback
+from sgrnn.decoupled.feedback import Exchange, Feedback, by_row
 
 
 @final
@@ -73,9 +73,19 @@ class DirectFeedbackAlignment(Feedback):
         self.register_buffer("weight", drawn.T.contiguous())
 
     def reply(self, exchange: Exchange) -> Tensor | None:
-        """Return e B; see `Feedback.reply`."""
+        """Return e B; see `Feedback.reply`.
+
+        Raises:
+            ValueError: outputs or messages have other sizes.
+        """
         assert exchange.error is not None, "the outputs are known"
-        error = exchange.error.flatten(1)
+        error = by_row(exchange.error)
+        sizes = error.shape[1], by_row(exchange.message).shape[1]
+        if sizes != self.weight.shape:
+            raise ValueError(
+                f"direct feedback of {self.weight.shape[0]} outputs to messages of {self.weight.shape[1]} features got "
+                f"outputs of {sizes[0]} and messages of {sizes[1]}"
+            )
         return (error @ self.weight.to(error)).view_as(exchange.message)
 
 
@@ -95,11 +105,11 @@ class Kickback(Feedback):
     def reply(self, exchange: Exchange) -> Tensor | None:
         """Return e t; see `Feedback.reply`."""
         assert exchange.error is not None, "the outputs are known"
-        errors, answer = exchange.error.flatten(1), exchange.answer.flatten(1)
+        errors, answer = by_row(exchange.error), by_row(exchange.answer)
         largest = errors.abs().argmax(dim=1, keepdim=True)
         moved = answer.gather(1, largest) if exchange.last else answer
         (influence,) = torch.autograd.grad(moved.sum(), exchange.received, retain_graph=True)
-        return (influence.flatten(1) * errors.gather(1, largest)).view_as(exchange.message)
+        return (by_row(influence) * errors.gather(1, largest)).view_as(exchange.message)
 
 
 def random_weights(rows: int, columns: int, seed: int) -> Tensor:

@@ -79,6 +79,8 @@ class Chain(nn.Module):
     def train_step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Go forwards, give the modules their gradients, and update those whose turn it is.
 
+        Gradients that lie there are none of it: they are zeroed before and after.
+
         Args:
             inputs: (rows, ...).
             targets: (rows, ...).
@@ -92,14 +94,17 @@ class Chain(nn.Module):
         """
         require_graph("train_step")
         turns = torch.rand(len(self.network), generator=self._generator) < self.update_probability
+        optimizers = [*self.optimizers, *self.feedback_optimizers, *self.input_optimizers]
+        optimizers = [each for each in optimizers if each is not None]
+        for optimizer in optimizers:
+            optimizer.zero_grad()  # of what a look at the true gradient left, or a batch that was refused
         loss = backpropagate(
             self.network, self.loss, self.feedback, inputs, targets,
             turns=turns.tolist(), input_synthesizers=self.input_synthesizers,
         )  # fmt: skip
-        for optimizer in [*self.optimizers, *self.feedback_optimizers, *self.input_optimizers]:
-            if optimizer is not None:
-                optimizer.step()  # which passes over parameters without a gradient
-                optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()  # which passes over parameters without a gradient
+            optimizer.zero_grad()
         return loss
 
     def metrics(self) -> dict[str, Tensor]:

@@ -39,6 +39,11 @@ class Exchange:
         return self.received.grad
 
 
+def by_row(tensor: Tensor) -> Tensor:
+    """Return a tensor (rows, ...) as (rows, features); one number a row is one feature."""
+    return tensor.flatten(1) if tensor.dim() > 1 else tensor.unsqueeze(1)
+
+
 class Feedback(nn.Module, ABC):
     """Give the sender of a message a gradient, in the place of that which its receiver would send back.
 

@@ -81,13 +81,16 @@ def _forwards(
                 message = predicted.detach()
             received.append(message.requires_grad_())
         try:
-            sent.append(module(received[-1].clone()))  # which it may write into
+            answer = module(received[-1].clone())  # which it may write into
         except RuntimeError as error:
             if is_of_memory(error):
                 raise
             raise ValueError(
                 f"modules.{number} must read what is sent to it, {tuple(received[-1].shape)}, and does not: {error}"
             ) from error
+        if not isinstance(answer, Tensor):
+            raise TypeError(f"modules.{number} must return a tensor, got a {type(answer).__name__}")
+        sent.append(answer)
     return received, sent
 
 

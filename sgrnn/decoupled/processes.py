@@ -45,7 +45,7 @@ def train_in_processes(
     updates: int,
     processes: int | None = None,
     pending: int = 4,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     save_every: float = 60.0,
     seed: int = 0,
 ) -> list[Work]:
@@ -73,11 +73,16 @@ def train_in_processes(
         what became of every module, in order.
 
     Raises:
-        ValueError: there are more processes than modules, or feedback waits for another module.
+        ValueError: there are more processes than modules, feedback waits for another module, or the checkpoint has no
+            folder.
         ProcessLost: a process has died; says which, and the chain is as far as it had come.
     """
     processes = len(chain.network) if processes is None else processes
     _require(chain, inputs, targets, processes)
+    if checkpoint is not None:
+        checkpoint = Path(checkpoint)
+        if checkpoint.is_dir() or not checkpoint.absolute().parent.is_dir():
+            raise ValueError(f"checkpoint must be a file in a folder that is there, got {checkpoint}")
     for name, value in (("batch_size", batch_size), ("updates", updates), ("pending", pending)):
         at_least(name, value, 1)
     context = multiprocessing.get_context("spawn")

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sgrnn.decoupled.feedback import Exchange, Feedback
+from sgrnn.decoupled.feedback import Exchange, Feedback, by_row
 from sgrnn.synthesizers.interface import Interface
 
 Told = Literal["nothing", "label", "error"]
@@ -112,7 +112,7 @@ class SyntheticFeedback(Feedback):
         if self.told == "label":
             return label_features(exchange.targets, self.classes)
         assert exchange.error is not None, "the outputs are known"
-        return exchange.error.flatten(1) * len(exchange.error)
+        return by_row(exchange.error) * len(exchange.error)
 
     def reply(self, exchange: Exchange) -> Tensor | None:
         """Return the prediction; see `Feedback.reply`."""
@@ -122,13 +122,13 @@ class SyntheticFeedback(Feedback):
         """Train the synthesizer on what arrived; see `Feedback.learn`."""
         if exchange.arrived is not None:
             predicted = self._predict(exchange)
-            gradient = self.interface.learn(predicted.detach(), exchange.arrived.flatten(1))
+            gradient = self.interface.learn(predicted.detach(), by_row(exchange.arrived))
             if predicted.requires_grad:  # by a synthesizer that is not held fixed
                 torch.autograd.backward(predicted, gradient)
 
     def _predict(self, exchange: Exchange) -> Tensor:
         if exchange.predicted is None:
-            exchange.predicted = self.interface.predict(exchange.message.flatten(1), self.known(exchange))
+            exchange.predicted = self.interface.predict(by_row(exchange.message), self.known(exchange))
         return exchange.predicted
 
     def metrics(self) -> dict[str, Tensor]:
@@ -145,7 +145,7 @@ def label_features(targets: Tensor, classes: int | None) -> Tensor:
     if classes is None:
         if not targets.is_floating_point():
             raise ValueError(f"targets must be floating-point where `classes` is not given, got {targets.dtype}")
-        return targets.flatten(1)
+        return by_row(targets)
     if targets.dim() != 1 or targets.is_floating_point():
         raise ValueError(
             f"targets must be class indices (rows,) where `classes` is given, got {targets.dtype} "

@@ -51,7 +51,8 @@ def recovered_loss(
     sums, spans_seen = torch.zeros(groups, 2, dtype=torch.float64), torch.zeros(groups, dtype=torch.float64)
     with undisturbed(model), torch.no_grad():
         for place, span in enumerate(spans):
-            neighbor = map_state(lambda tensor: tensor.roll(1, dims=-2), state)
+            # A counter stays the row's own: the costs are of one path, along which it does not change.
+            neighbor = map_state(lambda each: each.roll(1, dims=-2) if each.is_floating_point() else each, state)
             way = to_matrix(state) - to_matrix(neighbor)
             future, there = steps_after(span, [0], horizon)
             true = _cost(model, loss, future, there, state) - _cost(model, loss, future, there, neighbor)

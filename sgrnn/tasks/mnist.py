@@ -63,6 +63,7 @@ class SequentialMNIST(Task):
         shuffle: bool = True,
         seed: int = 0,
     ) -> None:
+        images, labels = np.asarray(images), np.asarray(labels)
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (_SIDE, _SIDE):
             raise ValueError(f"images must be (n, {_SIDE}, {_SIDE}) uint8, got {images.shape} {images.dtype}")
         if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from chains import CLASSES, HIDDEN, INPUTS, cross_entropy, make_data, make_modules
-from torch import nn
+from tolerances import assert_identical
+from torch import Tensor, nn
 
 from sgrnn.decoupled import (
     Backpropagation,
@@ -130,6 +131,28 @@ def test_what_makes_no_chain_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"^loss must have no parameters that learn, which nothing trains: put them"):
         Chain(**good, loss=nn.Linear(2, 1))
     Chain(**good, loss=nn.Linear(2, 1).requires_grad_(False))
+
+
+def test_gradients_that_lie_there_are_no_part_of_a_step() -> None:
+    inputs, targets = make_data()
+    chains = []
+    for looked_at in (False, True):
+        chain = Chain(make_modules(), cross_entropy, [NoFeedback()] * 3, optimizer=SGD)
+        if looked_at:
+            cross_entropy(chain(inputs), targets).mean().backward()
+        chain.train_step(inputs, targets)
+        chains.append(chain.state_dict())
+    assert_identical(*chains)
+
+
+def test_a_module_must_return_a_tensor() -> None:
+    class Paired(nn.Linear):
+        def forward(self, inputs: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+            return super().forward(inputs), None
+
+    chain = Chain([Paired(2, 2), nn.Linear(2, 2)], cross_entropy, [NoFeedback()])
+    with pytest.raises(TypeError, match=r"^modules\.0 must return a tensor, got a tuple$"):
+        chain.train_step(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))
 
 
 def test_without_a_graph_training_is_refused_by_the_name_of_what_was_called() -> None:

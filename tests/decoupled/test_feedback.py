@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from chains import CLASSES, HIDDEN, ROWS, cross_entropy, make_data, make_modules, messages_of, true_gradients
+from tolerances import assert_close
 from torch import Tensor, nn
 
 from sgrnn.decoupled import (
@@ -233,8 +234,41 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     wide = SyntheticFeedback(MessageSynthesizer(5, known_size=3), told="label", classes=3)
     with pytest.raises(ValueError, match=r"^message and known must have 5 and 3 features, .*, got 4 and 3$"):
         wide.reply(exchange)
+    exchange.error = torch.zeros(2, CLASSES)
+    for sizes, found in (((HIDDEN, 7), f"7 outputs to messages of {HIDDEN}"), ((9, CLASSES), f"{CLASSES} .* of 9")):
+        with pytest.raises(
+            ValueError, match=rf"^direct feedback of {found} features got outputs of 3 and messages of 4$"
+        ):
+            DirectFeedbackAlignment(*sizes).reply(exchange)
     with pytest.raises(ValueError, match=r"^receiver must begin with a torch.nn.Linear, got a Conv2d$"):
         FeedbackAlignment(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Kickback,
+        lambda: DirectFeedbackAlignment(HIDDEN, 1),
+        lambda: SyntheticFeedback(MessageSynthesizer(HIDDEN, known_size=1), told="error"),
+        lambda: SyntheticFeedback(MessageSynthesizer(HIDDEN, known_size=1), told="label"),
+    ],
+)
+def test_one_number_a_row_may_do_without_an_axis(make: Any) -> None:
+    inputs, generator = make_data()[0], torch.Generator().manual_seed(2)
+    targets = torch.randn(ROWS, generator=generator, dtype=torch.float64)
+
+    def squared(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.flatten() - targets.flatten()).square()
+
+    found = []
+    for flat in (False, True):
+        for given in (targets, targets[:, None]):
+            torch.manual_seed(1)
+            feedback, last = make().double(), nn.Linear(HIDDEN, 1).double()
+            modules = [make_modules(2)[0], nn.Sequential(last, nn.Flatten(0)) if flat else last]
+            loss = backpropagate(modules, squared, [feedback], inputs, given)
+            found.append((loss, [each.grad for module in (*modules, feedback) for each in module.parameters()]))
+    assert_close(found[1:], [found[0]] * 3)
 
 
 def test_a_copy_of_feedback_alignment_watches_the_receiver_that_is_copied_with_it_or_says_so() -> None:

@@ -241,3 +241,10 @@ def test_what_cannot_be_trained_in_processes_is_refused_by_name() -> None:
     for options, message in REFUSED:
         with pytest.raises(ValueError, match=f"^{message}$"):
             train_in_processes(**{**good, **options})
+
+
+def test_a_checkpoint_without_a_folder_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    inputs, targets = make_rows()
+    for place in (tmp_path / "nowhere" / "chain.pt", str(tmp_path)):
+        with pytest.raises(ValueError, match=r"^checkpoint must be a file in a folder that is there, got "):
+            train_in_processes(make_chain(), inputs, targets, batch_size=4, updates=1, checkpoint=place)

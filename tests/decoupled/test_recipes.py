@@ -189,6 +189,8 @@ REFUSED = [
      "model.slower_levels says nothing of a feed-forward network: remove it"),
     (("--optimizer.kind=muon",), "optimizer.kind must be sgd, adam or adamw for model.core feedforward, without "
      "recurrent layers, got muon"),
+    (("--training.batch_size=1",), "training.batch_size must be at least 2 for model.core feedforward, whose batch "
+     "norms need it, got 1"),
     (("--model.initial_range=0.1",), "model.initial_range says nothing of a feed-forward network: remove it"),
     (("--training.core_precision=bfloat16",), "training.core_precision says nothing of a feed-forward network: remove "
      "it"),

@@ -75,6 +75,7 @@ def test_arrays_that_must_not_be_written_or_lie_otherwise_in_memory_are_taken() 
 UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"images": np.zeros((3, 28, 28))}, r"images must be \(n, 28, 28\) uint8, got \(3, 28, 28\) float64"),
     ({"images": np.zeros((3, 784), np.uint8)}, r"images must be \(n, 28, 28\) uint8, got \(3, 784\) uint8"),
+    ({"labels": [1, 2]}, r"labels must be \(3,\) integers like images, got \(2,\) int64"),
     ({"labels": np.zeros(2, int)}, r"labels must be \(3,\) integers like images, got \(2,\) int64"),
     ({"labels": np.zeros(3)}, r"labels must be \(3,\) integers like images, got \(3,\) float64"),
     ({"labels": np.array([1, 10, 0])}, "labels must be from 0 to 9, got 0 to 10"),
