@@ -30,7 +30,7 @@ def loss_of_the_end(run: Path, tokens: int, *, lines: bool) -> float:
 
 @pytest.mark.parametrize("reset", ["none", "line"])
 def test_the_best_model_is_scored_on_the_end_of_the_train_text(start: Start, reset: str) -> None:
-    training = start("mine", f"--data.reset={reset}", "--optimizer.learning_rate=0.3", "--training.max_updates=60")
+    training = start("mine", f"--data.reset={reset}", "--optimizer.learning_rate=1.0", "--training.max_updates=60")
     assert log_train_part(training.run, training.problem) is None, "not before there is a model"
     training()
     before = list(training.run.records())

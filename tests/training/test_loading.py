@@ -82,7 +82,7 @@ training: {epochs: 1, batch_size: 4, span: 3}
 
 
 def test_the_best_checkpoint_is_loaded_or_the_latest(start: Start) -> None:
-    training = start("run", "--training.max_updates=60", "--optimizer.learning_rate=0.1")
+    training = start("run", "--training.max_updates=60", "--optimizer.learning_rate=1.0")
     training()
     folder = training.run.checkpoints
     best = best_update(folder)

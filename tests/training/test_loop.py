@@ -249,7 +249,7 @@ def test_the_source_changes_at_the_very_update_at_which_the_learning_rate_restar
 
 
 def test_any_number_of_interruptions_leave_no_trace_across_epochs_and_plateaus(start: Start) -> None:
-    overrides = ("--training.max_updates=40", "--training.checkpoint_every=4", "--optimizer.learning_rate=0.1")
+    overrides = ("--training.max_updates=40", "--training.checkpoint_every=4", "--optimizer.learning_rate=0.3")
     whole, parts = start("whole", *overrides), start("parts", *overrides)
     whole()
     for stop_after in (3, 9, 10, 22, 31):
