@@ -69,7 +69,7 @@ def benchmark(
         except KeyError as missing:
             if asked.source is None:
                 raise
-            raise InputError(f"a record lacks the field {missing}: expected the records of {parser.prog}") from missing
+            raise InputError(f"these are no records of {parser.prog}: {missing} is missing or unknown") from missing
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

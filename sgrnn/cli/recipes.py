@@ -70,7 +70,7 @@ def copy(
     path = target or Path(f"{Path(name).stem}.yaml")
     if path.exists():
         raise InputError(f"{path} exists already: remove it, or name another file")
-    if source is not None and source.resolve().parent != path.resolve().parent:
+    if source is not None and source.parent.resolve() != path.parent.resolve():
         fields = relative_paths(read_mapping(text, str(source), "a recipe is a mapping of sections"))
         if fields:
             raise InputError(

@@ -69,7 +69,7 @@ def _split(overrides: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
             )
         if not equals:
             if not items or items[0].startswith("--"):
-                after = f", got {items[0]!r} after it" if items else ""
+                after = f", got {items[0]!r} after it; if that is the value: {name}={items[0]}" if items else ""
                 raise InputError(f"command line: {name} needs a value, like {name}=5{after}")
             value = items.pop(0)
         yield tuple(name[2:].split(".")), value

@@ -189,4 +189,4 @@ def dropout_mask(shape: tuple[int, ...], p: float, like: Tensor, generator: torc
         generator: of the numbers; None for torch's.
     """
     drawn = torch.rand(shape, dtype=torch.float32, device=like.device, generator=generator)
-    return drawn.lt_(1 - p).to(like.dtype).div_(1 - p)
+    return (drawn < 1 - p).to(like.dtype).div_(1 - p)

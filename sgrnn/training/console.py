@@ -34,7 +34,7 @@ class PlainConsole(Console):
             super()._check_buffer()
         except OSError as error:
             self._print_no_more()
-            raise InputError(f"cannot write to standard output: {error.strerror}") from None
+            raise InputError(f"cannot write to standard output: {error.strerror or error}") from None
 
     def on_broken_pipe(self) -> None:
         """Print no more; rich would end the process."""
@@ -44,7 +44,7 @@ class PlainConsole(Console):
     def _print_no_more(self) -> None:
         """Leave what stands in the stream's buffer, and what comes, to nobody."""
         self.quiet = True
-        with open(os.devnull, "wb") as nobody:
+        with suppress(OSError, ValueError), open(os.devnull, "wb") as nobody:  # it may be no file of the system's
             os.dup2(nobody.fileno(), self.file.fileno())
 
     def print_last(self, text: str) -> None:

@@ -29,7 +29,7 @@ REFUSED = [
     ("stationary", "--methods stationary --windows 5", "nothing to show: no condition is left by these options"),
     ("schedules", "--quick", "sgrnn data fetch ptb"),
     ("speed", "--from none.json", "or no record is in these files"),
-    ("speed", "--from of_another.json", "a record lacks the field 'setting': expected the records of speed.py"),
+    ("speed", "--from of_another.json", "these are no records of speed.py: 'setting' is missing or unknown"),
 ]
 
 

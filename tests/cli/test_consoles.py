@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,18 @@ def test_a_view_that_cannot_be_printed_fails_alone(folder: Path) -> None:
         with pytest.raises(InputError, match=r"^cannot write to standard output: No space left on device$"):
             views.require_none_failed()
     assert len(seen_by_others) == 3
+
+
+def test_what_is_no_file_of_the_systems_may_fail_to_be_written_too() -> None:
+    class Broken(StringIO):
+        def write(self, text: str) -> int:
+            raise OSError("gone")
+
+    console = PlainConsole()
+    console.file = Broken()
+    with pytest.raises(InputError, match=r"^cannot write to standard output: gone$"):
+        console.print("a")
+    console.print("b")
 
 
 def test_names_between_colons_are_no_emoji(sgrnn: Commands, foreign: Path) -> None:

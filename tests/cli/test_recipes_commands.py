@@ -90,6 +90,10 @@ def test_a_copy_elsewhere_of_paths_relative_to_the_recipe_is_refused(sgrnn: Comm
     sgrnn.well("recipes", "copy", "tiny.yaml", "mine.yaml")
     Path("far.yaml").write_text(Path("tiny.yaml").read_text().replace("texts/", f"{Path.cwd()}/texts/"))
     sgrnn.well("recipes", "copy", "far.yaml", "sub/mine.yaml")
+    Path("link.yaml").symlink_to("sub/real.yaml")  # whose paths are relative to where the link lies
+    Path("sub/real.yaml").write_text(Path("tiny.yaml").read_text())
+    assert sgrnn.refused("recipes", "copy", "link.yaml", "sub/other.yaml").startswith("link.yaml: data.train, ")
+    sgrnn.well("recipes", "copy", "link.yaml", "beside.yaml")
     assert load_recipe("sub/mine.yaml") == load_recipe("tiny.yaml")
 
 

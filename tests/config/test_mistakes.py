@@ -350,7 +350,8 @@ def test_a_wrong_override_is_blamed_on_the_command_line(override: str, expected:
 
 def test_an_option_is_not_taken_for_the_value_of_the_one_before() -> None:
     assert mistakes(TEXT, "--sample.prompt", "--training.epochs=3") == [
-        "command line: --sample.prompt needs a value, like --sample.prompt=5, got '--training.epochs=3' after it"
+        "command line: --sample.prompt needs a value, like --sample.prompt=5, got '--training.epochs=3' after it; if "
+        "that is the value: --sample.prompt=--training.epochs=3"
     ]
     assert text_recipe("--sample.prompt=--a", "--training.epochs", "3").sample.prompt == "--a"
 

@@ -338,6 +338,27 @@ def test_other_parameters_that_learn_are_refused_unless_all_begin_a_sequence(kin
         assert_close(found, gradients(model))
 
 
+@pytest.mark.parametrize("kind", FORWARD)
+@pytest.mark.parametrize("case", ["warmed up", "begun anew", "loaded"])
+def test_other_parameters_may_learn_where_nothing_is_carried(kind: type[GradientEstimator], case: str) -> None:
+    model = nn.RNN(SIZE, SIZE, bias=False).double()
+    first, second = model.get_parameter("weight_ih_l0"), model.get_parameter("weight_hh_l0").requires_grad_(False)
+    first.requires_grad_(case != "warmed up")
+    estimator, state = kind(model, squared_error), torch.zeros(1, ROWS, SIZE).double()
+    state = estimator.backward(make_span(3), state).state
+    first.requires_grad_(False)
+    second.requires_grad_(True)
+    if case == "begun anew":
+        state = make_state(model)
+    if case == "loaded":
+        other = kind(model, squared_error)
+        other.backward(make_span(3), make_state(model))
+        estimator.load_state_dict(other.state_dict())
+    estimator.backward(make_span(3), state)
+    assert second.grad is not None
+    assert second.grad.isfinite().all()
+
+
 def test_a_complex_state_of_rows_of_odd_length_is_carried_forwards() -> None:
     class Diagonal(nn.Module):
         def __init__(self) -> None:

@@ -12,6 +12,7 @@ Letters in shapes: B rows, N features of a row's state, P numbers in the paramet
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,10 +55,10 @@ class ForwardEstimator(CarryingEstimator, ABC):
         run = unroll_steps(self.model, span, state)
         step = state_step(self.model, span.inputs[:1], run.initial_states[0])
         features = to_matrix(step.like).shape[1]
-        self._require_same_parameters(step, run.all_begin)
         self.fit(self._shapes(span.batch_size, features, step.theta.numel()), step.theta, run.all_begin)
         if (anew := self.handed_out.other_rows(state)) is not None:
             self._begin(anew, None)
+        self._require_same_parameters(step, run.all_begin)
         objective = objective_of(self.model, self.loss, run.outputs, span)
         objective.trained.backward()
         run.differentiate()
@@ -70,12 +71,23 @@ class ForwardEstimator(CarryingEstimator, ABC):
         return Step(objective.loss, run.final_state, norms(run.final_state))
 
     def _require_same_parameters(self, step: RowStep, all_begin: bool) -> None:
-        if self._learned is not None and self._learned != tuple(step.shapes) and not all_begin:
+        """Refuse to take the influence of some parameters for that of others; forget it where it is nothing."""
+        if self._learned is None or self._learned == tuple(step.shapes):
+            return
+        carried = dict(self.named_buffers(recurse=False))
+        # Where it is a product, it is nothing where one factor is.
+        if not all_begin and all(each.any() for each in carried.values() if each.is_floating_point()):
             changed = ", ".join(sorted({*self._learned} ^ {*step.shapes}))
             raise ValueError(
                 "the parameters that learn must be those of the span before unless all rows begin a sequence, for the "
                 f"influence of these is what is carried: {changed} changed"
             )
+        for name, each in carried.items():
+            setattr(self, name, torch.zeros_like(each))
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._learned = None  # what is loaded is of those that learned when it was saved
 
     def _carried_part(self, run: UnrolledSteps, step: RowStep, span: Span) -> Tensor:
         """Return (P,), the sum over steps and rows of P_{t-1}^T (do_t/ds_{t-1})^T d_t."""
