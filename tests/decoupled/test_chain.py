@@ -146,11 +146,15 @@ def test_gradients_that_lie_there_are_no_part_of_a_step() -> None:
 
 
 def test_a_module_must_return_a_tensor() -> None:
-    class Paired(nn.Linear):
-        def forward(self, inputs: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-            return super().forward(inputs), None
+    class Paired(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
 
-    chain = Chain([Paired(2, 2), nn.Linear(2, 2)], cross_entropy, [NoFeedback()])
+        def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
+            return self.layer(inputs), None
+
+    chain = Chain([Paired(), nn.Linear(2, 2)], cross_entropy, [NoFeedback()])
     with pytest.raises(TypeError, match=r"^modules\.0 must return a tensor, got a tuple$"):
         chain.train_step(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long))
 
