@@ -24,13 +24,13 @@ from sgrnn.models.language_model import LanguageModel
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training import loop
 from sgrnn.training.about import read_scores
+from sgrnn.training.belonging import require_belonging
 from sgrnn.training.best import best_record
 from sgrnn.training.checkpoints import latest_checkpoint
 from sgrnn.training.console import PlainConsole
 from sgrnn.training.display import Display, score_text
 from sgrnn.training.distributed import Ranks, joined
 from sgrnn.training.fingerprint import other_versions
-from sgrnn.training.fit import require_fit
 from sgrnn.training.generalization import best_train_part, log_train_part
 from sgrnn.training.lock import locked
 from sgrnn.training.loggers.opening import open_loggers, require_loggers
@@ -205,7 +205,7 @@ def _tell_of_changes(run: Run, problem: Problem, console: Console) -> None:
         if run.recipe.model.start_from is not None:
             console.print(keep_start(run))
         return
-    before = require_fit(checkpoint, run, problem)
+    before = require_belonging(checkpoint, run, problem)
     if differing := told(before, run.recipe):
         console.print(f"from update {checkpoint.progress['update']:,} on: {differing}")
     if versions := other_versions(run.fingerprint()):

@@ -205,11 +205,13 @@ def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, 
 def _own_texts(run: "Run", data: Path | None) -> "TokenFiles":
     """Open the texts that a run was trained and validated on."""
     from sgrnn.data import data_folder
+    from sgrnn.training.belonging import require_texts
     from sgrnn.training.problems.opening import problem_of
     from sgrnn.training.problems.text_problem import TextProblem
 
     try:
         problem = problem_of(run, data_folder(data))
+        require_texts(run, problem, ("train", "valid"))
     except InputError as error:
         raise InputError(
             f"{error}; or adapt by the run folder alone: --dynamic with --sgd, --learning-rate and --decay, --cache "

@@ -1,7 +1,7 @@
 """The fields of a recipe that hold paths, relative to its file."""
 
 from collections.abc import Iterator
-from os.path import expanduser  # which leaves what it does not know as it is
+from os.path import abspath, expanduser  # which leaves what it does not know as it is
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def resolve_paths(tree: dict[str, Any], folder: Path) -> None:
     """
     for name, key, section in _paths(tree):
         try:
-            section[key] = str((folder / expanduser(section[key])).resolve())
+            section[key] = str(_absolute(folder / expanduser(section[key]), through_links=name == "model"))
         except (ValueError, RuntimeError, OSError) as error:  # a NUL byte, a loop of links
             raise InputError(f"{name}.{key} must be the path of a file, got {section[key]!r}: {error}") from None
 
@@ -28,6 +28,12 @@ def resolve_paths(tree: dict[str, Any], folder: Path) -> None:
 def relative_paths(tree: dict[str, Any]) -> list[str]:
     """Return the dotted names of the fields of a recipe whose paths are relative."""
     return [f"{name}.{key}" for name, key, section in _paths(tree) if not Path(expanduser(section[key])).is_absolute()]
+
+
+def _absolute(path: Path, *, through_links: bool) -> Path:
+    """Return a path from the root, through links or not: what one leads to may move while the name stays right."""
+    real, plain = path.resolve(), Path(abspath(path))
+    return real if through_links or plain.resolve() != real else plain  # a/link/../b need not be a/b
 
 
 def _paths(tree: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -17,7 +17,7 @@ _time_first: WeakSet[nn.Module] = WeakSet()
 _layout_known: WeakSet[nn.Module] = WeakSet()
 
 
-def require_fit(model: nn.Module, span: Span, state: State, windows: Iterable[int] = (1,)) -> None:
+def require_layout(model: nn.Module, span: Span, state: State, windows: Iterable[int] = (1,)) -> None:
     """Refuse a state whose number of rows is not the span's, and a model that takes another axis for the batch.
 
     Args:

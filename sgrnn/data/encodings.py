@@ -1,6 +1,7 @@
 """Guesses of the encoding of bytes that are no UTF-8 text, and the command that converts them."""
 
 import unicodedata
+from collections.abc import Set
 
 from sgrnn.errors import InputError
 
@@ -13,7 +14,10 @@ _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
 _WIDE = ("UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE")
 _SAMPLE = 1 << 16  # bytes that are looked at
 _OF_TEXTS = "\t\n\v\f\r\x1b\x85\ufeff"  # control characters that a text may hold; the escape colors a terminal
-_WRONG = {"Cc", "Cn", "Co", "Cs"}  # categories: control, unassigned, private, half a pair
+CONTROL = frozenset({"Cc"})  # a category of characters
+# What bytes in another encoding come to, besides: unassigned characters, private ones, half a pair. In valid UTF-8 the
+# first two are newer than this Python knows, or somebody's own signs.
+_WRONG = CONTROL | {"Cn", "Co", "Cs"}
 _OF_WINDOWS = frozenset(range(0x80, 0xA0))  # bytes
 _FEW = 0.02  # of the bytes of a text of 8 bits a character are control characters, at most
 _MANY = 0.05  # of the characters of a text are wrong, at most
@@ -80,8 +84,14 @@ def require_characters(text: str, source: str) -> None:
         ) from None
 
 
-def wrong_share(text: str) -> float:
-    """Return the share of characters that no text contains among a text's first ones: above 0.05 it is no text."""
+def wrong_share(text: str, categories: Set[str] = _WRONG) -> float:
+    """Return the share of characters that no text contains among a text's first ones: above 0.05 it is no text.
+
+    Args:
+        text: the text.
+        categories: those that such characters are of, in Unicode.
+    """
     sample = text[:_SAMPLE]
-    known = {each: each == "\ufffd" or unicodedata.category(each) in _WRONG for each in set(sample) - set(_OF_TEXTS)}
+    wrong = {each: each == "\ufffd" or unicodedata.category(each) in categories for each in set(sample)}
+    known = wrong | dict.fromkeys(_OF_TEXTS, False)
     return sum(known.get(each, False) for each in sample) / max(len(sample), 1)

@@ -25,13 +25,18 @@ _UNKNOWN_PIECE, _EOS_PIECE = "<|sgrnn-unknown|>", "<|sgrnn-eos|>"
 
 @final
 class SentencePieceTokenizer(Tokenizer):
-    """Tokenizer of pieces of words, with blanks kept and unseen characters spelled in bytes: `decode(encode(x)) == x`.
+    """Tokenizer of pieces of words.
 
-    The one exception is U+2581, the sign that SentencePiece writes for a blank: it comes back as a blank.
+    As `from_text` makes it, blanks are kept and unseen characters spelled in bytes, so that `decode(encode(x)) == x`.
+    The one exception is U+2581, the sign that SentencePiece writes for a blank: it comes back as a blank. A model that
+    was trained elsewhere may put blanks together, replace characters by others and forget unseen ones.
 
     Args:
-        model: the serialized SentencePiece model.
+        model: the serialized SentencePiece model, with a piece for the end of a sentence, which stands for a line end.
         kind: the algorithm it was trained with.
+
+    Raises:
+        InputError: it is no such model, or has no such piece.
     """
 
     def __init__(self, model: bytes, kind: SubwordKind) -> None:
@@ -45,6 +50,11 @@ class SentencePieceTokenizer(Tokenizer):
         self.model = model
         self.vocabulary_size: int = self._processor.vocab_size()
         self.eos_id: int = self._processor.eos_id()
+        if self.eos_id < 0:
+            raise InputError(
+                "the SentencePiece model must have a piece for the end of a sentence, which stands for a line end, got "
+                "eos_id -1: train it with eos_id=1"
+            )
         self.digest = bytes_digest(kind.encode() + b"\n" + model)
 
     @classmethod

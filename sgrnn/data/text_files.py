@@ -3,7 +3,7 @@
 from codecs import BOM_UTF8
 from pathlib import Path
 
-from sgrnn.data.encodings import conversion, wide_encoding, wrong_share
+from sgrnn.data.encodings import CONTROL, conversion, wide_encoding, wrong_share
 from sgrnn.errors import InputError
 
 _MOST_WRONG = 0.05  # of a text's characters, at most, are such that nobody writes
@@ -51,10 +51,10 @@ def decode_text(content: bytes, source: str) -> str:
             f"{source} is not UTF-8: byte 0x{content[error.start]:02x} at byte {error.start:,} (line "
             f"{_line(content, error.start):,}) is not valid; convert it with {conversion(content)}"
         ) from error
-    if (share := wrong_share(text)) > _MOST_WRONG:
+    if (share := wrong_share(text, CONTROL)) > _MOST_WRONG:
         raise InputError(
-            f"{source} is not text: {share:.0%} of its characters are control characters or unassigned ones; expected "
-            f"UTF-8: convert it with {conversion(content)}, or give another file"
+            f"{source} is not text: {share:.0%} of its characters are control characters; expected UTF-8: convert it "
+            f"with {conversion(content)}, or give another file"
         )
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     return text if text.endswith("\n") else text + "\n"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.again import Moment
 from sgrnn.contract.caller import Caller
-from sgrnn.contract.layout import require_fit
+from sgrnn.contract.layout import require_layout
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import differentiate_data
 from sgrnn.estimators.estimator import GradientEstimator, Step, within_span
@@ -59,7 +59,7 @@ class Checkpointed(GradientEstimator):
         span = with_leaves(given)
         starts = range(0, span.steps, self.graph_steps)
         parts = [span.part(start, min(start + self.graph_steps, span.steps)) for start in starts]
-        require_fit(self.model, span, state, windows={parts[0].steps, parts[-1].steps})
+        require_layout(self.model, span, state, windows={parts[0].steps, parts[-1].steps})
         caller, moment = Caller(self.model), None
         windows: list[tuple[Span, State, Moment | None]] = []
         joints: list[Any] = [None]

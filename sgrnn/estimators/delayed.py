@@ -8,7 +8,7 @@ from torch import Tensor
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate, entering, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
-from sgrnn.estimators.features import require_fit
+from sgrnn.estimators.features import require_synthesizer
 from sgrnn.estimators.known import squares
 from sgrnn.estimators.objective import norms, objective_of, output_gradients
 from sgrnn.estimators.reach import injectable
@@ -84,7 +84,7 @@ class Delayed(GradientEstimator):
         span, state = self.begin(span, state)
         span = span.with_future(None)
         self._require_same_when_run_again(span)
-        require_fit(self.synthetic.synthesizer, self.model, state)
+        require_synthesizer(self.synthetic.synthesizer, self.model, state)
         waiting, count = self.waiting, span.batch_size
         if waiting.windows and not waiting.leads_to(span, state):
             waiting.forget()

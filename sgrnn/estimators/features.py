@@ -49,7 +49,7 @@ def read_features(model: nn.Module, synthesizer: Synthesizer, span: Span, ahead:
     return features
 
 
-def require_fit(synthesizer: Synthesizer, model: nn.Module, state: State) -> None:
+def require_synthesizer(synthesizer: Synthesizer, model: nn.Module, state: State) -> None:
     """Refuse a synthesizer for a state of another size, and one that would train the model.
 
     Raises:

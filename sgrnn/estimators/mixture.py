@@ -25,7 +25,7 @@ class Mixture:
     real_window: int | None = None
     drawn: tuple[int, ...] = ()
 
-    def require_fit(self, window: int) -> None:
+    def require_possible(self, window: int) -> None:
         """Refuse a share out of range or beside drawn rows, and a real window that is no multiple of the window.
 
         Raises:

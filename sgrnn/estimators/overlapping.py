@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import buffers_of, kept_buffers
 from sgrnn.contract.caller import Caller
-from sgrnn.contract.layout import require_fit
+from sgrnn.contract.layout import require_layout
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import differentiate_data
 from sgrnn.estimators.estimator import Step
@@ -63,7 +63,7 @@ def _run(model: nn.Module, span: Span, joined: Joined, start: int) -> tuple[Any,
     has_buffers = bool(kept and buffers_of(model))  # which the steps that run again must not change again
     cuts = sorted({0, start, kept if has_buffers else 0, steps})
     state = before = detach(joined.state)
-    require_fit(model, span, state, windows={later - earlier for earlier, later in pairwise(cuts)})
+    require_layout(model, span, state, windows={later - earlier for earlier, later in pairwise(cuts)})
     outputs: list[Any] = []
     for first, stop in pairwise(cuts):
         marks = None if joined.is_first is None else joined.is_first[first:stop]

@@ -14,7 +14,7 @@ from sgrnn.estimators.ahead import steps_to_run
 from sgrnn.estimators.backward import backpropagate, entering, final_gradients, initial_gradients, injected_share
 from sgrnn.estimators.drawn import DrawnRows
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, looking, within_span
-from sgrnn.estimators.features import require_fit
+from sgrnn.estimators.features import require_synthesizer
 from sgrnn.estimators.fitting import fitting_synthesizer
 from sgrnn.estimators.in_order import require_in_order
 from sgrnn.estimators.known import BoundaryReader
@@ -170,11 +170,11 @@ class SyntheticGradients(GradientEstimator):
             ValueError: besides, a share or a window of the mixture is out of range.
         """
         span, state = self.begin(span, state)
-        require_fit(self.synthesizer, self.model, state)
+        require_synthesizer(self.synthesizer, self.model, state)
         window = self.window if mixture.window is None else at_least("window", mixture.window, 1, "step")
         assert window is not None, "checked when the estimator was made"
         self.synthesizer.require_window(window)
-        mixture.require_fit(window)
+        mixture.require_possible(window)
         carries = mixture.carries(window, self.trace_decay)
         if self.low_memory:
             real = carries or bool(mixture.drawn)
@@ -218,7 +218,7 @@ class SyntheticGradients(GradientEstimator):
     def look(self, span: Span, state: State = None) -> BoundaryGradients:
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
         span, state = self.begin(span, state)
-        require_fit(self.synthesizer, self.model, state)
+        require_synthesizer(self.synthesizer, self.model, state)
         with torch.no_grad():
             windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
-from sgrnn.contract.layout import require_fit
+from sgrnn.contract.layout import require_layout
 from sgrnn.cores import initial_state_or_zeros
 from sgrnn.cores.dropout import own_masks, recorded_masks, replayed_masks
 from sgrnn.cores.regularization import require_no_dropout
@@ -69,7 +69,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     """
     window = min(window or span.steps, span.steps)
     boundaries = [*range(0, span.steps, window), span.steps]
-    require_fit(model, span, state, windows={window, span.steps - boundaries[-2]})
+    require_layout(model, span, state, windows={window, span.steps - boundaries[-2]})
     chosen = parallel is None
     if parallel is None:
         few = span.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS

@@ -77,7 +77,7 @@ class LanguageModel(SequenceModel):
     ) -> None:
         super().__init__(embedding_size, embedding_size + (output_size if output is None else embedding_size))
         if output is not None:
-            _require_fit(output, vocabulary_size, output_size, tied)
+            _require_output(output, vocabulary_size, output_size, tied)
         if tied and embedding_size != output_size:
             raise ValueError(f"tied needs embedding_size {embedding_size} and output_size {output_size} to be equal")
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
@@ -200,7 +200,7 @@ class LanguageModel(SequenceModel):
         return torch.cat([_standardized(self.embedding, inputs), of_targets], dim=-1)
 
 
-def _require_fit(output: AdaptiveSoftmax, vocabulary_size: int, output_size: int, tied: bool) -> None:
+def _require_output(output: AdaptiveSoftmax, vocabulary_size: int, output_size: int, tied: bool) -> None:
     if tied:
         raise ValueError("tied must be False with an adaptive softmax, which has no row for each token")
     if (output.in_features, output.out_features) != (output_size, vocabulary_size):

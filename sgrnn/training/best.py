@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from sgrnn.models.sequence_model import SequenceModel
+from sgrnn.training.belonging import require_belonging
 from sgrnn.training.checkpoints import Checkpoint, best_update, read_whole, require_best
-from sgrnn.training.fit import require_fit
 from sgrnn.training.problems.problem import Problem, selection_score
 from sgrnn.training.run import Run
 
@@ -56,7 +56,7 @@ def open_trained(run: Run, problem: Problem) -> Trained:
 
     def read_best() -> Trained:
         checkpoint = require_best(run.checkpoints)
-        require_fit(checkpoint, run, problem)
+        require_belonging(checkpoint, run, problem)
         checkpoint.load_model(model)
         return Trained(run, checkpoint, problem, model)
 

@@ -52,6 +52,9 @@ def export(
 def _notes(run: Run) -> dict[str, Any]:
     """Return what config.json says of a run: what it learned, and the evaluation of its best checkpoint."""
     recipe, record = run.recipe, best_record(run) or {}
-    learned = {"corpus": recipe.data.corpus} if recipe.data else {"task": recipe.task and recipe.task.model_dump()}
+    if recipe.data:
+        learned = recipe.data.model_dump(include={"corpus", "reset", "separator"})
+    else:
+        learned = {"task": recipe.task and recipe.task.model_dump()}
     figures = {name: value for name, value in record.items() if name == "update" or name.startswith("valid_")}
     return {**learned, "evaluation": figures}

@@ -15,11 +15,11 @@ from sgrnn.config.files import dump_recipe
 from sgrnn.config.rates import length_factor, rate_factor
 from sgrnn.models.sequence_model import SequenceModel
 from sgrnn.training.about import ABOUT, about
+from sgrnn.training.belonging import require_belonging
 from sgrnn.training.checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
 from sgrnn.training.diagnosis import passing_metrics
 from sgrnn.training.distributed import ALONE, Ranks
 from sgrnn.training.fingerprint import present_conditions
-from sgrnn.training.fit import require_fit
 from sgrnn.training.kept import keep
 from sgrnn.training.learner import Learner
 from sgrnn.training.problems.problem import Problem, selection_score
@@ -170,7 +170,7 @@ class _Training:
             save_checkpoint(self._run.checkpoints, self.learner.average.model, state, self._recipe, progress)
 
     def _load(self, checkpoint: Checkpoint) -> None:
-        require_fit(checkpoint, self._run, self._problem)
+        require_belonging(checkpoint, self._run, self._problem)
         checkpoint.load_model(self.learner.model)
         saved = checkpoint.load_state(self.learner.device)
         try:

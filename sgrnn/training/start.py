@@ -73,7 +73,7 @@ class Start:
             raise InputError("\n".join(mistakes))
         return cls(run, checkpoint, run.tokenizer)
 
-    def require_fit(self, tokenizer: Tokenizer) -> None:
+    def require_same_tokens(self, tokenizer: Tokenizer) -> None:
         """Refuse a tokenizer whose tokens are of another kind, so that the same name is another thing.
 
         Raises:

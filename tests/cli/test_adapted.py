@@ -126,6 +126,21 @@ def test_a_file_is_reset_at_documents_as_a_split_is(sgrnn: Commands, folder: Pat
         assert scores[0] == scores[1]
 
 
+def test_settings_are_chosen_on_the_texts_that_the_run_had_alone(sgrnn: Commands, folder: Path) -> None:
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=3")
+    Path("new.txt").write_text(Path("texts/test.txt").read_text())
+    Path("texts/test.txt").write_text(Path("texts/test.txt").read_text() * 2)  # which settings are not chosen on
+    sgrnn.well("evaluate", "mine", "--text", "new.txt", "--cache", "--choose-on", 40)
+    Path("texts/valid.txt").write_text(Path("texts/valid.txt").read_text() * 2)
+    for adaptation in ("--cache", "--dynamic"):
+        message = sgrnn.refused("evaluate", "mine", "--text", "new.txt", adaptation, "--choose-on", 40)
+        assert message.startswith(
+            "the text is not the one that mine was trained on: what it is to validate on has changed; restore the "
+            "files; or adapt by the run folder alone: "
+        )
+    sgrnn.well("evaluate", "mine", "--text", "new.txt", *SGD, *CACHE)
+
+
 def test_settings_without_what_they_are_for_and_out_of_range_are_refused(sgrnn: Commands, mine: str) -> None:
     for options, message in (
         (("--decay", 0.1), "--decay goes with --dynamic: add it"),

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,35 @@ def test_every_python_example_on_the_page_runs_and_its_text_is_the_likeliest(
     drawn = list(package.generate(model, [tokenizer.eos_id], 100, temperature=0))
     assert printed[0] == tokenizer.decode(np.array(drawn, np.int32)) + "\n"
     assert len(examples) == 3
+
+
+@pytest.mark.parametrize("reset", ["line", "document"])
+def test_an_exported_graph_that_begins_anew_where_the_page_says_scores_as_the_run_does(
+    sgrnn: Commands, folder: Path, reset: str
+) -> None:
+    for split in ("train", "valid", "test"):
+        path = folder / "texts" / f"{split}.txt"
+        path.write_text("\n".join(path.read_text().splitlines(keepends=True)))  # an empty line after each
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", f"--data.reset={reset}", "--training.max_updates=5")
+    sgrnn.well("export", "mine", "out", "--format", "torch", "--format", "safetensors")
+    config = json.loads(Path("out/config.json").read_text())
+    assert (config["reset"], config["separator"]) == (reset, None)
+    eos = config["tokenizer"]["eos_id"]
+    assert config["reset_at"] == (eos if reset == "line" else None)
+    program = torch.export.load("out/model.pt2").module()
+    zeros = [torch.zeros([1 if size == "batch" else size for size in each["shape"]]) for each in config["state"]]
+    _, tokenizer = package.load("mine")
+    tokens = [eos, *tokenizer.encode(Path("texts/test.txt").read_text()).tolist()]
+    state, nats = zeros, 0.0
+    for place, (now, follows) in enumerate(pairwise(tokens)):
+        ends_separator = reset == "document" and tokens[max(place - 1, 0) : place + 1] == [eos, eos]
+        if now == config["reset_at"] or ends_separator:
+            state = zeros
+        logits, *state = program(torch.tensor([[now]]), *state)
+        nats -= logits[0, 0].log_softmax(-1)[follows].item()
+    printed = sgrnn.well("evaluate", "mine", "--split", "test")
+    (loss,) = re.findall(r"^([\d.]+) nats per token, ", printed, re.MULTILINE)
+    assert float(loss) == pytest.approx(nats / (len(tokens) - 1), abs=1e-4)
 
 
 def test_the_page_names_the_tensors_of_the_state_of_every_core() -> None:

@@ -276,6 +276,17 @@ def test_divergence_ends_with_the_update_and_the_field(sgrnn: Commands) -> None:
     )
 
 
+def test_a_text_behind_a_link_may_move_where_the_link_moves_with_it(sgrnn: Commands) -> None:
+    Path("store").mkdir()
+    Path("texts/train.txt").rename("store/first.txt")
+    Path("texts/train.txt").symlink_to("../store/first.txt")
+    sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=3")
+    Path("store").rename("shelf")
+    Path("texts/train.txt").unlink()
+    Path("texts/train.txt").symlink_to("../shelf/first.txt")
+    sgrnn.well("resume", "mine", "--training.max_updates=4")
+
+
 def test_another_text_is_refused_and_nothing_lost(sgrnn: Commands) -> None:
     sgrnn.well("train", "tiny.yaml", "--run", "mine", "--training.max_updates=3")
     before = files_of("mine/checkpoints")

@@ -1,5 +1,6 @@
 """The charge for `<unk>`: a probability of what it stands for, none where it is the text's own word."""
 
+import io
 from itertools import product
 from math import exp, log
 from pathlib import Path
@@ -114,6 +115,15 @@ def test_pieces_without_a_byte_for_it_are_charged(tmp_path_factory: pytest.TempP
     charged = Charge(tokenizer, train)(text)
     assert charged.replaced == unknown
     assert charged.nats > 2 * log(CODE_POINTS)
+
+
+def test_pieces_of_a_model_made_elsewhere_must_have_one_for_a_line_end() -> None:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the dog", "the cat"]), model_writer=model, vocab_size=11, eos_id=-1, minloglevel=2
+    )
+    with pytest.raises(InputError, match=r"must have a piece for the end of a sentence, .* got eos_id -1: train it wi"):
+        SentencePieceTokenizer(model.getvalue(), "unigram")
 
 
 def test_a_text_has_words_where_some_of_usual_length_stand_in_a_line() -> None:

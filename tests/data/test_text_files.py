@@ -52,6 +52,12 @@ def test_what_is_not_text_is_refused_with_its_place(tmp_path: Path) -> None:
             read_text(path)
 
 
+def test_characters_that_this_python_does_not_know_and_private_ones_are_text(tmp_path: Path) -> None:
+    for text in ("\U0001e4d0\U0001e4d1 \U0001e4d2\n" * 30, "\ue000\uf8ff\n" * 30):  # Nag Mundari is of Unicode 15
+        (tmp_path / "text.txt").write_text(text, "utf-8")
+        assert read_text(tmp_path / "text.txt") == text
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.txt does not exist; expected a UTF-8 text file"):
         read_text(tmp_path / "nothing.txt")

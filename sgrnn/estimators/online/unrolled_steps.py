@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.caller import Caller
-from sgrnn.contract.layout import require_fit
+from sgrnn.contract.layout import require_layout
 from sgrnn.contract.modules import require_no_ddp
 from sgrnn.cores import AdaptedCore, initial_state_or_zeros
 from sgrnn.estimators.objective import differentiate, gradients, output_gradients, roots
@@ -86,7 +86,7 @@ def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
             bidirectional or reads the batch first, or cuts its own state off, or the inputs need a gradient.
     """
     _refuse_unfit(model)
-    require_fit(model, span, state)
+    require_layout(model, span, state)
     if not isinstance(span.inputs, Tensor):
         raise ValueError(
             f"inputs must be one tensor for an online estimator, got a {type(span.inputs).__name__}: put several of a "

@@ -50,7 +50,7 @@ def new_problem(recipe: Recipe, folder: Path) -> tuple[Problem, Tokenizer | None
         word_separator=corpus.word_separator,
     )
     if start is not None:
-        start.require_fit(tokenizer)
+        start.require_same_tokens(tokenizer)
     tokenizer.encode_prompt(recipe.sample.prompt)
     return _text_problem(recipe, corpus, tokenizer, folder), tokenizer
 
