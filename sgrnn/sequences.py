@@ -107,6 +107,8 @@ def _joined(batches: Iterable[Span], steps: int, lookahead: int) -> Iterator[Spa
         if whole:  # at least one step is left: it is not known yet where the rows end
             yield from (batch.slice(start, start + steps, lookahead) for start in range(0, whole, steps))
             rest = batch.slice(whole, batch.steps)
+        # A copy, since the next batch may be written where this one lies.
+        rest = replace(rest, inputs=map_state(Tensor.clone, rest.inputs), targets=map_state(Tensor.clone, rest.targets))
     if rest is not None:
         yield from replace(rest, is_last=torch.ones_like(rest.marked_first()[0])).divide(steps, lookahead)
 

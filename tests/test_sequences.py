@@ -24,6 +24,17 @@ STEPS, ROWS = 11, 3
 Pair = namedtuple("Pair", ["first", "second"])
 
 
+def test_batches_may_be_written_where_the_last_one_lay() -> None:
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        buffer = torch.empty(10, ROWS, dtype=torch.long)
+        for start in range(0, 40, 10):
+            buffer[:] = torch.arange(start, start + 10).unsqueeze(1)
+            yield buffer, buffer
+
+    seen = [span.inputs[:, 0].clone() for span in spans(batches(), steps=5, lookahead=2, stateful=True)]
+    assert torch.cat(seen).tolist() == list(range(40))
+
+
 def numbered(steps: int = STEPS, rows: int = ROWS, start: int = 0) -> tuple[Tensor, Tensor]:
     """Inputs and targets, (time, batch), every number another; the targets are below zero."""
     numbers = torch.arange(start, start + steps * rows).view(steps, rows)

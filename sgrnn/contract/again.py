@@ -23,18 +23,52 @@ class Moment:
 
     def __init__(self, model: nn.Module, device: torch.device, before: "Moment | None" = None) -> None:
         self._model, self._device = model, device
-        random = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-        self._random = _copied(random, before and before._random)
+        self._random = _copied(random_states(device), before and before._random)
         self._buffers = _copied(buffers_of(model), before and before._buffers)
 
     @contextmanager
     def again(self) -> Iterator[None]:
         """Put all back to this moment inside this context; afterwards it is as if nothing had run there."""
         with forked_random(self._device), kept_buffers(self._model, self._buffers):
-            torch.set_rng_state(self._random[0])
-            for state in self._random[1:]:
-                torch.cuda.set_rng_state(state, self._device)
+            put_back(self._random, self._device)
             yield
+
+
+@contextmanager
+def drawing_nothing(device: torch.device, reason: str) -> Iterator[None]:
+    """Refuse a model that draws random numbers inside this context.
+
+    Args:
+        device: on which it runs.
+        reason: beginning of the message, why that does not fit.
+
+    Raises:
+        ValueError: it does.
+    """
+    before = random_states(device)
+    yield
+    if drawn_since(before, device):
+        raise ValueError(
+            f"{reason}, and the model draws random numbers by itself, which would be others then: let it drop out by "
+            "sgrnn.LockedDropout, or draw them outside and hand them over among the inputs"
+        )
+
+
+def random_states(device: torch.device) -> list[Tensor]:
+    """Return the states of torch's random generators: that of the CPU, and that of the device if it is another one."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def drawn_since(random: Sequence[Tensor], device: torch.device) -> bool:
+    """Tell whether torch's random generators have been drawn from since `random_states` gave their states."""
+    return not all(map(torch.equal, random, random_states(device)))
+
+
+def put_back(random: Sequence[Tensor], device: torch.device) -> None:
+    """Put torch's random generators back to what `random_states` gave."""
+    torch.set_rng_state(random[0])
+    for state in random[1:]:
+        torch.cuda.set_rng_state(state, device)
 
 
 def _copied(tensors: Sequence[Tensor], before: Sequence[Tensor] | None) -> list[Tensor]:

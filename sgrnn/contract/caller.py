@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import same_values
+from sgrnn.contract.modules import called
 from sgrnn.span import Steps
 from sgrnn.state import State, leaves, map_state, rebuilt
 
@@ -48,7 +49,7 @@ class Caller:
                 it or the inputs were written in place, or inputs and model do not lie on one device in one precision.
         """
         if not self._first:
-            outputs, after = self.model(inputs, _own_counters(state) if self._counts else state)
+            outputs, after = called(self.model, inputs, _own_counters(state) if self._counts else state)
             return outputs, _restored(after, state) if self._rounds else arranged_like(after, state)
         before = leaves(state)
         self._counts = any(not tensor.is_floating_point() for tensor in before)
@@ -56,7 +57,7 @@ class Caller:
         if self.model not in _write_nothing[self.model.training]:
             kept = [tensor.detach().clone() for tensor in given]
         try:
-            returned = self.model(inputs, _own_counters(state) if self._counts else state)
+            returned = called(self.model, inputs, _own_counters(state) if self._counts else state)
         except (RuntimeError, ValueError) as error:
             if "leaf Variable that requires grad" in str(error):
                 in_state = not any(tensor.requires_grad for tensor in leaves(inputs))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.utils import parametrize
 
 _WRAPPERS = {
     "DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "AveragedModel", "OptimizedModule",
@@ -58,6 +59,21 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def called(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a model or a loss with what `torch.nn.utils.parametrize.cached` keeps put aside, and back afterwards.
+
+    A parametrized weight is then computed once a call: one that was computed without a graph, or whose graph has been
+    gone through, is of no use to the next.
+    """
+    if not parametrize._cache_enabled:
+        return function(*arguments)
+    kept, parametrize._cache = parametrize._cache, {}
+    try:
+        return function(*arguments)
+    finally:
+        parametrize._cache = kept
 
 
 def forked_random(device: torch.device) -> AbstractContextManager[None]:

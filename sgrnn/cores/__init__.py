@@ -3,7 +3,7 @@
 from sgrnn.cores.adapted import AdaptedCore
 from sgrnn.cores.gru import GRU
 from sgrnn.cores.hierarchy import HierarchicalCore
-from sgrnn.cores.initial import first_state, has_initial_state, initial_state, initial_state_or_zeros
+from sgrnn.cores.initial import beginnings, first_state, has_initial_state, initial_state
 from sgrnn.cores.lstm import LSTM
 from sgrnn.cores.rnn import RNN
 from sgrnn.cores.sequential import SequentialCore
@@ -15,8 +15,8 @@ __all__ = [
     "AdaptedCore",
     "HierarchicalCore",
     "SequentialCore",
+    "beginnings",
     "first_state",
     "has_initial_state",
     "initial_state",
-    "initial_state_or_zeros",
 ]

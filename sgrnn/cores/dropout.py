@@ -66,6 +66,11 @@ def recorded_masks(model: nn.Module) -> Iterator[None]:
         raise
 
 
+def has_recorded(model: nn.Module) -> bool:
+    """True where masks have been recorded, and not been replayed yet."""
+    return any(module.recording for module in _dropouts(model))
+
+
 @contextmanager
 def replayed_masks(model: nn.Module, windows: int) -> Iterator[None]:
     """Replay the recorded masks of K windows inside this context, joined along the batch, the axis before the last."""

@@ -1,6 +1,6 @@
 """The state in which a sequence begins, for any core."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import misfit_behind
 from sgrnn.contract.layout import require_time_first
-from sgrnn.contract.modules import evaluating, forked_random, method_of, tensor_of, wrapped
+from sgrnn.contract.modules import called, evaluating, forked_random, method_of, tensor_of, wrapped
 from sgrnn.state import State, detach, floating_leaves, leaves, map_state
 
 
@@ -103,7 +103,7 @@ def _look(model: nn.Module, step: Any, state: State) -> tuple[Any, State]:
         model = wrapped(model) or model  # nothing is compiled for so few steps
     # In evaluation mode, since a batch norm refuses a step of a single row in training.
     with torch.no_grad(), forked_random(like.device), kept_buffers(model), evaluating(model):
-        outputs, after = model(step, state)
+        outputs, after = called(model, step, state)
     return outputs, after
 
 
@@ -112,22 +112,27 @@ def equal_but_for_rounding(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, equal_nan=True)
 
 
-def initial_state_or_zeros(model: nn.Module, like: State, inputs: Any) -> State:
-    """Return the state in which a model's sequences begin: its own initial or first state, or else zeros.
+def beginnings(model: nn.Module, like: State, inputs: Any, places: Sequence[int]) -> dict[int, State]:
+    """Return the states in which sequences of a model begin at some steps: its own initial or first one, or else zeros.
 
     Args:
         model: any model.
         like: a state of it, for structure and sizes of the zeros.
         inputs: (time, batch, ...), or a nest of such tensors, of as many rows.
+        places: the steps before which sequences begin. What a first state is read from begins there, too.
 
     Raises:
         ValueError: the model has no method ``initial_state``, and a module in it has one that does not give zeros: a
             wrapper must hand it on.
     """
+    if not has_initial_state(model) and (method := method_of(model, "first_state")) is not None:
+        return {place: method(map_state(lambda steps, place=place: steps[place:], inputs)) for place in places}
+    return dict.fromkeys(places, _initial_state_or_zeros(model, like, inputs)) if places else {}
+
+
+def _initial_state_or_zeros(model: nn.Module, like: State, inputs: Any) -> State:
     if has_initial_state(model):
         return initial_state(model, leaves(inputs)[0].shape[1])
-    if (method := method_of(model, "first_state")) is not None:
-        return method(inputs)
     for name, module in model.named_modules():
         if name and _has_method(module):
             try:

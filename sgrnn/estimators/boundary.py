@@ -39,6 +39,10 @@ class Boundary(nn.Module):
     window that is entered is left, also one with which sequences end (`continuing`): so the boundary knows by what the
     loss is scaled.
 
+    A window is gone through by one backward pass, of the sum of its losses. Where several streams take turns, as
+    micro-batches whose gradients are accumulated, `enter` is given context and continuing, too: the last `leave` is
+    another stream's.
+
     What is saved of it are parameters and running means, not what the last `leave` was told: who goes on in the midst
     of a sequence gives context and continuing to `enter` again.
 
@@ -98,7 +102,8 @@ class Boundary(nn.Module):
             context, continuing: as `leave` was given them at this boundary; None for those of the last `leave`.
 
         Raises:
-            ValueError: the state is of another size, or the context of another.
+            ValueError: the state is of another size, or the context of another; in the backward pass, that a second one
+                reaches this boundary.
         """
         if not torch.is_grad_enabled():
             return None if state is None else detach(state)
@@ -111,7 +116,8 @@ class Boundary(nn.Module):
         sent = self._matrix(held)
         _require_rows(continuing, len(sent))
         predicted = self.interface.predict(held, self._known(context, len(sent)))
-        entered = received(predicted, sent, partial(self._learn, rows=continuing))
+        answered: list[Tensor] = []
+        entered = received(predicted, sent, partial(self._learn, rows=continuing, answered=answered))
         parts = iter(from_matrix(entered, held))
 
         def part(old: Tensor) -> Tensor:
@@ -164,8 +170,14 @@ class Boundary(nn.Module):
     def _note(self, factor: Tensor) -> None:
         self._factor = factor.detach()
 
-    def _learn(self, predicted: Tensor, arrived: Tensor, rows: Tensor | None) -> Tensor:
+    def _learn(self, predicted: Tensor, arrived: Tensor, rows: Tensor | None, answered: list[Tensor]) -> Tensor:
         """Learn from a gradient in the criterion's units; what is returned is scaled as the loss is."""
+        if answered:
+            raise ValueError(
+                "two backward passes reach one boundary, which learns from the sum of their gradients alone: add the "
+                "losses up, for one backward pass"
+            )
+        answered.append(arrived)
         return self.interface.learn(predicted, arrived / self._factor, rows) * self._factor
 
     def _known(self, context: Any, rows: int) -> Any:

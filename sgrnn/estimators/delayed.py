@@ -5,6 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from sgrnn.contract.again import drawing_nothing
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate, entering, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
@@ -29,6 +30,8 @@ from sgrnn.state import (
     rows,
     without_autocast,
 )
+
+_AGAIN = "a window runs again after its delay, beside another"
 
 
 @final
@@ -91,7 +94,8 @@ class Delayed(GradientEstimator):
         oldest = waiting.windows[0] if len(waiting) == self.windows else None
         together = (span, state) if oldest is None else _side_by_side(span, state, oldest)
 
-        windows = unroll(self.model, *together, None)
+        with drawing_nothing(span.device, _AGAIN):
+            windows = unroll(self.model, *together, None)
         outputs = cut(windows.outputs)
         objective = objective_of(self.model, self.loss, map_state(lambda steps: steps[:, :count], outputs), span)
         objective.trained.backward()
@@ -170,7 +174,7 @@ class Delayed(GradientEstimator):
             return {**metrics, "injected_share": injected_share(entering(both, outputs), predictor.all_reduce)}
 
     def _require_same_when_run_again(self, span: Span) -> None:
-        require_same_again(self.model, "a window runs again after its delay, beside another")
+        require_same_again(self.model, _AGAIN)
         if any(steps.requires_grad for steps in leaves(span.inputs)):
             raise ValueError("inputs must have no graph, since their window runs again after its delay: detach them")
 

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.again import drawing_nothing
 from sgrnn.contract.buffers import kept_buffers
-from sgrnn.contract.modules import forked_random
 from sgrnn.estimators.ahead import held_constant
 from sgrnn.estimators.backward import carry_back, initial_gradients
 from sgrnn.estimators.objective import gradients
 from sgrnn.estimators.unroll import require_same_again, unroll
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, floating_leaves, map_state, take_rows
+
+_AGAIN = "rows whose true gradient is sought are run again by themselves"
 
 
 class DrawnRows:
@@ -29,17 +31,17 @@ class DrawnRows:
         drawn: m of the rows, by their places.
 
     Raises:
-        ValueError: the model drops out, or normalizes by statistics of its batch.
+        ValueError: the model drops out or draws random numbers, or normalizes by statistics of its batch.
     """
 
     def __init__(self, model: nn.Module, span: Span, state: State, window: int, drawn: Sequence[int]) -> None:
-        require_same_again(model, "rows whose true gradient is sought are run again by themselves")
+        require_same_again(model, _AGAIN)
         rows = torch.tensor(drawn, device=span.device)
         inputs, targets = (
             map_state(lambda steps: steps.detach()[:, rows], each) for each in (span.inputs, span.targets)
         )  # fmt: skip
         own = Span(inputs, targets, None if span.is_first is None else span.is_first[:, rows])
-        with forked_random(span.device), kept_buffers(model), held_constant(model):
+        with drawing_nothing(span.device, _AGAIN), kept_buffers(model), held_constant(model):
             self._windows = unroll(model, own, take_rows(detach(state), rows), window)
         self._rows, self._batch_size = rows, span.batch_size
 

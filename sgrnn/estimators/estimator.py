@@ -1,6 +1,7 @@
 """The base of gradient estimators, and their results."""
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -163,6 +164,12 @@ class GradientEstimator(nn.Module, ABC):
             tensors = leaves(state)
             if any(tensor.dim() < 2 or tensor.shape[-2] != span.batch_size for tensor in tensors):
                 state = first_state(self.model, span.inputs)
+        elif any(tensor.grad_fn is not None for tensor in leaves(state)):
+            warnings.warn(
+                "the state has a graph, which no gradient goes back through: detach it, or, where it is to be learned, "
+                "give the model a method first_state(inputs) or initial_state(batch_size), and no state",
+                stacklevel=3,
+            )
         return span, state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -5,6 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.again import drawing_nothing
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.modules import forked_random
 from sgrnn.errors import at_least
@@ -12,12 +13,12 @@ from sgrnn.estimators.ahead import first_steps, forward_and_back, held_constant,
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step, at_boundaries, looking, within_span
 from sgrnn.estimators.features import require_size
-from sgrnn.estimators.finite import finite_lookahead, finite_states, is_finite
+from sgrnn.estimators.finite import finite_rows, finite_states
 from sgrnn.estimators.objective import Loss, norms, objective_of, output_gradients
 from sgrnn.estimators.unroll import Windows, require_same_again, run, unroll
 from sgrnn.span import Span, Steps
-from sgrnn.state import State, cut, floating_leaves, leaves, rows, to_matrix
-from sgrnn.synthesizers.lookahead import Lookahead, steps_after
+from sgrnn.state import State, cut, floating_leaves, rows, to_matrix
+from sgrnn.synthesizers.lookahead import steps_after
 
 _AGAIN = "exact gradients ahead run the model again, all boundaries as one batch"
 
@@ -60,7 +61,8 @@ class ExactAhead(GradientEstimator):
         require_same_again(self.model, _AGAIN, of_a_call=True)
         span, state = self.begin(span, state)
         require_size(None, state)
-        windows = unroll(self.model, span, state, self.window, self.parallel)
+        with drawing_nothing(span.device, _AGAIN):
+            windows = unroll(self.model, span, state, self.window, self.parallel)
         outputs = cut(windows.outputs)
         objective = objective_of(self.model, self.loss, outputs, span)
         objective.trained.backward()
@@ -73,7 +75,7 @@ class ExactAhead(GradientEstimator):
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
         require_same_again(self.model, _AGAIN, of_a_call=True)
         span, state = self.begin(span, state)
-        with torch.no_grad():
+        with torch.no_grad(), drawing_nothing(span.device, _AGAIN):
             windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)
         objective = objective_of(self.model, self.loss, outputs, span)
@@ -90,19 +92,14 @@ class ExactAhead(GradientEstimator):
             beyond = forward_and_back(self.model, self.loss, span, span.future, windows.final_state)
             parts.append(output_gradients(beyond))
         ahead = steps_after(span, windows.boundaries[first:], self.lookahead)
-        seen, continuing = Lookahead(ahead.inputs(span), ahead.valid, ahead.take(torch.cat(parts))), None
-        if not is_finite(
-            *parts, *(steps for each in (span, span.future) if each is not None for steps in leaves(each.inputs))
-        ):
-            seen, continuing = finite_lookahead(seen, None)
-        inputs, arriving = seen.features, seen.output_gradients
-        assert inputs is not None, "given to Lookahead above"
-        assert arriving is not None, "given to Lookahead above"
-        if seen.valid is not None:
-            arriving = arriving * seen.valid.unsqueeze(-1)
-        states, continuing = finite_states(rows(windows.boundary_states, first * span.batch_size, None), continuing)
+        arriving = ahead.take(torch.cat(parts))
+        if ahead.valid is not None:
+            arriving = arriving.where(ahead.valid.unsqueeze(-1), 0)
+        states, continuing = finite_states(rows(windows.boundary_states, first * span.batch_size, None), None)
         # In the units of the mean loss, in which an interface between levels adds its own.
-        exact = _carried_back(self.model, inputs, arriving / tokens, states, _ended(seen.valid)) * tokens
+        exact = _carried_back(self.model, ahead.inputs(span), arriving / tokens, states, _ended(ahead.valid)) * tokens
+        # By what comes of it: a model may make up for inputs that are not finite.
+        exact, continuing = finite_rows(exact, continuing)
         return exact if continuing is None else exact * continuing.unsqueeze(1)
 
     def extra_repr(self) -> str:

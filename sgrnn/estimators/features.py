@@ -59,6 +59,11 @@ def require_synthesizer(synthesizer: Synthesizer, model: nn.Module, state: State
     require_size(synthesizer.state_size, state)
     if (seen := _fitting.get(synthesizer)) is not None and seen() is model:
         return
+    if any(part is synthesizer for part in model.modules()):
+        raise ValueError(
+            "the synthesizer is a part of the model, and would be trained as one: keep the estimator outside of the "
+            "model that it is of, or make it of another part (self.core)"
+        )
     shared = {id(parameter) for parameter in model.parameters()}
     for name, parameter in synthesizer.named_parameters():
         if id(parameter) in shared:

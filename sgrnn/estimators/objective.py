@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
-from sgrnn.contract.modules import forked_random
+from sgrnn.contract.modules import called, forked_random
 from sgrnn.cores.activation import activation_regularization
 from sgrnn.errors import is_of_memory
 from sgrnn.span import Span
@@ -138,7 +138,7 @@ def _reaches_others(loss: Loss, outputs: Any, span: Span, chosen: Tensor) -> boo
         with forked_random(span.device), kept_buffers(of_loss if isinstance(of_loss, nn.Module) else nn.Module()):
             leaf = cut(map_state(_jittered, outputs))
             losses = losses_of(loss, leaf, span.targets)
-    except RuntimeError as error:
+    except Exception as error:  # of any kind: a loss may insist on one-hot outputs, say
         if is_of_memory(error):
             raise
         return False
@@ -158,7 +158,7 @@ def _jittered(outputs: Tensor) -> Tensor:
 
 def losses_of(loss: Loss, outputs: Any, targets: Tensor) -> Tensor:
     """Return the losses of a copy of the outputs, which the loss may write into, as one with a ReLU in place does."""
-    return loss(map_state(Tensor.clone, outputs), targets)
+    return called(loss, map_state(Tensor.clone, outputs), targets)
 
 
 def _mean(losses: Tensor, span: Span) -> Tensor:

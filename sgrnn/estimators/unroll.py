@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.again import drawn_since, put_back, random_states
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_layout
-from sgrnn.cores import initial_state_or_zeros
-from sgrnn.cores.dropout import own_masks, recorded_masks, replayed_masks
+from sgrnn.cores import beginnings
+from sgrnn.cores.dropout import has_recorded, own_masks, recorded_masks, replayed_masks
 from sgrnn.cores.regularization import require_no_dropout
 from sgrnn.span import Span, Steps, between
 from sgrnn.state import State, concatenate, cut, detach, leaves, map_state, rows, where_rows
@@ -90,20 +91,23 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
                 "parallel must be False"
             )
         firsts: list[State] = []
-        before = state
+        before, random = state, random_states(span.device)
         with torch.no_grad(), recorded_masks(model), kept_buffers(model) as changed:
             for start in range(0, folded * window, window):
                 firsts.append(state)
                 _, state = _run(caller, span, start, start + window, state)
-            name = changed()
-        if name is not None:
+            does = None if (name := changed()) is None else f"changes its buffer {name}"
+        if does is None and not has_recorded(model) and drawn_since(random, span.device):
+            does = "draws random numbers by itself"
+        if does is not None:
             if not chosen:
                 raise ValueError(
-                    f"the model changes its buffer {name} when it runs, and would twice where windows run as one "
-                    "batch: parallel must be False"
+                    f"the model {does} when it runs, and would twice where windows run as one batch: parallel must be "
+                    "False"
                 )
             with replayed_masks(model, folded):  # drops the recorded masks, so that they are drawn anew
                 pass
+            put_back(random, span.device)
             return unroll(model, given, before, window)
         first = cut(concatenate(firsts))
         inputs = map_state(lambda steps: _fold(steps[: folded * window], folded), span.inputs)
@@ -139,12 +143,12 @@ def run(model: nn.Module | Caller, inputs: Steps, state: State, is_first: Tensor
     caller = model if isinstance(model, Caller) else Caller(model)
     if is_first is None or not (begin := is_first.any(dim=1)).any():
         return caller(inputs, state)
-    initial = initial_state_or_zeros(caller.model, state, inputs)
-    resets = set(begin.nonzero().flatten().tolist())
+    resets = begin.nonzero().flatten().tolist()
+    begun = beginnings(caller.model, state, inputs, resets)
     outputs: list[Any] = []
     for start, stop in pairwise(sorted({0, *resets, len(is_first)})):
-        if start in resets:
-            state = where_rows(is_first[start], initial, state)
+        if start in begun:
+            state = where_rows(is_first[start], begun[start], state)
         out, state = caller(between(inputs, start, stop), state)
         outputs.append(out)
     return map_state(lambda *parts: torch.cat(parts), *outputs), state

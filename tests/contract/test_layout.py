@@ -105,7 +105,7 @@ def test_a_model_made_for_so_many_rows_alone_is_not_refused() -> None:
 
     model = Fixed().double()
     for window in (2, ROWS):
-        assert TruncatedBPTT(model, squared_error, window).backward(make_span(6), model.initial_state(ROWS))
+        assert TruncatedBPTT(model, squared_error, window).backward(make_span(6), model.initial_state(ROWS).detach())
 
 
 @pytest.mark.parametrize(

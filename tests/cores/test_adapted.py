@@ -306,3 +306,38 @@ def test_a_dict_is_read_by_its_keys() -> None:
 
     for given in (True, False):
         assert_close(found("cell", "hidden", given=given), found("hidden", "cell", given=given))
+
+
+class Normalizing(nn.Module):
+    """A cell that is blind to what is added to all of its state alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.norm = nn.Linear(SIZE, SIZE), nn.LayerNorm(SIZE)
+
+    def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        state = torch.zeros_like(inputs) if state is None else state
+        after = torch.tanh(self.read(inputs) + self.norm(state))
+        return after, after
+
+
+class Flagged(nn.Module):
+    """A core that begins anew where its last input says so, as agents have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(SIZE - 1, SIZE)
+
+    def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        state = inputs.new_zeros(len(inputs), SIZE) if state is None else state
+        after = self.cell(inputs[:, 1:], state * (1 - inputs[:, :1]))
+        return after, after
+
+
+@pytest.mark.parametrize("module", [Normalizing, Flagged])
+def test_a_core_that_takes_notice_of_its_state_only_sometimes_is_adapted(module: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    core = AdaptedCore(module().double(), by_step=True)
+    span = make_span(4)
+    span.inputs[:, :, 0] = torch.tensor([1.0, 0, 0, 0]).unsqueeze(1)  # all begin, as in the first span of an episode
+    assert TruncatedBPTT(core, squared_error, 2).backward(span).loss.isfinite()

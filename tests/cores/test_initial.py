@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from sgrnn.cores import first_state, initial_state
-from sgrnn.estimators import BPTT, GradientEstimator
+from sgrnn.estimators import BPTT, GradientEstimator, TruncatedBPTT
 from sgrnn.estimators.online import RTRL
 from sgrnn.state import leaves
 
@@ -213,3 +213,43 @@ def test_wrappers_and_classes_made_of_them_are_seen_through() -> None:
     core = Raised().double()
     for wrapper in (nn.DataParallel(core), Own(core), torch.optim.swa_utils.AveragedModel(core)):
         assert_identical(initial_state(wrapper, 4), torch.ones(1, 4, SIZE).double())  # pyright: ignore
+
+
+class Captioner(nn.Module):
+    """A core whose sequences begin in what it makes of their first input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.core, self.look = nn.GRU(SIZE, SIZE), nn.Linear(SIZE, SIZE)
+
+    def first_state(self, inputs: Tensor) -> Tensor:
+        return self.look(inputs[0])[None]
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.core(inputs, state)
+
+
+@pytest.mark.parametrize("window", [1, 4, 8])
+def test_a_row_that_begins_inside_a_window_begins_in_what_its_own_first_input_makes(window: int) -> None:
+    model = Captioner().double()
+    span = make_span(8, is_first=[(0, 0), (0, 1), (0, 2), (3, 1), (6, 0)])
+    assert span.is_first is not None
+    step = TruncatedBPTT(model, squared_error, window).backward(span)
+    found = {name: parameter.grad for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    state, losses = torch.zeros(1, ROWS, SIZE).double(), []
+    for place, (inputs, targets, begins) in enumerate(zip(span.inputs, span.targets, span.is_first, strict=True)):
+        state = state.detach() if place % window == 0 else state
+        state = torch.where(begins[:, None], model.first_state(inputs[None]), state)
+        outputs, state = model(inputs[None], state)
+        losses.append(squared_error(outputs, targets[None]))
+    loss = torch.cat(losses).mean()
+    loss.backward()
+    assert_close(step.loss, loss.detach())
+    assert_close(found, {name: parameter.grad for name, parameter in model.named_parameters()})
+
+
+def test_online_estimators_begin_rows_in_what_their_own_first_input_makes() -> None:
+    model, span = Captioner().double(), make_span(8, is_first=[(0, 0), (0, 1), (0, 2), (3, 1), (6, 0)])
+    assert_close(RTRL(model, squared_error).backward(span).loss, BPTT(model, squared_error).backward(span).loss)

@@ -382,3 +382,13 @@ def test_a_context_size_is_for_the_synthesizer_that_it_makes() -> None:
     synthesizer = MLPSynthesizer(SIZE, lookahead=1, feature_size=KNOWN)
     with pytest.raises(ValueError, match=r"^context_size must be 0 with a synthesizer, which reads .*, got 2$"):
         Boundary(make_core("nn.GRU-1"), context_size=KNOWN, synthesizer=synthesizer)
+
+
+def test_a_second_backward_pass_at_a_boundary_is_refused() -> None:
+    core = make_core("nn.GRU-1")
+    boundary = make_boundary(core)
+    state = boundary.enter(make_state(core))
+    outputs, state = core(make_span(WINDOW).inputs, state)
+    (outputs.square().sum() + boundary.leave(state)).backward(retain_graph=True)
+    with pytest.raises(ValueError, match=r"two backward passes reach one boundary, .*: add the losses up"):
+        outputs.sum().backward()

@@ -192,3 +192,19 @@ def test_a_target_below_zero_is_none_and_has_zeros() -> None:
     assert expected[2, 1, SIZE:].any()
     expected[2, 1, SIZE:] = 0
     assert_identical(found, expected)
+
+
+def test_an_estimator_that_is_a_part_of_its_model_is_told_to_be_outside_of_it() -> None:
+    class Holding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.core = LSTM(SIZE, SIZE)
+            self.estimator = SyntheticGradients(self.core, squared_error, WINDOW)
+
+        def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+            return self.core(inputs, state)
+
+    model = Holding()
+    estimator = SyntheticGradients(model, squared_error, WINDOW, synthesizer=model.estimator.synthesizer)
+    with pytest.raises(ValueError, match=r"the synthesizer is a part of the model, .*: keep the estimator outside of"):
+        estimator.backward(make_span(STEPS), model.core.initial_state(ROWS))

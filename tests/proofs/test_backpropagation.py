@@ -64,11 +64,14 @@ def test_a_window_as_long_as_the_span_or_longer_is_full_and_a_shorter_one_is_not
     assert any(not torch.allclose(shorter[name], expected[name], rtol=1e-3) for name in expected)
 
 
-def test_a_graph_behind_the_state_is_ignored() -> None:
+def test_a_graph_behind_the_state_is_not_gone_through_and_warned_of() -> None:
     model = make_core("LSTM-1")
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
     hidden, cell = make_state(model)
-    step = BPTT(model, squared_error).backward(make_span(STEPS), (hidden * weight, cell * weight))
+    attached, every_row = (hidden * weight, cell * weight), [(0, row) for row in range(ROWS)]
+    with pytest.warns(UserWarning, match="the state has a graph, which no gradient goes back through: detach it, or"):
+        step = BPTT(model, squared_error).backward(make_span(STEPS), attached)
+    BPTT(model, squared_error).backward(make_span(STEPS, is_first=every_row), attached)  # of which nothing is left
     assert weight.grad is None
     assert not any(tensor.requires_grad for tensor in step.state)
 

@@ -133,3 +133,30 @@ def test_a_missing_future_and_dropout_are_refused() -> None:
         ExactAhead(dropping, squared_error, 2, 5).backward(make_span(STEPS, is_last=ENDED), make_state(dropping))
     with pytest.raises(ValueError, match=r"must be without dropout, got 0\.5 in dropout"):
         ExactAhead(dropping, squared_error, 2, 5).look(make_span(STEPS, is_last=ENDED), make_state(dropping))
+
+
+class Imputing(nn.Module):
+    """A core that puts what it learns in the place of values that are missing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.core, self.fill = nn.GRU(SIZE, SIZE), nn.Parameter(torch.randn(SIZE))
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.fill.new_zeros(1, batch_size, SIZE)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.core(torch.where(inputs.isfinite(), inputs, self.fill), state)
+
+
+def test_missing_values_that_the_model_makes_up_for_are_no_end_of_the_gradient() -> None:
+    model, span = Imputing().double(), make_span(STEPS)
+    inputs = span.inputs.masked_fill(torch.rand(span.inputs.shape) < 0.3, torch.nan)
+    span = Span(inputs, span.targets, is_last=ENDED)
+    found = []
+    for estimator in (ExactAhead(model, squared_error, 2, STEPS), BPTT(model, squared_error)):
+        model.zero_grad()
+        estimator.backward(span, model.initial_state(ROWS))
+        found.append(gradients(model))
+    assert_close(*found)

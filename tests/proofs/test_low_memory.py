@@ -20,6 +20,7 @@ from models import (
 )
 from tolerances import assert_close
 from torch import Tensor, nn
+from torch.distributions import OneHotCategorical
 
 from sgrnn.cores import LSTM
 from sgrnn.estimators import GradientEstimator, Mixed, SyntheticGradients, TruncatedBPTT, schedules
@@ -280,3 +281,32 @@ def test_real_gradients_that_cross_boundaries_are_refused() -> None:
         synthetic.backward_mixed(make_spans("plain")[0], make_state(model), Mixture(0.5))
     with pytest.raises(ValueError, match=r"^the synthesizer looks 3 steps ahead, so .*"):
         synthetic.double().backward(make_span(5), make_state(model))
+
+
+class Actor(nn.Module):
+    """A core that hands out the actions it draws, and the chances it draws them by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = nn.GRU(SIZE, SIZE)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return torch.zeros(1, batch_size, SIZE, dtype=torch.float64)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[dict[str, Tensor], State]:
+        logits, state = self.core(inputs, state)
+        return {"logits": logits, "action": OneHotCategorical(logits=logits).sample()}, state
+
+
+def test_a_loss_that_insists_on_outputs_as_the_model_makes_them_is_called_window_by_window() -> None:
+    def loss(outputs: dict[str, Tensor], rewards: Tensor) -> Tensor:
+        return -OneHotCategorical(logits=outputs["logits"]).log_prob(outputs["action"]) * rewards[..., 0]
+
+    model, span, found = Actor().double(), make_span(6), []
+    for low_memory in (False, True):
+        model.zero_grad()
+        torch.manual_seed(1)
+        estimator = TruncatedBPTT(model, loss, 2, parallel=False, low_memory=low_memory)
+        step = estimator.backward(span, model.initial_state(span.batch_size))
+        found.append([step.loss, gradients(model)])
+    assert_close(*found)

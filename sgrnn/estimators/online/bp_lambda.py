@@ -193,14 +193,11 @@ def _continuing(span: Span) -> Tensor:
 
 
 def _differentiate_beginning(run: UnrolledSteps) -> None:
-    """Carry the gradients at the first states of sequences on to the parameters of the initial state."""
-    if run.beginning is None:
-        return
-    initial = to_matrix(run.beginning)
-    if not initial.requires_grad:
-        return
-    gradient = torch.zeros_like(initial)
-    for is_first, arrived in zip(run.is_first, run.arrived(), strict=True):
-        if is_first is not None:
-            gradient = gradient + arrived * is_first[:, None]
-    initial.backward(gradient)
+    """Carry the gradients at the first states of sequences on to the parameters of what these begin in."""
+    begun, gradients = [], []
+    for place, (is_first, arrived) in enumerate(zip(run.is_first, run.arrived(), strict=True)):
+        if is_first is not None and (initial := to_matrix(run.beginnings[place])).requires_grad:
+            begun.append(initial)
+            gradients.append(arrived * is_first[:, None])
+    if begun:
+        torch.autograd.backward(begun, gradients)

@@ -91,7 +91,7 @@ class ForwardEstimator(CarryingEstimator, ABC):
 
     def _carried_part(self, run: UnrolledSteps, step: RowStep, span: Span) -> Tensor:
         """Return (P,), the sum over steps and rows of P_{t-1}^T (do_t/ds_{t-1})^T d_t."""
-        initial = step.initial_jacobian() if run.beginning is not None else None
+        initial = step.initial_jacobian() if run.beginnings else None
         gradient = torch.zeros_like(step.theta)
         by_step = zip(*(part.split(1) for part in gradients(run.outputs)), strict=True)
         steps = zip(span.inputs, run.initial_states, run.is_first, run.arrived(), by_step, strict=True)

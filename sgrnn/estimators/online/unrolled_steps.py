@@ -1,20 +1,24 @@
 """The forward pass of a span with its graph cut before every step, so that no gradient goes back more than one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.again import drawing_nothing
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_layout
 from sgrnn.contract.modules import require_no_ddp
-from sgrnn.cores import AdaptedCore, initial_state_or_zeros
+from sgrnn.cores import AdaptedCore, beginnings
 from sgrnn.estimators.objective import differentiate, gradients, output_gradients, roots
 from sgrnn.estimators.reach import require_attached
 from sgrnn.estimators.unroll import require_same_again
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, map_state, to_matrix, where_rows
+
+_AGAIN = "the model is run again, step by step, row by row"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class UnrolledSteps:
         outputs: these cut off: the leaves that a loss is computed from.
         final_states: the S states after the steps, attached to the graph.
         is_first: for every step the rows that begin a sequence there, (B,) bool, or None for none.
-        beginning: the state in which they begin, attached to the graph of what is learned in it; None if none begins.
+        beginnings: by step the states in which they begin, attached to the graph of what is learned in them.
         final_state: the state after the span, detached.
     """
 
@@ -39,7 +43,7 @@ class UnrolledSteps:
     outputs: Any
     final_states: list[State]
     is_first: list[Tensor | None]
-    beginning: State | None
+    beginnings: Mapping[int, State]
     final_state: State
 
     @property
@@ -101,21 +105,21 @@ def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
     is_first: list[Tensor | None] = [None] * span.steps
     if span.is_first is not None:
         is_first = [rows if rows.any() else None for rows in span.is_first]
-    beginning = None
-    if any(rows is not None for rows in is_first):
-        beginning = initial_state_or_zeros(model, state, span.inputs)
+    places = [place for place, rows in enumerate(is_first) if rows is not None]
+    begun = beginnings(model, state, span.inputs, places)
     initial_states: list[State] = []
     final_states: list[State] = []
     outputs: list[Any] = []
-    for inputs, rows in zip(span.inputs.split(1), is_first, strict=True):
-        initial_states.append(cut(state if rows is None else where_rows(rows, beginning, state)))
-        out, state = caller(inputs, initial_states[-1])
-        outputs.append(out)
-        final_states.append(state)
+    with drawing_nothing(span.device, _AGAIN):
+        for place, (inputs, rows) in enumerate(zip(span.inputs.split(1), is_first, strict=True)):
+            initial_states.append(cut(state if rows is None else where_rows(rows, begun[place], state)))
+            out, state = caller(inputs, initial_states[-1])
+            outputs.append(out)
+            final_states.append(state)
     require_attached(model, final_states)
     attached = map_state(lambda *parts: torch.cat(parts), *outputs)
     last = map_state(Tensor.contiguous, detach(state))  # as cuDNN wants it
-    return UnrolledSteps(initial_states, attached, cut(attached), final_states, is_first, beginning, last)
+    return UnrolledSteps(initial_states, attached, cut(attached), final_states, is_first, begun, last)
 
 
 def _refuse_unfit(model: nn.Module) -> None:
@@ -132,5 +136,5 @@ def _refuse_unfit(model: nn.Module) -> None:
                 raise ValueError(
                     f"{option} must be False where a model is run step by step, got True in {name or 'the model'}"
                 )
-    require_same_again(model, "the model is run again, step by step, row by row")
+    require_same_again(model, _AGAIN)
     require_no_ddp(model, "the model is run again, row by row, in no process but this")
