@@ -27,9 +27,9 @@ def make_records(factor: float = 1.0) -> list[dict[str, Any]]:
     """Make the record of four updates and two evaluations; every metric but R² and share goes with a factor."""
     logged = [
         {
-            "update": update, "epoch": update / 2, "seconds": 10.0 * update, "loss": factor * loss,
-            "target_r2": r2, "shrinkage": 0.5, "cell_norm": factor * update, "injected_share": 0.1 * update,
-            "gradient_norm": 3 * factor, "length": 4.0 + update,
+            "update": update, "epoch": update / 2, "seconds": 10.0 * update, "loss": factor * loss / 8,
+            "loss_per_target": factor * loss, "target_r2": r2, "shrinkage": 0.5, "cell_norm": factor * update,
+            "injected_share": 0.1 * update, "gradient_norm": 3 * factor, "length": 4.0 + update,
         }
         for update, loss, r2 in ((1, 3.0, -0.5), (2, 2.5, 0.0), (3, 2.0, 0.25), (4, 1.5, 0.3))
     ]  # fmt: skip

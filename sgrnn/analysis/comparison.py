@@ -24,6 +24,8 @@ SCORES = {
 
 _ON_TRAIN = {"train_part_loss": ("train loss", "{:.4f}"), "gap": ("gap", "{:+.4f}")}
 _TOLD = {"nothing": "DNI", "label": "cDNI", "error": "told the error"}
+_NO_PART_OF_A_TASK = {"episodes_per_epoch", "vectors", "repeats"}
+"""Fields of the section task that say how it is trained on: how long an epoch is, and where a curriculum begins."""
 _OF_TRAINING = {
     "epoch": ("epochs", "{:.3g}"),
     "seconds": ("seconds", "{:.0f}"),
@@ -48,9 +50,12 @@ def table_of(runs: list[Run]) -> tuple[list[str], list[list[str]]]:
 def cautions(runs: list[Run]) -> list[str]:
     """Return warnings of those metrics in the table that must not be compared between these runs."""
     texts = [run for run in runs if run.recipe.data is not None]
+    tasks = [run.recipe.task.model_dump(exclude=_NO_PART_OF_A_TASK) for run in runs if run.recipe.task is not None]
     notes = []
-    if 0 < len(texts) < len(runs) or len({run.recipe.task.kind for run in runs if run.recipe.task is not None}) > 1:
+    if 0 < len(texts) < len(runs) or len({task["kind"] for task in tasks}) > 1:
         notes.append("the runs have learned different things, a text or a task each: no number compares them")
+    elif unlike := {f"task.{name}" for task in tasks for name, value in task.items() if value != tasks[0][name]}:
+        notes.append(f"the tasks of the runs differ in {', '.join(sorted(unlike))}: no number compares them")
     digests = {run.texts().get("valid") for run in texts}
     if len(digests - {None}) > 1:
         notes.append("the validation texts of the runs differ: no number compares models on different texts")

@@ -112,7 +112,8 @@ def draw_losses(axes: Axes, runs: Sequence[Run]) -> None:
     """Draw train loss, faint, and validation loss against epochs."""
     for run, (label, color, marker) in zip(runs, run_styles(runs), strict=True):
         rows = list(run.records())
-        train = [(row["epoch"], row.get("loss_per_target", row["loss"])) for row in rows if "loss" in row]
+        name = "loss" if run.recipe.data is not None else "loss_per_target"  # not logged where no episode ended
+        train = [(row["epoch"], row[name]) for row in rows if name in row]
         valid = [(row["epoch"], row["valid_loss"]) for row in rows if "valid_loss" in row]
         axes.plot(*_columns(train), color=color, marker=marker, markevery=_every(train), alpha=0.35)
         axes.plot(*_columns(valid), color=color, marker=marker, label=label)

@@ -14,6 +14,7 @@ from sgrnn.training.run import Run
 
 _HIGHER = ("accuracy", "length")  # is better
 _WORDS = {"bits_per_character": "bits per character"}
+_FORMS = {"length": "{:.1f}"}  # of means, where a single score has another
 _OF_A_REPETITION = {
     "seed", "threads", "device", "loggers", "log_every", "evaluate_every", "diagnosis", "checkpoint_every"
 }  # fmt: skip
@@ -109,9 +110,9 @@ def _difference(one: _Group, other: _Group) -> Iterator[str]:
 
 
 def _parted(split: str, name: str, one: _Scores, other: _Scores) -> str:
-    form = SCORES[name][1]
+    form = _FORMS.get(name, SCORES[name][1])
     gain = mean(one.values) - mean(other.values)
-    apart = f"{form.format(abs(gain))}"
+    apart = form.format(abs(gain)) if gain else "the same"
     verdict = ""
     if one.error is not None and other.error is not None:
         error = sqrt(one.error**2 + other.error**2)
@@ -119,8 +120,8 @@ def _parted(split: str, name: str, one: _Scores, other: _Scores) -> str:
         if error:  # else the seeds agree to the last digit, which tells nothing of other seeds
             better = "better" if (gain > 0) == (name in _HIGHER) else "worse"
             verdict = " (no more than chance)" if abs(gain) <= 2 * error else f" (more than chance: {better})"
-    way = "higher" if gain > 0 else "lower"
-    return f"{split} {_WORDS.get(name, name)} {one.text(form)} against {other.text(form)}, {apart} {way}{verdict}"
+    way = " higher" if gain > 0 else " lower" if gain else ""
+    return f"{split} {_WORDS.get(name, name)} {one.text(form)} against {other.text(form)}, {apart}{way}{verdict}"
 
 
 def _collected(

@@ -10,7 +10,7 @@ from sgrnn.training.run import Run
 
 
 class Standing(NamedTuple):
-    """Progress of a run: the update that it has reached, and whether it is trained on, stopped or complete.
+    """Progress of a run: the update that it has reached, and whether it is trained on, stopped, complete or diverged.
 
     Args:
         run: the run.
@@ -18,6 +18,7 @@ class Standing(NamedTuple):
         updates: how many there are to be at most; None where nothing tells yet.
         trains: whether a process trains it now.
         out_of_patience: whether it ends before, as `training.patience` says.
+        diverged: the update at which it diverged; None where it did not.
     """
 
     run: Run
@@ -25,11 +26,13 @@ class Standing(NamedTuple):
     updates: int | None
     trains: bool
     out_of_patience: bool
+    diverged: int | None
 
     @property
     def complete(self) -> bool:
         """True where it was trained to its end, or beyond an end that was brought forward since."""
-        return not self.trains and (self.out_of_patience or (self.updates is not None and self.update >= self.updates))
+        ended = self.out_of_patience or (self.updates is not None and self.update >= self.updates)
+        return ended and not self.trains and self.diverged is None
 
     @property
     def text(self) -> str:
@@ -39,6 +42,8 @@ class Standing(NamedTuple):
         done = f"update {self.update:,} of {self.updates:,}" if self.updates else "nothing logged yet"
         if self.trains:
             return f"still training, {done}"
+        if self.diverged is not None:
+            return f"diverged at update {self.diverged:,}"
         return f"stopped, {done}: go on with `sgrnn resume {quoted(self.run.folder)}`"
 
 
@@ -48,9 +53,10 @@ def standing_of(run: Run) -> Standing:
     settings, records = run.recipe.training, list(run.records())
     last = next((record for record in reversed(records) if record.get("epoch")), None)
     if last is None:
-        return Standing(run, 0, settings.max_updates, trains, False)
+        return Standing(run, 0, settings.max_updates, trains, False, None)
     per_epoch = round(last["update"] / last["epoch"])
     updates = min(settings.epochs * per_epoch, settings.max_updates or settings.epochs * per_epoch)
     ends = [each for each in records if "valid_loss" in each and each["update"] % per_epoch == 0]
     progress = Progress(scores=[selection_score(each, "valid_") for each in ends])
-    return Standing(run, last["update"], updates, trains, progress.out_of_patience(settings.patience))
+    diverged = next((record["diverged"] for record in records if "diverged" in record), None)
+    return Standing(run, last["update"], updates, trains, progress.out_of_patience(settings.patience), diverged)

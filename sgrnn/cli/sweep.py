@@ -95,8 +95,7 @@ def sweep(
                 console.print(f"trial {trial.number}: {_outcome(result)}")
     if (combinations := opened.exhausted) is not None and not stop():
         console.print(f"all {combinations:,} combinations of the space have been tried")
-    unit = "bits per character" if base.data is not None else "validation loss"
-    _conclude(opened, tried, unit, console)
+    _conclude(opened, tried, console)
     if stop():
         options = ["--space", str(space), "--study", str(folder), "--trials", str(trials)]
         options += [] if prune else ["--no-prune"]
@@ -123,10 +122,10 @@ def _outcome(result: "Result") -> str:
     return f"{result.state}, {score_text(result.record, 'valid_')}" if result.record else result.state
 
 
-def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> None:
+def _conclude(sweep: "Sweep", space: "Space", console: Console) -> None:
     """Print the table of all trials, the best first, and draw their figure."""
     from sgrnn.analysis.comparison import SCORES, cautions
-    from sgrnn.sweep.results import write_figures
+    from sgrnn.sweep.results import unit_of, write_figures
     from sgrnn.training.run import Run
 
     results = sweep.results()
@@ -149,7 +148,7 @@ def _conclude(sweep: "Sweep", space: "Space", unit: str, console: Console) -> No
             again = f"; to see how: sgrnn resume {quoted(result.folder)}" if resumable else ""
             console.print(f"trial {result.number} {result.state}: {result.reason}{again}")
     try:
-        paths = write_figures(sweep.study, unit, sweep.folder)
+        paths = write_figures(sweep.study, unit_of(results), sweep.folder)
     except OSError as error:
         raise InputError(f"cannot write the figures in {sweep.folder}: {error.strerror}") from None
     ran = [Run.open(result.folder) for result in results if result.record]

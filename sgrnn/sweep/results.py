@@ -1,7 +1,7 @@
 """Results of a sweep's trials, and Optuna's pictures of them."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,14 @@ def score_of(record: dict[str, Any]) -> float:
     character count what every `<unk>` stands for, so that a small vocabulary is no advantage.
     """
     return record.get("valid_bits_per_character", selection_score(record, "valid_"))
+
+
+def unit_of(results: Sequence[Result]) -> str:
+    """Return what the scores of trials are, as `score_of` gives them, for the axes of figures."""
+    names = {name for result in results for name in result.record}
+    if "valid_bits_per_character" in names:
+        return "bits per character"
+    return "loss / (1 + loss) - length" if "valid_length" in names else "validation loss"
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Display:
         self._reads_text = run.recipe.data is not None
         self._between = seconds_between_lines
         self._printed = float("-inf")
+        self._loss: float | None = None  # the last one known, of a task per target: a line may lack it
         self._metrics = Text("starting", style="dim")
         self._bar = Progress(
             BarColumn(bar_width=None),
@@ -87,7 +88,9 @@ class Display:
 
     def _line(self, record: dict[str, Any]) -> str:
         parts = [f"epoch {record['epoch']:.2f}/{self._settings.epochs}"]
-        parts.append(f"loss {record.get('loss_per_target', record['loss']):.3f}")
+        self._loss = record.get("loss" if self._reads_text else "loss_per_target", self._loss)
+        if self._loss is not None:
+            parts.append(f"loss {self._loss:.3f}")
         if self._reads_text:
             parts.append(f"perplexity {exp(min(record['loss'], 700.0)):.4g}")
         if "length" in record:

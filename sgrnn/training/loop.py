@@ -25,7 +25,7 @@ from sgrnn.training.learner import Learner
 from sgrnn.training.problems.problem import Problem, selection_score
 from sgrnn.training.progress import Progress
 from sgrnn.training.run import Run
-from sgrnn.training.running_metrics import RunningMetrics
+from sgrnn.training.running_metrics import Diverged, RunningMetrics
 from sgrnn.training.start import keep_start, load_start
 
 Report = Callable[[dict[str, Any]], None]
@@ -61,31 +61,35 @@ def train(
     updates = settings.epochs * problem.updates_per_epoch
     updates = min(updates, settings.max_updates or updates)
     done = progress.update >= updates or progress.out_of_patience(settings.patience)
-    while not done:
-        learning_rate = run.recipe.optimizer.learning_rate * rate_factor(
-            run.recipe.schedule, training.epoch, settings.epochs, progress.scores
-        )
-        span = problem.draw()
-        step, norm = training.learner.learn(span, learning_rate * length_factor(run.recipe, span.steps))
-        progress.update += 1
-        observed.add({"loss": step.loss, "gradient_norm": norm, **step.metrics, **problem.observe(step)})
+    try:
+        while not done:
+            learning_rate = run.recipe.optimizer.learning_rate * rate_factor(
+                run.recipe.schedule, training.epoch, settings.epochs, progress.scores
+            )
+            span = problem.draw()
+            step, norm = training.learner.learn(span, learning_rate * length_factor(run.recipe, span.steps))
+            progress.update += 1
+            observed.add({"loss": step.loss, "gradient_norm": norm, **step.metrics, **problem.observe(step)})
 
-        ended = progress.every(problem.updates_per_epoch)
-        done = progress.update >= updates
-        stopped = ranks.any(stop())
-        best = False
-        if progress.every(settings.log_every) or ended or done:
-            training.log_metrics(learning_rate)
-        with progress.clock.standing_still():
-            if settings.diagnosis is not None and progress.every(settings.diagnosis.every):
-                training.diagnose()
-            if progress.every(settings.evaluate_every) or ended or done:
-                best = training.evaluate(ends_epoch=ended)
-                done = done or progress.out_of_patience(settings.patience)
-            if progress.every(settings.checkpoint_every) or ended or done or stopped or best:
-                training.save()
-        if stopped and not done:
-            raise Interrupted
+            ended = progress.every(problem.updates_per_epoch)
+            done = progress.update >= updates
+            stopped = ranks.any(stop())
+            best = False
+            if progress.every(settings.log_every) or ended or done:
+                training.log_metrics(learning_rate)
+            with progress.clock.standing_still():
+                if settings.diagnosis is not None and progress.every(settings.diagnosis.every):
+                    training.diagnose()
+                if progress.every(settings.evaluate_every) or ended or done:
+                    best = training.evaluate(ends_epoch=ended)
+                    done = done or progress.out_of_patience(settings.patience)
+                if progress.every(settings.checkpoint_every) or ended or done or stopped or best:
+                    training.save()
+            if stopped and not done:
+                raise Interrupted
+    except Diverged as error:
+        training.log_divergence(error)
+        raise
     return training.learner.average.model
 
 
@@ -130,6 +134,10 @@ class _Training:
         """
         means = self.observed.means(self.progress.update, self.progress.clock.seconds)
         self._log({"learning_rate": learning_rate, **means, **self.learner.interface_metrics()})
+
+    def log_divergence(self, error: Diverged) -> None:
+        """Log the update at which training diverged; going on drops it with what else came after the checkpoint."""
+        self._log({"diverged": error.update})
 
     def diagnose(self) -> None:
         """Log metrics against the true gradient: every process measures all rows, whose next spans are whole."""

@@ -6,7 +6,7 @@ RUN/
     fingerprint.json   the digests of its texts, and the versions and machines that it was trained by
     about.json         what it learns, and the number of its parameters
     scores.json        what `sgrnn evaluate` measured, by split, and what the end of a run did on its train text
-    metrics.jsonl      the record: a line for each interval of updates and each evaluation
+    metrics.jsonl      the record: a line for each interval of updates, each evaluation, and a divergence
     tensorboard/       the same for the viewer, where training.loggers asks for it
     wandb.json, mlflow.json   the ids of the run there, likewise
     start.safetensors  the weights that it began with, where they are those of another run

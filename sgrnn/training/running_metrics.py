@@ -10,7 +10,16 @@ from sgrnn.errors import InputError
 
 
 class Diverged(InputError):
-    """Training diverged: a learning rate or a clip of the recipe is to be mended."""
+    """Training diverged: a learning rate or a clip of the recipe is to be mended.
+
+    Args:
+        message: what happened, and what to mend.
+        update: at which it happened; with a default, since what is unpickled is given it afterwards.
+    """
+
+    def __init__(self, message: str, update: int = 0) -> None:
+        super().__init__(message)
+        self.update = update
 
 
 class RunningMetrics:
@@ -56,7 +65,8 @@ class RunningMetrics:
             fields = "synthesizer_optimizer.learning_rate or training.synthesizer_clip"
         return Diverged(
             f"{what} at update {update}: training has diverged; lower {fields} in a new run; "
-            "the checkpoints of this one, if any, are from before"
+            "the checkpoints of this one, if any, are from before",
+            update,
         )
 
     def means(self, update: int, seconds: float) -> dict[str, float]:

@@ -55,3 +55,18 @@ def test_scores_on_different_test_texts_are_not_compared_without_a_word(tmp_path
     keep_score(runs[1], "test", 4, {"loss": 3.0, "perplexity": 20.1})
     (caution,) = cautions(runs)
     assert caution.startswith("the test texts of the runs differ: ")
+
+
+def test_tasks_that_differ_are_not_compared_without_a_word(tmp_path: Path) -> None:
+    def run(name: str, *overrides: str) -> Run:
+        return make_run(tmp_path / name, [], *overrides)
+
+    recall = ("--task.kind=recall", "--task.lag=5")
+    easy, hard = run("easy", *recall), run("hard", "--task.kind=recall", "--task.lag=100", "--task.tokens=64")
+    assert cautions([easy, hard]) == ["the tasks of the runs differ in task.lag, task.tokens: no number compares them"]
+    assert cautions([easy, run("longer", *recall, "--task.episodes_per_epoch=7")]) == []
+    copy, later = run("copy"), run("later", "--task.vectors=3")
+    assert cautions([copy, later]) == [], "where a curriculum begins is no part of what is learned"
+    assert cautions([copy, later, run("wide", "--task.bits=3")]) == [
+        "the tasks of the runs differ in task.bits: no number compares them"
+    ]

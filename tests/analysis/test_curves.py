@@ -65,7 +65,11 @@ def test_curves_hold_what_was_logged(tmp_path: Path) -> None:
 
 
 def test_the_loss_of_a_task_is_that_of_its_targets_and_a_run_without_record_has_no_curve(tmp_path: Path) -> None:
-    rows = [{"update": 1, "epoch": 1.0, "loss": 0.5, "loss_per_target": 4.0}]
+    rows = [
+        {"update": 1, "epoch": 0.5, "loss": 0.0},  # in the midst of an episode
+        {"update": 2, "epoch": 1.0, "loss": 0.5, "loss_per_target": 4.0},
+        {"update": 3, "epoch": 1.5, "loss": 0.0},
+    ]
     (losses,) = curves([make_run(tmp_path / "one", rows), make_run(tmp_path / "never-trained")]).axes
     assert [y for _, y, _, _ in lines(losses)] == [[4.0], [], [], []]
     assert losses.get_ylabel() == "loss per target"

@@ -13,9 +13,11 @@ from sgrnn.training.run import Run
 _DONE = "--training.max_updates=4"
 
 
-def scored(folder: Path, seed: int, accuracy: float, *overrides: str, kind: str = "synthetic") -> Run:
+def scored(
+    folder: Path, seed: int, value: float, *overrides: str, kind: str = "synthetic", metric: str = "accuracy"
+) -> Run:
     """Make a run that was trained to its end and evaluated once."""
-    best = {"update": 4, "epoch": 2.0, "seconds": 1.0, "valid_loss": 1.0, "valid_accuracy": accuracy}
+    best = {"update": 4, "epoch": 2.0, "seconds": 1.0, "valid_loss": 1.0, f"valid_{metric}": value}
     name = f"{kind}-{seed}-{len(overrides)}"
     return make_run(folder / name, [best], _DONE, f"--gradient.kind={kind}", f"--training.seed={seed}", *overrides)
 
@@ -43,8 +45,8 @@ def test_several_seeds_give_the_difference_a_spread(tmp_path: Path) -> None:
         assert differences(every) == [head + valid], "until all have a test score"
         keep_score(run, "test", 4, {"loss": 2.0, "accuracy": [0.5, 0.7, 0.5, 0.6, 0.7][place]})
     (text,) = differences(every)
-    assert text.startswith(head + valid + ", test accuracy 60.00% ± 5.77% against 60.00% ± 10.00%, 0.00% ± 11.55% ")
-    assert text.endswith(" (no more than chance)")
+    assert text.startswith(head + valid + ", test accuracy 60.00% ± 5.77% against 60.00% ± 10.00%, ")
+    assert text.endswith(", the same ± 11.55% (no more than chance)")
 
 
 def test_one_seed_gives_none_and_what_else_differs_is_named(tmp_path: Path) -> None:
@@ -56,7 +58,19 @@ def test_one_seed_gives_none_and_what_else_differs_is_named(tmp_path: Path) -> N
         f"12.50% lower; with one seed each the spread is not known{unlike}"
     ]
     (text,) = differences([one, two, other])
-    assert text.endswith(f"0.00% lower; with one seed of one of them the spread is not known{unlike}")
+    assert text.endswith(
+        f" 62.50% ± 12.50% against 62.50%, the same; with one seed of one of them the spread is not known{unlike}"
+    )
+
+
+def test_lengths_have_a_decimal_where_they_are_means(tmp_path: Path) -> None:
+    runs = [
+        scored(tmp_path, seed, first + seed, kind=kind, metric="length")
+        for kind, first in (("synthetic", 4), ("truncated", 3))
+        for seed in (0, 1)
+    ]
+    (text,) = differences(runs)
+    assert text.endswith("validation length 4.5 ± 0.5 against 3.5 ± 0.5, 1.0 ± 0.7 higher (no more than chance)")
 
 
 def test_a_section_that_one_of_them_lacks_is_named(tmp_path: Path) -> None:

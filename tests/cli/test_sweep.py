@@ -83,6 +83,7 @@ def test_trials_are_runs_with_a_table_figures_and_the_best(sgrnn: Commands) -> N
     np.testing.assert_allclose(points(history.axes[0]), list(enumerate(scores)))
     best_so_far = np.asarray(history.axes[0].lines[0].get_ydata()).tolist()
     assert best_so_far == [min(scores[: number + 1]) for number in range(3)]
+    assert (history.axes[0].get_ylabel(), fields.axes[0].get_ylabel()) == ("bits per character",) * 2
     assert [axes.get_xlabel() for axes in fields.axes[:2]] == ["gradient.window", "optimizer.learning_rate"]
     assert fields.axes[1].get_xscale() == "log"
     np.testing.assert_allclose(sorted(points(fields.axes[1])), sorted(zip(rates, scores, strict=True)))

@@ -4,23 +4,25 @@ import re
 import sys
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from time import sleep
 from types import ModuleType
 from typing import Any
 
 import pytest
+from made_up import make_run
 from rich.console import Console
 
 from sgrnn.training.display import Display
 
-from .tiny import Training
+from .tiny import AnyTraining, Practice, Training
 
 Start = Callable[..., Training]
 
 FIGURES = {"learning_rate": 0.1, "loss": 2.0, "target_r2": 0.25, "shrinkage": 0.5, "updates_per_second": 100.0}
 
 
-def shown(training: Training, records: list[dict[str, Any]], **options: Any) -> str:
+def shown(training: AnyTraining, records: list[dict[str, Any]], **options: Any) -> str:
     file = StringIO()
     console = Console(file=file, width=100, soft_wrap=True, **options)
     with Display(training.run, console, seconds_between_lines=0) as display:
@@ -99,3 +101,15 @@ def test_in_a_notebook_one_cell_is_drawn_anew_and_scores_stand_below_it(
 def test_estimators_without_a_synthesizer_show_no_r2(start: Start) -> None:
     metrics = {"loss": 2.0, "updates_per_second": 100.0}
     assert "R²" not in shown(start("run", "--gradient.kind=bptt"), [record_at(3, **metrics)])
+
+
+def test_a_task_shows_the_loss_of_its_targets_from_the_end_of_one_episode_to_the_next(tmp_path: Path) -> None:
+    within, ended = {"loss": 0.0, "updates_per_second": 100.0}, {"loss": 0.1, "updates_per_second": 100.0}
+    records = [
+        record_at(3, **within),
+        record_at(6, **ended, loss_per_target=2.0794),
+        record_at(9, **within),
+        record_at(12, **ended, loss_per_target=1.0),
+    ]
+    lines = shown(Practice(make_run(tmp_path / "mine"), tmp_path), records).splitlines()
+    assert [line.split("  ")[1:-1] for line in lines] == [[], ["loss 2.079"], ["loss 2.079"], ["loss 1.000"]]
