@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from sgrnn.state import State, concatenate, cut, detach, leaves, map_state, rows
 # On a CPU one batch costs a forward pass more and gains what larger products and fewer calls gain. For LSTMs of 128 to
 # 650 units and 10 to 64 rows it was the faster way where T x B is below this (docs/performance.md).
 _FEW_STEPS = 128
+# Models that were seen to draw, or to change a buffer, when they run: tried once, their windows run in order.
+_in_order: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     if parallel is None:
         few = span.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
         few = few and span.steps >= 2 * window
-        parallel = few and batch_statistics(model) is None and own_masks(model) is None
+        parallel = few and model not in _in_order and batch_statistics(model) is None and own_masks(model) is None
     folded = span.steps // window if parallel and not _starts_inside(span.is_first, window) else 0
     given = span
     if any(tensor.grad_fn is not None for tensor in leaves(span.inputs)):
@@ -108,6 +111,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
             with replayed_masks(model, folded):  # drops the recorded masks, so that they are drawn anew
                 pass
             put_back(random, span.device)
+            _in_order.add(model)
             return unroll(model, given, before, window)
         first = cut(concatenate(firsts))
         inputs = map_state(lambda steps: _fold(steps[: folded * window], folded), span.inputs)

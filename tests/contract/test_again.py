@@ -76,6 +76,10 @@ def test_windows_of_a_model_that_draws_by_itself_run_in_order() -> None:
         step = TruncatedBPTT(model, squared_error, WINDOW, parallel=parallel).backward(span, make_state(model))
         found.append([vars(step), gradients(model), torch.get_rng_state()])
     assert_identical(*found)
+    calls: list[nn.Module] = []
+    model.register_forward_hook(lambda called, *_: calls.append(called))
+    TruncatedBPTT(model, squared_error, WINDOW, parallel=None).backward(span, make_state(model))
+    assert len(calls) == STEPS / WINDOW  # which is known by now
     with pytest.raises(ValueError, match="the model draws random numbers by itself when it runs, and would twice"):
         TruncatedBPTT(model, squared_error, WINDOW, parallel=True).backward(span, make_state(model))
 
