@@ -22,6 +22,7 @@ from models import (
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
+from sgrnn.cores import initial_state
 from sgrnn.diagnostics import Bias, measure_bias, stretches
 from sgrnn.estimators import BPTT, Delayed, ExactAhead, SyntheticGradients, TruncatedBPTT
 from sgrnn.estimators.online import RTRL
@@ -114,6 +115,40 @@ def test_the_equivalent_window_in_words() -> None:
         (0.05, "worth more than T=10"),
     ):
         assert made_up([[error] * 3, [0.5] * 3, [0.2] * 3, [0.1] * 3]).equivalent_window_text() == text
+
+
+def test_an_estimator_at_an_end_of_the_windows_is_outside_only_by_more_than_noise_and_rounding() -> None:
+    first, last = [0.6, 0.5, 0.4], [0.12, 0.1, 0.08]
+    for errors, outside in (
+        ([each + 1e-8 for each in first], None),
+        ([each - 1e-8 for each in last], None),
+        ([0.62, 0.49, 0.4], None),
+        ([0.125, 0.09, 0.08], None),
+        ([0.3, -0.3, 0.0], None),  # which counts as 0
+        ([each + 0.01 for each in first], "less"),
+        ([each - 0.01 for each in last], "more"),
+    ):
+        bias = made_up([errors, first, [0.2] * 3, last])
+        assert bias.outside() == outside
+        place = 1 if errors[0] > 0.3 else 10
+        value, error = bias.equivalent_window()
+        assert not (error > 0.49 * value), "which is known"
+        assert (f"worth {outside} than T={place}" if outside else "worth T=") in bias.equivalent_window_text()
+
+
+@pytest.mark.parametrize("window", [1, 6])
+def test_plain_truncation_at_an_end_of_the_windows_is_worth_its_own_in_single_precision(window: int) -> None:
+    """Windows one by one and all at once add up in another order, and round apart."""
+    spans = [
+        Span(span.inputs.float(), span.targets.float(), span.is_first, span.is_last)
+        for span in episodes(number=4, steps=6, span=6)
+    ]
+    for seed in (0, 2, 3):  # with which truncation gets better with T
+        model = make_core("LSTM-1", seed).float()
+        estimator = SyntheticGradients(model, squared_error, window, discount=0.0, lookahead=2)
+        bias = measure_bias(estimator, spans, initial_state(model, ROWS), horizon=6, windows=[1, 2, 6])
+        assert bias.outside() is None
+        assert bias.equivalent_window_text() == f"worth T={window}.0 ± 0.0"
 
 
 def test_a_bias_shows_after_as_many_updates_as_bring_the_noise_down_to_it() -> None:
