@@ -1,6 +1,6 @@
 """The systematic error of parameter gradients: its closed form on a linear core, and none for an oracle."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -24,8 +24,18 @@ from torch import Tensor, nn
 
 from sgrnn.cores import initial_state
 from sgrnn.diagnostics import Bias, measure_bias, stretches
-from sgrnn.estimators import BPTT, Delayed, ExactAhead, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    ControlVariate,
+    Delayed,
+    ExactAhead,
+    GradientEstimator,
+    Mixed,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.online import RTRL
+from sgrnn.estimators.schedules import Alternate, Constant, WarmRestarts
 from sgrnn.sequences import spans as padded
 from sgrnn.span import Span
 
@@ -327,6 +337,51 @@ def test_what_cannot_be_measured_is_refused() -> None:
             measure_bias(BPTT(core, half_squared_error), spans[:number], state, horizon=3, windows=windows)
     with pytest.raises(ValueError, match="windows must be at least one to compare with, got none"):
         measure_bias(BPTT(core, half_squared_error), spans, state, horizon=3).equivalent_window()
+
+
+def alternating(synthetic: SyntheticGradients) -> Mixed:
+    return Mixed(synthetic, Alternate(WarmRestarts(1)))
+
+
+def grounded(synthetic: SyntheticGradients) -> Mixed:
+    return Mixed(synthetic, Constant(), ground_every=4, ground_window=4)
+
+
+def corrected(synthetic: SyntheticGradients) -> ControlVariate:
+    return ControlVariate(synthetic, 0.5)
+
+
+@pytest.mark.parametrize("kind", [alternating, grounded, corrected])
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_shares_and_draws_are_those_of_one_update_after_another(
+    kind: Callable[[SyntheticGradients], GradientEstimator], before: int
+) -> None:
+    """The mean gradient is that of as many updates, wherever the estimator's count of them stands."""
+    core, spans, state = LinearCore(), episodes(number=8, steps=4, span=4), torch.zeros(ROWS, SIZE).double()
+    estimator = kind(bare(core, half_squared_error, 1, Zero()))
+    for span in spans[:before]:
+        estimator.backward(span, state)
+    saved = estimator.get_extra_state()
+    bias = measure_bias(estimator, spans, state, horizon=4, groups=2)
+    assert estimator.get_extra_state() == saved
+    long, groups = linear_gradient(core, spans[0], [4] * 4), []
+    for part in (spans[:4], spans[4:]):
+        core.zero_grad()
+        for span in part:
+            estimator.backward(span, state)
+        assert core.weight.grad is not None
+        groups.append(core.weight.grad / 4 - long)
+    assert_close(bias.errors[0, 0, 0, 1], (groups[0] * groups[1]).sum())
+
+
+def test_running_means_stand_still_while_updates_count() -> None:
+    model, spans = make_core("LSTM-1"), make_span(24, future=make_span(8, seed=5)).divide(4)
+    synthetic = as_if_trained(SyntheticGradients(model, squared_error, 2))
+    found = [
+        measure_bias(each, spans, make_state(model), horizon=4).errors
+        for each in (Mixed(synthetic, Constant()), synthetic)
+    ]
+    assert_identical(found[0], found[1])
 
 
 def test_what_comes_late_is_measured_as_what_runs_ahead() -> None:
