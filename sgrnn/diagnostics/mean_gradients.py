@@ -123,7 +123,7 @@ class _Sums:
     def __init__(self, parameters: dict[str, nn.Parameter], groups: int) -> None:
         self.values = {
             name: torch.zeros(groups, each.numel(), dtype=each.dtype, device=each.device)
-            for name, each in parameters.items()
+            for name, each in _gradients(parameters).items()
         }
 
     def add(self, group: int, gradients: dict[str, Tensor]) -> None:
@@ -151,7 +151,11 @@ def _clear(parameters: dict[str, nn.Parameter]) -> None:
 
 
 def _gradients(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {name: torch.zeros_like(each) if each.grad is None else each.grad for name, each in parameters.items()}
+    """Return the gradients of parameters, of complex ones as real and imaginary parts."""
+    found = {name: torch.zeros_like(each) if each.grad is None else each.grad for name, each in parameters.items()}
+    return {
+        name: torch.view_as_real(each.resolve_conj()) if each.is_complex() else each for name, each in found.items()
+    }
 
 
 def _difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:

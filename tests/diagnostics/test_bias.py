@@ -384,6 +384,40 @@ def test_running_means_stand_still_while_updates_count() -> None:
     assert_identical(found[0], found[1])
 
 
+class ComplexCore(nn.Module):
+    """A diagonal core whose states are pairs, multiplied by complex parameters, or by pairs of real ones."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        weight = self.weight if self.weight.is_complex() else torch.view_as_complex(self.weight)
+        outputs = []
+        for step in inputs:
+            pairs = torch.view_as_complex(state.unflatten(-1, (-1, 2)))
+            state = torch.view_as_real(weight.conj() * pairs).flatten(-2) + step
+            outputs.append(state)
+        return torch.stack(outputs), state
+
+
+def test_a_complex_parameter_counts_as_its_real_and_imaginary_parts() -> None:
+    weight = torch.polar(torch.tensor([0.9, 0.7]).double(), torch.tensor([0.4, 2.0]).double())
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(2, 24, ROWS, 4, dtype=torch.float64, generator=generator)
+    spans = [
+        Span(inputs[t : t + 4], targets[t : t + 4], future=Span(inputs[t + 4 : t + 8], targets[t + 4 : t + 8]))
+        for t in range(0, 20, 4)
+    ]
+    state = torch.zeros(ROWS, 4).double()
+    found: list[Bias] = []
+    for each in (weight, torch.view_as_real(weight)):
+        truncated = TruncatedBPTT(ComplexCore(each.clone()), half_squared_error, 2)
+        found.append(measure_bias(truncated, spans, state, horizon=4, windows=[1, 4]))
+    for name in ("reference", "errors", "mixed", "noise"):
+        assert_close(getattr(found[0], name), getattr(found[1], name))
+
+
 def test_what_comes_late_is_measured_as_what_runs_ahead() -> None:
     model, spans = make_core("LSTM-1"), make_span(24, future=make_span(8, seed=5)).divide(2)
     ahead = as_if_trained(SyntheticGradients(model, squared_error, 2))
