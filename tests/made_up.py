@@ -78,7 +78,7 @@ def make_diagnosis() -> dict[str, Any]:
             "noise_ratio": [4.8, 5.2],
             "updates_to_show": [[378.0, 1.0], [40.0, 1.0], [90.0, 1.0], [None, None]],
             "updates": 30,
-            "equivalent_window": {**estimate(2.9, 0.1), "text": "worth T=2.9 ± 0.1 (between 2 and 4)"},
+            "equivalent_window": {**estimate(2.9, 0.1), "outside": None, "text": "worth T=2.9 ± 0.1 (between 2 and 4)"},
         },
         "health": {
             "parts": ["all", "hidden", "cell"],

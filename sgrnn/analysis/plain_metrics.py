@@ -32,7 +32,11 @@ def bias_metrics(bias: Bias) -> dict[str, Any]:
         "noise_ratio": numbers(bias.noise_ratio()),
         "updates_to_show": numbers(bias.updates_to_show()),
         "updates": bias.updates,
-        "equivalent_window": {**plain(bias.equivalent_window()), "text": bias.equivalent_window_text()},
+        "equivalent_window": {
+            **plain(bias.equivalent_window()),
+            "outside": bias.outside(),
+            "text": bias.equivalent_window_text(),
+        },
     }
 
 

@@ -33,19 +33,20 @@ def worth(run: Run, diagnosis: dict[str, Any] | None) -> str:
         return f"not diagnosed, so what its gradients are worth is not known: `sgrnn diagnose {quoted(run.folder)}`"
     bias, own = diagnosis["bias"], own_window(run)
     value, error = (bias["equivalent_window"][name] for name in ("value", "error"))
-    estimator, shortest, *_, longest = (bias["relative_error"]["value"][place][0] for place in (0, 1, -1))
+    outside = bias["equivalent_window"].get("outside")  # older diagnoses do not say
     if value is None or error is None or is_unknown(value, error):
         more = f"`sgrnn diagnose {quoted(run.folder)} --spans {2 * diagnosis['spans']}`"
         return f"what its gradients are worth is not known from {diagnosis['spans']} spans: take more, {more}"
-    if estimator < longest:
+    if outside == "more":
         text, value, error = f"worth a window of more than {bias['windows'][-1]}", bias["windows"][-1] + 1, 0.0
-    elif estimator > shortest:
+    elif outside == "less":
         text, value, error = f"worth a window of less than {bias['windows'][0]}", 0.0, 0.0
     else:
         text = f"worth a window of {value:.1f} ± {error:.1f}"
     if own is None:
         return f"{text}, its own is the whole span{_age(run, diagnosis)}"
-    compared = "plain truncation" if is_plain(run) else _compared(value, error, own)
+    within = min(own, bias["windows"][-1])  # of a longer window no more can be seen
+    compared = "plain truncation" if is_plain(run) else _compared(value, error, within)
     return f"{text}, its own is {own}: {compared}{_age(run, diagnosis)}"
 
 

@@ -110,17 +110,36 @@ class Bias:
         if value.isnan():
             return "not to be told from noise"
         known = error.isfinite() and not is_unknown(float(value), float(error))
-        errors = self.relative_error().value[:, 0]
-        if errors[0] > errors[1]:
-            text = f"worth less than T={self.windows[0]}"
-        elif errors[0] < errors[-1]:
-            text = f"worth more than T={self.windows[-1]}"
+        outside = self.outside()
+        if outside is not None:
+            text = f"worth {outside} than T={self.windows[0 if outside == 'less' else -1]}"
         else:
             text = f"worth T={value:.1f}" + (f" ± {error:.1f}" if error.isfinite() else "")
             if known and not any(abs(window - value) < 0.05 for window in self.windows):
                 below, above = self._around(float(value))
                 text += f" (between {below} and {above})"
         return text if known else f"{text} (which is not known from so few spans: take more)"
+
+    def outside(self) -> str | None:
+        """Return "less" or "more" where the estimator is worth less, or more, than any window compared; else None.
+
+        Errors go up and down together, so that what must be above two standard errors, and rounding, is their
+        difference from the estimator's: at T=1 or T of a whole stretch an estimator lies on an end itself. That of the
+        squares, as an error that counts as 0 hides its noise.
+
+        Raises:
+            ValueError: no windows were compared.
+        """
+        if not self.windows:
+            raise ValueError("windows must be at least one to compare with, got none")
+
+        def statistic(kept: Tensor) -> Tensor:
+            square = apart(self.errors[:, 0], kept) / self._reference(kept)[0]
+            return torch.stack([square[0] - square[1], square[-1] - square[0]])
+
+        value, error = self._leave_out(statistic)
+        less, more = (value > 2 * error + _ROUNDING).tolist()
+        return "less" if less else "more" if more else None
 
     def windows_around(self, most: int = 4) -> list[int]:
         """Return at most `most` whole windows between the two around the equivalent window, evenly spaced in ratio.

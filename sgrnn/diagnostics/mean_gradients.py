@@ -11,7 +11,7 @@ from sgrnn.diagnostics.estimates import group_of
 from sgrnn.diagnostics.isolation import copied_interfaces, gradients_kept, real_gradients, undisturbed
 from sgrnn.diagnostics.parts import WHOLE
 from sgrnn.diagnostics.truth import future_gradients, steps_after
-from sgrnn.estimators import GradientEstimator, TruncatedBPTT
+from sgrnn.estimators import ControlVariate, GradientEstimator, Mixed, TruncatedBPTT
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.delayed import undelayed
 from sgrnn.estimators.objective import Loss, mean_loss
@@ -37,7 +37,9 @@ def measure_bias(
 
     Args:
         estimator: any; of `Delayed` what runs ahead in its place is measured, as it waits for no span here. Interfaces
-            in the model's core (`sgrnn.Interface`) are part of it, and of nothing that it is compared with.
+            in the model's core (`sgrnn.Interface`) are part of it, and of nothing that it is compared with. Nothing in
+            it is trained, but updates are counted: each span has the share or the draw of an update of its own, from
+            the next on. Of a schedule that changes more slowly than the spans go, that is its present side alone.
         spans: each with `horizon` steps of future, and as many as the estimator wants, unless its rows end before.
         state: the state before the first.
         horizon: steps beyond a stretch that the reference sees.
@@ -56,7 +58,8 @@ def measure_bias(
     model, loss = estimator.model, estimator.loss
     parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}
     estimator = deepcopy(undelayed(estimator))
-    saved = deepcopy(estimator.state_dict()) if estimator.predicts else None
+    predicting = estimator.synthetic if isinstance(estimator, Mixed | ControlVariate) else estimator
+    saved = deepcopy(predicting.state_dict()) if predicting.predicts else None
     truncations = [TruncatedBPTT(model, loss, window, parallel=None) for window in windows]
     sums = [_Sums(parameters, groups) for _ in range(2 + len(windows))]
     reference, contenders = sums[0], sums[1:]
@@ -78,7 +81,7 @@ def measure_bias(
             for span in parts:
                 _clear(parameters)
                 if saved is not None:
-                    estimator.load_state_dict(saved)  # the same estimator in all spans: running means stand still
+                    predicting.load_state_dict(saved)  # the same in all spans: running means stand still, updates count
                 with copied_interfaces(model):  # anew: they stand still as well
                     state = estimator.backward(span, state).state
                 for name, gradient in _gradients(parameters).items():
@@ -120,7 +123,7 @@ class _Sums:
     def __init__(self, parameters: dict[str, nn.Parameter], groups: int) -> None:
         self.values = {
             name: torch.zeros(groups, each.numel(), dtype=each.dtype, device=each.device)
-            for name, each in parameters.items()
+            for name, each in _gradients(parameters).items()
         }
 
     def add(self, group: int, gradients: dict[str, Tensor]) -> None:
@@ -148,7 +151,11 @@ def _clear(parameters: dict[str, nn.Parameter]) -> None:
 
 
 def _gradients(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {name: torch.zeros_like(each) if each.grad is None else each.grad for name, each in parameters.items()}
+    """Return the gradients of parameters, of complex ones as real and imaginary parts."""
+    found = {name: torch.zeros_like(each) if each.grad is None else each.grad for name, each in parameters.items()}
+    return {
+        name: torch.view_as_real(each.resolve_conj()) if each.is_complex() else each for name, each in found.items()
+    }
 
 
 def _difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -37,7 +37,11 @@ def test_bias() -> None:
     bias = Bias(["all", "weight"], [1, 5], reference, errors, errors / 7, torch.tensor([2.0, 3.0]).double(), 4, 8)
     metrics = bias_metrics(bias)
     window = metrics.pop("equivalent_window")
-    assert window == {**plain(bias.equivalent_window()), "text": bias.equivalent_window_text()}
+    assert window == {
+        **plain(bias.equivalent_window()),
+        "outside": bias.outside(),
+        "text": bias.equivalent_window_text(),
+    }
     assert metrics == {
         "contenders": ["estimator", "T=1", "T=5"],
         "windows": [1, 5],

@@ -24,6 +24,7 @@ _SPANS = "as far as these spans tell"
 )
 def test_a_window_beside_its_own(tmp_path: Path, value: float, error: float, own: int, expected: str) -> None:
     run, diagnosis = make_run(tmp_path / "mine", [], f"--gradient.window={own}"), make_diagnosis()
+    diagnosis["bias"]["windows"] = [1, own, 20]
     diagnosis["bias"]["equivalent_window"] |= {"value": value, "error": error}
     assert worth(run, diagnosis) == expected
 
@@ -35,13 +36,32 @@ def test_a_window_beyond_those_that_were_compared(tmp_path: Path) -> None:
     diagnosis = make_diagnosis()
     diagnosis["bias"]["equivalent_window"] |= {"value": 4.0, "error": 0.0}
     assert worth(truncated, diagnosis) == "worth a window of 4.0 ± 0.0, its own is 4: plain truncation"
-    diagnosis["bias"]["relative_error"]["value"][0][0] = 0.05
+    diagnosis["bias"]["equivalent_window"]["outside"] = "more"
     assert worth(synthetic, diagnosis) == "worth a window of more than 4, its own is 4: a little"
     assert worth(full, diagnosis) == "worth a window of more than 4, its own is the whole span"
-    diagnosis["bias"]["relative_error"]["value"][0][0] = 0.85
-    diagnosis["bias"]["equivalent_window"] |= {"value": 1.0, "error": 0.0}
+    diagnosis["bias"]["equivalent_window"] |= {"value": 1.0, "error": 0.0, "outside": "less"}
     assert worth(synthetic, diagnosis) == (
         "worth a window of less than 1, its own is 4: less than plain truncation, it does harm"
+    )
+
+
+@pytest.mark.parametrize(("value", "error", "own", "estimator"), [(1.0, 0.2, 1, 0.801), (4.0, 1.0, 4, 0.099)])
+def test_an_end_of_the_windows_is_no_verdict_within_noise(
+    tmp_path: Path, value: float, error: float, own: int, estimator: float
+) -> None:
+    run, diagnosis = make_run(tmp_path / "mine", [], f"--gradient.window={own}"), make_diagnosis()
+    diagnosis["bias"]["relative_error"]["value"][0][0] = estimator  # T=1: 0.8, T=4: 0.1
+    diagnosis["bias"]["equivalent_window"] |= {"value": value, "error": error}
+    assert worth(run, diagnosis) == (
+        f"worth a window of {value} ± {error}, its own is {own}: no more than plain truncation, {_SPANS}"
+    )
+
+
+def test_a_window_beyond_the_episodes_does_no_harm(tmp_path: Path) -> None:
+    run, diagnosis = make_run(tmp_path / "mine", [], "--gradient.window=8"), make_diagnosis()
+    diagnosis["bias"]["equivalent_window"] |= {"value": 4.0, "error": 0.0}
+    assert worth(run, diagnosis) == (
+        f"worth a window of 4.0 ± 0.0, its own is 8: no more than plain truncation, {_SPANS}"
     )
 
 

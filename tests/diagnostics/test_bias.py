@@ -1,6 +1,6 @@
 """The systematic error of parameter gradients: its closed form on a linear core, and none for an oracle."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -22,9 +22,20 @@ from models import (
 from tolerances import assert_close, assert_identical
 from torch import Tensor, nn
 
+from sgrnn.cores import initial_state
 from sgrnn.diagnostics import Bias, measure_bias, stretches
-from sgrnn.estimators import BPTT, Delayed, ExactAhead, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import (
+    BPTT,
+    ControlVariate,
+    Delayed,
+    ExactAhead,
+    GradientEstimator,
+    Mixed,
+    SyntheticGradients,
+    TruncatedBPTT,
+)
 from sgrnn.estimators.online import RTRL
+from sgrnn.estimators.schedules import Alternate, Constant, WarmRestarts
 from sgrnn.sequences import spans as padded
 from sgrnn.span import Span
 
@@ -114,6 +125,40 @@ def test_the_equivalent_window_in_words() -> None:
         (0.05, "worth more than T=10"),
     ):
         assert made_up([[error] * 3, [0.5] * 3, [0.2] * 3, [0.1] * 3]).equivalent_window_text() == text
+
+
+def test_an_estimator_at_an_end_of_the_windows_is_outside_only_by_more_than_noise_and_rounding() -> None:
+    first, last = [0.6, 0.5, 0.4], [0.12, 0.1, 0.08]
+    for errors, outside in (
+        ([each + 1e-8 for each in first], None),
+        ([each - 1e-8 for each in last], None),
+        ([0.62, 0.49, 0.4], None),
+        ([0.125, 0.09, 0.08], None),
+        ([0.3, -0.3, 0.0], None),  # which counts as 0
+        ([each + 0.01 for each in first], "less"),
+        ([each - 0.01 for each in last], "more"),
+    ):
+        bias = made_up([errors, first, [0.2] * 3, last])
+        assert bias.outside() == outside
+        place = 1 if errors[0] > 0.3 else 10
+        value, error = bias.equivalent_window()
+        assert not (error > 0.49 * value), "which is known"
+        assert (f"worth {outside} than T={place}" if outside else "worth T=") in bias.equivalent_window_text()
+
+
+@pytest.mark.parametrize("window", [1, 6])
+def test_plain_truncation_at_an_end_of_the_windows_is_worth_its_own_in_single_precision(window: int) -> None:
+    """Windows one by one and all at once add up in another order, and round apart."""
+    spans = [
+        Span(span.inputs.float(), span.targets.float(), span.is_first, span.is_last)
+        for span in episodes(number=4, steps=6, span=6)
+    ]
+    for seed in (0, 2, 3):  # with which truncation gets better with T
+        model = make_core("LSTM-1", seed).float()
+        estimator = SyntheticGradients(model, squared_error, window, discount=0.0, lookahead=2)
+        bias = measure_bias(estimator, spans, initial_state(model, ROWS), horizon=6, windows=[1, 2, 6])
+        assert bias.outside() is None
+        assert bias.equivalent_window_text() == f"worth T={window}.0 ± 0.0"
 
 
 def test_a_bias_shows_after_as_many_updates_as_bring_the_noise_down_to_it() -> None:
@@ -292,6 +337,85 @@ def test_what_cannot_be_measured_is_refused() -> None:
             measure_bias(BPTT(core, half_squared_error), spans[:number], state, horizon=3, windows=windows)
     with pytest.raises(ValueError, match="windows must be at least one to compare with, got none"):
         measure_bias(BPTT(core, half_squared_error), spans, state, horizon=3).equivalent_window()
+
+
+def alternating(synthetic: SyntheticGradients) -> Mixed:
+    return Mixed(synthetic, Alternate(WarmRestarts(1)))
+
+
+def grounded(synthetic: SyntheticGradients) -> Mixed:
+    return Mixed(synthetic, Constant(), ground_every=4, ground_window=4)
+
+
+def corrected(synthetic: SyntheticGradients) -> ControlVariate:
+    return ControlVariate(synthetic, 0.5)
+
+
+@pytest.mark.parametrize("kind", [alternating, grounded, corrected])
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_shares_and_draws_are_those_of_one_update_after_another(
+    kind: Callable[[SyntheticGradients], GradientEstimator], before: int
+) -> None:
+    """The mean gradient is that of as many updates, wherever the estimator's count of them stands."""
+    core, spans, state = LinearCore(), episodes(number=8, steps=4, span=4), torch.zeros(ROWS, SIZE).double()
+    estimator = kind(bare(core, half_squared_error, 1, Zero()))
+    for span in spans[:before]:
+        estimator.backward(span, state)
+    saved = estimator.get_extra_state()
+    bias = measure_bias(estimator, spans, state, horizon=4, groups=2)
+    assert estimator.get_extra_state() == saved
+    long, groups = linear_gradient(core, spans[0], [4] * 4), []
+    for part in (spans[:4], spans[4:]):
+        core.zero_grad()
+        for span in part:
+            estimator.backward(span, state)
+        assert core.weight.grad is not None
+        groups.append(core.weight.grad / 4 - long)
+    assert_close(bias.errors[0, 0, 0, 1], (groups[0] * groups[1]).sum())
+
+
+def test_running_means_stand_still_while_updates_count() -> None:
+    model, spans = make_core("LSTM-1"), make_span(24, future=make_span(8, seed=5)).divide(4)
+    synthetic = as_if_trained(SyntheticGradients(model, squared_error, 2))
+    found = [
+        measure_bias(each, spans, make_state(model), horizon=4).errors
+        for each in (Mixed(synthetic, Constant()), synthetic)
+    ]
+    assert_identical(found[0], found[1])
+
+
+class ComplexCore(nn.Module):
+    """A diagonal core whose states are pairs, multiplied by complex parameters, or by pairs of real ones."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        weight = self.weight if self.weight.is_complex() else torch.view_as_complex(self.weight)
+        outputs = []
+        for step in inputs:
+            pairs = torch.view_as_complex(state.unflatten(-1, (-1, 2)))
+            state = torch.view_as_real(weight.conj() * pairs).flatten(-2) + step
+            outputs.append(state)
+        return torch.stack(outputs), state
+
+
+def test_a_complex_parameter_counts_as_its_real_and_imaginary_parts() -> None:
+    weight = torch.polar(torch.tensor([0.9, 0.7]).double(), torch.tensor([0.4, 2.0]).double())
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(2, 24, ROWS, 4, dtype=torch.float64, generator=generator)
+    spans = [
+        Span(inputs[t : t + 4], targets[t : t + 4], future=Span(inputs[t + 4 : t + 8], targets[t + 4 : t + 8]))
+        for t in range(0, 20, 4)
+    ]
+    state = torch.zeros(ROWS, 4).double()
+    found: list[Bias] = []
+    for each in (weight, torch.view_as_real(weight)):
+        truncated = TruncatedBPTT(ComplexCore(each.clone()), half_squared_error, 2)
+        found.append(measure_bias(truncated, spans, state, horizon=4, windows=[1, 4]))
+    for name in ("reference", "errors", "mixed", "noise"):
+        assert_close(getattr(found[0], name), getattr(found[1], name))
 
 
 def test_what_comes_late_is_measured_as_what_runs_ahead() -> None:
