@@ -186,6 +186,12 @@ def _true_share_stands_alone(recipe: "Recipe", gradient: SyntheticGradientsConfi
             f"model.{name} must be 0 for gradient.true_share, which runs rows again and would draw other masks, got "
             f"{rate}"
         )
+    for place, level in enumerate(recipe.model.slower_levels):
+        if level.interface:
+            yield (
+                f"model.slower_levels.{place}.interface must be false for gradient.true_share, which sends messages "
+                "of drawn rows again, got true"
+            )
     for name in ("source", "ground_every"):
         if getattr(gradient, name) != type(gradient).model_fields[name].default:
             yield f"gradient.true_share corrects synthetic gradients in every span: remove it, or gradient.{name}"

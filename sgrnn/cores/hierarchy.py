@@ -182,6 +182,24 @@ class HierarchicalCore(nn.Module):
         return f"periods={self.periods}"
 
 
+def require_no_interfaces(model: nn.Module, reason: str) -> None:
+    """Refuse a model with an interface between two levels.
+
+    Args:
+        model: any module.
+        reason: beginning of the message.
+
+    Raises:
+        ValueError: it has one; the message names it.
+    """
+    for name, module in model.named_modules():
+        for level, interface in enumerate(module.interfaces if isinstance(module, HierarchicalCore) else ()):
+            if interface is not None:
+                raise ValueError(
+                    f"{reason}, so that interfaces[{level}] must be None in {name or 'the model'}, got an Interface"
+                )
+
+
 def _beside(steps: Tensor, message: Tensor) -> Tensor:
     """Steps (time, batch, features) with the same message (batch, features) beside each."""
     return torch.cat([steps, message.expand(steps.shape[0], -1, -1)], dim=-1)

@@ -1,11 +1,13 @@
 """Dropout whose masks are drawn once a span, for all its steps and windows, however often and in which order they run.
 
-A span's masks are a function of one number, which is drawn when the span begins. So it does not matter whether windows
-run one after another, as one batch or a second time, nor where the random generators stand by then.
+A mask is a function of its place in the model and of one number, which is drawn when the span begins. So it does not
+matter whether windows run one after another, as one batch or a second time, nor which module is asked first, nor where
+the random generators stand by then.
 """
 
+import random
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import final
 
@@ -127,7 +129,7 @@ def one_span(model: nn.Module, rows: int) -> Iterator[None]:
         rows: of the span.
     """
     modules = [module for module in model.modules() if isinstance(module, SpanDropout) and module.drops]
-    masks = _Masks(rows) if modules else None
+    masks = _Masks(rows, modules) if modules else None
     for module in modules:
         module.masks = masks
     try:
@@ -141,17 +143,18 @@ def one_span(model: nn.Module, rows: int) -> Iterator[None]:
 class _Masks:
     """The masks of a span, each drawn when it is first asked for."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, modules: Sequence[SpanDropout]) -> None:
         self.rows = rows
         self._seed = int(torch.randint(2**62, ()))
-        self._generator: torch.Generator | None = None
+        self._numbers = {module: number for number, module in enumerate(modules)}
         self._held: dict[tuple[SpanDropout, int], Tensor] = {}
 
     def of(self, module: SpanDropout, place: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
         if (module, place) not in self._held:
-            if self._generator is None:
-                self._generator = torch.Generator(like.device).manual_seed(self._seed)
-            self._held[module, place] = dropout_mask(shape, module.p, like, self._generator)
+            # Seeded for each: windows that run one by one ask the modules in another order than the whole span.
+            drawn = random.Random(f"{self._seed} {self._numbers[module]} {place}")
+            generator = torch.Generator(like.device).manual_seed(drawn.getrandbits(62))
+            self._held[module, place] = dropout_mask(shape, module.p, like, generator)
         mask = self._held[module, place]
         if mask.shape != torch.Size(shape):
             raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from sgrnn.contract.buffers import same_values
 from sgrnn.decoupled.feedback import Exchange, Feedback, by_row
 
 
@@ -28,15 +29,20 @@ class FeedbackAlignment(Feedback):
 
     def __init__(self, receiver: nn.Module, seed: int = 0) -> None:
         super().__init__()
-        layer = next((module for module in receiver.modules() if not list(module.children())), None)
+        leaves = ((name, module) for name, module in receiver.named_modules() if not list(module.children()))
+        self._name, layer = next(leaves, ("", None))
         if not isinstance(layer, nn.Linear):
             raise ValueError(f"receiver must begin with a torch.nn.Linear, got a {type(layer).__name__}")
         self.register_buffer("weight", random_weights(layer.out_features, layer.in_features, seed).to(layer.weight))
+        self._read: Tensor | None = None
+        self._reads_messages = False  # as the first reply shows
         self._at_layer: Tensor | None = None
         layer.register_forward_hook(self._watch)
 
     def _watch(self, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         if output.requires_grad:
+            if inputs and not self._reads_messages:
+                self._read = inputs[0].detach()
             output.register_hook(self._keep)
 
     def _keep(self, gradient: Tensor) -> None:
@@ -46,12 +52,21 @@ class FeedbackAlignment(Feedback):
         """Return d B; see `Feedback.reply`.
 
         Raises:
-            ValueError: it is a copy that was made without its receiver, which the original watches.
+            ValueError: it is a copy that was made without its receiver, which the original watches; or the receiver's
+                first layer reads something else than the message.
         """
         gradient, self._at_layer = self._at_layer, None
         if gradient is None and exchange.arrived is not None:
             raise ValueError("a copy of FeedbackAlignment watches no receiver unless that is copied with it")
-        return None if gradient is None else gradient @ self.weight.to(gradient)
+        if gradient is None:
+            return None
+        if self._read is not None and not same_values(by_row(self._read), by_row(exchange.received.detach())):
+            raise ValueError(
+                f"receiver must read the message by the first of its layers, and {self._name or 'the layer'} read "
+                "something else: register the layer that reads it before all others"
+            )
+        self._read, self._reads_messages = None, True
+        return gradient @ self.weight.to(gradient)
 
 
 @final

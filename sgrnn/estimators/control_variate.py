@@ -3,6 +3,7 @@
 import random
 from typing import Any, final
 
+from sgrnn.cores.hierarchy import require_no_interfaces
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
 from sgrnn.estimators.mixture import Mixture
 from sgrnn.estimators.synthetic import SyntheticGradients
@@ -39,8 +40,8 @@ class ControlVariate(GradientEstimator):
 
     Raises:
         TypeError: `synthetic` is something else.
-        ValueError: `true_share` is out of range, or `synthetic` has low_memory. On the first span: the model drops
-            out, or takes batch statistics.
+        ValueError: `true_share` is out of range, `synthetic` has low_memory, or the model interfaces between its
+            levels. On the first span: the model drops out, or takes batch statistics.
     """
 
     predicts = True
@@ -55,6 +56,7 @@ class ControlVariate(GradientEstimator):
                 "low_memory must be False with a true_share, whose rows need all windows of a span at once"
             )
         super().__init__(synthetic.model, synthetic.loss)
+        require_no_interfaces(self.model, "rows that are drawn run again, and send each message between levels again")
         self.synthetic, self.true_share, self.seed = synthetic, true_share, seed
         self.window, self.lookahead = synthetic.window, synthetic.lookahead
         self.update = 0  # number of the next update

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sgrnn.contract.again import drawing_nothing
+from sgrnn.cores.hierarchy import require_no_interfaces
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate, entering, initial_gradients, injected_share
 from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Step
@@ -59,7 +60,8 @@ class Delayed(GradientEstimator):
             sees. One that has a window of its own, `AdjointSynthesizer`, carries output gradients back from all n.
 
     Raises:
-        ValueError: the delay is no step at all, or `synthetic` has a trace decay.
+        ValueError: the delay is no step at all, `synthetic` has a trace decay, or the model interfaces between its
+            levels.
     """
 
     predicts = True
@@ -69,6 +71,7 @@ class Delayed(GradientEstimator):
         if not isinstance(synthetic, SyntheticGradients):
             raise TypeError(f"synthetic must be SyntheticGradients, got a {type(synthetic).__name__}")
         super().__init__(synthetic.model, synthetic.loss)
+        require_no_interfaces(self.model, "a window runs again after its delay, and sends each message again")
         if synthetic.trace_decay:
             raise ValueError(f"trace_decay must be 0 where a span is one window, got {synthetic.trace_decay}")
         assert synthetic.window is not None, "SyntheticGradients always has a window"

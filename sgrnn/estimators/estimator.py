@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.cores import first_state
+from sgrnn.cores.hierarchy import require_no_interfaces
 from sgrnn.cores.locked import one_span
 from sgrnn.errors import require_kind
 from sgrnn.estimators.objective import Loss
@@ -153,9 +154,12 @@ class GradientEstimator(nn.Module, ABC):
 
         Raises:
             TypeError: what is given is no span.
-            ValueError: no state is given, and the model does not say in which its sequences begin.
+            ValueError: no state is given, and the model does not say in which its sequences begin; or the span has
+                padding, and the model interfaces between its levels.
         """
         require_kind("span", span, Span)
+        if span.mask is not None and not bool(span.mask.all()):
+            require_no_interfaces(self.model, "span.mask has padding, in which levels send messages that get replies")
         if state is None:
             is_first = span.marked_first().clone()
             is_first[0] = True

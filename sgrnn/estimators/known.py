@@ -102,19 +102,22 @@ class BoundaryReader(RunningMeans):
         return total / count if count else nan
 
     def unit(self, square: float) -> float:
-        """Return the unit of output gradients in a span in which their mean square is this."""
-        return max(sqrt(float(self.output_square) or (square if isfinite(square) else 0.0)), 1e-30)
+        """Return the unit of output gradients in a span in which their mean square is this; 1 where none is known."""
+        known = float(self.output_square) or (square if isfinite(square) else 0.0)
+        return max(sqrt(known), 1e-30) if known else 1.0
 
     def take_in_square(self, square: float, predictor: GradientPredictor, spans: float | None = None) -> None:
-        """Update the running mean by the mean square of a span's output gradients.
+        """Update the running mean by the mean square of a span's output gradients, unless there are none.
 
         Args:
             square: the mean square.
             predictor: as in `read`.
             spans: how many there have been, with this one; None for one with every update of the predictor.
         """
-        spans = float(predictor.updates) + 1 if spans is None else spans
-        self.take_in("output_square", square, predictor.weight(spans))
+        if square:  # a span without an answer says nothing of their unit
+            spans = float(predictor.updates) + 1 if spans is None else spans
+            begun = bool(self.output_square)  # updates may have come before, by what is seen beyond the span
+            self.take_in("output_square", square, predictor.weight(spans) if begun else 1.0)
 
     def gather(
         self, predictor: GradientPredictor, model: nn.Module, span: Span, boundaries: Sequence[int], states: State,

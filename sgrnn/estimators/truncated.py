@@ -4,6 +4,7 @@ from typing import final
 
 from torch import nn
 
+from sgrnn.cores.hierarchy import require_no_interfaces
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate
 from sgrnn.estimators.estimator import GradientEstimator, Step, within_span
@@ -43,7 +44,8 @@ class TruncatedBPTT(GradientEstimator):
             numbers. The loss is called window by window, which takes longer where its output layer is large.
 
     Raises:
-        ValueError: `low_memory` together with `parallel` or `every`.
+        ValueError: `low_memory` together with `parallel` or `every`, or windows that overlap and a model with
+            interfaces between its levels.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class TruncatedBPTT(GradientEstimator):
                 raise ValueError(f"low_memory must be False with every, whose span is one window, got every={every}")
         self.every, self.parallel, self.low_memory = every, parallel, low_memory
         steps = 0 if every is None else overlap(window, every, parallel)
+        if steps:
+            require_no_interfaces(model, "windows that overlap send each message between levels again")
         self.past = Past(steps) if steps else None
 
     @within_span

@@ -209,7 +209,8 @@ class GradientPredictor(RunningMeans):
             ).tolist()
         entries = max(count, 1) * moments.features
         self.shrinkage.update(dot, square, power)
-        if count and isfinite(power):  # a span that begins all its sequences anew tells nothing of the scale
+        # Nothing is told of the scale where nothing arrives, or all sequences begin anew.
+        if count and power > 0 and isfinite(power):
             updates = float(self.updates) + 1
             self.updates.fill_(updates)
             self.take_in("mean_square", power / entries, self.weight(updates))

@@ -217,6 +217,12 @@ def test_a_share_of_true_gradients_is_refused_where_rows_cannot_be_run_again() -
         "command line: model.dropout must be 0 for gradient.true_share, which runs rows again and would draw other "
         "masks, got 0.2"
     )
+    interface = "--model.slower_levels=[{period: 2, hidden_size: 5, interface: true}]"
+    (line,) = mistakes(TEXT, "--gradient.true_share=0.25", interface)
+    assert line == (
+        "command line: model.slower_levels.0.interface must be false for gradient.true_share, which sends messages "
+        "of drawn rows again, got true"
+    )
 
 
 def test_all_contradictions_are_reported_at_once() -> None:

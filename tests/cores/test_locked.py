@@ -66,6 +66,19 @@ def test_a_span_takes_one_number_of_the_generator_however_many_masks_and_none_wi
     assert found[2] == found[3] == untouched
 
 
+def test_masks_do_not_depend_on_which_is_asked_for_first() -> None:
+    model = nn.ModuleList([LockedDropout(0.5), LockedDropout(0.5)])
+    asked = [(0, 0), (1, 0), (1, 1)]
+    found = []
+    for order in (asked, asked[::-1]):
+        torch.manual_seed(0)
+        with one_span(model, 50):
+            masked = {each: model[each[0]](ONES, each[1]) for each in order}
+        found.append([masked[each] for each in asked])
+    assert_identical(found[1], found[0])
+    assert not any(torch.equal(found[0][one], found[0][two]) for one, two in ((0, 1), (0, 2), (1, 2)))
+
+
 def test_a_word_is_dropped_wherever_it_stands() -> None:
     tokens, dropout = torch.randint(0, 30, (8, 6)), WordDropout(0.4)
     embedding = nn.Embedding(30, 4).double()

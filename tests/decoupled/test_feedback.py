@@ -73,6 +73,21 @@ def test_feedback_alignment_with_the_receivers_weights_is_back_propagation() -> 
         assert float((one - other).abs().max()) < 1e-12
 
 
+def test_feedback_alignment_is_refused_where_the_first_layer_reads_something_else_than_the_message() -> None:
+    class Crossed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out, self.read = nn.Linear(HIDDEN, CLASSES), nn.Linear(HIDDEN, HIDDEN)
+
+        def forward(self, message: Tensor) -> Tensor:
+            return self.out(self.read(message).tanh())
+
+    modules, (inputs, targets) = [make_modules(2)[0], Crossed().double()], make_data()
+    message = r"^receiver must read the message by the first of its layers, and out read something else: register the "
+    with pytest.raises(ValueError, match=message):
+        replies([FeedbackAlignment(modules[1])], modules, inputs, targets)
+
+
 def test_direct_feedback_alignment_carries_the_error_straight_to_every_module() -> None:
     modules, (inputs, targets) = make_modules(4), make_data()
     feedback = [DirectFeedbackAlignment(HIDDEN, CLASSES, seed).double() for seed in range(3)]

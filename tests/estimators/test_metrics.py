@@ -9,6 +9,8 @@ from models import (
     ROWS,
     SIZE,
     Table,
+    as_if_trained,
+    gradients,
     make_core,
     make_language_model,
     make_span,
@@ -23,7 +25,7 @@ import sgrnn
 from sgrnn.estimators import BPTT, GradientEstimator, Loss, SyntheticGradients, TruncatedBPTT
 from sgrnn.span import Span
 from sgrnn.state import leaves, state_size
-from sgrnn.synthesizers import MLPSynthesizer
+from sgrnn.synthesizers import ErrorSynthesizer, MLPSynthesizer
 
 STEPS, WINDOW, BOUNDARIES = 6, 2, 4
 ALL = torch.ones(3 * ROWS, dtype=torch.bool)
@@ -207,3 +209,21 @@ def test_the_share_is_that_of_all_that_enters_the_core() -> None:
     whole = (injected.square().sum() + seen[-1].grad.square().sum()).sqrt()
     assert float(step.metrics["injected_share"]) == pytest.approx(float(injected.norm() / whole))
     assert "injected_share" not in BPTT(model, model.loss).backward(span, state).metrics
+
+
+def test_a_first_span_without_an_answer_says_nothing_of_the_unit_of_output_gradients() -> None:
+    def answered(outputs: Tensor, targets: Tensor) -> Tensor:
+        return squared_error(outputs, targets) * targets.any(dim=-1)
+
+    model, (span, future) = make_core("LSTM-1"), (make_span(STEPS), make_span(3, seed=8))
+    silent = Span(span.inputs, torch.zeros_like(span.targets), future=future)
+    found = []
+    for spans in ([span.with_future(future)], [silent, span.with_future(future)]):
+        synthesizer = ErrorSynthesizer(2 * SIZE, SIZE, SIZE, lookahead=3, hidden_size=8, rank=4)
+        estimator = as_if_trained(SyntheticGradients(model, answered, WINDOW, synthesizer=synthesizer).double())
+        for each in spans:
+            estimator.zero_grad()
+            estimator.backward(each, make_state(model))
+            assert 0 < max(float(gradient.abs().max()) for gradient in gradients(estimator).values()) < 100
+        found.append(estimator.reader.output_square)
+    assert_close(found[1], found[0])

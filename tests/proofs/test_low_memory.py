@@ -16,13 +16,14 @@ from models import (
     make_language_model,
     make_span,
     make_state,
+    make_text,
     squared_error,
 )
 from tolerances import assert_close
 from torch import Tensor, nn
 from torch.distributions import OneHotCategorical
 
-from sgrnn.cores import LSTM
+from sgrnn.cores import LSTM, HierarchicalCore
 from sgrnn.estimators import GradientEstimator, Mixed, SyntheticGradients, TruncatedBPTT, schedules
 from sgrnn.estimators.mixture import Mixture
 from sgrnn.sequences import spans
@@ -145,6 +146,18 @@ def test_masks_are_drawn_alike_and_inputs_have_their_gradients(synthetic: bool) 
         given = [Span(encoder(each.inputs), each.targets, future=each.future) for each in make_spans("plain")]
         found.append([train(estimator, given, make_state(core)), gradients(encoder)])
     assert found[0][1]["weight"].any()
+    assert_close(found[1], found[0])
+
+
+def test_masks_of_a_span_are_the_same_where_a_level_ticks_after_the_first_window() -> None:
+    found = []
+    for low_memory in (False, True):
+        torch.manual_seed(0)
+        core = HierarchicalCore([LSTM(SIZE + 2, SIZE), LSTM(SIZE, 2, weight_dropout=0.5)], [1, 4])
+        model = make_language_model(core, dropout=0.3, locked_dropout=True)
+        torch.manual_seed(1)
+        estimator = TruncatedBPTT(model, model.loss, 2, low_memory=low_memory)
+        found.append(train(estimator, [make_text(8)], model.initial_state(3)))
     assert_close(found[1], found[0])
 
 

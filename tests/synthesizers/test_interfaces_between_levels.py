@@ -1,12 +1,14 @@
 """Between the levels of a core an interface decouples the fast from the slow, and is trained with them."""
 
+import pytest
 import torch
 from given import make_oracle
 from models import gradients, make_hierarchy, make_span, make_state, squared_error
 from tolerances import assert_close
 from torch import Tensor, nn
 
-from sgrnn.estimators import BPTT, SyntheticGradients, TruncatedBPTT
+from sgrnn.estimators import BPTT, ControlVariate, Delayed, SyntheticGradients, TruncatedBPTT
+from sgrnn.span import Span
 from sgrnn.synthesizers import Interface, MLPSynthesizer
 
 
@@ -62,3 +64,23 @@ def test_between_levels_it_is_trained_by_the_estimators_backward_pass() -> None:
         interface.zero_grad()
         estimator.backward(make_span(12), make_state(core))
         assert any(gradient.any() for gradient in gradients(interface).values())
+
+
+def test_between_levels_they_are_refused_where_a_message_would_be_sent_again_or_in_padding() -> None:
+    core = make_hierarchy(1, 4, interfaces=[Interface(MLPSynthesizer(3, (5,))).double()])
+    synthetic = SyntheticGradients(core, squared_error, 3, synthesizer=MLPSynthesizer(15)).double()
+    refused = r", so that interfaces\[0\] must be None in the model, got an Interface$"
+    with pytest.raises(ValueError, match=f"^rows that are drawn run again, and send each message .*{refused}"):
+        ControlVariate(synthetic)
+    with pytest.raises(ValueError, match=f"^a window runs again after its delay, and sends each message .*{refused}"):
+        Delayed(synthetic, 3)
+    with pytest.raises(ValueError, match=f"^windows that overlap send each message between levels again{refused}"):
+        TruncatedBPTT(core, squared_error, 4, every=3)
+    TruncatedBPTT(core, squared_error, 4, every=4)
+    span, mask = make_span(6), torch.ones(6, 3, dtype=torch.bool)
+    mask[5, 1] = False
+    for estimator in (synthetic, BPTT(core, squared_error)):
+        is_last = torch.tensor([False, True, False])
+        estimator.backward(Span(span.inputs, span.targets, is_last=is_last, mask=torch.ones_like(mask)))
+        with pytest.raises(ValueError, match=f"^span.mask has padding, in which levels send messages .*{refused}"):
+            estimator.backward(Span(span.inputs, span.targets, is_last=is_last, mask=mask))

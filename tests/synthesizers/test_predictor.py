@@ -104,6 +104,18 @@ def test_without_shrinkage_predictions_are_trusted_from_the_first_on() -> None:
     assert (metrics["shrinkage"], predictor.metrics()["shrinkage"], predictor.trust) == (1, 1, 1)
 
 
+def test_an_update_in_which_nothing_arrives_says_nothing_of_the_scale() -> None:
+    predicted, target = draw(1).unsqueeze(1), 1e-3 * draw(2)
+    predictor, fresh = (GradientPredictor(Table(ROWS, FEATURES)).double() for _ in range(2))
+    gradient, _ = predictor.regress(predicted, torch.zeros_like(target))
+    assert_close(gradient, 2 * predicted / target.numel())  # in the unit that it began with
+    predictor.regress(predicted, target)
+    fresh.regress(predicted, target)
+    assert_identical(predictor.scale, fresh.scale)
+    predictor.regress(predicted, torch.zeros_like(target))
+    assert_identical(predictor.scale, fresh.scale)
+
+
 def test_learning_fills_the_gradients_of_the_synthesizer_alone() -> None:
     encoder, synthesizer = nn.Linear(FEATURES, FEATURES).double(), nn.Linear(FEATURES, FEATURES).double()
     synthesizer.weight.requires_grad_(False)
