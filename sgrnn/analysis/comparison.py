@@ -24,8 +24,8 @@ SCORES = {
 
 _ON_TRAIN = {"train_part_loss": ("train loss", "{:.4f}"), "gap": ("gap", "{:+.4f}")}
 _TOLD = {"nothing": "DNI", "label": "cDNI", "error": "told the error"}
-_NO_PART_OF_A_TASK = {"episodes_per_epoch", "vectors", "repeats"}
-"""Fields of the section task that say how it is trained on: how long an epoch is, and where a curriculum begins."""
+_NO_PART_OF_A_TASK = {"episodes_per_epoch", "vectors", "repeats", "by"}
+"""Fields of the section task that say how it is learned: an epoch's length, where it begins, how images are read."""
 _OF_TRAINING = {
     "epoch": ("epochs", "{:.3g}"),
     "seconds": ("seconds", "{:.0f}"),

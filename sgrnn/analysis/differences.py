@@ -112,7 +112,8 @@ def _difference(one: _Group, other: _Group) -> Iterator[str]:
 def _parted(split: str, name: str, one: _Scores, other: _Scores) -> str:
     form = _FORMS.get(name, SCORES[name][1])
     gain = mean(one.values) - mean(other.values)
-    apart = form.format(abs(gain)) if gain else "the same"
+    same = form.format(abs(gain)) == form.format(0)
+    apart = "the same" if same else form.format(abs(gain))
     verdict = ""
     if one.error is not None and other.error is not None:
         error = sqrt(one.error**2 + other.error**2)
@@ -120,7 +121,7 @@ def _parted(split: str, name: str, one: _Scores, other: _Scores) -> str:
         if error:  # else the seeds agree to the last digit, which tells nothing of other seeds
             better = "better" if (gain > 0) == (name in _HIGHER) else "worse"
             verdict = " (no more than chance)" if abs(gain) <= 2 * error else f" (more than chance: {better})"
-    way = " higher" if gain > 0 else " lower" if gain else ""
+    way = "" if same else " higher" if gain > 0 else " lower"
     return f"{split} {_WORDS.get(name, name)} {one.text(form)} against {other.text(form)}, {apart}{way}{verdict}"
 
 

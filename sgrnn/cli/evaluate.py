@@ -189,7 +189,7 @@ def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, 
         )  # fmt: skip
     console = PlainConsole(soft_wrap=True)
     with threads_for(run.recipe, partial(build_untrained, run)):
-        dynamic, cache = adaptation.settle(model, partial(_own_texts, run, data), console)
+        dynamic, cache = adaptation.settle(model, partial(_own_texts, run, data, adaptation), console)
         score, by_line = score_lines(
             model, tokenizer, text, source=name, beginnings=beginnings, dynamic=dynamic, cache=cache
         )
@@ -202,8 +202,8 @@ def _evaluate_text(run: "Run", file: Path, lines: bool, adaptation: Adaptation, 
         print(line)
 
 
-def _own_texts(run: "Run", data: Path | None) -> "TokenFiles":
-    """Open the texts that a run was trained and validated on."""
+def _own_texts(run: "Run", data: Path | None, adaptation: Adaptation) -> "TokenFiles":
+    """Open the texts that a run was trained and validated on, those unchanged that an adaptation needs."""
     from sgrnn.data import data_folder
     from sgrnn.training.belonging import require_texts
     from sgrnn.training.problems.opening import problem_of
@@ -211,7 +211,7 @@ def _own_texts(run: "Run", data: Path | None) -> "TokenFiles":
 
     try:
         problem = problem_of(run, data_folder(data))
-        require_texts(run, problem, ("train", "valid"))
+        require_texts(run, problem, ("train", "valid") if adaptation.dynamic else ("valid",))
     except InputError as error:
         raise InputError(
             f"{error}; or adapt by the run folder alone: --dynamic with --sgd, --learning-rate and --decay, --cache "

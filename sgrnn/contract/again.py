@@ -34,26 +34,6 @@ class Moment:
             yield
 
 
-@contextmanager
-def drawing_nothing(device: torch.device, reason: str) -> Iterator[None]:
-    """Refuse a model that draws random numbers inside this context.
-
-    Args:
-        device: on which it runs.
-        reason: beginning of the message, why that does not fit.
-
-    Raises:
-        ValueError: it does.
-    """
-    before = random_states(device)
-    yield
-    if drawn_since(before, device):
-        raise ValueError(
-            f"{reason}, and the model draws random numbers by itself, which would be others then: let it drop out by "
-            "sgrnn.LockedDropout, or draw them outside and hand them over among the inputs"
-        )
-
-
 def random_states(device: torch.device) -> list[Tensor]:
     """Return the states of torch's random generators: that of the CPU, and that of the device if it is another one."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]

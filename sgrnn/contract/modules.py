@@ -61,17 +61,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def called(function: Callable[..., Any], *arguments: Any) -> Any:
+def called(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
     """Call a model or a loss with what `torch.nn.utils.parametrize.cached` keeps put aside, and back afterwards.
 
     A parametrized weight is then computed once a call: one that was computed without a graph, or whose graph has been
     gone through, is of no use to the next.
     """
     if not parametrize._cache_enabled:
-        return function(*arguments)
+        return function(*arguments, **keywords)
     kept, parametrize._cache = parametrize._cache, {}
     try:
-        return function(*arguments)
+        return function(*arguments, **keywords)
     finally:
         parametrize._cache = kept
 

@@ -173,8 +173,8 @@ class AdaptedCore(nn.Module):
 
             again, other = from_two_states(two)
             blind = all(map(equal_but_for_rounding, again, other))
-            if blind:  # a flag among the inputs may have said that a sequence begins, so that the state is no matter
-                blind = all(map(equal_but_for_rounding, *from_two_states(map_state(torch.zeros_like, two))))
+            for other_inputs in (torch.zeros_like, torch.ones_like):  # some may have said that a sequence begins
+                blind = blind and all(map(equal_but_for_rounding, *from_two_states(map_state(other_inputs, two))))
         begun = [*leaves(outputs), *leaves(layout.ours(own))]
         if blind:
             raise ValueError(

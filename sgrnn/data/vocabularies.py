@@ -37,10 +37,10 @@ class WordTokenizer(Tokenizer):
         for special in (EOS, UNKNOWN):
             if special not in self._ids:
                 raise InputError(f"words must hold {special}, got {len(self.words):,} without it; add it")
-        if (split := next((word for word in self.words if word.split() != [word]), None)) is not None:
+        # Blanks alone are let through: torchtext's vocabularies may hold them, whose ids stand.
+        if (split := next((word for word in self.words if word.strip() and word.split() != [word]), None)) is not None:
             raise InputError(
-                f"words must be words without blanks or line ends, as a text is split at these, got {split!r}: strip "
-                "it, or take CharacterTokenizer for characters"
+                f"words must be words without blanks or line ends, as a text is split at these, got {split!r}: strip it"
             )
         self.vocabulary_size = len(self.words)
         self.eos_id = self._ids[EOS]

@@ -5,7 +5,6 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sgrnn.contract.again import drawing_nothing
 from sgrnn.cores.hierarchy import require_no_interfaces
 from sgrnn.errors import at_least
 from sgrnn.estimators.backward import backpropagate, entering, initial_gradients, injected_share
@@ -14,9 +13,10 @@ from sgrnn.estimators.features import require_synthesizer
 from sgrnn.estimators.known import squares
 from sgrnn.estimators.objective import norms, objective_of, output_gradients
 from sgrnn.estimators.reach import injectable
+from sgrnn.estimators.same_again import drawing_nothing, require_same_again
 from sgrnn.estimators.synthetic import SyntheticGradients
 from sgrnn.estimators.targets import training_pairs
-from sgrnn.estimators.unroll import Windows, require_same_again, unroll
+from sgrnn.estimators.unroll import Windows, unroll
 from sgrnn.estimators.waiting import Waiting, Window
 from sgrnn.span import Span
 from sgrnn.state import (
@@ -97,7 +97,7 @@ class Delayed(GradientEstimator):
         oldest = waiting.windows[0] if len(waiting) == self.windows else None
         together = (span, state) if oldest is None else _side_by_side(span, state, oldest)
 
-        with drawing_nothing(span.device, _AGAIN):
+        with drawing_nothing(self.model, *together, _AGAIN):
             windows = unroll(self.model, *together, None)
         outputs = cut(windows.outputs)
         objective = objective_of(self.model, self.loss, map_state(lambda steps: steps[:, :count], outputs), span)

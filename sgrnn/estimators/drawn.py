@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.again import drawing_nothing
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.estimators.ahead import held_constant
 from sgrnn.estimators.backward import carry_back, initial_gradients
 from sgrnn.estimators.objective import gradients
-from sgrnn.estimators.unroll import require_same_again, unroll
+from sgrnn.estimators.same_again import drawing_nothing, require_same_again
+from sgrnn.estimators.unroll import unroll
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, floating_leaves, map_state, take_rows
 
@@ -41,8 +41,9 @@ class DrawnRows:
             map_state(lambda steps: steps.detach()[:, rows], each) for each in (span.inputs, span.targets)
         )  # fmt: skip
         own = Span(inputs, targets, None if span.is_first is None else span.is_first[:, rows])
-        with drawing_nothing(span.device, _AGAIN), kept_buffers(model), held_constant(model):
-            self._windows = unroll(model, own, take_rows(detach(state), rows), window)
+        first = take_rows(detach(state), rows)
+        with drawing_nothing(model, own, first, _AGAIN), kept_buffers(model), held_constant(model):
+            self._windows = unroll(model, own, first, window)
         self._rows, self._batch_size = rows, span.batch_size
 
     def _arrive(self, outputs: Any, injected: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The base of gradient estimators, and their results."""
 
 import copy
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -168,11 +169,10 @@ class GradientEstimator(nn.Module, ABC):
             tensors = leaves(state)
             if any(tensor.dim() < 2 or tensor.shape[-2] != span.batch_size for tensor in tensors):
                 state = first_state(self.model, span.inputs)
-        elif any(tensor.grad_fn is not None for tensor in leaves(state)):
-            warnings.warn(
+        elif (span.is_first is None or not span.is_first[0].any()) and any(each.grad_fn for each in leaves(state)):
+            _warn(
                 "the state has a graph, which no gradient goes back through: detach it, or, where it is to be learned, "
-                "give the model a method first_state(inputs) or initial_state(batch_size), and no state",
-                stacklevel=3,
+                "give the model a method initial_state(batch_size) or first_state(inputs), and no state"
             )
         return span, state
 
@@ -194,3 +194,11 @@ def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Ten
         windows.boundaries, windows.boundary_states, predicted, injected, span.continuing(windows.boundaries),
         windows.final_state,
     )  # fmt: skip
+
+
+def _warn(message: str) -> None:
+    """Warn at the line outside of this package that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("sgrnn."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)

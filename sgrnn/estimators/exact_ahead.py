@@ -5,7 +5,6 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.again import drawing_nothing
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.modules import forked_random
 from sgrnn.errors import at_least
@@ -15,7 +14,8 @@ from sgrnn.estimators.estimator import BoundaryGradients, GradientEstimator, Ste
 from sgrnn.estimators.features import require_size
 from sgrnn.estimators.finite import finite_rows, finite_states
 from sgrnn.estimators.objective import Loss, norms, objective_of, output_gradients
-from sgrnn.estimators.unroll import Windows, require_same_again, run, unroll
+from sgrnn.estimators.same_again import drawing_nothing, require_same_again
+from sgrnn.estimators.unroll import Windows, run, unroll
 from sgrnn.span import Span, Steps
 from sgrnn.state import State, cut, floating_leaves, rows, to_matrix
 from sgrnn.synthesizers.lookahead import steps_after
@@ -61,7 +61,7 @@ class ExactAhead(GradientEstimator):
         require_same_again(self.model, _AGAIN, of_a_call=True)
         span, state = self.begin(span, state)
         require_size(None, state)
-        with drawing_nothing(span.device, _AGAIN):
+        with drawing_nothing(self.model, span, state, _AGAIN):
             windows = unroll(self.model, span, state, self.window, self.parallel)
         outputs = cut(windows.outputs)
         objective = objective_of(self.model, self.loss, outputs, span)
@@ -75,7 +75,7 @@ class ExactAhead(GradientEstimator):
         """Return the gradients that would cross the boundaries of a span; see `GradientEstimator.look`."""
         require_same_again(self.model, _AGAIN, of_a_call=True)
         span, state = self.begin(span, state)
-        with torch.no_grad(), drawing_nothing(span.device, _AGAIN):
+        with torch.no_grad(), drawing_nothing(self.model, span, state, _AGAIN):
             windows = unroll(self.model, span, state, self.window)
         outputs = cut(windows.outputs)
         objective = objective_of(self.model, self.loss, outputs, span)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,16 @@ from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_layout
 from sgrnn.cores import beginnings
 from sgrnn.cores.dropout import has_recorded, own_masks, recorded_masks, replayed_masks
-from sgrnn.cores.regularization import require_no_dropout
+from sgrnn.estimators.same_again import batch_statistics, draws
 from sgrnn.span import Span, Steps, between
 from sgrnn.state import State, concatenate, cut, detach, leaves, map_state, rows, where_rows
 
 # On a CPU one batch costs a forward pass more and gains what larger products and fewer calls gain. For LSTMs of 128 to
 # 650 units and 10 to 64 rows it was the faster way where T x B is below this (docs/performance.md).
 _FEW_STEPS = 128
-# Models that were seen to draw, or to change a buffer, when they run: tried once, their windows run in order.
-_in_order: WeakSet[nn.Module] = WeakSet()
+# How often in succession models were seen to draw, or to change a buffer, when they run. Twice is enough: some do so at
+# their first call alone.
+_unfit: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
     if parallel is None:
         few = span.device.type != "cpu" or window * span.batch_size <= _FEW_STEPS
         few = few and span.steps >= 2 * window
-        parallel = few and model not in _in_order and batch_statistics(model) is None and own_masks(model) is None
+        parallel = few and _unfit.get(model, 0) < 2 and batch_statistics(model) is None and own_masks(model) is None
     folded = span.steps // window if parallel and not _starts_inside(span.is_first, window) else 0
     given = span
     if any(tensor.grad_fn is not None for tensor in leaves(span.inputs)):
@@ -100,9 +101,12 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
                 firsts.append(state)
                 _, state = _run(caller, span, start, start + window, state)
             does = None if (name := changed()) is None else f"changes its buffer {name}"
-        if does is None and not has_recorded(model) and drawn_since(random, span.device):
+        drawn = not has_recorded(model) and drawn_since(random, span.device)
+        if does is None and drawn and draws(model, span, before):
             does = "draws random numbers by itself"
-        if does is not None:
+        if does is None:
+            _unfit.pop(model, None)
+        else:
             if not chosen:
                 raise ValueError(
                     f"the model {does} when it runs, and would twice where windows run as one batch: parallel must be "
@@ -111,7 +115,7 @@ def unroll(model: nn.Module, span: Span, state: State, window: int | None, paral
             with replayed_masks(model, folded):  # drops the recorded masks, so that they are drawn anew
                 pass
             put_back(random, span.device)
-            _in_order.add(model)
+            _unfit[model] = _unfit.get(model, 0) + 1
             return unroll(model, given, before, window)
         first = cut(concatenate(firsts))
         inputs = map_state(lambda steps: _fold(steps[: folded * window], folded), span.inputs)
@@ -169,30 +173,6 @@ def with_leaves(span: Span) -> Span:
         lambda each: each if each.grad_fn is None else cut(each), [span.inputs, span.targets]
     )  # fmt: skip
     return replace(span, inputs=inputs, targets=targets)
-
-
-def batch_statistics(model: nn.Module) -> str | None:
-    """Return the name of a module that normalizes by batch statistics; None if there is none in training mode."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-            return name or "the model"
-    return None
-
-
-def require_same_again(model: nn.Module, reason: str, *, of_a_call: bool = False) -> None:
-    """Refuse a model that gives other results when it runs again: one that drops out or takes batch statistics.
-
-    Args:
-        model: the model.
-        reason: beginning of the message.
-        of_a_call: as `require_no_dropout`.
-
-    Raises:
-        ValueError: it does; the message names the module.
-    """
-    require_no_dropout(model, reason, of_a_call=of_a_call)
-    if (name := batch_statistics(model)) is not None:
-        raise ValueError(f"{reason}, and {name} takes batch statistics")
 
 
 def _starts_inside(is_first: Tensor | None, window: int) -> bool:

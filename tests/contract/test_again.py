@@ -22,7 +22,7 @@ from sgrnn.estimators import (
     SyntheticGradients,
     TruncatedBPTT,
 )
-from sgrnn.estimators.online import RTRL
+from sgrnn.estimators.online import RTRL, UORO, SnAp1
 from sgrnn.state import State
 from sgrnn.synthesizers import MLPSynthesizer
 
@@ -70,18 +70,45 @@ def test_a_model_that_draws_by_itself_is_refused_where_it_runs_again(
 def test_windows_of_a_model_that_draws_by_itself_run_in_order() -> None:
     model, span = Noisy(), make_span(STEPS)
     found = []
-    for parallel in (None, False):
+    for parallel in (None, None, False):
         model.zero_grad()
         torch.manual_seed(3)
         step = TruncatedBPTT(model, squared_error, WINDOW, parallel=parallel).backward(span, make_state(model))
         found.append([vars(step), gradients(model), torch.get_rng_state()])
-    assert_identical(*found)
+    assert_identical(found[0], found[2])
+    assert_identical(found[1], found[2])
+    with pytest.raises(ValueError, match="the model draws random numbers by itself when it runs, and would twice"):
+        TruncatedBPTT(model, squared_error, WINDOW, parallel=True).backward(span, make_state(model))
     calls: list[nn.Module] = []
     model.register_forward_hook(lambda called, *_: calls.append(called))
     TruncatedBPTT(model, squared_error, WINDOW, parallel=None).backward(span, make_state(model))
     assert len(calls) == STEPS / WINDOW  # which is known by now
-    with pytest.raises(ValueError, match="the model draws random numbers by itself when it runs, and would twice"):
-        TruncatedBPTT(model, squared_error, WINDOW, parallel=True).backward(span, make_state(model))
+
+
+class Lazy(Noisy):
+    """A core that draws its parameters when it is called for the first time, and nothing later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = nn.LazyLinear(SIZE, dtype=torch.float64)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.core(self.read(inputs), state)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: ExactAhead(model, squared_error, WINDOW, 3),
+        lambda model: TruncatedBPTT(model, squared_error, WINDOW, parallel=True),
+        lambda model: RTRL(model, squared_error),
+    ],
+)
+def test_a_model_that_draws_at_its_first_call_alone_is_no_such_model(
+    make: Callable[[nn.Module], GradientEstimator],
+) -> None:
+    model = Lazy()
+    assert make(model).backward(make_span(STEPS + 3).slice(0, STEPS), make_state(model)).loss.isfinite()
 
 
 class Turned(nn.Module):
@@ -111,6 +138,9 @@ class Turned(nn.Module):
         lambda model, loss: TruncatedBPTT(model, loss, WINDOW, low_memory=True),
         lambda model, loss: Checkpointed(model, loss, WINDOW),
         lambda model, loss: ExactAhead(model, loss, WINDOW, 3),
+        lambda model, loss: RTRL(model, loss),
+        lambda model, loss: SnAp1(model, loss),
+        lambda model, loss: UORO(model, loss),
     ],
 )
 def test_weights_that_torch_caches_have_their_gradient(make: Callable[..., GradientEstimator]) -> None:
@@ -124,6 +154,7 @@ def test_weights_that_torch_caches_have_their_gradient(make: Callable[..., Gradi
     for cached in (False, True):
         model = Turned()
         output.zero_grad()
+        torch.manual_seed(2)
         estimator, span = make(model, loss), make_span(STEPS + 3).slice(0, STEPS)
         if cached:
             with parametrize.cached():

@@ -334,10 +334,18 @@ class Flagged(nn.Module):
         return after, after
 
 
-@pytest.mark.parametrize("module", [Normalizing, Flagged])
+class Masked(Flagged):
+    """The same by the other convention: its last input is 0 where a sequence begins."""
+
+    def forward(self, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        return super().forward(torch.cat([1 - inputs[:, :1], inputs[:, 1:]], dim=1), state)
+
+
+@pytest.mark.parametrize("module", [Normalizing, Flagged, Masked])
 def test_a_core_that_takes_notice_of_its_state_only_sometimes_is_adapted(module: type[nn.Module]) -> None:
     torch.manual_seed(0)
     core = AdaptedCore(module().double(), by_step=True)
     span = make_span(4)
-    span.inputs[:, :, 0] = torch.tensor([1.0, 0, 0, 0]).unsqueeze(1)  # all begin, as in the first span of an episode
+    begins = torch.tensor([1.0, 0, 0, 0]).unsqueeze(1)  # as in the first span of an episode
+    span.inputs[:, :, 0] = 1 - begins if module is Masked else begins
     assert TruncatedBPTT(core, squared_error, 2).backward(span).loss.isfinite()

@@ -25,7 +25,8 @@ from wrapped import WithReadout
 from sgrnn.estimators import GradientEstimator
 from sgrnn.estimators.online import RTRL, UORO, BPLambda, SnAp1
 from sgrnn.estimators.online.at_state import gradient_at_state, outputs_from_state
-from sgrnn.estimators.online.row_step import RowStep, counters, plain_operations, state_step
+from sgrnn.estimators.online.plain_operations import plain_operations
+from sgrnn.estimators.online.row_step import RowStep, counters, state_step
 from sgrnn.estimators.online.unrolled_steps import unroll_steps
 from sgrnn.span import Span
 from sgrnn.state import cut, floating_leaves, map_state, to_matrix

@@ -69,8 +69,11 @@ def test_a_graph_behind_the_state_is_not_gone_through_and_warned_of() -> None:
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
     hidden, cell = make_state(model)
     attached, every_row = (hidden * weight, cell * weight), [(0, row) for row in range(ROWS)]
-    with pytest.warns(UserWarning, match="the state has a graph, which no gradient goes back through: detach it, or"):
+    with pytest.warns(
+        UserWarning, match="the state has a graph, which no gradient goes back through: detach it, or"
+    ) as warned:
         step = BPTT(model, squared_error).backward(make_span(STEPS), attached)
+    assert warned[0].filename == __file__
     BPTT(model, squared_error).backward(make_span(STEPS, is_first=every_row), attached)  # of which nothing is left
     assert weight.grad is None
     assert not any(tensor.requires_grad for tensor in step.state)

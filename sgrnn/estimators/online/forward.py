@@ -25,7 +25,7 @@ from sgrnn.estimators.online.carrying import CarryingEstimator
 from sgrnn.estimators.online.row_step import RowStep, state_step
 from sgrnn.estimators.online.unrolled_steps import UnrolledSteps, unroll_steps
 from sgrnn.span import Span
-from sgrnn.state import State, to_matrix
+from sgrnn.state import State, floating_leaves, to_matrix
 
 
 class ForwardEstimator(CarryingEstimator, ABC):
@@ -47,7 +47,7 @@ class ForwardEstimator(CarryingEstimator, ABC):
         """Run a span and add to the gradients of the model's parameters; see `GradientEstimator.backward`.
 
         Raises:
-            ValueError: besides, the model drops out, cannot be run step by step or carries no floating-point state, or
+            ValueError: besides, the model drops out, learns what a first state makes of the inputs, cannot be run step by step or carries no floating-point state, or
                 the rows or the parameters that learn are not those of the span before, whose sequences go on.
         """
         span, state = self.begin(span, state)
@@ -92,6 +92,12 @@ class ForwardEstimator(CarryingEstimator, ABC):
     def _carried_part(self, run: UnrolledSteps, step: RowStep, span: Span) -> Tensor:
         """Return (P,), the sum over steps and rows of P_{t-1}^T (do_t/ds_{t-1})^T d_t."""
         initial = step.initial_jacobian() if run.beginnings else None
+        begun = [leaf for state in run.beginnings.values() for leaf in floating_leaves(state)]
+        if initial is None and any(leaf.requires_grad for leaf in begun):
+            raise ValueError(
+                "what first_state makes of the inputs is learned, of which no influence is carried: detach it, or give "
+                "the model initial_state(batch_size), the same for all rows"
+            )
         gradient = torch.zeros_like(step.theta)
         by_step = zip(*(part.split(1) for part in gradients(run.outputs)), strict=True)
         steps = zip(span.inputs, run.initial_states, run.is_first, run.arrived(), by_step, strict=True)

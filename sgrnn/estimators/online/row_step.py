@@ -3,8 +3,7 @@
 Letters in shapes: B rows, N features of a row's state, M of its outputs, P numbers in the parameters theta.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +12,9 @@ from torch.func import functional_call, jacrev, vjp, vmap
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import arranged_like
-from sgrnn.cores import HierarchicalCore, has_initial_state, initial_state
+from sgrnn.contract.modules import called
+from sgrnn.cores import has_initial_state, initial_state
+from sgrnn.estimators.online.plain_operations import plain_operations
 from sgrnn.estimators.online.transformable import transformable
 from sgrnn.state import State, detach, floating_leaves, from_matrix, leaves, map_state, rows, to_matrix
 
@@ -147,7 +148,7 @@ class RowStep:
         named = self.named(theta)
         values = {prefix + place: named[name] for place, name in self._places.items()}
         with transformable():
-            return functional_call(module, values, arguments, tie_weights=False)
+            return called(functional_call, module, values, arguments, tie_weights=False)
 
     def _next(self, theta: Tensor, state: Tensor, counters: tuple[Tensor, ...], inputs: Tensor) -> Tensor:
         return self.function(theta, state, counters, inputs)[0]
@@ -183,7 +184,7 @@ def state_step(model: nn.Module, inputs: Tensor, state: State) -> RowStep:
     """
     # Plain, since a hierarchy's other forward leaves out what does not tick, and compiled one can go back but once.
     with plain_operations(model), kept_buffers(model), torch.compiler.set_stance("force_eager"):
-        _, after = model(inputs, map_state(Tensor.clone, state))  # a model may count in place
+        _, after = called(model, inputs, map_state(Tensor.clone, state))  # a model may count in place
     roots = floating_leaves(after)
     if has_initial_state(model):
         roots = roots + floating_leaves(initial_state(model, 1))
@@ -206,32 +207,6 @@ def state_step(model: nn.Module, inputs: Tensor, state: State) -> RowStep:
 def counters(state: State) -> tuple[Tensor, ...]:
     """Return the tensors of a state that carry no gradients, the batch first, (B, ...)."""
     return tuple(tensor.movedim(-2, 0) for tensor in leaves(state) if not tensor.is_floating_point())
-
-
-@contextmanager
-def plain_operations(model: nn.Module) -> Iterator[None]:
-    """Keep a model from fused kernels, which ``torch.func`` cannot transform, inside this context.
-
-    torch's recurrent modules then compute step by step, and hierarchies by operations that do not depend on the phase.
-    """
-    backends: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
-    enabled = [backend.enabled for backend in backends]
-    hierarchies = [
-        module
-        for module in model.modules()
-        if type(module).forward is HierarchicalCore.forward and "forward" not in vars(module)
-    ]
-    try:
-        for backend in backends:
-            backend.enabled = False
-        for module in hierarchies:  # an attribute of the instance goes before the method of its class
-            vars(module)["forward"] = module.forward_plain
-        yield
-    finally:
-        for backend, value in zip(backends, enabled, strict=True):
-            backend.enabled = value
-        for module in hierarchies:
-            del vars(module)["forward"]
 
 
 class _InitialState(nn.Module):

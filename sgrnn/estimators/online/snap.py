@@ -5,9 +5,11 @@ from torch import Tensor, nn
 
 from sgrnn.contract.buffers import kept_buffers
 from sgrnn.contract.caller import arranged_like
+from sgrnn.contract.modules import called
 from sgrnn.estimators.objective import Loss
 from sgrnn.estimators.online.at_state import gradient_at_state, outputs_from_state
-from sgrnn.estimators.online.row_step import RowStep, counters, plain_operations
+from sgrnn.estimators.online.plain_operations import plain_operations
+from sgrnn.estimators.online.row_step import RowStep, counters
 from sgrnn.estimators.online.rtrl import MatrixEstimator
 from sgrnn.state import State, cut, map_state, to_matrix
 
@@ -58,7 +60,7 @@ class SnAp1(MatrixEstimator):
         with (
             torch.enable_grad(), kept_buffers(step.model), plain_operations(step.model), outputs_from_state(step.model)
         ):  # fmt: skip
-            outputs, after = step.model(inputs[None], leaves)
+            outputs, after = called(step.model, inputs[None], leaves)
         arrived = gradient_at_state(outputs, arranged_like(after, leaves), leaves, output_gradients)
         states = to_matrix(before)
         through, direct = step.jacobians(states, counters(before), inputs, outputs=arrived is None)

@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgrnn.contract.again import drawing_nothing
 from sgrnn.contract.caller import Caller
 from sgrnn.contract.layout import require_layout
 from sgrnn.contract.modules import require_no_ddp
 from sgrnn.cores import AdaptedCore, beginnings
 from sgrnn.estimators.objective import differentiate, gradients, output_gradients, roots
 from sgrnn.estimators.reach import require_attached
-from sgrnn.estimators.unroll import require_same_again
+from sgrnn.estimators.same_again import drawing_nothing, require_same_again
 from sgrnn.span import Span
 from sgrnn.state import State, cut, detach, map_state, to_matrix, where_rows
 
@@ -110,7 +109,7 @@ def unroll_steps(model: nn.Module, span: Span, state: State) -> UnrolledSteps:
     initial_states: list[State] = []
     final_states: list[State] = []
     outputs: list[Any] = []
-    with drawing_nothing(span.device, _AGAIN):
+    with drawing_nothing(model, span, state, _AGAIN):
         for place, (inputs, rows) in enumerate(zip(span.inputs.split(1), is_first, strict=True)):
             initial_states.append(cut(state if rows is None else where_rows(rows, begun[place], state)))
             out, state = caller(inputs, initial_states[-1])
