@@ -47,8 +47,9 @@ class ForwardEstimator(CarryingEstimator, ABC):
         """Run a span and add to the gradients of the model's parameters; see `GradientEstimator.backward`.
 
         Raises:
-            ValueError: besides, the model drops out, learns what a first state makes of the inputs, cannot be run step by step or carries no floating-point state, or
-                the rows or the parameters that learn are not those of the span before, whose sequences go on.
+            ValueError: besides, the model drops out, learns what a first state makes of the inputs, cannot be run step
+                by step or carries no floating-point state, or the rows or the parameters that learn are not those of
+                the span before, whose sequences go on.
         """
         span, state = self.begin(span, state)
         require_size(None, state)
