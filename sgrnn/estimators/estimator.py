@@ -199,6 +199,6 @@ def at_boundaries(windows: Windows, span: Span, predicted: Tensor, injected: Ten
 def _warn(message: str) -> None:
     """Warn at the line outside of this package that led here."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("sgrnn."):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sgrnn."):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, stacklevel=level)
