@@ -75,9 +75,7 @@ def test_a_graph_behind_the_state_is_not_gone_through_and_warned_of() -> None:
         step = BPTT(model, squared_error).backward(make_span(STEPS), attached)
     assert warned[0].filename == __file__
     with pytest.warns(UserWarning, match="the state has a graph"):
-        exec(
-            "run()", {"run": partial(BPTT(model, squared_error).backward, make_span(STEPS), attached)}
-        )
+        exec("run()", {"run": partial(BPTT(model, squared_error).backward, make_span(STEPS), attached)})
     BPTT(model, squared_error).backward(make_span(STEPS, is_first=every_row), attached)  # of which nothing is left
     assert weight.grad is None
     assert not any(tensor.requires_grad for tensor in step.state)
